@@ -1,0 +1,1 @@
+//! bixi-hsm-vault.

@@ -1,0 +1,2 @@
+//! bixi.
+fn main() {}

@@ -1,0 +1,18 @@
+//! Every size that more than one room must agree on, in one place: the sender and the receiver of anything share the constant.
+
+/// One encoded transaction.
+pub const TRANSACTION_BYTES_MAX: usize = 256 * 1024;
+/// A batch is closed at this size (one larger transaction may stand in a batch of its own).
+pub const BATCH_BYTES_TARGET: usize = 128 * 1024;
+/// One encoded batch, counted with its framing.
+pub const BATCH_BYTES_MAX: usize = TRANSACTION_BYTES_MAX + BATCH_BYTES_TARGET + 1024;
+/// Transactions in one batch.
+pub const BATCH_TRANSACTIONS_MAX: usize = 2_048;
+/// A batch is closed at this age.
+pub const BATCH_INTERVAL_MS: u64 = 10;
+/// Batches in one value.
+pub const VALUE_BATCHES_MAX: usize = 256;
+/// One message between nodes.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Validators in one set.
+pub const VALIDATORS_MAX: usize = 256;
