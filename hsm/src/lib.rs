@@ -1,1 +1,19 @@
-//! bixi-hsm.
+//! Keys that never leave their device: the device trait, key references, the typed signing protocol, the sign-once guard and
+//! the service that joins them.
+//!
+//! ```text
+//! Statement ─ protocol ─▶ SigningService ─▶ guard (fsync) ─▶ KeyDevice ─▶ verified in software ─▶ guard (stored) ─▶ caller
+//! ```
+//!
+//! Whoever holds a [`device::KeyDevice`] can have any digest signed; so only the signing service holds
+//! the one with the consensus key, and it takes typed statements and computes the digest itself.
+
+#![forbid(unsafe_code)]
+
+pub mod device;
+pub mod uri;
+
+pub use device::{
+    Attestation, Cause, Custody, DeviceError, DeviceInfo, ErrorKind, KeyDevice, KeyInfo, KeyKind, KeySpec, Trust,
+};
+pub use uri::{KeyRef, KeyUri, ObjectType, Scheme, UriError};

@@ -1,0 +1,184 @@
+//! One blocking trait over every device that can hold a key: PKCS#11 modules, SDF cards, TPMs, and the in-memory
+//! software device of tests.
+//!
+//! Invariants every backend keeps, and the conformance suite checks:
+//! - a generated key is sensitive, local and not extractable; there is no call that returns private or secret key bytes;
+//! - `sign_digest` signs e = SM3(Z ‖ M) computed by the caller (GB/T 32918.2 6.1 A3 onwards) and returns raw r ‖ s;
+//! - `prf` is a deterministic keyed function of its whole input that no caller can invert or predict;
+//! - an error names the function, the code the device answered and what an officer can do.
+//!
+//! Calls block for as long as the device takes: call them from signer threads, never from an async worker.
+
+mod error;
+
+use std::fmt;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+pub use error::{Cause, DeviceError, ErrorKind};
+
+use crate::uri::KeyRef;
+
+/// Bytes a PRF call returns.
+pub const PRF_BYTES: usize = 32;
+/// Longest PRF input a backend must take.
+pub const PRF_INPUT_BYTES_MAX: usize = 256;
+/// Longest label of a key, in bytes.
+pub const LABEL_BYTES_MAX: usize = 128;
+
+/// A device that holds keys and uses them without giving them out.
+pub trait KeyDevice: Send + Sync {
+    /// What the device said about itself when it was opened.
+    fn info(&self) -> DeviceInfo;
+
+    /// Every private and secret key the logged-in user can see.
+    fn list(&self) -> Result<Vec<KeyInfo>, DeviceError>;
+
+    /// Makes a key inside the device: sensitive, not extractable, persistent. A label that is taken is refused.
+    fn generate(&self, spec: &KeySpec) -> Result<KeyRef, DeviceError>;
+
+    /// X ‖ Y of a signing key.
+    fn public_key(&self, key: &KeyRef) -> Result<[u8; 64], DeviceError>;
+
+    /// Raw r ‖ s over the digest e.
+    fn sign_digest(&self, key: &KeyRef, digest: &[u8; 32]) -> Result<[u8; 64], DeviceError>;
+
+    /// Writes PRF(key, input) to `out`, which the caller keeps in locked memory. `input` has 1 to [`PRF_INPUT_BYTES_MAX`] bytes.
+    /// The answer must never change for a key, whatever version of the backend computes it: data at rest hangs on it.
+    fn prf(&self, key: &KeyRef, input: &[u8], out: &mut [u8; PRF_BYTES]) -> Result<(), DeviceError>;
+
+    /// Fills `out` from the device's random source.
+    fn random(&self, out: &mut [u8]) -> Result<(), DeviceError>;
+
+    /// What the device can prove about a key.
+    fn attest(&self, key: &KeyRef) -> Result<Attestation, DeviceError>;
+
+    /// One cheap round trip that shows the device present and the user logged in.
+    fn health(&self) -> Result<(), DeviceError>;
+}
+
+/// What a key is for. One key has one use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+#[non_exhaustive]
+pub enum KeyKind {
+    /// An SM2 key pair that signs.
+    Sm2Sign,
+    /// A key encryption key: a secret used only through [`KeyDevice::prf`].
+    Kek,
+}
+
+/// A key to generate.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct KeySpec {
+    /// Name, unique in the token; 1 to [`LABEL_BYTES_MAX`] bytes without control characters.
+    pub label: String,
+    /// Its use.
+    pub kind: KeyKind,
+}
+
+impl KeySpec {
+    /// A key named `label`.
+    pub fn new(label: impl Into<String>, kind: KeyKind) -> Self {
+        Self { label: label.into(), kind }
+    }
+
+    /// Refuses labels that some device or terminal would mangle.
+    pub fn check(&self) -> Result<(), DeviceError> {
+        let sound = !self.label.is_empty()
+            && self.label.len() <= LABEL_BYTES_MAX
+            && !self.label.chars().any(|c| c.is_control() || c == '\0');
+        if sound {
+            return Ok(());
+        }
+        Err(DeviceError::new(
+            "generate",
+            Cause::Rejected,
+            format!("key label {:?} is empty, too long or has control characters", self.label),
+        ))
+    }
+}
+
+/// One key as the device lists it.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct KeyInfo {
+    /// Its reference.
+    pub uri: KeyRef,
+    /// Its name.
+    pub label: String,
+    /// Its use.
+    pub kind: KeyKind,
+    /// The device would give it out, wrapped or not. Never true for a key of ours.
+    pub extractable: bool,
+    /// The device refuses to show its value.
+    pub sensitive: bool,
+    /// It was generated inside the device, not imported.
+    pub local: bool,
+}
+
+/// Where the bytes of the keys are while they are used. Printed as it is in every report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
+pub enum Custody {
+    /// In the memory of the process that calls: a software token loaded as a library, or a test device.
+    ProcessMemory,
+    /// In the memory of another process on this host.
+    OtherProcess,
+    /// In hardware of its own.
+    Hardware,
+}
+
+impl fmt::Display for Custody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ProcessMemory => "software token (key in process memory)",
+            Self::OtherProcess => "software token (key in another process's memory)",
+            Self::Hardware => "hardware device",
+        })
+    }
+}
+
+/// What a device says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct DeviceInfo {
+    /// Backend: `pkcs11`, `sdf`, `tpm`, `soft`.
+    pub backend: String,
+    /// Manufacturer as the device reports it.
+    pub manufacturer: String,
+    /// Model.
+    pub model: String,
+    /// Serial number.
+    pub serial: String,
+    /// Token label.
+    pub token: String,
+    /// Firmware or library version.
+    pub version: String,
+    /// Where the keys are.
+    pub custody: Custody,
+    /// It has a counter that no restored copy can set back.
+    pub monotonic_counter: bool,
+}
+
+/// How much an attestation is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
+pub enum Trust {
+    /// The library says so; nothing proves it.
+    SelfReported,
+    /// Signed by a key of the device's maker; `evidence` holds the statement and its certificate chain.
+    Signed,
+}
+
+/// What a device states about one key.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Attestation {
+    /// The key and its attributes.
+    pub key: KeyInfo,
+    /// X ‖ Y for a signing key.
+    pub public_key: Option<[u8; 64]>,
+    /// The device that says it.
+    pub device: DeviceInfo,
+    /// How much it is worth.
+    pub trust: Trust,
+    /// Format of `evidence`, e.g. `pkcs11-attributes`, `tpm2-certify`.
+    pub format: String,
+    /// The device's own statement, in `format`.
+    pub evidence: Vec<u8>,
+}
