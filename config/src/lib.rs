@@ -1,1 +1,16 @@
-//! bixi-config.
+//! The node file (`bixi.toml`) and the genesis file (`genesis.toml`): typed, with every error reported at once.
+//!
+//! Each error names file, line and key, says what was expected and, for an unknown key, which known one is nearest.
+//! Rendering and parsing are inverse: `bixi chain new` writes what [`NodeConfig::render`] returns, and the shipped
+//! `config/bixi.toml` is exactly the rendering of the defaults.
+
+#![forbid(unsafe_code)]
+
+mod diagnostic;
+mod document;
+mod genesis;
+mod node;
+
+pub use diagnostic::{ConfigErrors, Diagnostic};
+pub use genesis::{parse_genesis, render_genesis};
+pub use node::{Consensus, Hsm, IoBackend, Log, LogFormat, NodeConfig, Pin, PlacementMode, Rpc, Storage, Txpool};
