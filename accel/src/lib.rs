@@ -1,3 +1,17 @@
-//! Kernels for SM2, SM3 and SM4.
+//! SM2, SM3 and SM4 as kernels: batch-first, constant time wherever a secret is touched, one implementation per
+//! instruction set behind a CPU token and a portable one as the reference of all others.
+//!
+//! * [`sm3`]: GB/T 32905-2016 with HMAC, HKDF and the key derivation function of GB/T 32918.3.
+//! * [`sm4`]: GB/T 32907-2016 with CTR, GCM (RFC 8998) and XTS (both tweak orders).
+//! * [`cpu`]: which kernels this process uses.
+//!
+//! The crate performs no I/O, starts no thread and has no source of randomness: a [`Random`] is handed in.
+#![deny(unsafe_code)]
 
+pub mod cpu;
+pub mod ct;
+mod random;
 pub mod sm3;
+pub mod sm4;
+
+pub use random::{Random, RandomError};

@@ -1,0 +1,126 @@
+//! GHASH (SP 800-38D 6.4) in constant time.
+//!
+//! Field elements are `u128` as read big endian: the coefficient of `x^0` is the top bit. The carry-less product of two
+//! such values is the mirrored product, one bit to the right of its place.
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// The hash key `H`.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(super) struct HashKey {
+    h: u128,
+}
+
+impl HashKey {
+    pub(super) fn new(h: &[u8; 16]) -> Self {
+        Self { h: u128::from_be_bytes(*h) }
+    }
+
+    /// A running hash starting at zero.
+    pub(super) fn start(&self) -> GHash<'_> {
+        GHash { key: self, y: 0 }
+    }
+}
+
+/// A running GHASH.
+pub(super) struct GHash<'a> {
+    key: &'a HashKey,
+    y: u128,
+}
+
+impl GHash<'_> {
+    /// Absorbs `data`, the last block padded with zeros.
+    pub(super) fn update_padded(&mut self, data: &[u8]) {
+        let (blocks, rest) = data.as_chunks::<16>();
+        for block in blocks {
+            self.y = multiply(self.y ^ u128::from_be_bytes(*block), self.key.h);
+        }
+        if !rest.is_empty() {
+            let mut block = [0; 16];
+            block[..rest.len()].copy_from_slice(rest);
+            self.y = multiply(self.y ^ u128::from_be_bytes(block), self.key.h);
+        }
+    }
+
+    /// Absorbs the two lengths and returns the hash.
+    pub(super) fn finalize(self, aad_bytes: usize, data_bytes: usize) -> [u8; 16] {
+        let lengths = (aad_bytes as u128 * 8) << 64 | (data_bytes as u128 * 8);
+        multiply(self.y ^ lengths, self.key.h).to_be_bytes()
+    }
+}
+
+/// Product in GF(2^128) modulo `x^128 + x^7 + x^2 + x + 1`.
+fn multiply(a: u128, b: u128) -> u128 {
+    let (a1, a0) = ((a >> 64) as u64, a as u64);
+    let (b1, b0) = ((b >> 64) as u64, b as u64);
+    let high = carryless(a1, b1);
+    let low = carryless(a0, b0);
+    let middle = carryless(a1 ^ a0, b1 ^ b0) ^ high ^ low;
+    let (high, low) = (high ^ middle >> 64, low ^ middle << 64);
+    // One bit to the left puts x^0 at the top again; `low` then holds degrees 128 and above.
+    let (high, low) = (high << 1 | low >> 127, low << 1);
+    let spilled = low << 127 ^ low << 126 ^ low << 121;
+    let fold = |x: u128| x ^ x >> 1 ^ x >> 2 ^ x >> 7;
+    high ^ fold(low ^ spilled)
+}
+
+/// Carry-less 64×64 product by integer products of operands with holes.
+///
+/// Every fourth bit is kept, so that a column of an integer product sums at most 15 ones (60 bits of `b`: 15 per class)
+/// and its parity is never reached by a neighbour's carry. The top four bits of `b` are added by masked shifts.
+fn carryless(a: u64, b: u64) -> u128 {
+    const CLASS: u64 = 0x1111_1111_1111_1111;
+    let top = (0..4).fold(0, |acc, i| {
+        let mask = u128::from(b >> (60 + i) & 1).wrapping_neg();
+        acc ^ (mask & u128::from(a) << (60 + i))
+    });
+    let b = b & (u64::MAX >> 4);
+    let a: [u64; 4] = core::array::from_fn(|i| a & CLASS << i);
+    let b: [u64; 4] = core::array::from_fn(|i| b & CLASS << i);
+    (0..4).fold(top, |acc, class| {
+        let sum = (0..4).fold(0, |sum, i| sum ^ u128::from(a[i]) * u128::from(b[(4 + class - i) % 4]));
+        acc ^ (sum & u128::from_ne_bytes([0x11; 16]) << class)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn carryless_by_bits(a: u64, b: u64) -> u128 {
+        (0..64).filter(|i| b >> i & 1 == 1).fold(0, |acc, i| acc ^ u128::from(a) << i)
+    }
+
+    /// SP 800-38D algorithm 1.
+    fn multiply_by_bits(x: u128, y: u128) -> u128 {
+        let (mut z, mut v) = (0, y);
+        for i in (0..128).rev() {
+            if x >> i & 1 == 1 {
+                z ^= v;
+            }
+            v = v >> 1 ^ if v & 1 == 1 { 0xe1 << 120 } else { 0 };
+        }
+        z
+    }
+
+    #[test]
+    fn columns_do_not_overflow_on_full_operands() {
+        for (a, b) in [(u64::MAX, u64::MAX), (u64::MAX, 1 << 63), (1, u64::MAX), (0x1111_1111_1111_1111, u64::MAX)] {
+            assert_eq!(carryless(a, b), carryless_by_bits(a, b));
+        }
+        assert_eq!(multiply(u128::MAX, u128::MAX), multiply_by_bits(u128::MAX, u128::MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn carryless_matches_its_definition(a: u64, b: u64) {
+            prop_assert_eq!(carryless(a, b), carryless_by_bits(a, b));
+        }
+
+        #[test]
+        fn multiply_matches_the_standard_algorithm(a: u128, b: u128) {
+            prop_assert_eq!(multiply(a, b), multiply_by_bits(a, b));
+        }
+    }
+}
