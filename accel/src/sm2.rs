@@ -1,0 +1,36 @@
+//! SM2 digital signatures (GB/T 32918.2-2016) over the curve of GB/T 32918.5-2017.
+//!
+//! * Signing and key generation are constant time in the key and the nonce: complete addition formulas, masked table
+//!   scans, no secret-dependent branch but the standard's retries (whose probability is about 2^-255).
+//! * Nonces are hedged: derived by HMAC-SM3 from key, digest *and* fresh randomness, so that neither a weak generator
+//!   nor a repeated message reveals the key.
+//! * Verification works on public values in variable time; [`verify_batch`] gives each item its own exact verdict.
+//! * A [`Registry`] keeps multiplication tables of frequent signers.
+//!
+//! Encoding: a signature is `r ‖ s`, a key is `X ‖ Y`, big endian, 32 bytes each.
+
+mod batch;
+mod comb;
+mod field;
+mod keys;
+mod limbs;
+mod nonce;
+mod point;
+mod registry;
+mod scalar;
+mod sign;
+mod signature;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod wnaf;
+
+pub use batch::{KeyRef, VerifyItem, verify_batch};
+pub use keys::{IdentifiedKey, KeyError, PrivateKey, PublicKey, PublicKeyError};
+pub use registry::{RegisteredKey, Registry, RegistryError};
+pub use sign::{SignError, sign, sign_digest};
+pub use signature::{Signature, SignatureError};
+pub use verify::{identity_digest, message_digest, verify, verify_digest};
+
+/// The default distinguishing identifier (GM/T 0009-2012 10, GB/T 35276).
+pub const DEFAULT_ID: &[u8] = b"1234567812345678";

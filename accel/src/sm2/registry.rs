@@ -1,0 +1,159 @@
+//! Multiplication tables of frequent signers, in a cache of bounded size.
+//!
+//! Who deserves a table is the caller's policy; here is the bound. When the cache is full, the key unused for the
+//! longest time leaves; pinned keys stay until unpinned.
+
+use super::comb::Comb;
+use super::{DEFAULT_ID, IdentifiedKey, PublicKey};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// A key and its table; cheap to clone, usable after the registry has dropped it.
+#[derive(Clone)]
+pub struct RegisteredKey(Arc<Entry>);
+
+struct Entry {
+    key: IdentifiedKey,
+    comb: Comb,
+}
+
+impl RegisteredKey {
+    /// The key.
+    pub fn key(&self) -> &PublicKey {
+        self.0.key.key()
+    }
+
+    /// `Z` for [`DEFAULT_ID`].
+    pub fn z(&self) -> &[u8; 32] {
+        self.0.key.z()
+    }
+
+    pub(super) fn comb(&self) -> &Comb {
+        &self.0.comb
+    }
+}
+
+impl core::fmt::Debug for RegisteredKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("sm2::RegisteredKey").field(self.key()).finish()
+    }
+}
+
+/// A key was not registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// Every place is taken by a pinned key: unpin one, or make the registry larger.
+    #[error("SM2 registry: all {0} places hold pinned keys; unpin one or raise the limit")]
+    AllPinned(usize),
+}
+
+/// The cache, shared by reference between threads.
+pub struct Registry {
+    keys_max: usize,
+    slots: RwLock<HashMap<[u8; 64], Slot>>,
+    clock: AtomicU64,
+}
+
+struct Slot {
+    key: RegisteredKey,
+    used: AtomicU64,
+    pinned: bool,
+}
+
+impl Registry {
+    /// Memory one registered key takes: a table of 512 points, and its place in the map.
+    pub const BYTES_PER_KEY: usize =
+        size_of::<[u8; 32 * 1024]>() + size_of::<Entry>() + 2 * size_of::<([u8; 64], Slot)>();
+
+    /// A cache of at most `keys_max` keys, `keys_max * BYTES_PER_KEY` bytes in all.
+    pub fn new(keys_max: usize) -> Self {
+        Self { keys_max, slots: RwLock::default(), clock: AtomicU64::new(0) }
+    }
+
+    /// Builds the table of `key` unless it is there already (about the work of four verifications, outside the lock).
+    pub fn register(&self, key: &PublicKey) -> Result<RegisteredKey, RegistryError> {
+        self.insert(key, false)
+    }
+
+    /// Registers `key` and keeps it until [`Registry::unpin`].
+    pub fn pin(&self, key: &PublicKey) -> Result<RegisteredKey, RegistryError> {
+        self.insert(key, true)
+    }
+
+    /// Lets a pinned key leave like others.
+    pub fn unpin(&self, key: &PublicKey) {
+        if let Some(slot) = self.write().get_mut(&key.to_bytes()) {
+            slot.pinned = false;
+        }
+    }
+
+    /// The handle of the key `X ‖ Y`, if it is registered.
+    pub fn lookup(&self, key: &[u8; 64]) -> Option<RegisteredKey> {
+        self.read().get(key).map(|slot| {
+            slot.used.store(self.tick(), Ordering::Relaxed);
+            slot.key.clone()
+        })
+    }
+
+    /// Forgets a key, pinned or not; handles given out stay valid.
+    pub fn remove(&self, key: &PublicKey) {
+        self.write().remove(&key.to_bytes());
+    }
+
+    /// Number of registered keys.
+    pub fn len(&self) -> usize {
+        self.read().len()
+    }
+
+    /// Whether no key is registered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Memory held now.
+    pub fn memory_bytes(&self) -> usize {
+        self.len() * Self::BYTES_PER_KEY
+    }
+
+    fn insert(&self, key: &PublicKey, pin: bool) -> Result<RegisteredKey, RegistryError> {
+        let bytes = key.to_bytes();
+        let known = self.lookup(&bytes);
+        let registered = known.unwrap_or_else(|| {
+            RegisteredKey(Arc::new(Entry { key: IdentifiedKey::new(DEFAULT_ID, *key), comb: Comb::new(&key.point) }))
+        });
+        let mut slots = self.write();
+        if let Some(slot) = slots.get_mut(&bytes) {
+            slot.pinned |= pin;
+            return Ok(slot.key.clone());
+        }
+        if slots.len() >= self.keys_max {
+            let oldest =
+                slots.iter().filter(|(_, slot)| !slot.pinned).min_by_key(|(_, slot)| slot.used.load(Ordering::Relaxed));
+            let oldest = *oldest.ok_or(RegistryError::AllPinned(self.keys_max))?.0;
+            slots.remove(&oldest);
+        }
+        slots.insert(bytes, Slot { key: registered.clone(), used: AtomicU64::new(self.tick()), pinned: pin });
+        Ok(registered)
+    }
+
+    fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A panic cannot leave the map half-changed: it is only touched by single operations.
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<[u8; 64], Slot>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<[u8; 64], Slot>> {
+        self.slots.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl core::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("sm2::Registry").field("keys", &self.len()).field("keys_max", &self.keys_max).finish()
+    }
+}

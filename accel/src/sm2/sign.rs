@@ -1,0 +1,59 @@
+//! Signature generation, GB/T 32918.2-2016 6.1.
+
+use super::comb;
+use super::nonce::Nonces;
+use super::scalar::Scalar;
+use super::{PrivateKey, Signature, identity_digest, message_digest};
+use crate::{Random, RandomError};
+use zeroize::{Zeroize, Zeroizing};
+
+/// No signature was made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignError {
+    /// The random source failed; try again when it works.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+}
+
+/// Signs `message` for `id`. Panics as [`identity_digest`] does.
+pub fn sign(key: &PrivateKey, id: &[u8], message: &[u8], rng: &mut dyn Random) -> Result<Signature, SignError> {
+    // A1, A2.
+    let z = identity_digest(id, &key.public_key());
+    sign_digest(key, &message_digest(&z, message), rng)
+}
+
+/// Signs the digest `e` made of `Z` and the message.
+pub fn sign_digest(key: &PrivateKey, e: &[u8; 32], rng: &mut dyn Random) -> Result<Signature, SignError> {
+    let mut entropy = Zeroizing::new([0; 32]);
+    rng.fill(&mut *entropy)?;
+    let mut nonces = Nonces::new(&key.d, e, &entropy);
+    loop {
+        // A3: k in [1, n-1].
+        let k = Zeroizing::new(nonces.next());
+        if let Some(signature) = sign_with_nonce(key, e, &k) {
+            return Ok(signature);
+        }
+    }
+}
+
+/// Steps A4 to A7 for one `k`; `None` sends the caller back to A3.
+pub(super) fn sign_with_nonce(key: &PrivateKey, e: &[u8; 32], k: &Scalar) -> Option<Signature> {
+    // A4: (x1, y1) = [k]G.
+    let mut point = comb::BASE.multiply(k);
+    let x1 = point.to_affine().x.to_limbs();
+    point.zeroize();
+    // A5: r = (e + x1) mod n; again if r = 0 or r + k = n.
+    let r = Scalar::reduce_be_bytes(e).add(&Scalar::reduce(&x1));
+    let sum = Zeroizing::new(r.add(k));
+    if r.is_zero() || sum.is_zero() {
+        return None;
+    }
+    // A6: s = (1 + d)⁻¹ (k - r d) = (1 + d)⁻¹ (k + r) - r mod n; again if s = 0.
+    let s = key.inverse.montgomery_multiply(&sum).sub(&r);
+    if s.is_zero() {
+        return None;
+    }
+    // A7.
+    Some(Signature::from_scalars(&r, &s))
+}

@@ -1,0 +1,152 @@
+//! Signature verification, GB/T 32918.2-2016 7.1, on public values in variable time.
+
+use super::comb::{self, Comb};
+use super::field::{self, Element};
+use super::limbs;
+use super::point::{Affine, G, Jacobian};
+use super::scalar::{self, Scalar};
+use super::{PublicKey, Signature, wnaf};
+use crate::sm3::Hasher;
+use std::sync::LazyLock;
+
+/// Window width for keys: 8 odd multiples.
+const KEY_WIDTH: usize = 5;
+pub(super) const KEY_ODD_MULTIPLES: usize = 1 << (KEY_WIDTH - 2);
+/// Window width for the base point: 128 odd multiples, 8 KiB.
+const BASE_WIDTH: usize = 9;
+
+static BASE_ODD: LazyLock<Vec<Affine>> =
+    LazyLock::new(|| Jacobian::batch_to_affine(&odd_multiples::<{ 1 << (BASE_WIDTH - 2) }>(&G)));
+
+/// `a ‖ b ‖ x_G ‖ y_G`, the part of `Z` common to all identities.
+const CURVE: [u8; 128] = {
+    let words: [u128; 8] = [
+        0xfffffffeffffffffffffffffffffffff,
+        0xffffffff00000000fffffffffffffffc,
+        0x28e9fa9e9d9f5e344d5a9e4bcf6509a7,
+        0xf39789f515ab8f92ddbcbd414d940e93,
+        0x32c4ae2c1f1981195f9904466a39c994,
+        0x8fe30bbff2660be1715a4589334c74c7,
+        0xbc3736a2f4f6779c59bdcee36b692153,
+        0xd0a9877cc62a474002df32e52139f0a0,
+    ];
+    let mut bytes = [0; 128];
+    let mut i = 0;
+    while i < 128 {
+        bytes[i] = (words[i / 16] >> (120 - 8 * (i % 16))) as u8;
+        i += 1;
+    }
+    bytes
+};
+
+/// The hash of the default identity's part of `Z`, shared by all its computations.
+static DEFAULT_PREFIX: LazyLock<Hasher> = LazyLock::new(|| identity_prefix(super::DEFAULT_ID));
+
+fn identity_prefix(id: &[u8]) -> Hasher {
+    let bits = u16::try_from(id.len() * 8).expect("an SM2 identifier has fewer than 8192 bytes");
+    let mut hasher = Hasher::new();
+    hasher.update(&bits.to_be_bytes());
+    hasher.update(id);
+    hasher.update(&CURVE);
+    hasher
+}
+
+/// `Z = SM3(ENTL ‖ ID ‖ a ‖ b ‖ x_G ‖ y_G ‖ x_A ‖ y_A)`, GB/T 32918.2 5.5.
+///
+/// # Panics
+/// When `id` has 8192 bytes or more: its bit length has no 16-bit form.
+pub fn identity_digest(id: &[u8], key: &PublicKey) -> [u8; 32] {
+    identity_digest_of_bytes(id, &key.to_bytes())
+}
+
+pub(super) fn identity_digest_of_bytes(id: &[u8], key: &[u8; 64]) -> [u8; 32] {
+    let mut hasher = if id == super::DEFAULT_ID { DEFAULT_PREFIX.clone() } else { identity_prefix(id) };
+    hasher.update(key);
+    hasher.finalize()
+}
+
+/// `e = SM3(Z ‖ M)`: A1 and A2, B3 and B4.
+pub fn message_digest(z: &[u8; 32], message: &[u8]) -> [u8; 32] {
+    let mut hasher = Hasher::new();
+    hasher.update(z);
+    hasher.update(message);
+    hasher.finalize()
+}
+
+/// Whether `signature` is `id`'s signature of `message`. Panics as [`identity_digest`] does.
+pub fn verify(key: &PublicKey, id: &[u8], message: &[u8], signature: &Signature) -> bool {
+    verify_digest(key, &message_digest(&identity_digest(id, key), message), signature)
+}
+
+/// Whether `signature` signs the digest `e` made of `Z` and the message.
+pub fn verify_digest(key: &PublicKey, e: &[u8; 32], signature: &Signature) -> bool {
+    Claim::new(e, signature).is_some_and(|claim| {
+        let odd = Jacobian::batch_to_affine(&odd_multiples::<KEY_ODD_MULTIPLES>(&key.point));
+        claim.holds_at(&claim.point_by_windows(&odd))
+    })
+}
+
+/// What a well-formed signature claims: `[s]G + [t]P` has the x coordinate `r - e mod n`.
+pub(super) struct Claim {
+    s: Scalar,
+    t: Scalar,
+    x: Scalar,
+}
+
+impl Claim {
+    /// Steps B1, B2 and B5; `None` when one refuses.
+    pub(super) fn new(e: &[u8; 32], signature: &Signature) -> Option<Self> {
+        // B1, B2: r and s in [1, n-1].
+        let (r, s) = signature.scalars()?;
+        // B5: t = (r + s) mod n, not zero.
+        let t = r.add(&s);
+        (!t.is_zero()).then(|| Self { s, t, x: r.sub(&Scalar::reduce_be_bytes(e)) })
+    }
+
+    /// B6 with the odd multiples `P, 3P, … 15P` of the key.
+    pub(super) fn point_by_windows(&self, key_odd: &[Affine]) -> Jacobian {
+        let base_digits = wnaf::digits(self.s.limbs(), BASE_WIDTH);
+        let key_digits = wnaf::digits(self.t.limbs(), KEY_WIDTH);
+        let pairs = base_digits.iter().zip(&key_digits).rev().skip_while(|pair| *pair == (&0, &0));
+        pairs.fold(Jacobian::INFINITY, |sum, (&base, &key)| {
+            let sum = if sum.is_infinity() { sum } else { sum.double() };
+            add_digit(&add_digit(&sum, base, &BASE_ODD), key, key_odd)
+        })
+    }
+
+    /// B6 with the comb of the key.
+    pub(super) fn point_by_comb(&self, key: &Comb) -> Jacobian {
+        let (base_digits, key_digits) = (comb::Digits::new(&self.s), comb::Digits::new(&self.t));
+        (0..comb::STEPS).rev().fold(Jacobian::INFINITY, |sum, step| {
+            let sum = if sum.is_infinity() { sum } else { sum.double() };
+            key.add_step(&key_digits, step, comb::BASE.add_step(&base_digits, step, sum))
+        })
+    }
+
+    /// B7: `(e + x1) mod n = r`, that is, `x1` is `x`, or `x + n` where that is below `p`. Infinity has no `x1`.
+    pub(super) fn holds_at(&self, point: &Jacobian) -> bool {
+        let (wrapped, carry) = limbs::add(self.x.limbs(), &scalar::N);
+        let wrapped_is_element = carry == 0 && limbs::sub(&wrapped, &field::P).1 == 1;
+        point.has_x(&Element::from_limbs(self.x.limbs()))
+            || (wrapped_is_element && point.has_x(&Element::from_limbs(&wrapped)))
+    }
+}
+
+#[inline(always)]
+fn add_digit(sum: &Jacobian, digit: i16, odd: &[Affine]) -> Jacobian {
+    match digit {
+        0 => *sum,
+        1.. => sum.add_affine(&odd[digit as usize / 2]),
+        _ => sum.add_affine(&odd[digit.unsigned_abs() as usize / 2].negate()),
+    }
+}
+
+/// `P, 3P, 5P, …`: finite, since the multipliers are small and the order is a large prime.
+pub(super) fn odd_multiples<const COUNT: usize>(point: &Affine) -> [Jacobian; COUNT] {
+    let mut multiples = [Jacobian::from(point); COUNT];
+    let twice = multiples[0].double();
+    for i in 1..COUNT {
+        multiples[i] = multiples[i - 1].add(&twice);
+    }
+    multiples
+}

@@ -1,0 +1,59 @@
+//! Signed sliding-window digits of public scalars.
+
+use super::limbs::Limbs;
+
+/// Digits of a 256-bit integer: position `i` holds zero or an odd value below `2^(width-1)` in size, weight `2^i`.
+pub(super) fn digits(value: &Limbs, width: usize) -> [i16; 257] {
+    let window = |at: usize, bits: usize| {
+        let (limb, shift) = (at / 64, at % 64);
+        let low = value.get(limb).map_or(0, |x| x >> shift);
+        let high = value.get(limb + 1).map_or(0, |x| x << 1 << (63 - shift));
+        (low | high) & ((1 << bits) - 1)
+    };
+    let mut out = [0; 257];
+    let (mut at, mut carry) = (0, 0);
+    while at < 257 {
+        if window(at, 1) == carry {
+            at += 1;
+            continue;
+        }
+        let word = window(at, width) + carry;
+        carry = word >> (width - 1) & 1;
+        out[at] = word as i16 - ((carry as i16) << width);
+        at += width;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn value_of(digits: &[i16; 257]) -> Limbs {
+        let mut value: Limbs = [0; 4];
+        for &digit in digits.iter().rev() {
+            let mut carry = i128::from(digit);
+            for limb in &mut value {
+                let sum = (i128::from(*limb) << 1) + carry;
+                *limb = sum as u64;
+                carry = sum >> 64;
+            }
+        }
+        value
+    }
+
+    proptest! {
+        #[test]
+        fn digits_are_odd_sparse_and_sum_to_the_value(value: Limbs, width in 2usize..11) {
+            for value in [value, [0; 4], [u64::MAX; 4], [1, 0, 0, 0], [0, 0, 0, 1 << 63]] {
+                let digits = digits(&value, width);
+                prop_assert_eq!(value_of(&digits), value);
+                for (i, digit) in digits.iter().enumerate().filter(|(_, digit)| **digit != 0) {
+                    prop_assert!(digit % 2 != 0 && digit.abs() < 1 << (width - 1));
+                    prop_assert!(digits[i + 1..].iter().take(width - 1).all(|&next| next == 0));
+                }
+            }
+        }
+    }
+}
