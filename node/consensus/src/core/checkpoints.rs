@@ -1,0 +1,215 @@
+//! Certifying results: sign the executed header, collect equal votes, stop when a quorum disagrees.
+
+use std::collections::BTreeMap;
+
+use bixi_types::consensus::{CheckpointVote, SignatureBytes};
+use bixi_types::header::BlockHeader;
+use bixi_types::ports::SignError;
+
+use super::*;
+use crate::certificate;
+use crate::message::CheckpointCertificate;
+
+#[derive(Debug, Default)]
+struct Tally {
+    /// Our result.
+    header: Option<(Box<BlockHeader>, H256)>,
+    /// First vote of each validator.
+    votes: BTreeMap<NodeId, (H256, SignatureBytes)>,
+    /// Our vote, once it is in the log.
+    ours: Option<CheckpointVote>,
+    /// Id of the signature asked for.
+    signing: Option<u64>,
+}
+
+impl Tally {
+    /// Who voted for `hash`, in index order.
+    fn voters(&self, hash: H256) -> impl Iterator<Item = (&NodeId, SignatureBytes)> {
+        self.votes.iter().filter(move |(_, (voted, _))| *voted == hash).map(|(node, (_, signature))| (node, *signature))
+    }
+
+    fn certificate(&self, height: u64, header_hash: H256) -> CheckpointCertificate {
+        let signatures = self.voters(header_hash).map(|(node, signature)| (*node, signature)).collect();
+        CheckpointCertificate { height, header_hash, signatures }
+    }
+}
+
+/// Votes over the heights between the ledger and the head.
+#[derive(Debug, Default)]
+pub(super) struct Checkpoints {
+    certified: u64,
+    tallies: BTreeMap<u64, Tally>,
+    certificates: BTreeMap<u64, CheckpointCertificate>,
+}
+
+impl Checkpoints {
+    pub(super) fn certified(&self) -> u64 {
+        self.certified
+    }
+
+    pub(super) fn resume(&mut self, committed: u64) {
+        self.certified = committed;
+    }
+
+    /// Our own vote, read from the log.
+    pub(super) fn recover(&mut self, vote: CheckpointVote) {
+        let tally = self.tallies.entry(vote.height).or_default();
+        tally.ours = Some(vote);
+    }
+
+    pub(super) fn is_signing(&self, id: u64) -> bool {
+        self.tallies.values().any(|tally| tally.signing == Some(id))
+    }
+
+    pub(super) fn certificate(&self, height: u64) -> Option<&CheckpointCertificate> {
+        self.certificates.get(&height)
+    }
+
+    /// `height` is in the ledger.
+    pub(super) fn forget(&mut self, height: u64) {
+        self.tallies.retain(|kept, _| *kept > height);
+        self.certificates.retain(|kept, _| kept + sync::KEPT_HEIGHTS > height);
+        self.certified = self.certified.max(height);
+    }
+}
+
+impl Core {
+    /// We executed a decided height.
+    pub(super) fn executed(&mut self, height: u64, header: Box<BlockHeader>, header_hash: H256) {
+        if height <= self.committed || height > self.head.height {
+            return;
+        }
+        let tally = self.checkpoints.tallies.entry(height).or_default();
+        tally.header = Some((header, header_hash));
+        match tally.ours.clone() {
+            Some(vote) if vote.header_hash != header_hash => {
+                let (signed, executed) = (vote.header_hash, header_hash);
+                return self.halt(HaltReason::NotDeterministic { height, signed, executed });
+            }
+            Some(vote) => self.say_checkpoint(vote),
+            None => self.sign_checkpoint(height),
+        }
+        self.certify();
+    }
+
+    /// Asks for our vote's signature, when we are a validator of that height.
+    pub(super) fn sign_checkpoint(&mut self, height: u64) {
+        let member =
+            self.rules.get(&height).is_some_and(|rules| rules.validators.index_of(&self.params.node).is_some());
+        let Some(tally) = self.checkpoints.tallies.get_mut(&height) else { return };
+        let Some((header, _)) = tally.header.clone().filter(|_| member && tally.ours.is_none()) else { return };
+        let id = self.signing.next_id();
+        tally.signing = Some(id);
+        self.out.push(Effect::Sign { id, statement: Statement::Checkpoint(header) });
+        // A device that never answers is asked again.
+        self.timers.set(Timer::CheckpointRetry(height), self.now.monotonic_ms + self.params.sign_deadline_ms);
+    }
+
+    pub(super) fn checkpoint_signed(&mut self, id: u64, result: Result<SignatureBytes, SignError>) {
+        let signing = self.checkpoints.tallies.iter_mut().find(|(_, tally)| tally.signing == Some(id));
+        let Some((&height, tally)) = signing else { return };
+        let Some(header_hash) = tally.header.as_ref().map(|(_, hash)| *hash) else { return };
+        match result {
+            Ok(signature) => {
+                let vote = CheckpointVote { height, header_hash, validator: self.params.node, signature };
+                tally.signing = None;
+                tally.ours = Some(vote.clone());
+                self.timers.cancel(Timer::CheckpointRetry(height));
+                self.outbox.append(LogEntry::Checkpoint(vote.clone()), &mut self.out);
+                self.say_checkpoint(vote);
+                self.certify();
+            }
+            Err(SignError::Conflict(detail)) => self.halt(HaltReason::CheckpointConflict { height, detail }),
+            Err(_) => {
+                let at_ms = self.now.monotonic_ms + self.params.sign_probe_ms;
+                self.timers.set(Timer::CheckpointRetry(height), at_ms);
+            }
+        }
+    }
+
+    fn say_checkpoint(&mut self, vote: CheckpointVote) {
+        let tally = self.checkpoints.tallies.entry(vote.height).or_default();
+        tally.votes.insert(vote.validator, (vote.header_hash, vote.signature));
+        self.publish(Message::Checkpoint(vote));
+    }
+
+    /// Repeats our votes of heights that are not certified.
+    pub(super) fn resend_checkpoints(&mut self) {
+        let open = self.checkpoints.tallies.range(self.checkpoints.certified + 1..);
+        let votes: Vec<CheckpointVote> =
+            open.filter(|(_, tally)| tally.header.is_some()).filter_map(|(_, tally)| tally.ours.clone()).collect();
+        for vote in votes {
+            self.publish(Message::Checkpoint(vote));
+        }
+        self.timers.set(Timer::Resend, self.now.monotonic_ms + self.params.resend_ms);
+    }
+
+    pub(super) fn receive_checkpoint(&mut self, from: NodeId, vote: CheckpointVote) {
+        if vote.height <= self.checkpoints.certified {
+            return self.help_certified(from, vote.height);
+        }
+        self.count_checkpoint(vote);
+        self.certify();
+    }
+
+    pub(super) fn receive_certified(&mut self, certificate: CheckpointCertificate) {
+        if certificate.height <= self.checkpoints.certified {
+            return;
+        }
+        let CheckpointCertificate { height, header_hash, signatures } = certificate;
+        for (validator, signature) in signatures {
+            self.count_checkpoint(CheckpointVote { height, header_hash, validator, signature });
+        }
+        self.certify();
+    }
+
+    /// Counts a verified vote of a height whose validators are known; the first of each validator stands.
+    fn count_checkpoint(&mut self, vote: CheckpointVote) {
+        let Some(rules) = self.rules.get(&vote.height) else { return };
+        if rules.validators.index_of(&vote.validator).is_none() {
+            return;
+        }
+        let tally = self.checkpoints.tallies.entry(vote.height).or_default();
+        if let Some((header_hash, signature)) = tally.votes.get(&vote.validator).copied() {
+            if header_hash != vote.header_hash {
+                let first = CheckpointVote { header_hash, signature, ..vote.clone() };
+                let votes = Box::new([first, vote]);
+                self.out.push(Effect::Evidence(Evidence::CheckpointEquivocation { votes }));
+            }
+            return;
+        }
+        tally.votes.insert(vote.validator, (vote.header_hash, vote.signature));
+        if let Some(ours) = tally.header.as_ref().map(|(_, hash)| *hash).filter(|hash| *hash != vote.header_hash) {
+            self.out.push(Effect::Evidence(Evidence::Divergence { vote, ours }));
+        }
+    }
+
+    /// Certifies the next heights as far as quorums of equal votes agree with our results.
+    fn certify(&mut self) {
+        while !self.halted && self.certify_next() {}
+    }
+
+    fn certify_next(&mut self) -> bool {
+        let height = self.checkpoints.certified + 1;
+        let Some(rules) = self.rules.get(&height) else { return false };
+        let Some(tally) = self.checkpoints.tallies.get(&height) else { return false };
+        let Some((_, ours)) = tally.header else { return false };
+        let set = &rules.validators;
+        let is_quorum = |hash: H256| certificate::quorum(set, tally.voters(hash).map(|(node, _)| node)).is_ok();
+        if is_quorum(ours) {
+            let index = |node: &NodeId| set.index_of(node).expect("only members are counted") as u32;
+            let signatures = tally.voters(ours).map(|(node, signature)| (index(node), signature)).collect();
+            let certificate = tally.certificate(height, ours);
+            self.out.push(Effect::CheckpointCertified { height, header_hash: ours, signatures });
+            self.checkpoints.certificates.insert(height, certificate);
+            self.checkpoints.certified = height;
+            return true;
+        }
+        let other = tally.votes.values().map(|(hash, _)| *hash).find(|hash| is_quorum(*hash));
+        if let Some(hash) = other {
+            let theirs = Box::new(tally.certificate(height, hash));
+            self.halt(HaltReason::Diverged { height, ours, theirs });
+        }
+        false
+    }
+}

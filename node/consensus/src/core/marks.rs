@@ -1,0 +1,108 @@
+//! After a start a validator abstains until a quorum, itself included, told the highest message of its own they hold.
+//!
+//! An answer carries that message with the asker's own signature, so a liar can hide one but not invent one.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::certificate;
+use crate::message::{Held, Mark, Step};
+use bixi_types::consensus::{SignedVote, Vote, VoteKind};
+
+/// Answers so far.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    nonce: u64,
+    answers: BTreeMap<NodeId, Option<Mark>>,
+}
+
+impl Core {
+    /// First thing after a start.
+    pub(super) fn begin_marks(&mut self) {
+        self.marks.nonce = self.now.unix_ms;
+        self.mode = Mode::Abstaining;
+        self.out.push(Effect::ModeChanged(Mode::Abstaining));
+        self.ask_marks();
+        self.settle_marks();
+    }
+
+    pub(super) fn ask_marks(&mut self) {
+        if self.mode != Mode::Abstaining {
+            return;
+        }
+        self.broadcast(Message::MarkRequest { nonce: self.marks.nonce });
+        self.timers.set(Timer::Marks, self.now.monotonic_ms + self.params.resend_ms);
+    }
+
+    pub(super) fn answer_mark(&mut self, from: NodeId, nonce: u64) {
+        let held = self.highest_of(from);
+        self.send(from, Message::MarkAnswer { nonce, held });
+    }
+
+    pub(super) fn receive_mark(&mut self, from: NodeId, nonce: u64, held: Option<Held>) {
+        if self.mode != Mode::Abstaining || nonce != self.marks.nonce || from == self.params.node {
+            return;
+        }
+        self.marks.answers.insert(from, held.map(|held| held.mark()));
+        self.settle_marks();
+    }
+
+    /// With a quorum of answers: vote, or follow until the chain has passed a message we do not know.
+    fn settle_marks(&mut self) {
+        let Some((_, rules)) = self.rules.range(..=self.head.height + 1).next_back() else { return };
+        let members = rules.validators.members().iter().map(|member| &member.id);
+        let told: Vec<NodeId> =
+            members.filter(|id| **id == self.params.node || self.marks.answers.contains_key(*id)).copied().collect();
+        if certificate::quorum(&rules.validators, &told).is_err() {
+            return;
+        }
+        let told = self.marks.answers.values().flatten().max().copied();
+        let ours = self.highest_of(self.params.node).map(|held| held.mark());
+        self.timers.cancel(Timer::Marks);
+        let mode = match told {
+            Some(mark) if Some(mark) > ours && mark.height > self.head.height => {
+                Mode::Follower(Reason::MarkAhead { until: mark.height })
+            }
+            _ => Mode::Voting,
+        };
+        self.change_mode(mode);
+    }
+
+    /// The highest ordering message of `node` we hold.
+    fn highest_of(&self, node: NodeId) -> Option<Held> {
+        let logged = self.current.log.iter().filter_map(|entry| match entry {
+            LogEntry::Vote(signed) => vote_of(node, signed),
+            LogEntry::Proposal(signed) => proposal_of(node, signed),
+            _ => None,
+        });
+        let kept = self.later.iter().filter_map(|message| match message {
+            Message::Vote(signed) => vote_of(node, signed),
+            Message::Proposal(signed) => proposal_of(node, signed),
+            _ => None,
+        });
+        let certified = self.decisions.values().filter_map(|decision| self.precommit_of(node, &decision.certificate));
+        logged.chain(kept).chain(certified).max_by_key(Held::mark)
+    }
+
+    fn precommit_of(&self, node: NodeId, certificate: &CommitCertificate) -> Option<Held> {
+        let (_, signature) = certificate.signatures.iter().find(|(signer, _)| *signer == node)?;
+        let vote = Vote {
+            chain: self.params.chain,
+            height: certificate.height,
+            round: certificate.round,
+            kind: VoteKind::Precommit,
+            value: Some(certificate.value),
+            validator: node,
+        };
+        Some(Held::Vote(SignedVote { vote, signature: *signature }))
+    }
+}
+
+fn vote_of(node: NodeId, signed: &SignedVote) -> Option<Held> {
+    (signed.vote.validator == node).then(|| Held::Vote(signed.clone()))
+}
+
+fn proposal_of(node: NodeId, signed: &bixi_types::consensus::SignedProposal) -> Option<Held> {
+    debug_assert!(Step::Propose < Step::Prevote);
+    (signed.proposal.validator == node).then(|| Held::Proposal(signed.proposal.clone(), signed.signature))
+}
