@@ -1,7 +1,7 @@
 //! One blocking trait over every device that can hold a key: PKCS#11 modules, SDF cards, TPMs, and the in-memory
-//! software device of tests.
+//! [`SoftDevice`](crate::soft::SoftDevice) of tests.
 //!
-//! Invariants every backend keeps, and the conformance suite checks:
+//! Invariants every backend keeps, and [`conformance`](crate::conformance) checks:
 //! - a generated key is sensitive, local and not extractable; there is no call that returns private or secret key bytes;
 //! - `sign_digest` signs e = SM3(Z ‖ M) computed by the caller (GB/T 32918.2 6.1 A3 onwards) and returns raw r ‖ s;
 //! - `prf` is a deterministic keyed function of its whole input that no caller can invert or predict;
@@ -9,6 +9,7 @@
 //!
 //! Calls block for as long as the device takes: call them from signer threads, never from an async worker.
 
+pub mod decorators;
 mod error;
 
 use std::fmt;

@@ -5,13 +5,17 @@
 //! Statement ─ protocol ─▶ SigningService ─▶ guard (fsync) ─▶ KeyDevice ─▶ verified in software ─▶ guard (stored) ─▶ caller
 //! ```
 //!
-//! Whoever holds a [`device::KeyDevice`] can have any digest signed; so only the signing service holds
-//! the one with the consensus key, and it takes typed statements and computes the digest itself.
+//! Whoever holds a [`KeyDevice`] can have any digest signed; so only the signing service holds the one with the consensus
+//! key, and it takes typed statements and computes the digest itself.
 
 #![forbid(unsafe_code)]
 
+pub mod conformance;
 pub mod device;
+pub mod protocol;
+pub mod soft;
 pub mod uri;
+pub mod verify;
 
 pub use device::{
     Attestation, Cause, Custody, DeviceError, DeviceInfo, ErrorKind, KeyDevice, KeyInfo, KeyKind, KeySpec, Trust,

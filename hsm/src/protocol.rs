@@ -1,0 +1,222 @@
+//! The typed language between the node and the one who holds the keys.
+//!
+//! Nobody can ask for a signature over a digest of his choice: every request carries the whole statement, and the answering
+//! side computes the digest. The same bytes serve a call in process and, later, a broker behind a Unix socket.
+//!
+//! ```text
+//! frame = version (1 byte) ‖ borsh(Request | Response)        at most FRAME_BYTES_MAX, no trailing bytes
+//! ```
+
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::fmt;
+
+use bixi_types::consensus::{Proposal, SignatureBytes, Vote};
+use borsh::{BorshDeserialize, BorshSerialize};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::device::{Attestation, DeviceError, DeviceInfo, ErrorKind, PRF_BYTES};
+
+pub use tls::{TLS_SM2_ID, TlsRole, TlsTranscript};
+
+/// Version this code speaks.
+pub const VERSION: u8 = 1;
+/// Longest frame in either direction.
+pub const FRAME_BYTES_MAX: usize = 256 * 1024;
+/// Most random bytes of one request.
+pub const RANDOM_BYTES_MAX: u32 = 4096;
+/// First bytes of every PRF input: the key encryption key derives vault keys and nothing else.
+pub const PRF_DOMAIN: &[u8] = b"BIXI-VAULT-KEK-V1";
+
+/// Which of the service's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
+pub enum KeyRole {
+    /// Signs proposals, votes and checkpoints.
+    Consensus,
+    /// Signs TLS handshakes and its own certificate request.
+    Tls,
+    /// Key encryption key: vault keys are derived with it.
+    Kek,
+}
+
+/// What may be asked.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Request {
+    /// Sign a proposal; guard lane "ordering".
+    SignProposal(Proposal),
+    /// Sign a vote; guard lane "ordering".
+    SignVote(Vote),
+    /// Sign an executed header, given in its canonical encoding; guard lane "checkpoint".
+    SignCheckpoint {
+        /// The header's encoding; the signing side decodes it and computes the hash itself.
+        header: Vec<u8>,
+    },
+    /// Sign a TLS 1.3 CertificateVerify (RFC 8446 4.4.3, RFC 8998 3.2.1) with the TLS key.
+    SignTls(TlsTranscript),
+    /// Sign the TBS part of a certificate request for the TLS key, with the TLS key.
+    SignCertificateRequest {
+        /// DER of CertificationRequestInfo (RFC 2986); must hold the TLS key itself.
+        info: Vec<u8>,
+    },
+    /// Derive with the key encryption key; the input begins with [`PRF_DOMAIN`].
+    Prf {
+        /// The input.
+        input: Vec<u8>,
+    },
+    /// Random bytes of the device.
+    Random {
+        /// How many, at most [`RANDOM_BYTES_MAX`].
+        len: u32,
+    },
+    /// What the device states about a key.
+    Attest(KeyRole),
+    /// A public key.
+    PublicKey(KeyRole),
+    /// Is the device there?
+    Health,
+}
+
+impl Request {
+    /// Its name, for logs and the audit trail.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::SignProposal(_) => "sign-proposal",
+            Self::SignVote(_) => "sign-vote",
+            Self::SignCheckpoint { .. } => "sign-checkpoint",
+            Self::SignTls(_) => "sign-tls",
+            Self::SignCertificateRequest { .. } => "sign-certificate-request",
+            Self::Prf { .. } => "prf",
+            Self::Random { .. } => "random",
+            Self::Attest(_) => "attest",
+            Self::PublicKey(_) => "public-key",
+            Self::Health => "health",
+        }
+    }
+}
+
+/// PRF output: wiped when dropped, never printed.
+#[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Derived(pub [u8; PRF_BYTES]);
+
+impl fmt::Debug for Derived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Derived(..)")
+    }
+}
+
+impl Drop for Derived {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// What comes back.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Response {
+    /// r ‖ s, verified before it left.
+    Signature(SignatureBytes),
+    /// X ‖ Y.
+    PublicKey([u8; 64]),
+    /// A derived secret.
+    Derived(Derived),
+    /// Random bytes.
+    Random(Vec<u8>),
+    /// What the device states.
+    Attestation(Box<Attestation>),
+    /// The device is there and logged in.
+    Healthy(DeviceInfo),
+    /// Nothing was done, or nothing may leave.
+    Refused(Refusal),
+}
+
+/// Why a request got no answer.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It would contradict an earlier signature. Final for this statement.
+    #[error("refused by the sign-once guard: {0}")]
+    Conflict(String),
+    /// The guard's record could not be made durable.
+    #[error("{0}")]
+    Storage(String),
+    /// The device failed.
+    #[error("{0}")]
+    Device(DeviceError),
+    /// The audit trail could not be written; nothing leaves without it.
+    #[error("audit trail: {0}")]
+    Audit(String),
+    /// The statement is of another chain, names another validator, or is no statement at all.
+    #[error("not a statement of ours: {0}")]
+    Foreign(String),
+    /// The bytes are not a request of this version.
+    #[error("malformed: {0}")]
+    Malformed(String),
+    /// The service has no such key.
+    #[error("no {0:?} key is configured here")]
+    NoKey(KeyRole),
+}
+
+impl Refusal {
+    /// What the caller can do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Device(error) => error.kind(),
+            Self::Storage(_) | Self::Audit(_) => ErrorKind::Halt,
+            Self::Conflict(_) | Self::Foreign(_) | Self::Malformed(_) | Self::NoKey(_) => ErrorKind::Refuse,
+        }
+    }
+}
+
+impl From<DeviceError> for Refusal {
+    fn from(error: DeviceError) -> Self {
+        Self::Device(error)
+    }
+}
+
+/// Why a frame was not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// Longer than [`FRAME_BYTES_MAX`].
+    #[error("frame of {0} bytes; at most {FRAME_BYTES_MAX} are allowed")]
+    TooLong(usize),
+    /// Empty.
+    #[error("empty frame")]
+    Empty,
+    /// Not our version.
+    #[error("protocol version {0}; this side speaks version {VERSION}")]
+    Version(u8),
+    /// Not a message of this version.
+    #[error("not a message of this version: {0}")]
+    Malformed(String),
+}
+
+/// A message of this protocol.
+pub trait Message: BorshSerialize + BorshDeserialize {
+    /// Encodes into one frame. The frame may hold secrets and is wiped when dropped.
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        // Filled in one piece: a growing vector would leave unwiped copies behind.
+        let body_bytes = borsh::object_length(self).expect("the length of a message in memory");
+        let mut frame = Zeroizing::new(Vec::with_capacity(1 + body_bytes));
+        frame.push(VERSION);
+        self.serialize(&mut *frame).expect("borsh into memory cannot fail");
+        frame
+    }
+
+    /// Decodes exactly one frame.
+    fn decode(frame: &[u8]) -> Result<Self, FrameError> {
+        if frame.len() > FRAME_BYTES_MAX {
+            return Err(FrameError::TooLong(frame.len()));
+        }
+        let (&version, body) = frame.split_first().ok_or(FrameError::Empty)?;
+        if version != VERSION {
+            return Err(FrameError::Version(version));
+        }
+        Self::try_from_slice(body).map_err(|error| FrameError::Malformed(error.to_string()))
+    }
+}
+
+impl Message for Request {}
+impl Message for Response {}
