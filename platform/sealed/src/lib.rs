@@ -1,1 +1,45 @@
-//! bixi-sealed.
+//! The codec of everything on disk: every byte encrypted *and* authenticated.
+//!
+//! A file is a header and a chain of *segments*, each under a key of its own, derived from an epoch of the [`KeyRing`]
+//! and a fresh random salt. `FORMAT.md` has the byte tables and the argument why no nonce can repeat.
+//!
+//! ```text
+//! frames  header ─ segment ─ frame ─ frame ─ segment ─ frame …     logs: append, flush, sync, reopen
+//! pages   header ─ segment ─ (pad) ─ page ─ page ─ final page       tables: append, seal once, read at random
+//! small   header ─ segment ─ one sealed body                        written whole, replaced atomically
+//! ```
+//!
+//! Invariants
+//! - A file is never continued under a key that has sealed before it was opened: each open for appending starts a segment.
+//! - A counter is burnt when its bytes are handed to `write`; an error poisons the writer.
+//! - What a reader returns is a prefix of what was written (frames) or exactly what was sealed (pages, small).
+//! - A bad frame below a later sync mark is tampering; above it, it is the torn tail of a crash.
+//!
+//! The AEADs are SM4-GCM (GB/T 32907, GB/T 36624; RFC 8998's parameters) and AES-256-GCM (NIST SP 800-38D), keys come
+//! from HKDF (RFC 5869) over HMAC-SM3.
+
+#![forbid(unsafe_code)]
+
+mod aead;
+mod error;
+pub mod frames;
+mod header;
+mod inspect;
+mod keyring;
+pub mod pages;
+mod segment;
+pub mod small;
+
+pub use crate::{
+    aead::AtRest,
+    error::{ErrorKind, SealedError},
+    header::{FileId, Layout, Purpose},
+    inspect::{Inspection, inspect, inspect_path},
+    keyring::{EPOCH_KEY_BYTES, KeyRing, KeyRingError},
+};
+
+/// Result of this room.
+pub type Result<T> = std::result::Result<T, SealedError>;
+
+#[cfg(test)]
+mod fixtures;

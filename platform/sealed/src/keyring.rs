@@ -1,0 +1,199 @@
+//! The epochs' keys, shared by every open file.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use bixi_platform::secret::Secret;
+
+use crate::AtRest;
+
+/// Bytes of an epoch key, whatever the suite.
+pub const EPOCH_KEY_BYTES: usize = 32;
+
+/// A set of epochs that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyRingError {
+    /// A key has another length.
+    #[error("the key of epoch {epoch} has {bytes} bytes instead of {EPOCH_KEY_BYTES}")]
+    KeyLength {
+        /// Of the key.
+        epoch: u32,
+        /// Found.
+        bytes: usize,
+    },
+    /// Two keys for one epoch.
+    #[error("epoch {epoch} has a key already; epochs are never given a second one")]
+    Duplicate {
+        /// Named twice.
+        epoch: u32,
+    },
+    /// The current epoch has no key.
+    #[error("the current epoch {epoch} has no key")]
+    NoCurrent {
+        /// Wanted.
+        epoch: u32,
+    },
+    /// A rotation backwards.
+    #[error("epoch {epoch} is not above the current epoch {current}")]
+    NotNewer {
+        /// Offered.
+        epoch: u32,
+        /// In use.
+        current: u32,
+    },
+    /// The current epoch cannot be retired.
+    #[error("epoch {epoch} is the current one; rotate before retiring it")]
+    Current {
+        /// In use.
+        epoch: u32,
+    },
+}
+
+/// Epoch keys and the current epoch. Clones share state: a rotation is seen by every open writer at its next flush.
+#[derive(Clone)]
+pub struct KeyRing {
+    suite: AtRest,
+    state: Arc<RwLock<State>>,
+}
+
+struct State {
+    current: u32,
+    keys: BTreeMap<u32, Arc<Secret>>,
+}
+
+impl KeyRing {
+    /// A ring that seals with `suite` under epoch `current`.
+    ///
+    /// # Errors
+    /// If a key has not 32 bytes, an epoch comes twice, or `current` has no key.
+    pub fn new(suite: AtRest, epochs: Vec<(u32, Secret)>, current: u32) -> Result<Self, KeyRingError> {
+        let mut keys = BTreeMap::new();
+        for (epoch, key) in epochs {
+            insert(&mut keys, epoch, key)?;
+        }
+        if !keys.contains_key(&current) {
+            return Err(KeyRingError::NoCurrent { epoch: current });
+        }
+        Ok(Self { suite, state: Arc::new(RwLock::new(State { current, keys })) })
+    }
+
+    /// Adds `key` as a new epoch and makes it current, for all clones, at once.
+    ///
+    /// # Errors
+    /// If the epoch is not above the current one or the key has not 32 bytes.
+    pub fn rotate(&self, epoch: u32, key: Secret) -> Result<(), KeyRingError> {
+        let mut state = self.write();
+        if epoch <= state.current {
+            return Err(KeyRingError::NotNewer { epoch, current: state.current });
+        }
+        insert(&mut state.keys, epoch, key)?;
+        state.current = epoch;
+        Ok(())
+    }
+
+    /// Forgets an epoch that no file uses any more; files of it can no longer be opened through this ring.
+    ///
+    /// # Errors
+    /// If the epoch is the current one.
+    pub fn retire(&self, epoch: u32) -> Result<(), KeyRingError> {
+        let mut state = self.write();
+        if epoch == state.current {
+            return Err(KeyRingError::Current { epoch });
+        }
+        state.keys.remove(&epoch);
+        Ok(())
+    }
+
+    /// The cipher of new files.
+    pub fn suite(&self) -> AtRest {
+        self.suite
+    }
+
+    /// The epoch of new segments.
+    pub fn current_epoch(&self) -> u32 {
+        self.read().current
+    }
+
+    /// Every epoch held, ascending.
+    pub fn epochs(&self) -> Vec<u32> {
+        self.read().keys.keys().copied().collect()
+    }
+
+    pub(crate) fn key(&self, epoch: u32) -> Option<Arc<Secret>> {
+        self.read().keys.get(&epoch).cloned()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "KeyRing({}, epochs {:?}, current {})",
+            self.suite.name(),
+            self.epochs(),
+            self.current_epoch()
+        )
+    }
+}
+
+fn insert(keys: &mut BTreeMap<u32, Arc<Secret>>, epoch: u32, key: Secret) -> Result<(), KeyRingError> {
+    if key.len() != EPOCH_KEY_BYTES {
+        return Err(KeyRingError::KeyLength { epoch, bytes: key.len() });
+    }
+    if keys.contains_key(&epoch) {
+        return Err(KeyRingError::Duplicate { epoch });
+    }
+    keys.insert(epoch, Arc::new(key));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> Secret {
+        Secret::from_slice(&[byte; EPOCH_KEY_BYTES])
+    }
+
+    fn ring() -> KeyRing {
+        KeyRing::new(AtRest::Sm4Gcm, vec![(1, key(1)), (2, key(2))], 2).unwrap()
+    }
+
+    #[test]
+    fn refuses_sets_that_cannot_be_used() {
+        let make = |epochs, current| KeyRing::new(AtRest::Sm4Gcm, epochs, current).unwrap_err();
+        assert_eq!(make(vec![(1, key(1))], 2), KeyRingError::NoCurrent { epoch: 2 });
+        assert_eq!(make(vec![(1, key(1)), (1, key(2))], 1), KeyRingError::Duplicate { epoch: 1 });
+        assert_eq!(make(vec![(1, Secret::zeroed(16))], 1), KeyRingError::KeyLength { epoch: 1, bytes: 16 });
+    }
+
+    #[test]
+    fn rotation_is_seen_by_clones_and_never_goes_back() {
+        let ring = ring();
+        let clone = ring.clone();
+        ring.rotate(5, key(5)).unwrap();
+        assert_eq!((clone.current_epoch(), clone.epochs()), (5, vec![1, 2, 5]));
+        assert_eq!(clone.rotate(5, key(6)).unwrap_err(), KeyRingError::NotNewer { epoch: 5, current: 5 });
+        assert_eq!(clone.rotate(3, key(6)).unwrap_err(), KeyRingError::NotNewer { epoch: 3, current: 5 });
+        assert_eq!(clone.retire(5).unwrap_err(), KeyRingError::Current { epoch: 5 });
+        clone.retire(1).unwrap();
+        assert_eq!(ring.epochs(), [2, 5]);
+    }
+
+    #[test]
+    fn debug_names_epochs_and_no_key() {
+        assert_eq!(format!("{:?}", ring()), "KeyRing(SM4-GCM, epochs [1, 2], current 2)");
+    }
+}

@@ -1,0 +1,159 @@
+//! The reading side.
+
+use std::sync::Arc;
+
+use bixi_platform::io::File;
+
+use super::{PAGES_START, PLAINTEXT_BYTES_MAX, PageSize, associated, counter};
+use crate::{
+    KeyRing, Layout, Purpose, Result, SealedError,
+    aead::TAG_BYTES,
+    header::{Header, MAGIC, array},
+    segment::{PROLOGUE_BYTES, Segment, open_prologue},
+};
+
+/// Most bytes read from the file at once.
+const SPAN_BYTES: usize = 1 << 20;
+
+/// A finished table, readable at random by many threads.
+pub struct Reader {
+    file: Arc<dyn File>,
+    segment: Segment,
+    page: PageSize,
+    /// Index of the final page.
+    last: u64,
+    plaintext_len: u64,
+}
+
+impl Reader {
+    /// Opens a table: authenticates its header and its final page, and with it the length.
+    ///
+    /// # Errors
+    /// [`SealedError::NotSealed`], [`SealedError::WrongPurpose`], [`SealedError::MissingEpoch`],
+    /// [`SealedError::HeaderRefused`], [`SealedError::Incomplete`] for a table never finished or cut,
+    /// [`SealedError::Tampered`], or the system's error.
+    pub fn open(file: impl Into<Arc<dyn File>>, ring: &KeyRing, purpose: Purpose) -> Result<Self> {
+        let file = file.into();
+        let file_len = file.len().map_err(SealedError::io("measure"))?;
+        let mut start = vec![0; PAGES_START as usize];
+        let got = file.read_at(0, &mut start).map_err(SealedError::io("read"))?;
+        if got < MAGIC.len() || start[..MAGIC.len()] != MAGIC {
+            return Err(SealedError::NotSealed);
+        }
+        if got < PROLOGUE_BYTES {
+            return Err(SealedError::Incomplete { offset: got as u64 });
+        }
+        let (header, segment) = open_prologue(ring, &array(&start[..PROLOGUE_BYTES]))?;
+        header.expect(Layout::Pages, purpose)?;
+        if start[PROLOGUE_BYTES..].iter().any(|&byte| byte != 0) {
+            let what = "the space between header and pages is not empty";
+            return Err(SealedError::Tampered { offset: PROLOGUE_BYTES as u64, what });
+        }
+        let (page, last, last_bytes) = measure(&header, file_len)?;
+        let plaintext_len = last * page.payload_bytes() as u64 + (last_bytes - TAG_BYTES) as u64;
+        if plaintext_len > PLAINTEXT_BYTES_MAX {
+            return Err(SealedError::TooLarge { bytes: plaintext_len, bytes_max: PLAINTEXT_BYTES_MAX });
+        }
+        let reader = Self { file, segment, page, last, plaintext_len };
+        reader.check_final_page(last_bytes)?;
+        Ok(reader)
+    }
+
+    fn check_final_page(&self, bytes: usize) -> Result<()> {
+        let offset = self.page_offset(self.last);
+        let mut sealed = vec![0; bytes];
+        self.file.read_exact_at(offset, &mut sealed).map_err(SealedError::io("read"))?;
+        let mut copy = sealed.clone();
+        if self.open_page(self.last, true, &mut sealed) {
+            return Ok(());
+        }
+        if self.open_page(self.last, false, &mut copy) {
+            return Err(SealedError::Incomplete { offset });
+        }
+        let what = "the final page does not authenticate: edited, cut, or never finished";
+        Err(SealedError::Tampered { offset, what })
+    }
+
+    /// Length of the plaintext.
+    pub fn plaintext_len(&self) -> u64 {
+        self.plaintext_len
+    }
+
+    /// Key epoch of the table.
+    pub fn epoch(&self) -> u32 {
+        self.segment.epoch
+    }
+
+    /// Reads plaintext from `offset` and returns how much; less than asked for only at the end.
+    ///
+    /// # Errors
+    /// [`SealedError::Tampered`] naming the page's offset, or the system's error; `out` is then undefined.
+    pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize> {
+        let available = self.plaintext_len.saturating_sub(offset);
+        let wanted = out.len().min(usize::try_from(available).unwrap_or(usize::MAX));
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let payload = self.page.payload_bytes() as u64;
+        let (first, last) = (offset / payload, (offset + wanted as u64 - 1) / payload);
+        let span_pages = (SPAN_BYTES / self.page.bytes()) as u64;
+        let mut sealed = Vec::new();
+        let mut filled = 0;
+        let mut index = first;
+        while index <= last {
+            self.read_span(index, (last - index + 1).min(span_pages), &mut sealed)?;
+            for page in sealed.chunks_mut(self.page.bytes()) {
+                let plaintext = self.open_checked(index, page)?;
+                let skip = (offset + filled as u64 - index * payload) as usize;
+                let take = (plaintext.len() - skip).min(wanted - filled);
+                out[filled..filled + take].copy_from_slice(&plaintext[skip..skip + take]);
+                filled += take;
+                index += 1;
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Reads the sealed bytes of `pages` pages from page `index` on.
+    fn read_span(&self, index: u64, pages: u64, sealed: &mut Vec<u8>) -> Result<()> {
+        let mut bytes = pages as usize * self.page.bytes();
+        if index + pages > self.last {
+            let last_plaintext = (self.plaintext_len - self.last * self.page.payload_bytes() as u64) as usize;
+            bytes -= self.page.payload_bytes() - last_plaintext;
+        }
+        sealed.resize(bytes, 0);
+        self.file.read_exact_at(self.page_offset(index), sealed).map_err(SealedError::io("read"))
+    }
+
+    fn open_checked<'a>(&self, index: u64, page: &'a mut [u8]) -> Result<&'a [u8]> {
+        if !self.open_page(index, index == self.last, page) {
+            return Err(SealedError::Tampered {
+                offset: self.page_offset(index),
+                what: "a page does not authenticate",
+            });
+        }
+        Ok(&page[..page.len() - TAG_BYTES])
+    }
+
+    fn open_page(&self, index: u64, is_final: bool, page: &mut [u8]) -> bool {
+        let (body, tag) = page.split_at_mut(page.len() - TAG_BYTES);
+        self.segment.aead.open(counter(index), &associated(index, is_final), body, &array(tag))
+    }
+
+    fn page_offset(&self, index: u64) -> u64 {
+        PAGES_START + index * self.page.bytes() as u64
+    }
+}
+
+/// Page size, index of the last page and its bytes on disk, from the length of the file.
+fn measure(header: &Header, file_len: u64) -> Result<(PageSize, u64, usize)> {
+    let page = PageSize::from_log2(header.page_log2)
+        .ok_or(SealedError::Unsupported { field: "page size", value: header.page_log2.into() })?;
+    let body = file_len.saturating_sub(PAGES_START);
+    let (full, rest) = (body / page.bytes() as u64, (body % page.bytes() as u64) as usize);
+    let (last, last_bytes) = if rest == 0 && full > 0 { (full - 1, page.bytes()) } else { (full, rest) };
+    if last_bytes < TAG_BYTES {
+        return Err(SealedError::Incomplete { offset: file_len });
+    }
+    Ok((page, last, last_bytes))
+}
