@@ -5,14 +5,22 @@
 
 #![forbid(unsafe_code)]
 
+pub mod batch;
+pub mod block;
 pub mod consensus;
+pub mod execution;
 pub mod genesis;
 pub mod header;
 pub mod id;
 pub mod limits;
+pub mod merkle;
 pub mod ports;
+pub mod receipt;
 pub mod state;
+pub mod status;
 pub mod suite;
+pub mod tars;
+pub mod transaction;
 
 pub use id::{Address, H256, NodeId};
 pub use suite::{CryptoSuite, EvmHash};

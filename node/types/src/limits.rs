@@ -16,3 +16,13 @@ pub const VALUE_BATCHES_MAX: usize = 256;
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Validators in one set.
 pub const VALIDATORS_MAX: usize = 256;
+/// One encoded block (a value's batches with their receipts never reach it).
+pub const BLOCK_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Transactions in one block, whatever genesis asks for.
+pub const BLOCK_TRANSACTIONS_MAX: usize = 65_536;
+/// One encoded header.
+pub const HEADER_BYTES_MAX: usize = 256 * 1024;
+/// One encoded receipt.
+pub const RECEIPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Events in one receipt.
+pub const RECEIPT_LOGS_MAX: usize = 65_536;

@@ -72,3 +72,52 @@ pub trait History: Send + Sync {
     /// Whether `sender` used `nonce` in one of the last `block_limit` blocks.
     fn nonce_used(&self, sender: &crate::Address, nonce: &str) -> Result<bool, StateError>;
 }
+
+/// One row of [`StateTable::Account`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
+pub struct AccountRecord {
+    /// Number of transactions or creations of this account.
+    pub nonce: u64,
+    /// Balance, 256 bits big-endian.
+    pub balance: [u8; 32],
+    /// Key of its code in [`StateTable::Code`]; zero without code.
+    pub code_hash: H256,
+}
+
+impl AccountRecord {
+    /// Bytes of the encoding.
+    pub const ENCODED_BYTES: usize = 72;
+
+    /// The row's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        borsh::to_vec(self).expect("borsh into memory cannot fail")
+    }
+
+    /// Reads exactly one record. A row of any other length is a damaged state.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
+        borsh::from_slice(bytes).map_err(|_| {
+            StateError(format!("account row has {} bytes instead of {}", bytes.len(), Self::ENCODED_BYTES))
+        })
+    }
+
+    /// Whether the row can be left out of the state.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn account_record_has_one_encoding() {
+        let record = AccountRecord { nonce: 7, balance: [3; 32], code_hash: H256([9; 32]) };
+        let bytes = record.encode();
+        assert_eq!(bytes.len(), AccountRecord::ENCODED_BYTES);
+        assert_eq!(AccountRecord::decode(&bytes).unwrap(), record);
+        assert!(AccountRecord::decode(&bytes[..71]).is_err());
+        assert!(AccountRecord::decode(&[bytes, vec![0]].concat()).is_err());
+        assert!(AccountRecord::default().is_empty());
+    }
+}
