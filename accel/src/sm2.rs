@@ -26,8 +26,10 @@ mod verify;
 mod wnaf;
 
 pub use batch::{KeyRef, VerifyItem, verify_batch};
+pub(crate) use keys::check_pair;
 pub use keys::{IdentifiedKey, KeyError, PrivateKey, PublicKey, PublicKeyError};
 pub use registry::{RegisteredKey, Registry, RegistryError};
+pub(crate) use sign::sign_with_known_nonce;
 pub use sign::{SignError, sign, sign_digest};
 pub use signature::{Signature, SignatureError};
 pub use verify::{identity_digest, message_digest, verify, verify_digest};

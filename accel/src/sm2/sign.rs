@@ -57,3 +57,8 @@ pub(super) fn sign_with_nonce(key: &PrivateKey, e: &[u8; 32], k: &Scalar) -> Opt
     // A7.
     Some(Signature::from_scalars(&r, &s))
 }
+
+/// A4 to A7 with a published nonce, for known-answer tests. Never for a key in use: one reused nonce reveals the key.
+pub(crate) fn sign_with_known_nonce(key: &PrivateKey, e: &[u8; 32], k: &[u8; 32]) -> Option<Signature> {
+    sign_with_nonce(key, e, &Scalar::from_be_bytes(k)?)
+}

@@ -1,0 +1,126 @@
+//! Minimum time of each operation over several runs, for a first look; the benches room measures properly.
+#![allow(clippy::print_stdout, missing_docs)]
+
+use bixi_accel::{Random, RandomError, sm2, sm3, sm4};
+use std::hint::black_box;
+use std::time::Instant;
+
+struct Counter(u64);
+
+impl Random for Counter {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
+        self.0 += 1;
+        let seed = sm3::digest(&self.0.to_be_bytes());
+        sm3::kdf(&seed, out);
+        Ok(())
+    }
+}
+
+/// Seconds per call: the minimum of sixty runs of about half a millisecond, which other processes seldom interrupt.
+fn seconds(mut call: impl FnMut()) -> f64 {
+    let mut run = |times: u32| {
+        let start = Instant::now();
+        (0..times).for_each(|_| call());
+        start.elapsed().as_secs_f64() / f64::from(times)
+    };
+    let once = run(1).min(run(1)).min(run(1));
+    let times = (5e-4 / once).clamp(1.0, 1e5) as u32;
+    (0..60).map(|_| run(times)).fold(f64::INFINITY, f64::min)
+}
+
+fn bytes_row(name: &str, bytes: usize, call: impl FnMut()) {
+    println!("{name:34} {bytes:6} B {:9.1} MB/s", bytes as f64 / seconds(call) / 1e6);
+}
+
+fn each_row(name: &str, per_call: usize, call: impl FnMut()) {
+    let each = seconds(call) / per_call as f64;
+    println!("{name:34} {:9.2} us {:9.0} /s", each * 1e6, 1.0 / each);
+}
+
+fn main() {
+    hashes();
+    ciphers();
+    signatures();
+}
+
+fn hashes() {
+    for bytes in [64, 1024, 16384] {
+        let data = vec![7; bytes];
+        bytes_row("sm3::digest", bytes, || {
+            black_box(sm3::digest(black_box(&data)));
+        });
+    }
+    let data = [7u8; 64];
+    let messages = vec![&data[..]; 1024];
+    let mut out = vec![[0; 32]; 1024];
+    bytes_row("sm3::digest_many x 64 B", 64 * 1024, || sm3::digest_many(black_box(&messages), &mut out));
+}
+
+fn ciphers() {
+    let key = sm4::Key::new(&[7; 16]);
+    let gcm = sm4::gcm::Key::new(&[7; 16]);
+    let xts_key: [u8; 32] = core::array::from_fn(|i| i as u8);
+    let xts = sm4::xts::Key::new(&xts_key, sm4::xts::TweakOrder::Gbt17964).expect("halves differ");
+    for bytes in [64, 4096, 65536] {
+        let mut data = vec![7; bytes];
+        bytes_row("sm4::ctr", bytes, || sm4::ctr::apply(&key, &[0; 16], black_box(&mut data)));
+        bytes_row("sm4::gcm::seal", bytes, || {
+            black_box(sm4::gcm::seal(&gcm, &[0; 12], &[], black_box(&mut data)));
+        });
+        bytes_row("sm4::xts", bytes, || xts.encrypt(&[0; 16], black_box(&mut data)).expect("length"));
+    }
+    let mut records = vec![[7u8; 64]; 256];
+    bytes_row("sm4::gcm::seal_many x 64 B", 64 * 256, || {
+        let mut messages: Vec<_> =
+            records.iter_mut().map(|data| sm4::gcm::Message { nonce: [0; 12], aad: &[], data, tag: [0; 16] }).collect();
+        sm4::gcm::seal_many(&gcm, black_box(&mut messages));
+    });
+    each_row("sm4::gcm::Key::new", 1, || drop(black_box(sm4::gcm::Key::new(&[7; 16]))));
+}
+
+fn signatures() {
+    let mut rng = Counter(0);
+    let keys: Vec<_> = (0..64).map(|_| sm2::PrivateKey::generate(&mut rng).expect("key")).collect();
+    let raw: Vec<_> = keys.iter().map(|key| key.public_key().to_bytes()).collect();
+    let message = [7u8; 32];
+    let signatures: Vec<_> =
+        keys.iter().map(|key| sm2::sign(key, sm2::DEFAULT_ID, &message, &mut rng).expect("signature")).collect();
+    each_row("sm2::PrivateKey::from_bytes", 1, || {
+        black_box(sm2::PrivateKey::from_bytes(&keys[0].to_bytes()).expect("key"));
+    });
+    each_row("sm2::sign_digest", 1, || {
+        black_box(sm2::sign_digest(&keys[0], &message, &mut rng).expect("signature"));
+    });
+    let public = keys[0].public_key();
+    each_row("sm2::verify", 1, || {
+        assert!(sm2::verify(&public, sm2::DEFAULT_ID, black_box(&message), &signatures[0]));
+    });
+    let registry = sm2::Registry::new(64);
+    each_row("sm2::Registry::register", 1, || {
+        registry.remove(&public);
+        registry.register(&public).expect("place");
+    });
+    let mut out = [false; 64];
+    let raw_items: Vec<_> = raw
+        .iter()
+        .zip(&signatures)
+        .map(|(key, signature)| sm2::VerifyItem {
+            key: sm2::KeyRef::Raw(key),
+            message: &message,
+            signature: &signature.0,
+        })
+        .collect();
+    each_row("sm2::verify_batch raw keys", 64, || sm2::verify_batch(black_box(&raw_items), &mut out));
+    assert_eq!(out, [true; 64]);
+    let registered: Vec<_> = keys
+        .iter()
+        .zip(&signatures)
+        .map(|(key, signature)| sm2::VerifyItem {
+            key: sm2::KeyRef::Registered(registry.register(&key.public_key()).expect("place")),
+            message: &message,
+            signature: &signature.0,
+        })
+        .collect();
+    each_row("sm2::verify_batch registered", 64, || sm2::verify_batch(black_box(&registered), &mut out));
+    assert_eq!(out, [true; 64]);
+}

@@ -1,0 +1,189 @@
+//! The known answers, with the source of each.
+
+use super::Test;
+use crate::sm2::{self, IdentifiedKey, KeyRef, PublicKey, Registry, Signature, VerifyItem};
+use crate::{sm3, sm4};
+
+macro_rules! test {
+    ($operation:literal, $passes:ident, $name:literal) => {
+        Test { name: $name, operation: $operation, passes: $passes }
+    };
+}
+
+pub(super) const TESTS: [Test; 10] = [
+    test!("sm3", sm3_digest, "SM3 digest (GB/T 32905 A.1, A.2)"),
+    test!("sm3.many", sm3_many, "SM3 of many messages"),
+    test!("sm3", hmac, "HMAC-SM3 (GM/T 0042 D.3)"),
+    test!("sm4", sm4_block, "SM4 blocks both ways (GB/T 32907 A.1)"),
+    test!("sm4", sm4_ctr, "SM4-CTR (draft-ribose-cfrg-sm4 A.2.5.1)"),
+    test!("sm4.ghash", sm4_gcm, "SM4-GCM (RFC 8998 A.1), forgery refused"),
+    test!("sm4", sm4_xts, "SM4-XTS, both tweak orders"),
+    test!("sm2.field", sm2_verify, "SM2 verification (OpenSSL's signature), forgery refused"),
+    test!("sm2.field", sm2_sign, "SM2 signature with a known nonce (GB/T 32918.5 A.2)"),
+    test!("sm2.verify_batch", sm2_batch, "SM2 batch verification, with and without table"),
+];
+
+/// Decodes hexadecimal constants below; computed when compiled.
+const fn hex<const N: usize>(text: &str) -> [u8; N] {
+    const fn digit(c: u8) -> u8 {
+        match c {
+            b'0'..=b'9' => c - b'0',
+            b'a'..=b'f' => c - b'a' + 10,
+            _ => panic!("not a lower-case hexadecimal digit"),
+        }
+    }
+    assert!(text.len() == 2 * N, "length of a hexadecimal constant");
+    let mut bytes = [0; N];
+    let mut i = 0;
+    while i < N {
+        bytes[i] = digit(text.as_bytes()[2 * i]) << 4 | digit(text.as_bytes()[2 * i + 1]);
+        i += 1;
+    }
+    bytes
+}
+
+const ABC_DIGEST: [u8; 32] = hex("66c7f0f462eeedd9d1f2d46bdc10e4e24167c4875cf2f7a2297da02b8f4ba8e0");
+const ABCD16_DIGEST: [u8; 32] = hex("debe9ff92275b8a138604889c18e5a4d6fdb70e5387e5765293dcba39c0c5732");
+
+fn sm3_digest() -> bool {
+    sm3::digest(b"abc") == ABC_DIGEST && sm3::digest(&b"abcd".repeat(16)) == ABCD16_DIGEST
+}
+
+fn sm3_many() -> bool {
+    let long = b"abcd".repeat(16);
+    let messages: Vec<&[u8]> = (0..37).map(|i| if i % 3 == 0 { &b"abc"[..] } else { &long }).collect();
+    let mut out = vec![[0; 32]; messages.len()];
+    sm3::digest_many(&messages, &mut out);
+    out.iter().enumerate().all(|(i, digest)| *digest == if i % 3 == 0 { ABC_DIGEST } else { ABCD16_DIGEST })
+}
+
+/// GM/T 0042-2015 D.3.
+fn hmac() -> bool {
+    let key: [u8; 32] = hex("0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20");
+    let mut mac = sm3::Hmac::new(&key);
+    mac.update(&b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq".repeat(2));
+    mac.verify(&hex("ca05e144ed05d1857840d1f318a4a8669e559fc8391f414485bfdf7bb408963a"))
+}
+
+const SM4_KEY: [u8; 16] = hex("0123456789abcdeffedcba9876543210");
+const SM4_BLOCK: [u8; 16] = hex("681edf34d206965e86b3e94f536e4246");
+
+fn sm4_block() -> bool {
+    let key = sm4::Key::new(&SM4_KEY);
+    let mut blocks = [SM4_KEY; 35];
+    key.encrypt_blocks(&mut blocks);
+    let encrypted = blocks == [SM4_BLOCK; 35];
+    key.decrypt_blocks(&mut blocks);
+    encrypted && blocks == [SM4_KEY; 35]
+}
+
+fn sm4_ctr() -> bool {
+    let mut data: [u8; 64] = hex(
+        "aaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbccccccccccccccccddddddddddddddddeeeeeeeeeeeeeeeeffffffffffffffffaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbb",
+    );
+    sm4::ctr::apply(&sm4::Key::new(&SM4_KEY), &hex("000102030405060708090a0b0c0d0e0f"), &mut data);
+    data == hex(
+        "ac3236cb970cc20791364c395a1342d1a3cbc1878c6f30cd074cce385cdd70c7f234bc0e24c11980fd1286310ce37b926e02fcd0faa0baf38b2933851d824514",
+    )
+}
+
+fn sm4_gcm() -> bool {
+    let plain: [u8; 64] = hex(
+        "aaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbccccccccccccccccddddddddddddddddeeeeeeeeeeeeeeeeffffffffffffffffeeeeeeeeeeeeeeeeaaaaaaaaaaaaaaaa",
+    );
+    let cipher: [u8; 64] = hex(
+        "17f399f08c67d5ee19d0dc9969c4bb7d5fd46fd3756489069157b282bb200735d82710ca5c22f0ccfa7cbf93d496ac15a56834cbcf98c397b4024a2691233b8d",
+    );
+    let nonce = hex("00001234567800000000abcd");
+    let aad: [u8; 20] = hex("feedfacedeadbeeffeedfacedeadbeefabaddad2");
+    let key = sm4::gcm::Key::new(&SM4_KEY);
+    let mut data = plain;
+    let tag = sm4::gcm::seal(&key, &nonce, &aad, &mut data);
+    let sealed = data == cipher && tag == hex("83de3541e4c2b58177e065a9bf7b62ec");
+    let opened = sm4::gcm::open(&key, &nonce, &aad, &mut data, &tag).is_ok() && data == plain;
+    let mut forged = cipher;
+    forged[63] ^= 1;
+    sealed && opened && sm4::gcm::open(&key, &nonce, &aad, &mut forged, &tag).is_err() && forged == [0; 64]
+}
+
+/// OpenSSL's vectors for GB/T 17964-2021 and for IEEE 1619, one sector with stealing.
+fn sm4_xts() -> bool {
+    let key = hex("2b7e151628aed2a6abf7158809cf4f3c000102030405060708090a0b0c0d0e0f");
+    let tweak = hex("f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff");
+    let plain: [u8; 56] = hex(
+        "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e5130c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17",
+    );
+    let answers: [(_, [u8; 56]); 2] = [
+        (
+            sm4::xts::TweakOrder::Gbt17964,
+            hex(
+                "e9538251c71d7b80bbe4483fef497bd12c5c581bd6242fc51e08964fb4f60fdb0ba42f63499279213d318d2c11f6886e903be7f93a1b3479",
+            ),
+        ),
+        (
+            sm4::xts::TweakOrder::Ieee1619,
+            hex(
+                "e9538251c71d7b80bbe4483fef497bd1b3db1a3e60408c575d63ff7db39f83260869f9e2585fec9f0b863bf8fd784b8627d16c0db6d2cfc7",
+            ),
+        ),
+    ];
+    answers.into_iter().all(|(order, cipher)| {
+        let mut data = plain;
+        let Ok(key) = sm4::xts::Key::new(&key, order) else { return false };
+        let encrypted = key.encrypt(&tweak, &mut data).is_ok() && data == cipher;
+        encrypted && key.decrypt(&tweak, &mut data).is_ok() && data == plain
+    })
+}
+
+/// A signature made by OpenSSL, from the test data of the crate `sm2` 0.14.
+const OPENSSL_KEY: [u8; 64] = hex(
+    "08d77ae04c01cc4c1104360dd8af6b6f7df334283d7c1a6afd5652407b87bee5014e2a57c36c150d16324dc664e31e6432359609c4e79847a5b161c8c7364c8a",
+);
+const OPENSSL_SIGNATURE: [u8; 64] = hex(
+    "d1dcccedd9fb785e0f67c16b7c52901625c0b69de9bca2144acc7be713cad2fcf7d1eae6e3a157b36c65f672f738ca8b46298bf149a6510072c431b49cd88b1c",
+);
+const OPENSSL_ID: &[u8] = b"example@rustcrypto.org";
+
+fn sm2_verify() -> bool {
+    let Ok(key) = PublicKey::from_bytes(&OPENSSL_KEY) else { return false };
+    let signature = Signature(OPENSSL_SIGNATURE);
+    sm2::verify(&key, OPENSSL_ID, b"testing", &signature) && !sm2::verify(&key, OPENSSL_ID, b"testinG", &signature)
+}
+
+const ANNEX_D: [u8; 32] = hex("3945208f7b2144b13f36e38ac6d39f95889393692860b51a42fb81ef4df7c5b8");
+const ANNEX_KEY: [u8; 64] = hex(
+    "09f9df311e5421a150dd7d161e4bc5c672179fad1833fc076bb08ff356f35020ccea490ce26775a52dc6ea718cc1aa600aed05fbf35e084a6632f6072da9ad13",
+);
+const ANNEX_NONCE: [u8; 32] = hex("59276e27d506861a16680f3ad9c02dccef3cc1fa3cdbe4ce6d54b80deac1bc21");
+const ANNEX_SIGNATURE: [u8; 64] = hex(
+    "f5a03b0648d2c4630eeac513e1bb81a15944da3827d5b74143ac7eaceee720b3b1b6aa29df212fd8763182bc0d421ca1bb9038fd1f7f42d4840b69c485bbc1aa",
+);
+
+fn sm2_sign() -> bool {
+    let Ok(key) = sm2::PrivateKey::from_bytes(&ANNEX_D) else { return false };
+    let z = sm2::identity_digest(sm2::DEFAULT_ID, &key.public_key());
+    let e = sm2::message_digest(&z, b"message digest");
+    let signature = sm2::sign_with_known_nonce(&key, &e, &ANNEX_NONCE);
+    key.public_key().to_bytes() == ANNEX_KEY && signature == Some(Signature(ANNEX_SIGNATURE))
+}
+
+/// Nine items over both keys, every third one forged.
+fn sm2_batch() -> bool {
+    let Ok(openssl) = PublicKey::from_bytes(&OPENSSL_KEY) else { return false };
+    let Ok(annex) = PublicKey::from_bytes(&ANNEX_KEY) else { return false };
+    let openssl = IdentifiedKey::new(OPENSSL_ID, openssl);
+    let Ok(registered) = Registry::new(1).register(&annex) else { return false };
+    let mut forged = ANNEX_SIGNATURE;
+    forged[40] ^= 1;
+    let items: [VerifyItem<'_>; 9] = core::array::from_fn(|i| match i % 3 {
+        0 => VerifyItem { key: KeyRef::Identified(&openssl), message: b"testing", signature: &OPENSSL_SIGNATURE },
+        _ => VerifyItem {
+            key: if i < 4 { KeyRef::Raw(&ANNEX_KEY) } else { KeyRef::Registered(registered.clone()) },
+            message: b"message digest",
+            signature: if i % 3 == 1 { &ANNEX_SIGNATURE } else { &forged },
+        },
+    });
+    let mut verdicts = [false; 9];
+    sm2::verify_batch(&items, &mut verdicts);
+    verdicts == core::array::from_fn(|i| i % 3 != 2)
+}
