@@ -78,7 +78,7 @@ fn carryless(a: u64, b: u64) -> u128 {
     let a: [u64; 4] = core::array::from_fn(|i| a & CLASS << i);
     let b: [u64; 4] = core::array::from_fn(|i| b & CLASS << i);
     (0..4).fold(top, |acc, class| {
-        let sum = (0..4).fold(0, |sum, i| sum ^ u128::from(a[i]) * u128::from(b[(4 + class - i) % 4]));
+        let sum = (0..4).fold(0, |sum, i| sum ^ (u128::from(a[i]) * u128::from(b[(4 + class - i) % 4])));
         acc ^ (sum & u128::from_ne_bytes([0x11; 16]) << class)
     })
 }
@@ -89,7 +89,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn carryless_by_bits(a: u64, b: u64) -> u128 {
-        (0..64).filter(|i| b >> i & 1 == 1).fold(0, |acc, i| acc ^ u128::from(a) << i)
+        (0..64).filter(|i| b >> i & 1 == 1).fold(0, |acc, i| acc ^ (u128::from(a) << i))
     }
 
     /// SP 800-38D algorithm 1.

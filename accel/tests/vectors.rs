@@ -1,0 +1,101 @@
+//! Published vectors, read from `tests/vectors` (each set names its source) and run through the public API.
+#![allow(missing_docs)]
+
+use bixi_accel::{sm2, sm3, sm4};
+use serde_json::Value;
+
+/// The vectors of one set.
+fn vectors(file: &str, set: &str) -> Vec<Value> {
+    let path = format!("{}/tests/vectors/{file}.json", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).expect("vector file");
+    let json: Value = serde_json::from_str(&text).expect("JSON");
+    let vectors = json[set]["vectors"].as_array().expect("a set of vectors").clone();
+    assert!(!vectors.is_empty());
+    vectors
+}
+
+fn bytes(vector: &Value, field: &str) -> Vec<u8> {
+    hex::decode(vector[field].as_str().unwrap_or_else(|| panic!("{field} in {vector}"))).expect("hex")
+}
+
+fn array<const N: usize>(vector: &Value, field: &str) -> [u8; N] {
+    bytes(vector, field).try_into().expect("length")
+}
+
+#[test]
+fn sm3_digests() {
+    for vector in vectors("sm3", "digest") {
+        assert_eq!(sm3::digest(&bytes(&vector, "message")), array(&vector, "digest"), "{vector}");
+    }
+}
+
+#[test]
+fn sm3_hmac() {
+    for vector in vectors("sm3", "hmac") {
+        let mut mac = sm3::Hmac::new(&bytes(&vector, "key"));
+        mac.update(&bytes(&vector, "message"));
+        assert!(mac.verify(&array(&vector, "tag")), "{vector}");
+    }
+}
+
+#[test]
+fn sm4_blocks() {
+    for vector in vectors("sm4", "ecb") {
+        let key = sm4::Key::new(&array(&vector, "key"));
+        let (plain, cipher) = (bytes(&vector, "plaintext"), bytes(&vector, "ciphertext"));
+        let mut blocks = plain.as_chunks::<16>().0.to_vec();
+        key.encrypt_blocks(&mut blocks);
+        assert_eq!(blocks.as_flattened(), cipher, "{vector}");
+        key.decrypt_blocks(&mut blocks);
+        assert_eq!(blocks.as_flattened(), plain, "{vector}");
+    }
+}
+
+#[test]
+fn sm4_ctr() {
+    for vector in vectors("sm4", "ctr") {
+        let key = sm4::Key::new(&array(&vector, "key"));
+        let mut data = bytes(&vector, "plaintext");
+        sm4::ctr::apply(&key, &array(&vector, "iv"), &mut data);
+        assert_eq!(data, bytes(&vector, "ciphertext"), "{vector}");
+    }
+}
+
+#[test]
+fn sm4_gcm() {
+    for vector in vectors("sm4", "gcm") {
+        let key = sm4::gcm::Key::new(&array(&vector, "key"));
+        let (nonce, aad) = (array(&vector, "iv"), bytes(&vector, "aad"));
+        let mut data = bytes(&vector, "plaintext");
+        let tag = sm4::gcm::seal(&key, &nonce, &aad, &mut data);
+        assert_eq!((&data, tag), (&bytes(&vector, "ciphertext"), array(&vector, "tag")), "{vector}");
+        sm4::gcm::open(&key, &nonce, &aad, &mut data, &tag).expect("own tag");
+        assert_eq!(data, bytes(&vector, "plaintext"));
+    }
+}
+
+#[test]
+fn sm4_xts() {
+    for vector in vectors("sm4", "xts") {
+        let order = match vector["order"].as_str() {
+            Some("gbt17964") => sm4::xts::TweakOrder::Gbt17964,
+            Some("ieee1619") => sm4::xts::TweakOrder::Ieee1619,
+            _ => panic!("order of {vector}"),
+        };
+        let key = sm4::xts::Key::new(&array(&vector, "key"), order).expect("halves differ");
+        let mut data = bytes(&vector, "plaintext");
+        key.encrypt(&array(&vector, "tweak"), &mut data).expect("length");
+        assert_eq!(hex::encode(&data), hex::encode(bytes(&vector, "ciphertext")), "{vector}");
+        key.decrypt(&array(&vector, "tweak"), &mut data).expect("length");
+        assert_eq!(data, bytes(&vector, "plaintext"));
+    }
+}
+
+#[test]
+fn sm2_verification() {
+    for vector in vectors("sm2", "verify") {
+        let key = sm2::PublicKey::from_bytes(&array(&vector, "key")).expect("key");
+        let signature = sm2::Signature(array(&vector, "signature"));
+        assert!(sm2::verify(&key, &bytes(&vector, "id"), &bytes(&vector, "message"), &signature), "{vector}");
+    }
+}
