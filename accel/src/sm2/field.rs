@@ -161,14 +161,15 @@ impl Element {
 #[inline(always)]
 const fn reduce(t: &[u64; 8]) -> Limbs {
     let [t0, t1, t2, t3, t4, t5, t6, t7] = *t;
-    let ([r1, r2, r3, r4], c4) = reduce_step(t0, [t1, t2, t3, t4]);
-    let (r5, c5) = adc(t5, c4, 0);
-    let ([r2, r3, r4, r5], c) = reduce_step(r1, [r2, r3, r4, r5]);
-    let (r6, c6) = adc(t6, c, c5);
-    let ([r3, r4, r5, r6], c) = reduce_step(r2, [r3, r4, r5, r6]);
-    let (r7, c7) = adc(t7, c, c6);
-    let ([r4, r5, r6, r7], c) = reduce_step(r3, [r4, r5, r6, r7]);
-    limbs::reduce_once(&[r4, r5, r6, r7], c + c7, &P)
+    let ([r1, r2, r3, r4], c) = reduce_step(t0, [t1, t2, t3, t4]);
+    let (t5, c5) = adc(t5, 0, c);
+    let ([r2, r3, r4, r5], c) = reduce_step(r1, [r2, r3, r4, t5]);
+    let (t6, c6) = adc(t6, c5, c);
+    let ([r3, r4, r5, r6], c) = reduce_step(r2, [r3, r4, r5, t6]);
+    let (t7, c7) = adc(t7, c6, c);
+    let ([r4, r5, r6, r7], c) = reduce_step(r3, [r4, r5, r6, t7]);
+    // The result is below 2p, so at most one of the two carries is set.
+    limbs::reduce_once(&[r4, r5, r6, r7], c | c7, &P)
 }
 
 /// Adds `d(q)` to the four limbs above the one being cleared.

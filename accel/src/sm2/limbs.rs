@@ -3,19 +3,20 @@
 /// Four 64-bit limbs, lowest first.
 pub(super) type Limbs = [u64; 4];
 
-/// `a + b + carry`, and the carry out.
+/// `a + b + carry` and the carry out; both carries are 0 or 1.
 #[inline(always)]
 pub(super) const fn adc(a: u64, b: u64, carry: u64) -> (u64, u64) {
-    let sum = a as u128 + b as u128 + carry as u128;
-    (sum as u64, (sum >> 64) as u64)
+    let (sum, over1) = a.overflowing_add(b);
+    let (sum, over2) = sum.overflowing_add(carry);
+    (sum, (over1 | over2) as u64)
 }
 
-/// `a - b - borrow`, and the borrow out (0 or 1).
+/// `a - b - borrow` and the borrow out; both borrows are 0 or 1.
 #[inline(always)]
 pub(super) const fn sbb(a: u64, b: u64, borrow: u64) -> (u64, u64) {
-    let (x, under1) = a.overflowing_sub(b);
-    let (x, under2) = x.overflowing_sub(borrow);
-    (x, (under1 | under2) as u64)
+    let (difference, under1) = a.overflowing_sub(b);
+    let (difference, under2) = difference.overflowing_sub(borrow);
+    (difference, (under1 | under2) as u64)
 }
 
 /// `acc + a * b + carry`, and the high half; never overflows.
@@ -56,13 +57,12 @@ pub(super) const fn choose(mask: u64, a: &Limbs, b: &Limbs) -> Limbs {
     ]
 }
 
-/// `carry · 2^256 + a`, below `2m`, reduced below `m`.
+/// `carry · 2^256 + a`, below `2m`, reduced below `m`. For a constant `m` above `2^255`.
 #[inline(always)]
 pub(super) const fn reduce_once(a: &Limbs, carry: u64, m: &Limbs) -> Limbs {
-    let (reduced, borrow) = sub(a, m);
-    // Below m exactly when the subtraction borrows more than the carry gives.
-    let (_, below) = carry.overflowing_sub(borrow);
-    choose((below as u64).wrapping_neg(), a, &reduced)
+    // Adding 2^256 - m carries exactly when a reaches m; then the sum is a - m.
+    let (reduced, reaches) = add(a, &sub(&[0; 4], m).0);
+    choose((reaches | carry).wrapping_neg(), &reduced, a)
 }
 
 /// `a + b mod m` for reduced operands.
@@ -130,13 +130,13 @@ pub(super) const fn square(a: &Limbs) -> [u64; 8] {
     let t2 = t2 << 1 | t1 >> 63;
     let t1 = t1 << 1;
     let (t0, c) = mac(0, a[0], a[0], 0);
-    let (t1, c) = adc(t1, 0, c);
+    let (t1, c) = adc(t1, c, 0);
     let (t2, c) = mac(t2, a[1], a[1], c);
-    let (t3, c) = adc(t3, 0, c);
+    let (t3, c) = adc(t3, c, 0);
     let (t4, c) = mac(t4, a[2], a[2], c);
-    let (t5, c) = adc(t5, 0, c);
+    let (t5, c) = adc(t5, c, 0);
     let (t6, c) = mac(t6, a[3], a[3], c);
-    let (t7, _) = adc(t7, 0, c);
+    let (t7, _) = adc(t7, c, 0);
     [t0, t1, t2, t3, t4, t5, t6, t7]
 }
 
