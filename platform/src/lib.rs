@@ -17,5 +17,8 @@
 #![cfg(target_os = "linux")]
 
 pub mod io;
+pub mod placement;
 pub mod random;
 pub mod secret;
+pub mod threads;
+pub mod topology;
