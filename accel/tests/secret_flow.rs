@@ -1,0 +1,112 @@
+//! No branch and no address depends on a secret, but for the decisions listed here: valgrind's memcheck runs this very
+//! binary with keys, plaintexts and randomness marked undefined, and reports whatever depends on them.
+#![allow(missing_docs)]
+
+use bixi_accel::{Random, RandomError, sm2, sm3, sm4};
+use std::process::Command;
+
+/// Functions with a decision on secret data that is public by design, and which.
+const PUBLIC_DECISIONS: [(&str, &str); 5] = [
+    ("sm4::gcm::open_each", "the verdict on a tag"),
+    ("sm4::xts::Key::new", "whether the halves of a key are equal"),
+    ("sm2::keys::PrivateKey::from_bytes", "whether a private key is in range"),
+    ("sm2::nonce::Nonces::next", "whether a nonce candidate is in range; a refused one is discarded"),
+    ("sm2::sign::sign_with_nonce", "whether the standard asks for another nonce"),
+];
+
+/// Innermost functions of this crate in each report.
+fn reports(log: &str) -> Vec<&str> {
+    let (reports, _) = log.split_once("HEAP SUMMARY").expect("memcheck's summary");
+    let blocks = reports.split("uninitialised value").skip(1);
+    let innermost = |block| str::lines(block).find(|line| line.contains("bixi_accel::")).unwrap_or("outside the crate");
+    blocks.map(innermost).collect()
+}
+
+#[test]
+#[ignore = "needs valgrind on x86-64"]
+fn only_public_decisions_depend_on_secrets() {
+    let output = Command::new("valgrind")
+        .args(["--error-limit=no", "--num-callers=12"])
+        .arg(std::env::current_exe().expect("own path"))
+        .args(["--exact", "traced_operations"])
+        .output()
+        .expect("valgrind, from the distribution's package of that name");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    let reports = reports(&log);
+    // The verdict on the tag must show: otherwise nothing was marked, and silence would prove nothing.
+    assert!(reports.iter().any(|report| report.contains("sm4::gcm::open_each")), "{log}");
+    for report in reports {
+        let expected = PUBLIC_DECISIONS.iter().any(|(function, _)| report.contains(function));
+        assert!(expected, "a secret decides in: {report}\n{log}");
+    }
+}
+
+struct Pattern(u8);
+
+impl Random for Pattern {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
+        self.0 += 1;
+        out.fill(self.0);
+        poison(out);
+        Ok(())
+    }
+}
+
+/// VALGRIND_MAKE_MEM_UNDEFINED.
+fn poison(bytes: &mut [u8]) {
+    request(0x4d43_0001, bytes);
+}
+
+/// VALGRIND_MAKE_MEM_DEFINED: the value becomes public.
+fn publish(bytes: &mut [u8]) {
+    request(0x4d43_0002, bytes);
+}
+
+#[cfg(target_arch = "x86_64")]
+fn request(code: usize, bytes: &mut [u8]) {
+    let arguments = [code, bytes.as_mut_ptr() as usize, bytes.len(), 0, 0, 0];
+    // SAFETY: the sequence is valgrind's client request: four rotations that cancel out and an exchange of rbx with
+    // itself. On a processor it changes nothing but flags; valgrind reads the arguments and marks memory it tracks.
+    unsafe {
+        std::arch::asm!(
+            "rol rdi, 3", "rol rdi, 13", "rol rdi, 61", "rol rdi, 51", "xchg rbx, rbx",
+            inout("rdx") 0usize => _, in("rax") arguments.as_ptr(), inout("rdi") 0usize => _,
+        );
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn request(_: usize, _: &mut [u8]) {}
+
+/// Every operation on secrets, with keys, plaintexts and randomness marked; outside valgrind it only runs them.
+#[test]
+fn traced_operations() {
+    let mut secret: [u8; 32] = core::array::from_fn(|i| i as u8 + 1);
+    poison(&mut secret);
+    let short: [u8; 16] = secret[..16].try_into().expect("16 bytes");
+
+    let mut data = [5u8; 300];
+    poison(&mut data);
+    let key = sm4::gcm::Key::new(&short);
+    let mut tag = sm4::gcm::seal(&key, &[1; 12], b"aad", &mut data);
+    publish(&mut tag);
+    let mut opened = [u8::from(sm4::gcm::open(&key, &[1; 12], b"aad", &mut data, &tag).is_ok())];
+    publish(&mut opened);
+    sm4::ctr::apply(&sm4::Key::new(&short), &[0; 16], &mut data);
+    let xts = sm4::xts::Key::new(&secret, sm4::xts::TweakOrder::Gbt17964).expect("halves differ");
+    xts.encrypt(&[2; 16], &mut data).expect("length");
+    xts.decrypt(&[2; 16], &mut data).expect("length");
+    let mut mac = sm3::Hmac::new(&secret);
+    mac.update(&data);
+    let mut derived = [0; 100];
+    sm3::hkdf::expand(&mac.finalize(), &[b"info"], &mut derived);
+
+    let private = sm2::PrivateKey::from_bytes(&secret).expect("in range");
+    let mut public = private.public_key().to_bytes();
+    publish(&mut public);
+    let mut signature = sm2::sign_digest(&private, &[7; 32], &mut Pattern(0)).expect("signature");
+    publish(&mut signature.0);
+    let public = sm2::PublicKey::from_bytes(&public).expect("on the curve");
+    assert!(opened == [1] && sm2::verify_digest(&public, &[7; 32], &signature));
+}
