@@ -19,8 +19,14 @@ use std::{
     time::SystemTime,
 };
 
+pub mod faulty;
+pub mod memory;
+pub mod metered;
 pub mod pread;
 
+pub use faulty::{Faults, FaultyStorage};
+pub use memory::{Crash, MemoryDisk};
+pub use metered::{Meter, MeteredStorage};
 pub use pread::PreadStorage;
 
 /// How [`Storage::open`] treats an existing or missing file.
