@@ -10,9 +10,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod conformance;
 pub mod device;
+pub mod guard;
 pub mod protocol;
+pub mod service;
 pub mod soft;
 pub mod uri;
 pub mod verify;
@@ -20,4 +23,6 @@ pub mod verify;
 pub use device::{
     Attestation, Cause, Custody, DeviceError, DeviceInfo, ErrorKind, KeyDevice, KeyInfo, KeyKind, KeySpec, Trust,
 };
+pub use guard::{Guard, GuardError};
+pub use service::{CustodyPolicy, Keys, Params, RetryPolicy, ServiceError, SigningService};
 pub use uri::{KeyRef, KeyUri, ObjectType, Scheme, UriError};

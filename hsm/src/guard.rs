@@ -1,0 +1,214 @@
+//! The sign-once guard: a validator never contradicts itself, whatever crashes.
+//!
+//! Invariants:
+//! - a digest goes to the device only after its claim (key, position, digest) is durable: *claim → fsync → device → signature*;
+//! - in each lane only a position above every earlier one opens a new claim; the same statement at a remembered position gets
+//!   its stored signature, or is signed again when the crash came before the signature was stored (SM2 nonces are fresh, and
+//!   two signatures of one statement say the same thing); anything else is a conflict, for ever;
+//! - a write that fails poisons the guard: it grants nothing more until it is opened again;
+//! - opening reads and authenticates everything. A torn tail is accepted only above the last sync mark, where no signature
+//!   can depend on it; any other damage is an error that names the file.
+//!
+//! What one disk cannot show is a complete older copy of the guard put in its place: the device's mark and the peers'
+//! witness find that.
+//!
+//! ```text
+//! claim ─ judge ─ Fresh ─▶ append + fsync ─▶ Grant::Sign ─▶ device ─▶ store (durable with the next claim)
+//!               ├ Repeat ─▶ Grant::Stored | Grant::Sign
+//!               └ other ──▶ Conflict
+//! ```
+
+mod journal;
+mod lane;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bixi_platform::io::Storage;
+use bixi_sealed::KeyRing;
+use bixi_types::consensus::SignatureBytes;
+use bixi_types::{H256, NodeId};
+
+use journal::{Journal, Record};
+pub use lane::{Claim, Position, Step};
+use lane::{Lanes, Verdict};
+
+/// Why the guard granted nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GuardError {
+    /// Signing it would contradict an earlier signature. Final for this statement.
+    #[error("{position}: {reason}")]
+    Conflict {
+        /// Where.
+        position: Position,
+        /// What stands against it.
+        reason: String,
+    },
+    /// The record could not be made durable, now or earlier. Stop signing; open the guard again after the disk is repaired.
+    #[error("sign-once guard {path}: {reason}; the guard grants nothing more until it is opened again")]
+    Storage {
+        /// The guard's file.
+        path: PathBuf,
+        /// What failed.
+        reason: String,
+    },
+    /// There is no guard file. Never make one for a key that has signed before.
+    #[error(
+        "sign-once guard {path} is missing; if this key has ever signed, restore the file or rotate the consensus key: \
+         a new guard would not know what was signed"
+    )]
+    Missing {
+        /// The guard's file.
+        path: PathBuf,
+    },
+    /// The file is damaged, altered, or of another chain.
+    #[error(
+        "sign-once guard {path}: {reason}; do not delete it: restore it from this host's newest copy or rotate the consensus key"
+    )]
+    Damaged {
+        /// The guard's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another process holds the guard.
+    #[error("sign-once guard {path} is in use by another process; two signers of one key would contradict each other")]
+    InUse {
+        /// The guard's file.
+        path: PathBuf,
+    },
+    /// A guard exists where one was to be made.
+    #[error("sign-once guard {path} exists; open it instead of making a new one")]
+    Exists {
+        /// The guard's file.
+        path: PathBuf,
+    },
+    /// It watches over as many keys as it can.
+    #[error("sign-once guard {path} watches over too many keys")]
+    TooManyKeys {
+        /// The guard's file.
+        path: PathBuf,
+    },
+}
+
+/// What the guard allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// The claim is durable: have exactly this digest signed, then [`Guard::store`] the signature.
+    Sign,
+    /// The statement was signed before; this is its signature.
+    Stored(SignatureBytes),
+}
+
+/// The guard of one chain on this host.
+pub struct Guard {
+    path: PathBuf,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    lanes: Lanes,
+    journal: Journal,
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Guard({})", self.path.display())
+    }
+}
+
+impl Guard {
+    /// Makes the guard of a key that has never signed. Refuses to replace one.
+    pub fn create(
+        storage: Arc<dyn Storage>,
+        path: impl AsRef<Path>,
+        ring: KeyRing,
+        chain: H256,
+    ) -> Result<Self, GuardError> {
+        let journal = Journal::create(storage, path.as_ref(), ring, chain)?;
+        Ok(Self::new(path.as_ref(), Lanes::default(), journal))
+    }
+
+    /// Opens the guard of `chain`, reads and authenticates all of it, and rewrites it compactly.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        path: impl AsRef<Path>,
+        ring: KeyRing,
+        chain: H256,
+    ) -> Result<Self, GuardError> {
+        let (lanes, journal) = Journal::open(storage, path.as_ref(), ring, chain)?;
+        Ok(Self::new(path.as_ref(), lanes, journal))
+    }
+
+    fn new(path: &Path, lanes: Lanes, journal: Journal) -> Self {
+        Self { path: path.to_owned(), inner: Mutex::new(Inner { lanes, journal }) }
+    }
+
+    /// Grants a claim, durably, before the digest may go to the device.
+    pub fn claim(&self, claim: &Claim) -> Result<Grant, GuardError> {
+        let mut inner = self.lock();
+        inner.journal.check_usable()?;
+        match inner.lanes.judge(claim) {
+            Verdict::Repeat(Some(signature)) => Ok(Grant::Stored(signature)),
+            Verdict::Repeat(None) => Ok(Grant::Sign),
+            Verdict::Contradiction => Err(conflict(claim, "another statement was signed here".to_owned())),
+            Verdict::Below(mark) => Err(conflict(claim, format!("below the mark, which stands at {mark}"))),
+            Verdict::Fresh if !inner.lanes.has_room_for(&claim.key) => {
+                Err(GuardError::TooManyKeys { path: self.path.clone() })
+            }
+            Verdict::Fresh => inner.enter(claim).map(|()| Grant::Sign),
+        }
+    }
+
+    /// Stores the signature of a granted claim. It becomes durable with the next claim: losing it in a crash costs a second
+    /// signature of the same statement, nothing else.
+    ///
+    /// # Panics
+    /// If the claim was never granted: the caller signed without asking.
+    pub fn store(&self, claim: &Claim, signature: SignatureBytes) -> Result<(), GuardError> {
+        let mut inner = self.lock();
+        inner.journal.check_usable()?;
+        assert!(inner.lanes.store(claim, signature), "a signature without a claim at {}", claim.position);
+        inner.journal.append(&Record::Signed(*claim, signature))
+    }
+
+    /// The highest position of each lane of a key, for reports and the rollback mark.
+    pub fn marks(&self, key: &NodeId) -> Vec<Position> {
+        self.lock().lanes.marks(key).collect()
+    }
+
+    /// The guard's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The mutation that the fault campaign must catch.
+    #[cfg(test)]
+    fn set_sync_claims(&self, sync: bool) {
+        self.lock().journal.sync_claims = sync;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic inside (a caller's broken promise) leaves lanes and journal as they were: both change only at the end.
+        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Durable first, then in memory: a claim that memory knows is on the disk.
+    fn enter(&mut self, claim: &Claim) -> Result<(), GuardError> {
+        self.journal.append_synced(&Record::Claimed(*claim))?;
+        assert!(self.lanes.claim(claim), "a claim judged fresh enters");
+        if self.journal.wants_compaction() {
+            self.journal.compact(&self.lanes)?;
+        }
+        Ok(())
+    }
+}
+
+fn conflict(claim: &Claim, reason: String) -> GuardError {
+    GuardError::Conflict { position: claim.position, reason }
+}

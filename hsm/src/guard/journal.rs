@@ -1,0 +1,241 @@
+//! The guard's file: sealed frames, each a run of records; claims are durable before they are granted.
+//!
+//! Opening never appends to a file of an earlier life: everything is read, then written compactly into a new file that
+//! replaces the old one atomically. So a torn tail ends with the life that tore it, and the file stays small.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bixi_platform::io::{Lock, OpenMode, Storage};
+use bixi_sealed::frames::{Reader, Writer};
+use bixi_sealed::{KeyRing, Purpose, SealedError};
+use bixi_types::H256;
+use bixi_types::consensus::SignatureBytes;
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::GuardError;
+use super::lane::{Claim, Lanes};
+
+/// Records after which the file is rewritten compactly.
+pub(super) const RECORDS_MAX: usize = 2_048;
+/// Version of the records' encoding.
+const FORMAT: u16 = 1;
+
+/// One entry of the file. Variants are only ever added at the end.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(super) enum Record {
+    /// First record of every file.
+    Identity { format: u16, chain: H256 },
+    /// A granted claim.
+    Claimed(Claim),
+    /// The signature of an earlier claim.
+    Signed(Claim, SignatureBytes),
+}
+
+/// The open file. Holds the lock that keeps a second signer away.
+pub(super) struct Journal {
+    storage: Arc<dyn Storage>,
+    path: PathBuf,
+    ring: KeyRing,
+    chain: H256,
+    writer: Writer,
+    records: usize,
+    poisoned: bool,
+    #[cfg(test)]
+    pub(super) sync_claims: bool,
+    _lock: Box<dyn Lock>,
+}
+
+impl Journal {
+    pub(super) fn create(
+        storage: Arc<dyn Storage>,
+        path: &Path,
+        ring: KeyRing,
+        chain: H256,
+    ) -> Result<Self, GuardError> {
+        let lock = lock(&*storage, path)?;
+        if storage.exists(path).map_err(|error| failed(path, "look", &error))? {
+            return Err(GuardError::Exists { path: path.to_owned() });
+        }
+        Self::begin(storage, path, ring, chain, &Lanes::default(), lock)
+    }
+
+    pub(super) fn open(
+        storage: Arc<dyn Storage>,
+        path: &Path,
+        ring: KeyRing,
+        chain: H256,
+    ) -> Result<(Lanes, Self), GuardError> {
+        let lock = lock(&*storage, path)?;
+        let lanes = read(&*storage, path, &ring, chain)?;
+        let journal = Self::begin(storage, path, ring, chain, &lanes, lock)?;
+        Ok((lanes, journal))
+    }
+
+    fn begin(
+        storage: Arc<dyn Storage>,
+        path: &Path,
+        ring: KeyRing,
+        chain: H256,
+        lanes: &Lanes,
+        lock: Box<dyn Lock>,
+    ) -> Result<Self, GuardError> {
+        let (writer, records) = write_compact(&*storage, path, &ring, chain, lanes)?;
+        Ok(Self {
+            storage,
+            path: path.to_owned(),
+            ring,
+            chain,
+            writer,
+            records,
+            poisoned: false,
+            #[cfg(test)]
+            sync_claims: true,
+            _lock: lock,
+        })
+    }
+
+    pub(super) fn check_usable(&self) -> Result<(), GuardError> {
+        if self.poisoned { Err(failed(&self.path, "write", &"an earlier write failed")) } else { Ok(()) }
+    }
+
+    /// Appends a record that may be lost with the power.
+    pub(super) fn append(&mut self, record: &Record) -> Result<(), GuardError> {
+        self.write(record, false)
+    }
+
+    /// Appends a record and returns when it is durable.
+    pub(super) fn append_synced(&mut self, record: &Record) -> Result<(), GuardError> {
+        #[cfg(test)]
+        let sync = self.sync_claims;
+        #[cfg(not(test))]
+        let sync = true;
+        self.write(record, sync)
+    }
+
+    fn write(&mut self, record: &Record, sync: bool) -> Result<(), GuardError> {
+        self.check_usable()?;
+        self.poisoned = true;
+        let bytes = borsh::to_vec(record).expect("borsh into memory cannot fail");
+        let written =
+            self.writer.append(&bytes).and_then(|()| if sync { self.writer.sync() } else { self.writer.flush() });
+        written.map_err(|error| failed(&self.path, "append", &error))?;
+        self.records += 1;
+        self.poisoned = false;
+        Ok(())
+    }
+
+    pub(super) fn wants_compaction(&self) -> bool {
+        self.records >= RECORDS_MAX
+    }
+
+    /// Replaces the file by one that holds only what the lanes remember.
+    pub(super) fn compact(&mut self, lanes: &Lanes) -> Result<(), GuardError> {
+        self.check_usable()?;
+        self.poisoned = true;
+        (self.writer, self.records) = write_compact(&*self.storage, &self.path, &self.ring, self.chain, lanes)?;
+        self.poisoned = false;
+        Ok(())
+    }
+}
+
+fn failed(path: &Path, action: &str, error: &dyn std::fmt::Display) -> GuardError {
+    GuardError::Storage { path: path.to_owned(), reason: format!("{action}: {error}") }
+}
+
+fn damaged(path: &Path, reason: impl std::fmt::Display) -> GuardError {
+    GuardError::Damaged { path: path.to_owned(), reason: reason.to_string() }
+}
+
+fn lock(storage: &dyn Storage, path: &Path) -> Result<Box<dyn Lock>, GuardError> {
+    storage.lock(&beside(path, "lock")).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => GuardError::InUse { path: path.to_owned() },
+        _ => failed(path, "lock", &error),
+    })
+}
+
+fn beside(path: &Path, extension: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    name.into()
+}
+
+/// Writes the new file under another name, durable with its name, and moves it into place.
+fn write_compact(
+    storage: &dyn Storage,
+    path: &Path,
+    ring: &KeyRing,
+    chain: H256,
+    lanes: &Lanes,
+) -> Result<(Writer, usize), GuardError> {
+    let mut records = vec![Record::Identity { format: FORMAT, chain }];
+    for (claim, signature) in lanes.entries() {
+        records.push(Record::Claimed(claim));
+        records.extend(signature.map(|signature| Record::Signed(claim, signature)));
+    }
+    let mut frame = Vec::new();
+    for record in &records {
+        record.serialize(&mut frame).expect("borsh into memory cannot fail");
+    }
+    let writer = replace(storage, path, ring, &frame).map_err(|error| failed(path, "rewrite", &error))?;
+    // What the lanes remember does not count: else a full history would be rewritten with every claim.
+    Ok((writer, 0))
+}
+
+fn replace(storage: &dyn Storage, path: &Path, ring: &KeyRing, frame: &[u8]) -> Result<Writer, SealedError> {
+    let io = |action| move |source| SealedError::Io { action, source };
+    let temporary = beside(path, "tmp");
+    let file = storage.open(&temporary, OpenMode::Truncate).map_err(io("create"))?;
+    let mut writer = Writer::create(file, ring, Purpose::Guard)?;
+    writer.append(frame)?;
+    writer.sync()?;
+    storage.rename(&temporary, path).map_err(io("rename"))?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    storage.sync_dir(directory).map_err(io("sync the directory of"))?;
+    Ok(writer)
+}
+
+/// Reads and authenticates the whole file. The disk's own errors are told apart from damage: they may pass.
+fn read(storage: &dyn Storage, path: &Path, ring: &KeyRing, chain: H256) -> Result<Lanes, GuardError> {
+    let refuse = |error: SealedError| match error.cause() {
+        SealedError::Io { .. } => failed(path, "read", &error),
+        _ => damaged(path, error),
+    };
+    let file = storage.open(path, OpenMode::Read).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => GuardError::Missing { path: path.to_owned() },
+        _ => failed(path, "open", &error),
+    })?;
+    let mut reader = Reader::open(file, ring, Purpose::Guard).map_err(refuse)?;
+    let (mut lanes, mut first) = (Lanes::default(), true);
+    while let Some(mut frame) = reader.next_frame().map_err(refuse)? {
+        while !frame.is_empty() {
+            let record = Record::deserialize(&mut frame).map_err(|error| damaged(path, error))?;
+            apply(&mut lanes, record, first, chain).map_err(|reason| damaged(path, reason))?;
+            first = false;
+        }
+    }
+    if first {
+        return Err(damaged(path, "it holds no record; a guard is never empty"));
+    }
+    Ok(lanes)
+}
+
+fn apply(lanes: &mut Lanes, record: Record, first: bool, chain: H256) -> Result<(), String> {
+    match record {
+        Record::Identity { format, .. } if first && format != FORMAT => {
+            Err(format!("its format is {format}, this binary reads {FORMAT}"))
+        }
+        Record::Identity { chain: found, .. } if first => {
+            if found == chain {
+                Ok(())
+            } else {
+                Err(format!("it belongs to chain {found}, not to {chain}"))
+            }
+        }
+        Record::Claimed(claim) if !first && lanes.claim(&claim) => Ok(()),
+        Record::Signed(claim, signature) if !first && lanes.store(&claim, signature) => Ok(()),
+        record => Err(format!("a record out of order: {record:?}")),
+    }
+}

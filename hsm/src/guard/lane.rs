@@ -1,0 +1,168 @@
+//! The rule of one lane, as pure code: what may be signed at which position.
+
+use std::collections::BTreeMap;
+
+use bixi_types::NodeId;
+use bixi_types::consensus::SignatureBytes;
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// Statements a lane remembers below its mark, so that a repeated request gets its stored signature.
+pub(super) const HISTORY_MAX: usize = 256;
+/// Keys one guard watches over: today's and those a rotation leaves behind.
+pub(super) const KEYS_MAX: usize = 16;
+
+/// A step of one round, in the order in which a correct validator signs them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub enum Step {
+    /// The round's proposal.
+    Proposal,
+    /// First round of voting.
+    Prevote,
+    /// Second round of voting.
+    Precommit,
+}
+
+/// Where in a lane a statement stands. Positions of different lanes are never compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub enum Position {
+    /// Lane "ordering".
+    Ordering {
+        /// Height.
+        height: u64,
+        /// Round within the height.
+        round: u32,
+        /// Step within the round.
+        step: Step,
+    },
+    /// Lane "checkpoint".
+    Checkpoint {
+        /// Height of the executed header.
+        height: u64,
+    },
+}
+
+impl Position {
+    fn lane(self) -> Lane {
+        match self {
+            Self::Ordering { .. } => Lane::Ordering,
+            Self::Checkpoint { .. } => Lane::Checkpoint,
+        }
+    }
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ordering { height, round, step } => write!(f, "height {height} round {round} {step:?}"),
+            Self::Checkpoint { height } => write!(f, "checkpoint {height}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Lane {
+    Ordering,
+    Checkpoint,
+}
+
+/// A statement as the guard sees it: whose key, where, and the digest the device would sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
+pub struct Claim {
+    /// The key.
+    pub key: NodeId,
+    /// Its place.
+    pub position: Position,
+    /// e = SM3(Z ‖ M).
+    pub digest: [u8; 32],
+}
+
+/// What the lane says to a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Above everything signed so far.
+    Fresh,
+    /// The statement already stands there; its signature, if one was stored.
+    Repeat(Option<SignatureBytes>),
+    /// Another statement stands there.
+    Contradiction,
+    /// Below the mark, and not among the remembered statements.
+    Below(Position),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    digest: [u8; 32],
+    signature: Option<SignatureBytes>,
+}
+
+/// All lanes of all keys of one guard.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Lanes(BTreeMap<(NodeId, Lane), BTreeMap<Position, Entry>>);
+
+impl Lanes {
+    pub(super) fn judge(&self, claim: &Claim) -> Verdict {
+        let Some(history) = self.0.get(&(claim.key, claim.position.lane())) else { return Verdict::Fresh };
+        match history.get(&claim.position) {
+            Some(entry) if entry.digest == claim.digest => Verdict::Repeat(entry.signature),
+            Some(_) => Verdict::Contradiction,
+            None => match history.last_key_value() {
+                Some((mark, _)) if *mark > claim.position => Verdict::Below(*mark),
+                _ => Verdict::Fresh,
+            },
+        }
+    }
+
+    /// Enters a fresh claim. False when [`Self::judge`] would not have called it fresh.
+    #[must_use]
+    pub(super) fn claim(&mut self, claim: &Claim) -> bool {
+        if self.judge(claim) != Verdict::Fresh {
+            return false;
+        }
+        let history = self.0.entry((claim.key, claim.position.lane())).or_default();
+        history.insert(claim.position, Entry { digest: claim.digest, signature: None });
+        while history.len() > HISTORY_MAX {
+            history.pop_first();
+        }
+        true
+    }
+
+    /// Stores the signature of an entered claim. False when no such claim stands there.
+    #[must_use]
+    pub(super) fn store(&mut self, claim: &Claim, signature: SignatureBytes) -> bool {
+        let history = self.0.get_mut(&(claim.key, claim.position.lane()));
+        match history.and_then(|history| history.get_mut(&claim.position)) {
+            Some(entry) if entry.digest == claim.digest => {
+                entry.signature = Some(signature);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a claim of this key may open new lanes.
+    pub(super) fn has_room_for(&self, key: &NodeId) -> bool {
+        let mut keys: Vec<_> = self.0.keys().map(|(key, _)| key).collect();
+        keys.dedup();
+        keys.contains(&key) || keys.len() < KEYS_MAX
+    }
+
+    /// The highest position of each lane of a key.
+    pub(super) fn marks<'a>(&'a self, key: &'a NodeId) -> impl Iterator<Item = Position> + 'a {
+        self.0
+            .iter()
+            .filter(move |((owner, _), _)| owner == key)
+            .filter_map(|(_, history)| history.last_key_value().map(|(position, _)| *position))
+    }
+
+    /// Everything remembered, in an order that [`Self::claim`] accepts.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Claim, Option<SignatureBytes>)> + '_ {
+        self.0.iter().flat_map(|((key, _), history)| {
+            history.iter().map(|(position, entry)| {
+                (Claim { key: *key, position: *position, digest: entry.digest }, entry.signature)
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

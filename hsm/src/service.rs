@@ -1,0 +1,324 @@
+//! The one holder of the device: takes typed requests, computes digests itself, asks the guard, has the device sign, checks
+//! the signature in software, writes the audit trail, and only then answers.
+//!
+//! Invariants:
+//! - the consensus key signs proposals, votes and checkpoints of this chain that name this validator, and nothing else;
+//! - the TLS key signs CertificateVerify contents built here and certificate requests for itself;
+//! - every signature that leaves has been verified against the key's public half;
+//! - nothing leaves that the audit trail could not record.
+
+mod client;
+mod retry;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bixi_accel::sm2::{self, PublicKey, Signature};
+use bixi_types::consensus::SignatureBytes;
+use bixi_types::ports::{SignError, Signer, Statement};
+use bixi_types::{CryptoSuite, H256, NodeId};
+use zeroize::Zeroizing;
+
+use crate::audit::{Audit, Event, Outcome};
+use crate::device::{Cause, Custody, DeviceError, KeyDevice};
+use crate::guard::{Claim, Grant, Guard, GuardError};
+use crate::protocol::{
+    Derived, KeyRole, Message as _, PRF_DOMAIN, RANDOM_BYTES_MAX, Refusal, Request, Response, TLS_SM2_ID, TlsTranscript,
+};
+use crate::uri::KeyRef;
+
+pub use client::{Channel, ChannelError, Client, InProcess};
+pub use retry::RetryPolicy;
+
+/// Which custody the node accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CustodyPolicy {
+    /// Any device: demo, tests, development.
+    Any,
+    /// Hardware; a software token only when the operator allowed it; the in-memory test device never.
+    Production {
+        /// The node file allows a software token.
+        software_token_allowed: bool,
+    },
+}
+
+impl CustodyPolicy {
+    fn check(self, device: &dyn KeyDevice) -> Result<(), ServiceError> {
+        let Self::Production { software_token_allowed } = self else { return Ok(()) };
+        let info = device.info();
+        let soft = info.backend == crate::soft::BACKEND;
+        if !soft && (info.custody == Custody::Hardware || software_token_allowed) {
+            return Ok(());
+        }
+        Err(ServiceError::Custody { backend: info.backend, custody: info.custody })
+    }
+}
+
+/// Why a service cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServiceError {
+    /// A production node must not keep keys like that.
+    #[error(
+        "a production node refuses keys in a {backend} device: {custody}; configure a hardware device, or allow the software token explicitly"
+    )]
+    Custody {
+        /// The device's backend.
+        backend: String,
+        /// Where it keeps keys.
+        custody: Custody,
+    },
+    /// The suite needs keys that devices here cannot hold yet.
+    #[error("suite {0:?} has no device-held consensus keys yet; use suite sm")]
+    Suite(CryptoSuite),
+    /// A device call failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+}
+
+/// The service's keys, by reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// Signs proposals, votes and checkpoints.
+    pub consensus: KeyRef,
+    /// Signs TLS handshakes.
+    pub tls: Option<KeyRef>,
+    /// Derives vault keys.
+    pub kek: Option<KeyRef>,
+}
+
+/// What a service is made of.
+pub struct Params {
+    /// The device.
+    pub device: Arc<dyn KeyDevice>,
+    /// Its keys.
+    pub keys: Keys,
+    /// The sign-once guard of this chain.
+    pub guard: Guard,
+    /// Genesis hash.
+    pub chain: H256,
+    /// The chain's suite.
+    pub suite: CryptoSuite,
+    /// How often and how long a device call is tried.
+    pub retry: RetryPolicy,
+    /// Which custody is acceptable.
+    pub custody: CustodyPolicy,
+    /// Where decisions are recorded.
+    pub audit: Arc<dyn Audit>,
+}
+
+/// A signing key with what its digests need, read once.
+struct SigningKey {
+    key: KeyRef,
+    public: PublicKey,
+    /// Z for the default identity.
+    z: [u8; 32],
+}
+
+impl SigningKey {
+    fn load(device: &dyn KeyDevice, key: KeyRef, retry: RetryPolicy) -> Result<Self, DeviceError> {
+        let bytes = retry.run(|| device.public_key(&key))?;
+        let public = PublicKey::from_bytes(&bytes).map_err(|_| {
+            DeviceError::new("public_key", Cause::BadAnswer, format!("{key}: not a point of the SM2 curve"))
+        })?;
+        Ok(Self { z: sm2::identity_digest(sm2::DEFAULT_ID, &public), key, public })
+    }
+}
+
+/// Signs for one node on one chain.
+pub struct SigningService {
+    device: Arc<dyn KeyDevice>,
+    consensus: SigningKey,
+    tls: Option<SigningKey>,
+    kek: Option<KeyRef>,
+    guard: Guard,
+    chain: H256,
+    suite: CryptoSuite,
+    retry: RetryPolicy,
+    audit: Arc<dyn Audit>,
+}
+
+impl fmt::Debug for SigningService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningService")
+            .field("consensus", &self.consensus.key)
+            .field("guard", &self.guard.path())
+            .finish()
+    }
+}
+
+/// An answer and what the audit trail says about it.
+struct Done {
+    response: Response,
+    outcome: Outcome,
+    digest: Option<[u8; 32]>,
+}
+
+impl Done {
+    fn plain(response: Response) -> Self {
+        Self { response, outcome: Outcome::Answered, digest: None }
+    }
+}
+
+impl SigningService {
+    /// Checks custody and keys, and reads the public halves.
+    pub fn new(params: Params) -> Result<Self, ServiceError> {
+        let Params { device, keys, guard, chain, suite, retry, custody, audit } = params;
+        custody.check(&*device)?;
+        if suite != CryptoSuite::Sm {
+            return Err(ServiceError::Suite(suite));
+        }
+        let consensus = SigningKey::load(&*device, keys.consensus, retry)?;
+        let tls = keys.tls.map(|key| SigningKey::load(&*device, key, retry)).transpose()?;
+        Ok(Self { device, consensus, tls, kek: keys.kek, guard, chain, suite, retry, audit })
+    }
+
+    /// Answers one request. Nothing leaves before the audit trail has it.
+    pub fn handle(&self, request: &Request) -> Response {
+        let done = self.decide(request);
+        let (outcome, digest) = match &done {
+            Ok(done) => (done.outcome.clone(), done.digest),
+            Err(refusal) => (Outcome::Refused(refusal.to_string()), None),
+        };
+        let event = Event { request: request.name().to_owned(), subject: statement::subject(request), digest, outcome };
+        if let Err(error) = self.audit.record(&event) {
+            return Response::Refused(Refusal::Audit(error.to_string()));
+        }
+        done.map_or_else(Response::Refused, |done| done.response)
+    }
+
+    /// Answers one encoded request with one encoded response.
+    pub fn handle_frame(&self, frame: &[u8]) -> Zeroizing<Vec<u8>> {
+        let response = match Request::decode(frame) {
+            Ok(request) => self.handle(&request),
+            Err(error) => Response::Refused(Refusal::Malformed(error.to_string())),
+        };
+        response.encode()
+    }
+
+    /// The guard, for reports.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    fn decide(&self, request: &Request) -> Result<Done, Refusal> {
+        match request {
+            Request::SignProposal(proposal) => self.sign_statement(&Statement::Proposal(proposal.clone())),
+            Request::SignVote(vote) => self.sign_statement(&Statement::Vote(vote.clone())),
+            Request::SignCheckpoint { header } => self.sign_statement(&statement::decode_checkpoint(header)?),
+            Request::SignTls(transcript) => self.sign_tls(transcript),
+            Request::SignCertificateRequest { info } => self.sign_certificate_request(info),
+            Request::Prf { input } => self.derive(input),
+            Request::Random { len } => self.random(*len),
+            Request::Attest(role) => {
+                let key = self.key(*role)?;
+                let attestation = self.retry.run(|| self.device.attest(key))?;
+                Ok(Done::plain(Response::Attestation(Box::new(attestation))))
+            }
+            Request::PublicKey(role) => Ok(Done::plain(Response::PublicKey(self.public_key(*role)?))),
+            Request::Health => {
+                self.device.health()?;
+                Ok(Done::plain(Response::Healthy(self.device.info())))
+            }
+        }
+    }
+
+    fn sign_statement(&self, statement: &Statement) -> Result<Done, Refusal> {
+        let node = self.node_id();
+        let (position, message) = statement::check(statement, &self.chain, &node, self.suite)?;
+        let claim = Claim { key: node, position, digest: sm2::message_digest(&self.consensus.z, &message) };
+        let (signature, outcome) = match self.guard.claim(&claim).map_err(refuse)? {
+            Grant::Stored(signature) => (signature, Outcome::Stored),
+            Grant::Sign => {
+                let signature = SignatureBytes(self.sign_verified(&self.consensus, &claim.digest)?);
+                self.guard.store(&claim, signature).map_err(refuse)?;
+                (signature, Outcome::Signed)
+            }
+        };
+        Ok(Done { response: Response::Signature(signature), outcome, digest: Some(claim.digest) })
+    }
+
+    fn sign_tls(&self, transcript: &TlsTranscript) -> Result<Done, Refusal> {
+        let key = self.tls.as_ref().ok_or(Refusal::NoKey(KeyRole::Tls))?;
+        let z = sm2::identity_digest(TLS_SM2_ID, &key.public);
+        self.sign_free(key, sm2::message_digest(&z, &transcript.content()))
+    }
+
+    fn sign_certificate_request(&self, info: &[u8]) -> Result<Done, Refusal> {
+        let key = self.tls.as_ref().ok_or(Refusal::NoKey(KeyRole::Tls))?;
+        statement::check_certificate_request(info, &key.public.to_bytes())?;
+        self.sign_free(key, sm2::message_digest(&key.z, info))
+    }
+
+    /// Signs what no guard lane watches: the TLS key's statements.
+    fn sign_free(&self, key: &SigningKey, digest: [u8; 32]) -> Result<Done, Refusal> {
+        let signature = SignatureBytes(self.sign_verified(key, &digest)?);
+        Ok(Done { response: Response::Signature(signature), outcome: Outcome::Signed, digest: Some(digest) })
+    }
+
+    fn sign_verified(&self, key: &SigningKey, digest: &[u8; 32]) -> Result<[u8; 64], DeviceError> {
+        let signature = self.retry.run(|| self.device.sign_digest(&key.key, digest))?;
+        if sm2::verify_digest(&key.public, digest, &Signature(signature)) {
+            return Ok(signature);
+        }
+        let message = format!("{}: the device's signature does not verify in software", key.key);
+        Err(DeviceError::new("sign_digest", Cause::BadAnswer, message))
+    }
+
+    fn derive(&self, input: &[u8]) -> Result<Done, Refusal> {
+        let key = self.key(KeyRole::Kek)?;
+        if !input.starts_with(PRF_DOMAIN) {
+            return Err(Refusal::Foreign("PRF input without the vault's domain".to_owned()));
+        }
+        let mut derived = Derived([0; 32]);
+        self.retry.run(|| self.device.prf(key, input, &mut derived.0))?;
+        Ok(Done::plain(Response::Derived(derived)))
+    }
+
+    fn random(&self, len: u32) -> Result<Done, Refusal> {
+        if len > RANDOM_BYTES_MAX {
+            return Err(Refusal::Malformed(format!("{len} random bytes; at most {RANDOM_BYTES_MAX} are given")));
+        }
+        let mut bytes = vec![0; len as usize];
+        self.retry.run(|| self.device.random(&mut bytes))?;
+        Ok(Done::plain(Response::Random(bytes)))
+    }
+
+    fn key(&self, role: KeyRole) -> Result<&KeyRef, Refusal> {
+        let key = match role {
+            KeyRole::Consensus => Some(&self.consensus.key),
+            KeyRole::Tls => self.tls.as_ref().map(|key| &key.key),
+            KeyRole::Kek => self.kek.as_ref(),
+        };
+        key.ok_or(Refusal::NoKey(role))
+    }
+
+    fn public_key(&self, role: KeyRole) -> Result<[u8; 64], Refusal> {
+        let key = match role {
+            KeyRole::Consensus => Some(&self.consensus),
+            KeyRole::Tls => self.tls.as_ref(),
+            KeyRole::Kek => None,
+        };
+        key.map(|key| key.public.to_bytes()).ok_or(Refusal::NoKey(role))
+    }
+}
+
+impl Signer for SigningService {
+    fn node_id(&self) -> NodeId {
+        NodeId(self.consensus.public.to_bytes())
+    }
+
+    fn sign(&self, statement: &Statement) -> Result<SignatureBytes, SignError> {
+        client::signature_of(self.handle(&statement::request(statement)))
+    }
+}
+
+fn refuse(error: GuardError) -> Refusal {
+    match error {
+        GuardError::Conflict { .. } | GuardError::TooManyKeys { .. } => Refusal::Conflict(error.to_string()),
+        other => Refusal::Storage(other.to_string()),
+    }
+}

@@ -1,0 +1,120 @@
+//! From a request to the exact bytes that are signed, and the refusals on the way.
+
+use bixi_types::consensus::VoteKind;
+use bixi_types::header::BlockHeader;
+use bixi_types::ports::Statement;
+use bixi_types::{CryptoSuite, H256, NodeId};
+
+use crate::guard::{Position, Step};
+use crate::protocol::{Refusal, Request};
+
+/// Longest CertificationRequestInfo.
+const CERTIFICATE_REQUEST_BYTES_MAX: usize = 16 * 1024;
+
+/// The request that carries a statement.
+pub(super) fn request(statement: &Statement) -> Request {
+    match statement {
+        Statement::Proposal(proposal) => Request::SignProposal(proposal.clone()),
+        Statement::Vote(vote) => Request::SignVote(vote.clone()),
+        Statement::Checkpoint(header) => Request::SignCheckpoint { header: header.encode() },
+    }
+}
+
+/// What the audit trail calls the subject of a request.
+pub(super) fn subject(request: &Request) -> String {
+    match request {
+        Request::SignProposal(proposal) => format!("height {} round {}", proposal.height, proposal.round),
+        Request::SignVote(vote) => format!("height {} round {} {:?}", vote.height, vote.round, vote.kind),
+        Request::SignCheckpoint { header } => format!("header of {} bytes", header.len()),
+        Request::SignTls(transcript) => format!("{:?}", transcript.role),
+        Request::Attest(role) | Request::PublicKey(role) => format!("{role:?}"),
+        Request::Random { len } => format!("{len} bytes"),
+        Request::SignCertificateRequest { .. } | Request::Prf { .. } | Request::Health => String::new(),
+    }
+}
+
+/// Decodes the header of a checkpoint request.
+pub(super) fn decode_checkpoint(header: &[u8]) -> Result<Statement, Refusal> {
+    let header = BlockHeader::decode(header).map_err(|error| Refusal::Malformed(format!("block header: {error}")))?;
+    Ok(Statement::Checkpoint(Box::new(header)))
+}
+
+/// The statement's place in its guard lane and the message to sign, if it is ours to sign.
+pub(super) fn check(
+    statement: &Statement,
+    chain: &H256,
+    node: &NodeId,
+    suite: CryptoSuite,
+) -> Result<(Position, Vec<u8>), Refusal> {
+    match statement {
+        Statement::Proposal(proposal) => {
+            check_origin(&proposal.chain, &proposal.validator, chain, node)?;
+            let position = ordering(proposal.height, proposal.round, Step::Proposal);
+            Ok((position, proposal.sign_bytes()))
+        }
+        Statement::Vote(vote) => {
+            check_origin(&vote.chain, &vote.validator, chain, node)?;
+            let step = match vote.kind {
+                VoteKind::Prevote => Step::Prevote,
+                VoteKind::Precommit => Step::Precommit,
+            };
+            Ok((ordering(vote.height, vote.round, step), vote.sign_bytes()))
+        }
+        Statement::Checkpoint(header) => {
+            let height = checkpoint_height(header, node)?;
+            Ok((Position::Checkpoint { height }, header.hash(suite).0.to_vec()))
+        }
+    }
+}
+
+fn ordering(height: u64, round: u32, step: Step) -> Position {
+    Position::Ordering { height, round, step }
+}
+
+fn check_origin(of_chain: &H256, of_node: &NodeId, chain: &H256, node: &NodeId) -> Result<(), Refusal> {
+    if of_chain != chain {
+        return Err(Refusal::Foreign(format!("it is of chain {of_chain}, this node signs for {chain}")));
+    }
+    if of_node != node {
+        return Err(Refusal::Foreign(format!("it names validator {of_node}, this key is {node}")));
+    }
+    Ok(())
+}
+
+/// A header carries no chain id: what binds it is the parent's hash, down to genesis. It must list this validator.
+fn checkpoint_height(header: &BlockHeader, node: &NodeId) -> Result<u64, Refusal> {
+    if !header.sealer_list.contains(node) {
+        return Err(Refusal::Foreign(format!("header {} does not list this validator", header.number)));
+    }
+    match u64::try_from(header.number) {
+        Ok(height) if height > 0 => Ok(height),
+        _ => Err(Refusal::Foreign(format!("header number {} cannot be certified", header.number))),
+    }
+}
+
+/// A certificate request is one DER sequence that holds the very key that signs it. Its first byte keeps it apart from
+/// everything a TLS handshake signs, which begins with a space.
+pub(super) fn check_certificate_request(info: &[u8], public_key: &[u8; 64]) -> Result<(), Refusal> {
+    let refuse = |reason: &str| Err(Refusal::Foreign(format!("certificate request: {reason}")));
+    if info.len() > CERTIFICATE_REQUEST_BYTES_MAX {
+        return refuse("too long");
+    }
+    if der_sequence_bytes(info) != Some(info.len()) {
+        return refuse("not one DER sequence");
+    }
+    let point = [&[0x04], &public_key[..]].concat();
+    if !info.windows(point.len()).any(|window| window == point) {
+        return refuse("it is not for the key that would sign it");
+    }
+    Ok(())
+}
+
+/// Length in bytes, header included, of the DER SEQUENCE that begins here (X.690 8.1.3, 10.1: shortest form only).
+fn der_sequence_bytes(der: &[u8]) -> Option<usize> {
+    match *der {
+        [0x30, len @ 0..=0x7F, ..] => Some(2 + usize::from(len)),
+        [0x30, 0x81, len @ 0x80..=0xFF, ..] => Some(3 + usize::from(len)),
+        [0x30, 0x82, high @ 1..=0xFF, low, ..] => Some(4 + usize::from(u16::from_be_bytes([high, low]))),
+        _ => None,
+    }
+}

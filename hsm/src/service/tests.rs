@@ -1,0 +1,307 @@
+use std::sync::Mutex;
+
+use bixi_platform::io::PreadStorage;
+use bixi_platform::secret::Secret;
+use bixi_sealed::{AtRest, KeyRing};
+use bixi_types::consensus::{Proposal, Vote, VoteKind};
+use bixi_types::header::BlockHeader;
+use bixi_types::ports::{Check, Verifier};
+
+use super::*;
+use crate::audit::{AuditError, TraceAudit};
+use crate::device::decorators::Failing;
+use crate::device::{ErrorKind, KeyKind, KeySpec};
+use crate::protocol::TlsRole;
+use crate::soft::SoftDevice;
+use crate::verify::SmVerifier;
+
+const CHAIN: H256 = H256([0xC4; 32]);
+const PATIENCE: RetryPolicy = RetryPolicy { attempts_max: 4, deadline_ms: 5_000, pause_ms: 0 };
+
+struct Bench {
+    device: Arc<Failing<SoftDevice>>,
+    service: Arc<SigningService>,
+    _dir: tempfile::TempDir,
+}
+
+fn bench() -> Bench {
+    bench_with(0, Arc::new(TraceAudit))
+}
+
+fn bench_with(per_thousand: u64, audit: Arc<dyn Audit>) -> Bench {
+    let soft = SoftDevice::seeded("test", 1);
+    let key = |label, kind| soft.generate(&KeySpec::new(label, kind)).unwrap();
+    let keys = Keys {
+        consensus: key("consensus", KeyKind::Sm2Sign),
+        tls: Some(key("tls", KeyKind::Sm2Sign)),
+        kek: Some(key("kek", KeyKind::Kek)),
+    };
+    let device = Arc::new(Failing::new(soft, 42, per_thousand));
+    let dir = tempfile::tempdir().unwrap();
+    let ring = KeyRing::new(AtRest::Sm4Gcm, vec![(1, Secret::from_slice(&[1; 32]))], 1).unwrap();
+    let guard = Guard::create(Arc::new(PreadStorage::new()), dir.path().join("guard"), ring, CHAIN).unwrap();
+    let params = Params {
+        device: device.clone(),
+        keys,
+        guard,
+        chain: CHAIN,
+        suite: CryptoSuite::Sm,
+        retry: PATIENCE,
+        custody: CustodyPolicy::Any,
+        audit,
+    };
+    let service = Arc::new(SigningService::new(params).unwrap());
+    Bench { device, service, _dir: dir }
+}
+
+impl Bench {
+    fn node(&self) -> NodeId {
+        self.service.node_id()
+    }
+
+    fn vote(&self, height: u64, value: Option<H256>) -> Vote {
+        Vote { chain: CHAIN, height, round: 0, kind: VoteKind::Prevote, value, validator: self.node() }
+    }
+
+    fn header(&self, number: i64, state: u8) -> BlockHeader {
+        BlockHeader {
+            number,
+            state_root: H256([state; 32]),
+            sealer_list: vec![self.node()],
+            consensus_weights: vec![1],
+            gas_used: "0".to_owned(),
+            ..BlockHeader::default()
+        }
+    }
+}
+
+fn verifies(node: &NodeId, message: &[u8], signature: &SignatureBytes) -> bool {
+    SmVerifier::new(Arc::new(sm2::Registry::new(1))).verify(&[Check { node, message, signature }])[0]
+}
+
+fn refusal(response: Response) -> Refusal {
+    match response {
+        Response::Refused(refusal) => refusal,
+        other => panic!("answered {other:?}"),
+    }
+}
+
+#[test]
+fn signs_each_statement_over_the_channel_and_directly() {
+    let bench = bench();
+    let client = Client::connect(InProcess(bench.service.clone())).unwrap();
+    let node = client.node_id();
+    assert_eq!(node, bench.node());
+    let proposal =
+        Proposal { chain: CHAIN, height: 1, round: 0, value: H256([2; 32]), pol_round: None, validator: node };
+    let signature = client.sign(&Statement::Proposal(proposal.clone())).unwrap();
+    assert!(verifies(&node, &proposal.sign_bytes(), &signature));
+    let vote = bench.vote(1, Some(H256([2; 32])));
+    let signature = client.sign(&Statement::Vote(vote.clone())).unwrap();
+    assert!(verifies(&node, &vote.sign_bytes(), &signature));
+    assert!(!verifies(&node, &bench.vote(1, None).sign_bytes(), &signature));
+    let header = bench.header(1, 5);
+    let signature = client.sign(&Statement::Checkpoint(Box::new(header.clone()))).unwrap();
+    assert!(verifies(&node, &header.hash(CryptoSuite::Sm).0, &signature));
+    assert_eq!(
+        bench.service.sign(&Statement::Vote(vote)).unwrap(),
+        client.sign(&Statement::Vote(bench.vote(1, Some(H256([2; 32]))))).unwrap()
+    );
+}
+
+#[test]
+fn repeats_the_stored_signature_without_asking_the_device() {
+    let bench = bench();
+    let statement = Statement::Vote(bench.vote(3, None));
+    let first = bench.service.sign(&statement).unwrap();
+    let calls = bench.device.calls();
+    assert_eq!(bench.service.sign(&statement).unwrap(), first);
+    assert_eq!(bench.device.calls(), calls);
+}
+
+#[test]
+fn refuses_to_contradict_itself() {
+    let bench = bench();
+    bench.service.sign(&Statement::Vote(bench.vote(3, None))).unwrap();
+    let calls = bench.device.calls();
+    for vote in [bench.vote(3, Some(H256([1; 32]))), bench.vote(2, None)] {
+        assert!(matches!(bench.service.sign(&Statement::Vote(vote)), Err(SignError::Conflict(_))));
+    }
+    bench.service.sign(&Statement::Checkpoint(Box::new(bench.header(9, 1)))).unwrap();
+    let changed = Statement::Checkpoint(Box::new(bench.header(9, 2)));
+    assert!(matches!(bench.service.sign(&changed), Err(SignError::Conflict(_))));
+    assert_eq!(bench.device.calls(), calls + 1, "the device never saw a contradiction");
+}
+
+#[test]
+fn refuses_other_chains_other_validators_and_headers_that_do_not_list_it() {
+    let bench = bench();
+    let foreign = [
+        Request::SignVote(Vote { chain: H256([1; 32]), ..bench.vote(1, None) }),
+        Request::SignVote(Vote { validator: NodeId([9; 64]), ..bench.vote(1, None) }),
+        Request::SignCheckpoint { header: BlockHeader { sealer_list: vec![], ..bench.header(1, 1) }.encode() },
+        Request::SignCheckpoint { header: bench.header(-1, 1).encode() },
+        Request::SignCheckpoint { header: bench.header(0, 1).encode() },
+        Request::Prf { input: b"anything".to_vec() },
+    ];
+    for request in foreign {
+        assert!(matches!(refusal(bench.service.handle(&request)), Refusal::Foreign(_)), "{request:?}");
+    }
+    let garbage = Request::SignCheckpoint { header: vec![0xFF; 40] };
+    assert!(matches!(refusal(bench.service.handle(&garbage)), Refusal::Malformed(_)));
+    assert!(bench.service.guard().marks(&bench.node()).is_empty(), "no refusal moved a mark");
+}
+
+#[test]
+fn a_wrong_signature_of_the_device_never_leaves() {
+    let bench = bench();
+    bench.device.set_corrupt_signatures(true);
+    let request = Request::SignVote(bench.vote(1, None));
+    let refused = refusal(bench.service.handle(&request));
+    assert_eq!(refused.kind(), ErrorKind::Halt, "{refused}");
+    bench.device.set_corrupt_signatures(false);
+    assert!(matches!(bench.service.handle(&request), Response::Signature(_)), "the same statement may be signed later");
+}
+
+#[test]
+fn retries_within_bounds_and_recovers_when_the_device_does() {
+    let bench = bench_with(300, Arc::new(TraceAudit));
+    let signed =
+        (1..=100).filter(|height| bench.service.sign(&Statement::Vote(bench.vote(*height, None))).is_ok()).count();
+    assert!(signed >= 95, "0.3^4 of 100 fail on average, {signed} succeeded");
+    bench.device.set_pulled(true);
+    let calls = bench.device.calls();
+    let statement = Statement::Vote(bench.vote(200, None));
+    let error = bench.service.sign(&statement).unwrap_err();
+    assert!(matches!(&error, SignError::Device(reason) if reason.contains("0x00000032")), "{error}");
+    assert_eq!(bench.device.calls(), calls + u64::from(PATIENCE.attempts_max));
+    bench.device.set_pulled(false);
+    assert!((0..20).any(|_| bench.service.sign(&statement).is_ok()));
+}
+
+#[test]
+fn tls_content_is_signed_with_its_own_identity_and_key() {
+    let bench = bench();
+    let ask = |role| match bench.service.handle(&Request::PublicKey(role)) {
+        Response::PublicKey(key) => PublicKey::from_bytes(&key).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let (tls, consensus) = (ask(KeyRole::Tls), ask(KeyRole::Consensus));
+    let transcript = TlsTranscript { role: TlsRole::Server, hash: [7; 32] };
+    let Response::Signature(signature) = bench.service.handle(&Request::SignTls(transcript)) else { panic!("refused") };
+    let (content, signature) = (transcript.content(), Signature(signature.0));
+    assert!(sm2::verify(&tls, TLS_SM2_ID, &content, &signature));
+    assert!(!sm2::verify(&tls, sm2::DEFAULT_ID, &content, &signature));
+    assert!(!sm2::verify(&consensus, TLS_SM2_ID, &content, &signature));
+}
+
+#[test]
+fn certificate_requests_are_for_the_tls_key_alone() {
+    let bench = bench();
+    let Response::PublicKey(tls) = bench.service.handle(&Request::PublicKey(KeyRole::Tls)) else { panic!("refused") };
+    let info = |key: &[u8]| [&[0x30, 0x41, 0x04], key].concat();
+    let own = Request::SignCertificateRequest { info: info(&tls) };
+    let Response::Signature(signature) = bench.service.handle(&own) else { panic!("refused") };
+    let public = PublicKey::from_bytes(&tls).unwrap();
+    assert!(sm2::verify(&public, sm2::DEFAULT_ID, &info(&tls), &Signature(signature.0)));
+    let content = TlsTranscript { role: TlsRole::Server, hash: [7; 32] }.content();
+    for bytes in [info(&bench.node().0), info(&tls)[1..].to_vec(), [info(&tls), vec![0]].concat(), content, vec![]] {
+        let request = Request::SignCertificateRequest { info: bytes };
+        assert!(matches!(refusal(bench.service.handle(&request)), Refusal::Foreign(_)), "{request:?}");
+    }
+}
+
+#[test]
+fn prf_random_attest_and_health_answer_within_bounds() {
+    let bench = bench();
+    let prf = Request::Prf { input: [PRF_DOMAIN, b"salt"].concat() };
+    let Response::Derived(first) = bench.service.handle(&prf) else { panic!("refused") };
+    assert!(matches!(bench.service.handle(&prf), Response::Derived(second) if second == first));
+    assert!(matches!(bench.service.handle(&Request::Random { len: 33 }), Response::Random(bytes) if bytes.len() == 33));
+    let greedy = Request::Random { len: RANDOM_BYTES_MAX + 1 };
+    assert!(matches!(refusal(bench.service.handle(&greedy)), Refusal::Malformed(_)));
+    let Response::Attestation(attestation) = bench.service.handle(&Request::Attest(KeyRole::Consensus)) else {
+        panic!("refused")
+    };
+    assert_eq!(attestation.public_key, Some(bench.node().0));
+    assert!(matches!(bench.service.handle(&Request::Health), Response::Healthy(_)));
+    assert_eq!(refusal(bench.service.handle(&Request::PublicKey(KeyRole::Kek))), Refusal::NoKey(KeyRole::Kek));
+    let answer = bench.service.handle_frame(&[9, 9, 9]);
+    assert!(matches!(refusal(Response::decode(&answer).unwrap()), Refusal::Malformed(_)));
+}
+
+#[derive(Default)]
+struct Recorder {
+    events: Mutex<Vec<Event>>,
+    broken: std::sync::atomic::AtomicBool,
+}
+
+impl Audit for Recorder {
+    fn record(&self, event: &Event) -> Result<(), AuditError> {
+        if self.broken.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(AuditError::Storage { path: "audit".into(), reason: "disk full".to_owned() });
+        }
+        self.events.lock().unwrap().push(event.clone());
+        Ok(())
+    }
+}
+
+#[test]
+fn every_decision_is_recorded_and_nothing_leaves_unrecorded() {
+    let recorder = Arc::new(Recorder::default());
+    let bench = bench_with(0, recorder.clone());
+    let statement = Statement::Vote(bench.vote(5, None));
+    bench.service.sign(&statement).unwrap();
+    bench.service.sign(&statement).unwrap();
+    bench.service.sign(&Statement::Vote(bench.vote(4, None))).unwrap_err();
+    let events = std::mem::take(&mut *recorder.events.lock().unwrap());
+    let outcomes: Vec<_> = events.iter().map(|event| event.outcome.clone()).collect();
+    assert!(matches!(&outcomes[..], [Outcome::Signed, Outcome::Stored, Outcome::Refused(_)]), "{outcomes:?}");
+    assert_eq!(events[0].subject, "height 5 round 0 Prevote");
+    recorder.broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(matches!(bench.service.sign(&statement), Err(SignError::Storage(_))));
+}
+
+#[test]
+fn production_refuses_the_test_device_and_asks_before_a_software_token() {
+    struct Claims(SoftDevice, &'static str, Custody);
+    impl KeyDevice for Claims {
+        fn info(&self) -> crate::DeviceInfo {
+            crate::DeviceInfo { backend: self.1.to_owned(), custody: self.2, ..self.0.info() }
+        }
+        fn list(&self) -> Result<Vec<crate::KeyInfo>, DeviceError> {
+            self.0.list()
+        }
+        fn generate(&self, spec: &KeySpec) -> Result<KeyRef, DeviceError> {
+            self.0.generate(spec)
+        }
+        fn public_key(&self, key: &KeyRef) -> Result<[u8; 64], DeviceError> {
+            self.0.public_key(key)
+        }
+        fn sign_digest(&self, key: &KeyRef, digest: &[u8; 32]) -> Result<[u8; 64], DeviceError> {
+            self.0.sign_digest(key, digest)
+        }
+        fn prf(&self, key: &KeyRef, input: &[u8], out: &mut [u8; 32]) -> Result<(), DeviceError> {
+            self.0.prf(key, input, out)
+        }
+        fn random(&self, out: &mut [u8]) -> Result<(), DeviceError> {
+            self.0.random(out)
+        }
+        fn attest(&self, key: &KeyRef) -> Result<crate::Attestation, DeviceError> {
+            self.0.attest(key)
+        }
+        fn health(&self) -> Result<(), DeviceError> {
+            self.0.health()
+        }
+    }
+    let accepts = |backend, custody, software_token_allowed| {
+        let device = Claims(SoftDevice::seeded("t", 1), backend, custody);
+        CustodyPolicy::Production { software_token_allowed }.check(&device).is_ok()
+    };
+    assert!(!accepts("soft", Custody::ProcessMemory, true));
+    assert!(!accepts("soft", Custody::Hardware, true), "whatever it says about itself");
+    assert!(!accepts("pkcs11", Custody::ProcessMemory, false));
+    assert!(accepts("pkcs11", Custody::ProcessMemory, true));
+    assert!(accepts("pkcs11", Custody::Hardware, false));
+    assert!(CustodyPolicy::Any.check(&SoftDevice::new("t")).is_ok());
+}
