@@ -1,1 +1,200 @@
-//! bixi-hsm-vault.
+//! The vault: the file that holds the data-key epochs of everything on disk, sealed under a key encryption key that never
+//! leaves its device.
+//!
+//! Invariants:
+//! - the device only acts as a PRF; what it answers never decrypts anything by itself but derives a wrapping key (HKDF-SM3);
+//! - every byte of the file is authenticated; a flipped byte anywhere is an error that names the file and what to do, and a
+//!   wrong key encryption key is told apart from damage;
+//! - a change is one atomic replacement, durable when the call returns; a crash leaves the old vault or the new one;
+//! - nonces never repeat: every write and every slot derives its keys with a fresh random salt;
+//! - keys stay in locked memory, epochs leave only as a [`KeyRing`].
+//!
+//! ```text
+//! KEK (device) ─prf─▶ slot key ─SM4-GCM─▶ vault key ─┬─HKDF(salt)─▶ epochs' key ─SM4-GCM─▶ epochs ─▶ KeyRing
+//!    one slot per KEK: primary, standby, escrow      └─HKDF(salt)─▶ HMAC-SM3 over the whole file
+//! ```
+//!
+//! The byte layout is in this crate's README.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod file;
+mod format;
+mod wrap;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bixi_hsm::{KeyDevice, KeyRef};
+use bixi_platform::io::Storage;
+use bixi_platform::secret::Secret;
+use bixi_sealed::{AtRest, KeyRing};
+
+pub use error::VaultError;
+pub use format::{SlotInfo, SlotKind};
+
+use format::{Body, EPOCHS_MAX, SLOTS_MAX, Slot};
+
+/// An open vault.
+pub struct Vault {
+    storage: Arc<dyn Storage>,
+    path: PathBuf,
+    body: Body,
+    /// SM3 of the file as this process last read or wrote it.
+    seen: [u8; 32],
+    key: Secret,
+    epochs: Vec<(u32, Secret)>,
+    ring: KeyRing,
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Vault({}, version {})", self.path.display(), self.body.version)
+    }
+}
+
+impl Vault {
+    /// Makes a vault with one epoch and one primary slot. Refuses to replace a file: it may hold the only keys of a ledger.
+    pub fn create(
+        storage: Arc<dyn Storage>,
+        path: impl AsRef<Path>,
+        suite: AtRest,
+        device: &dyn KeyDevice,
+        kek: &KeyRef,
+    ) -> Result<Self, VaultError> {
+        let path = path.as_ref().to_owned();
+        let key = wrap::fresh_key(device)?;
+        let mut body = Body::new(suite, wrap::fresh_salt()?);
+        body.slots.push(wrap::seal_slot(&body.vault, SlotKind::Primary, "primary", device, kek, &key)?);
+        let epochs = vec![(1, wrap::fresh_key(device)?)];
+        body.current = 1;
+        let ring = ring_of(&body, &epochs);
+        let mut vault = Self { storage, path, body, seen: [0; 32], key, epochs, ring };
+        vault.write(file::Expect::Absent)?;
+        Ok(vault)
+    }
+
+    /// Opens the slot that `kek` fits, authenticates the whole file and unseals the epochs.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        path: impl AsRef<Path>,
+        device: &dyn KeyDevice,
+        kek: &KeyRef,
+    ) -> Result<Self, VaultError> {
+        let path = path.as_ref().to_owned();
+        let file = file::read(&*storage, &path)?;
+        let parsed = format::parse(&path, &file)?;
+        let key = wrap::open_slots(&path, &parsed.body, device, kek)?;
+        let epochs = wrap::open_epochs(&path, &parsed, &key)?;
+        let ring = ring_of(&parsed.body, &epochs);
+        Ok(Self { storage, path, seen: parsed.checksum, body: parsed.body, key, epochs, ring })
+    }
+
+    /// The data keys, shared: a later [`Self::add_epoch`] reaches every holder.
+    pub fn key_ring(&self) -> KeyRing {
+        self.ring.clone()
+    }
+
+    /// Counts every write of this vault; part of the rollback mark.
+    pub fn version(&self) -> u64 {
+        self.body.version
+    }
+
+    /// Epochs in order; the last one seals new files.
+    pub fn epochs(&self) -> Vec<u32> {
+        self.epochs.iter().map(|(epoch, _)| *epoch).collect()
+    }
+
+    /// Who can open the vault.
+    pub fn slots(&self) -> Vec<SlotInfo> {
+        self.body.slots.iter().map(Slot::info).collect()
+    }
+
+    /// Begins a new epoch: durable first, then every new file is sealed under it. Old files stay readable.
+    pub fn add_epoch(&mut self, device: &dyn KeyDevice) -> Result<u32, VaultError> {
+        if self.epochs.len() >= EPOCHS_MAX {
+            return Err(VaultError::Full { path: self.path.clone(), what: "epochs; drop unused ones first" });
+        }
+        let epoch = self.body.current.checked_add(1).expect("fewer than 2^32 rotations");
+        let previous = self.body.current;
+        self.epochs.push((epoch, wrap::fresh_key(device)?));
+        self.body.current = epoch;
+        if let Err(error) = self.write(file::Expect::Seen) {
+            self.epochs.pop();
+            self.body.current = previous;
+            return Err(error);
+        }
+        let (_, key) = self.epochs.last().expect("pushed above");
+        self.ring.rotate(epoch, Secret::from_slice(key.as_slice())).expect("the epoch is above the current one");
+        Ok(epoch)
+    }
+
+    /// Drops an epoch that no file and no listed backup needs any more. What is still sealed under it is lost.
+    pub fn drop_epoch(&mut self, epoch: u32) -> Result<(), VaultError> {
+        if epoch == self.body.current {
+            return Err(VaultError::InUse { path: self.path.clone(), epoch });
+        }
+        let Some(place) = self.epochs.iter().position(|(known, _)| *known == epoch) else { return Ok(()) };
+        let dropped = self.epochs.remove(place);
+        if let Err(error) = self.write(file::Expect::Seen) {
+            self.epochs.insert(place, dropped);
+            return Err(error);
+        }
+        self.ring.retire(epoch).expect("not the current epoch");
+        Ok(())
+    }
+
+    /// Lets another key encryption key open the vault too.
+    pub fn add_slot(
+        &mut self,
+        kind: SlotKind,
+        label: &str,
+        device: &dyn KeyDevice,
+        kek: &KeyRef,
+    ) -> Result<(), VaultError> {
+        if self.body.slots.len() >= SLOTS_MAX {
+            return Err(VaultError::Full { path: self.path.clone(), what: "slots; reseal to begin anew" });
+        }
+        let slot = wrap::seal_slot(&self.body.vault, kind, label, device, kek, &self.key)?;
+        self.body.slots.push(slot);
+        self.write(file::Expect::Seen).inspect_err(|_| {
+            self.body.slots.pop();
+        })
+    }
+
+    /// Seals the vault anew: a fresh vault key under `kek` alone. Every other slot ends and is added again by its holder.
+    /// Old copies of the file still open with the old key encryption key: destroy that key in its device.
+    pub fn reseal(&mut self, device: &dyn KeyDevice, kek: &KeyRef) -> Result<(), VaultError> {
+        let key = wrap::fresh_key(device)?;
+        let slot = wrap::seal_slot(&self.body.vault, SlotKind::Primary, "primary", device, kek, &key)?;
+        let old_slots = std::mem::replace(&mut self.body.slots, vec![slot]);
+        let old_key = std::mem::replace(&mut self.key, key);
+        if let Err(error) = self.write(file::Expect::Seen) {
+            self.body.slots = old_slots;
+            self.key = old_key;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, expect: file::Expect) -> Result<(), VaultError> {
+        let mut body = self.body.clone();
+        body.version += 1;
+        body.salt = wrap::fresh_salt()?;
+        wrap::seal_epochs(&mut body, &self.epochs, &self.key);
+        let bytes = format::print(&body, &wrap::mac_key(&body, &self.key));
+        self.seen = file::replace(&*self.storage, &self.path, &bytes, expect, &self.seen)?;
+        self.body = body;
+        Ok(())
+    }
+}
+
+/// Epochs ascend and end with the current one: what makes and parses a body sees to it.
+fn ring_of(body: &Body, epochs: &[(u32, Secret)]) -> KeyRing {
+    let copies = epochs.iter().map(|(epoch, key)| (*epoch, Secret::from_slice(key.as_slice()))).collect();
+    KeyRing::new(body.suite, copies, body.current).expect("the epochs fit together")
+}

@@ -1,0 +1,207 @@
+//! The bytes of a vault file: printed and parsed here and nowhere else.
+
+use std::path::Path;
+
+use bixi_accel::sm3;
+use bixi_hsm::KeyRef;
+use bixi_sealed::AtRest;
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::VaultError;
+
+/// First bytes of every vault.
+pub(crate) const MAGIC: [u8; 8] = *b"BIXIVLT\n";
+/// Format version this binary reads and writes.
+pub(crate) const VERSION: u16 = 1;
+/// Longest file.
+pub(crate) const FILE_BYTES_MAX: usize = 256 * 1024;
+/// Most epochs of one vault.
+pub(crate) const EPOCHS_MAX: usize = 1024;
+/// Most slots of one vault.
+pub(crate) const SLOTS_MAX: usize = 8;
+/// Bytes of one epoch key and of the vault key.
+pub(crate) const KEY_BYTES: usize = 32;
+
+/// Magic, version, length of the body.
+const HEAD_BYTES: usize = 8 + 2 + 4;
+/// MAC and checksum.
+const TAIL_BYTES: usize = 32 + 32;
+
+/// Whose key a slot is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
+pub enum SlotKind {
+    /// The device the node runs with.
+    Primary,
+    /// A second device, kept ready.
+    Standby,
+    /// A device that officers keep offline.
+    Escrow,
+}
+
+/// Who can open a vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotInfo {
+    /// Whose key.
+    pub kind: SlotKind,
+    /// Name given by the officer.
+    pub label: String,
+    /// The key encryption key.
+    pub kek: KeyRef,
+}
+
+/// One recipient: the vault key under one key encryption key.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct Slot {
+    pub(crate) kind: SlotKind,
+    pub(crate) label: String,
+    pub(crate) kek: KeyRef,
+    pub(crate) salt: [u8; 32],
+    /// Tells a wrong key encryption key from an altered slot.
+    pub(crate) check: [u8; 8],
+    pub(crate) sealed: [u8; KEY_BYTES],
+    pub(crate) tag: [u8; 16],
+}
+
+impl Slot {
+    pub(crate) fn info(&self) -> SlotInfo {
+        SlotInfo { kind: self.kind, label: self.label.clone(), kek: self.kek.clone() }
+    }
+}
+
+/// Everything between head and tail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Body {
+    pub(crate) suite: AtRest,
+    /// Random name of this vault, bound into every key.
+    pub(crate) vault: [u8; 32],
+    pub(crate) version: u64,
+    /// Fresh for every write.
+    pub(crate) salt: [u8; 32],
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) current: u32,
+    pub(crate) epochs: Vec<u32>,
+    pub(crate) sealed: Vec<u8>,
+    pub(crate) tag: [u8; 16],
+}
+
+type Wire = (u8, [u8; 32], u64, [u8; 32], Vec<Slot>, u32, Vec<u32>, Vec<u8>, [u8; 16]);
+
+impl Body {
+    pub(crate) fn new(suite: AtRest, vault: [u8; 32]) -> Self {
+        Self {
+            suite,
+            vault,
+            version: 0,
+            salt: [0; 32],
+            slots: Vec::new(),
+            current: 0,
+            epochs: Vec::new(),
+            sealed: Vec::new(),
+            tag: [0; 16],
+        }
+    }
+
+    fn print(&self) -> Vec<u8> {
+        let suite = suite_number(self.suite);
+        let wire = (
+            suite,
+            self.vault,
+            self.version,
+            self.salt,
+            &self.slots,
+            self.current,
+            &self.epochs,
+            &self.sealed,
+            self.tag,
+        );
+        borsh::to_vec(&wire).expect("borsh into memory cannot fail")
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let (suite, vault, version, salt, slots, current, epochs, sealed, tag) =
+            Wire::try_from_slice(bytes).map_err(|error| error.to_string())?;
+        let suite = suite_of(suite).ok_or("unknown suite")?;
+        let body = Self { suite, vault, version, salt, slots, current, epochs, sealed, tag };
+        body.check()?;
+        Ok(body)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let counts = (1..=SLOTS_MAX).contains(&self.slots.len()) && (1..=EPOCHS_MAX).contains(&self.epochs.len());
+        let ordered = self.epochs.is_sorted_by(|a, b| a < b);
+        let newest = self.epochs.last() == Some(&self.current);
+        let sized = self.sealed.len() == self.epochs.len() * KEY_BYTES;
+        if counts && ordered && newest && sized { Ok(()) } else { Err("its lists do not fit together".to_owned()) }
+    }
+}
+
+fn suite_number(suite: AtRest) -> u8 {
+    match suite {
+        AtRest::Sm4Gcm => 1,
+        AtRest::Aes256Gcm => 2,
+    }
+}
+
+fn suite_of(number: u8) -> Option<AtRest> {
+    [AtRest::Sm4Gcm, AtRest::Aes256Gcm].into_iter().find(|suite| suite_number(*suite) == number)
+}
+
+/// What the epochs' encryption authenticates besides the epochs.
+pub(crate) fn epochs_aad(body: &Body) -> Vec<u8> {
+    let fields = (suite_number(body.suite), body.vault, body.version, body.current, &body.epochs);
+    borsh::to_vec(&fields).expect("borsh into memory cannot fail")
+}
+
+/// What a slot's encryption authenticates besides the vault key.
+pub(crate) fn slot_aad(vault: &[u8; 32], kind: SlotKind, label: &str, kek: &KeyRef) -> Vec<u8> {
+    borsh::to_vec(&(vault, kind, label, kek)).expect("borsh into memory cannot fail")
+}
+
+/// A parsed file, not yet authenticated.
+pub(crate) struct Parsed<'a> {
+    pub(crate) body: Body,
+    /// What the MAC covers.
+    pub(crate) covered: &'a [u8],
+    pub(crate) mac: [u8; 32],
+    pub(crate) checksum: [u8; 32],
+}
+
+/// Prints a file. `mac_key` authenticates all of it.
+pub(crate) fn print(body: &Body, mac_key: &[u8; 32]) -> Vec<u8> {
+    let body = body.print();
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + body.len() + TAIL_BYTES);
+    bytes.extend(MAGIC);
+    bytes.extend(VERSION.to_le_bytes());
+    bytes.extend(u32::try_from(body.len()).expect("bounded lists").to_le_bytes());
+    bytes.extend(body);
+    let mut mac = sm3::Hmac::new(mac_key);
+    mac.update(&bytes);
+    bytes.extend(mac.finalize());
+    bytes.extend(sm3::digest(&bytes));
+    bytes
+}
+
+/// Parses a file as far as it can be understood without a key.
+pub(crate) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Parsed<'a>, VaultError> {
+    let damaged = |reason: &str| VaultError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(damaged("too long"));
+    }
+    let (content, checksum) = bytes.split_last_chunk::<32>().ok_or_else(|| damaged("too short"))?;
+    if sm3::digest(content) != *checksum {
+        return Err(damaged("its checksum does not fit"));
+    }
+    let (covered, mac) = content.split_last_chunk::<32>().ok_or_else(|| damaged("too short"))?;
+    let rest = covered.strip_prefix(&MAGIC).ok_or_else(|| damaged("it does not begin like a vault"))?;
+    let (version, rest) = rest.split_first_chunk::<2>().ok_or_else(|| damaged("too short"))?;
+    let version = u16::from_le_bytes(*version);
+    if version != VERSION {
+        return Err(VaultError::Version { path: path.to_owned(), version, supported: VERSION });
+    }
+    let (len, body) = rest.split_first_chunk::<4>().ok_or_else(|| damaged("too short"))?;
+    if u32::from_le_bytes(*len) as usize != body.len() {
+        return Err(damaged("its length field does not fit"));
+    }
+    let body = Body::parse(body).map_err(|reason| damaged(&reason))?;
+    Ok(Parsed { body, covered, mac: *mac, checksum: *checksum })
+}
