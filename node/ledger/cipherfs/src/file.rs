@@ -1,0 +1,326 @@
+//! Content: what RocksDB writes and reads, sealed.
+//!
+//! - Logs and small files are frames: one frame for each flush, a sync mark carried by the next frame.
+//! - Tables are pages: read at random, sealed as final by the first sync or by close.
+//!
+//! A reader sees what was flushed when it was opened, also while the writer goes on.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bixi_platform::io::{OpenMode, Storage};
+use bixi_sealed::frames::End;
+use bixi_sealed::{KeyRing, frames, pages};
+use parking_lot::Mutex;
+
+use crate::error::CipherFsError;
+use crate::kind::FileKind;
+
+type Result<T> = std::result::Result<T, CipherFsError>;
+
+/// A frames file that RocksDB wants at random is held in memory; only CURRENT and MANIFEST ever are.
+const RANDOM_FRAMES_BYTES_MAX: u64 = 256 << 20;
+
+enum Sink {
+    Frames(frames::Writer),
+    Pages(pages::Writer),
+}
+
+/// A file being written. Append, flush and sync may be called from different threads.
+pub(crate) struct Writable {
+    path: PathBuf,
+    sink: Mutex<Option<Sink>>,
+    size: AtomicU64,
+}
+
+impl Writable {
+    /// A new file in the place of whatever had the name.
+    pub(crate) fn create(storage: &dyn Storage, keys: &KeyRing, path: &Path) -> Result<Self> {
+        match storage.remove(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(CipherFsError::io(path)(error)),
+            _ => {}
+        }
+        let file = storage.open(path, OpenMode::CreateNew).map_err(CipherFsError::io(path))?;
+        let kind = FileKind::of(path);
+        let sink = match kind {
+            FileKind::Table => pages::Writer::create(file, keys, kind.purpose()).map(Sink::Pages),
+            _ => frames::Writer::create(file, keys, kind.purpose()).map(Sink::Frames),
+        };
+        Ok(Self::new(path, sink.map_err(CipherFsError::sealed(path))?, 0))
+    }
+
+    /// The end of an existing log, in a new segment under a new key.
+    pub(crate) fn reopen(storage: &dyn Storage, keys: &KeyRing, path: &Path) -> Result<Self> {
+        let kind = FileKind::of(path);
+        if kind == FileKind::Table {
+            return Err(CipherFsError::Unsupported { path: path.to_owned(), what: "appending to a table" });
+        }
+        if !storage.exists(path).map_err(CipherFsError::io(path))? {
+            return Self::create(storage, keys, path);
+        }
+        let file = storage.open(path, OpenMode::ReadWrite).map_err(CipherFsError::io(path))?;
+        let reopened = frames::Writer::open_append(file, keys, kind.purpose()).map_err(CipherFsError::sealed(path))?;
+        check_end(path, kind, reopened.end)?;
+        let size = reopened.writer.plaintext_len();
+        Ok(Self::new(path, Sink::Frames(reopened.writer), size))
+    }
+
+    fn new(path: &Path, sink: Sink, size: u64) -> Self {
+        Self { path: path.to_owned(), sink: Mutex::new(Some(sink)), size: AtomicU64::new(size) }
+    }
+
+    fn with(&self, body: impl FnOnce(&mut Sink) -> bixi_sealed::Result<()>) -> Result<()> {
+        let mut sink = self.sink.lock();
+        let sink = sink.as_mut().ok_or_else(|| CipherFsError::Closed { path: self.path.clone() })?;
+        body(sink).map_err(CipherFsError::sealed(&self.path))
+    }
+
+    pub(crate) fn append(&self, data: &[u8]) -> Result<()> {
+        self.with(|sink| match sink {
+            Sink::Frames(writer) => writer.append(data),
+            Sink::Pages(writer) => writer.append(data),
+        })?;
+        self.size.fetch_add(data.len() as u64, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Full pages are handed on as they fill, so that a table has nothing to flush.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.with(|sink| match sink {
+            Sink::Frames(writer) => writer.flush(),
+            Sink::Pages(_) => Ok(()),
+        })
+    }
+
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.with(|sink| match sink {
+            Sink::Frames(writer) => writer.sync(),
+            Sink::Pages(writer) => writer.sync(),
+        })
+    }
+
+    /// RocksDB trims preallocated space to the length it wrote; nothing else can be cut.
+    pub(crate) fn truncate(&self, size: u64) -> Result<()> {
+        if size == self.size() {
+            return Ok(());
+        }
+        Err(CipherFsError::Unsupported { path: self.path.clone(), what: "cutting a file" })
+    }
+
+    /// Hands everything on and ends the file; the second close does nothing.
+    pub(crate) fn close(&self) -> Result<()> {
+        let Some(sink) = self.sink.lock().take() else { return Ok(()) };
+        match sink {
+            Sink::Frames(writer) => writer.close(),
+            Sink::Pages(mut writer) => writer.finish(),
+        }
+        .map_err(CipherFsError::sealed(&self.path))
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+}
+
+/// A file that was synced before it got its name has no torn end.
+fn check_end(path: &Path, kind: FileKind, end: End) -> Result<()> {
+    match end {
+        End::TornTail { offset, .. } if !kind.may_end_torn() => {
+            Err(CipherFsError::Cut { path: path.to_owned(), offset })
+        }
+        End::TornTail { offset, dropped } => {
+            tracing::warn!(file = %path.display(), offset, dropped, "dropped the unsynced end of a log");
+            Ok(())
+        }
+        End::Clean => Ok(()),
+    }
+}
+
+/// The frames of a file, one after the other.
+struct FrameCursor {
+    path: PathBuf,
+    kind: FileKind,
+    reader: frames::Reader,
+    /// What is left of the current frame begins here in `frame`.
+    consumed: usize,
+    frame: Vec<u8>,
+    ended: bool,
+}
+
+impl FrameCursor {
+    fn open(storage: &dyn Storage, keys: &KeyRing, path: &Path) -> Result<Self> {
+        let kind = FileKind::of(path);
+        let file = storage.open(path, OpenMode::Read).map_err(CipherFsError::io(path))?;
+        let reader = frames::Reader::open(file, keys, kind.purpose()).map_err(CipherFsError::sealed(path))?;
+        Ok(Self { path: path.to_owned(), kind, reader, consumed: 0, frame: Vec::new(), ended: false })
+    }
+
+    /// What is left of the current frame, or of the next one; empty at the end.
+    fn available(&mut self) -> Result<&[u8]> {
+        while self.consumed == self.frame.len() && !self.ended {
+            match self.reader.next_frame().map_err(CipherFsError::sealed(&self.path))? {
+                Some(next) => {
+                    self.frame.clear();
+                    self.frame.extend_from_slice(next);
+                    self.consumed = 0;
+                }
+                None => {
+                    check_end(&self.path, self.kind, self.reader.end())?;
+                    self.ended = true;
+                }
+            }
+        }
+        Ok(&self.frame[self.consumed..])
+    }
+
+    fn read(&mut self, out: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < out.len() {
+            let available = self.available()?;
+            if available.is_empty() {
+                break;
+            }
+            let take = available.len().min(out.len() - filled);
+            out[filled..filled + take].copy_from_slice(&available[..take]);
+            self.consumed += take;
+            filled += take;
+        }
+        Ok(filled)
+    }
+
+    fn skip(&mut self, mut count: u64) -> Result<()> {
+        while count > 0 {
+            let available = self.available()?.len() as u64;
+            if available == 0 {
+                break;
+            }
+            let take = available.min(count);
+            self.consumed += take as usize;
+            count -= take;
+        }
+        Ok(())
+    }
+}
+
+enum Source {
+    Frames(FrameCursor),
+    Pages { reader: pages::Reader, offset: u64 },
+}
+
+/// A file read from its start by one thread.
+pub(crate) struct Sequential {
+    path: PathBuf,
+    source: Source,
+}
+
+impl Sequential {
+    pub(crate) fn open(storage: &dyn Storage, keys: &KeyRing, path: &Path) -> Result<Self> {
+        let source = match FileKind::of(path) {
+            FileKind::Table => Source::Pages { reader: open_pages(storage, keys, path)?, offset: 0 },
+            _ => Source::Frames(FrameCursor::open(storage, keys, path)?),
+        };
+        Ok(Self { path: path.to_owned(), source })
+    }
+
+    pub(crate) fn read(&mut self, out: &mut [u8]) -> Result<usize> {
+        match &mut self.source {
+            Source::Frames(cursor) => cursor.read(out),
+            Source::Pages { reader, offset } => {
+                let filled = reader.read_at(*offset, out).map_err(CipherFsError::sealed(&self.path))?;
+                *offset += filled as u64;
+                Ok(filled)
+            }
+        }
+    }
+
+    pub(crate) fn skip(&mut self, count: u64) -> Result<()> {
+        match &mut self.source {
+            Source::Frames(cursor) => cursor.skip(count),
+            Source::Pages { reader, offset } => {
+                *offset = offset.saturating_add(count).min(reader.plaintext_len());
+                Ok(())
+            }
+        }
+    }
+
+    /// RocksDB asks this of files opened for direct I/O only, which there are none of.
+    pub(crate) fn read_at(&mut self, offset: u64, out: &mut [u8]) -> Result<usize> {
+        match &mut self.source {
+            Source::Frames(_) => {
+                Err(CipherFsError::Unsupported { path: self.path.clone(), what: "reading a log by offset" })
+            }
+            Source::Pages { reader, .. } => reader.read_at(offset, out).map_err(CipherFsError::sealed(&self.path)),
+        }
+    }
+}
+
+fn open_pages(storage: &dyn Storage, keys: &KeyRing, path: &Path) -> Result<pages::Reader> {
+    let file = storage.open(path, OpenMode::Read).map_err(CipherFsError::io(path))?;
+    pages::Reader::open(file, keys, FileKind::Table.purpose()).map_err(CipherFsError::sealed(path))
+}
+
+/// Plaintext length of a file, its torn end left out.
+pub(crate) fn plaintext_len(storage: &dyn Storage, keys: &KeyRing, path: &Path) -> Result<u64> {
+    if FileKind::of(path) == FileKind::Table {
+        return Ok(open_pages(storage, keys, path)?.plaintext_len());
+    }
+    let mut cursor = FrameCursor::open(storage, keys, path)?;
+    while cursor.reader.next_frame().map_err(CipherFsError::sealed(path))?.is_some() {}
+    Ok(cursor.reader.plaintext_len())
+}
+
+enum Content {
+    Memory(Vec<u8>),
+    Pages(pages::Reader),
+}
+
+/// A file read at random by many threads.
+pub(crate) struct Random {
+    path: PathBuf,
+    content: Content,
+}
+
+impl Random {
+    pub(crate) fn open(storage: &dyn Storage, keys: &KeyRing, path: &Path) -> Result<Self> {
+        let content = match FileKind::of(path) {
+            FileKind::Table => Content::Pages(open_pages(storage, keys, path)?),
+            _ => Content::Memory(read_frames(storage, keys, path)?),
+        };
+        Ok(Self { path: path.to_owned(), content })
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        match &self.content {
+            Content::Memory(bytes) => bytes.len() as u64,
+            Content::Pages(reader) => reader.plaintext_len(),
+        }
+    }
+
+    pub(crate) fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize> {
+        match &self.content {
+            Content::Pages(reader) => reader.read_at(offset, out).map_err(CipherFsError::sealed(&self.path)),
+            Content::Memory(bytes) => {
+                let rest = usize::try_from(offset).ok().and_then(|start| bytes.get(start..)).unwrap_or_default();
+                let take = rest.len().min(out.len());
+                out[..take].copy_from_slice(&rest[..take]);
+                Ok(take)
+            }
+        }
+    }
+}
+
+fn read_frames(storage: &dyn Storage, keys: &KeyRing, path: &Path) -> Result<Vec<u8>> {
+    let mut cursor = FrameCursor::open(storage, keys, path)?;
+    let mut content = Vec::new();
+    loop {
+        let available = cursor.available()?;
+        if available.is_empty() {
+            return Ok(content);
+        }
+        content.extend_from_slice(available);
+        cursor.consumed = cursor.frame.len();
+        if content.len() as u64 > RANDOM_FRAMES_BYTES_MAX {
+            return Err(CipherFsError::Unsupported { path: path.to_owned(), what: "random reading of a large log" });
+        }
+    }
+}

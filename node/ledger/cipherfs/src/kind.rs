@@ -1,0 +1,77 @@
+//! What a file is, told from its name alone.
+
+use std::path::Path;
+
+use bixi_sealed::Purpose;
+
+/// The kinds of RocksDB's files. The kind picks the layout and is bound into the file's key, so one kind is never read as
+/// another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// Write-ahead log: frames; its unsynced end may be dropped.
+    Log,
+    /// Version log: frames; its unsynced end may be dropped.
+    Manifest,
+    /// Table or blob file: pages.
+    Table,
+    /// CURRENT, OPTIONS, IDENTITY, temporary files and everything unknown: frames, synced before they are renamed into place,
+    /// so that a damaged end is never a torn write.
+    Small,
+}
+
+impl FileKind {
+    /// Classifies a path. A suffix `.tmp` is looked through, because backups are renamed from such names.
+    pub fn of(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.strip_suffix(".tmp").unwrap_or(&name);
+        if name.starts_with("MANIFEST-") {
+            return Self::Manifest;
+        }
+        match name.rsplit_once('.').map(|(_, extension)| extension) {
+            Some("log") => Self::Log,
+            Some("sst" | "blob") => Self::Table,
+            _ => Self::Small,
+        }
+    }
+
+    /// The purpose its key is derived for.
+    pub fn purpose(self) -> Purpose {
+        match self {
+            Self::Log => Purpose::Wal,
+            Self::Manifest => Purpose::Manifest,
+            Self::Table => Purpose::Table,
+            Self::Small => Purpose::Small,
+        }
+    }
+
+    /// Whether an unsynced end may be missing or torn.
+    pub fn may_end_torn(self) -> bool {
+        matches!(self, Self::Log | Self::Manifest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_kinds() {
+        let cases = [
+            ("db/000004.log", FileKind::Log),
+            ("db/archive/000004.log", FileKind::Log),
+            ("db/MANIFEST-000005", FileKind::Manifest),
+            ("db/000009.sst", FileKind::Table),
+            ("db/shared/000009_s1.sst.tmp", FileKind::Table),
+            ("db/000010.blob", FileKind::Table),
+            ("db/CURRENT", FileKind::Small),
+            ("db/OPTIONS-000007", FileKind::Small),
+            ("db/OPTIONS-000007.dbtmp", FileKind::Small),
+            ("db/IDENTITY", FileKind::Small),
+            ("db/000005.dbtmp", FileKind::Small),
+            ("db/whatever", FileKind::Small),
+        ];
+        for (path, kind) in cases {
+            assert_eq!(FileKind::of(Path::new(path)), kind, "{path}");
+        }
+    }
+}
