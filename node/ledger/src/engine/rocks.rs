@@ -1,0 +1,224 @@
+//! RocksDB over sealed files.
+//!
+//! One write-ahead log serves all columns, so a batch across columns is atomic; every batch is synced before it returns.
+//! Memory is bounded by [`Memory`]: memtables are counted by one write buffer manager, index and filter blocks live in the
+//! block cache. Compression happens before sealing: LZ4 in the upper levels, Zstandard in the last.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use bixi_cipherfs::CipherFs;
+use rocksdb::{
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
+    DBCompressionType, DBRecoveryMode, LogLevel, Options, ReadOptions, Snapshot, WriteBatch, WriteBufferManager,
+    WriteOptions,
+};
+
+use super::{Batch, Engine, EngineError, Reader, Visit};
+use crate::keys::{self, Column};
+
+/// Threads that flush and compact. RocksDB names them `rocksdb:high` and `rocksdb:low`.
+const BACKGROUND_JOBS: i32 = 2;
+/// Tables kept open; each costs a descriptor and its sealed header.
+const OPEN_FILES_MAX: i32 = 256;
+/// Target size of one table file.
+const TABLE_BYTES: u64 = 32 << 20;
+/// One memtable; the manager may ask for a flush earlier.
+const MEMTABLE_BYTES: usize = 8 << 20;
+/// Logs are dropped by flushing the oldest memtable above this.
+const LOG_BYTES_MAX: u64 = 64 << 20;
+
+/// Bounds on RocksDB's memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// Decrypted and decompressed blocks, indexes and filters.
+    pub cache_bytes: usize,
+    /// All memtables together.
+    pub write_buffer_bytes: usize,
+}
+
+/// RocksDB on a [`CipherFs`].
+pub struct RocksEngine {
+    db: DB,
+}
+
+impl RocksEngine {
+    /// Opens or creates the database in `dir`. A foreign, plaintext or wrongly keyed directory is refused before RocksDB
+    /// reads it.
+    pub fn open(dir: &Path, files: &CipherFs, memory: Memory) -> Result<Self, EngineError> {
+        files.check(dir).map_err(|error| EngineError(error.to_string()))?;
+        let cache = Cache::new_hyper_clock_cache(memory.cache_bytes, 0);
+        let options = database_options(files, memory)?;
+        let columns =
+            Column::ALL.map(|column| ColumnFamilyDescriptor::new(column.name(), column_options(column, &cache)));
+        let db = DB::open_cf_descriptors(&options, dir, columns).map_err(failed)?;
+        Ok(Self { db })
+    }
+
+    /// Flushes and compacts everything down to the last level, for tests and maintenance.
+    pub fn compact(&self) -> Result<(), EngineError> {
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        for column in Column::ALL {
+            let family = self.family(column);
+            self.db.flush_cf(family).map_err(failed)?;
+            self.db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &options);
+        }
+        Ok(())
+    }
+
+    fn family(&self, column: Column) -> &ColumnFamily {
+        self.db.cf_handle(column.name()).expect("every column was opened")
+    }
+
+    fn scan_with(
+        &self,
+        column: Column,
+        prefix: &[u8],
+        mut options: ReadOptions,
+        visit: Visit<'_>,
+    ) -> Result<(), EngineError> {
+        if let Some(end) = keys::prefix_end(prefix) {
+            options.set_iterate_upper_bound(end);
+        }
+        let mut cursor = self.db.raw_iterator_cf_opt(self.family(column), options);
+        cursor.seek(prefix);
+        while let Some((key, value)) = cursor.item() {
+            if !key.starts_with(prefix) || visit(key, value) == ControlFlow::Break(()) {
+                return Ok(());
+            }
+            cursor.next();
+        }
+        cursor.status().map_err(failed)
+    }
+}
+
+fn failed(error: rocksdb::Error) -> EngineError {
+    EngineError(error.into_string())
+}
+
+fn read_options() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_verify_checksums(true);
+    options
+}
+
+fn database_options(files: &CipherFs, memory: Memory) -> Result<Options, EngineError> {
+    let mut options = Options::default();
+    options.set_env(&files.env().map_err(|error| EngineError(error.to_string()))?);
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_paranoid_checks(true);
+    // Stops at a torn record, refuses on an I/O error: what the file system reports as damage is never skipped.
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_recycle_log_file_num(0);
+    options.set_allow_mmap_reads(false);
+    options.set_allow_mmap_writes(false);
+    options.set_max_total_wal_size(LOG_BYTES_MAX);
+    options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(memory.write_buffer_bytes, false));
+    options.set_max_background_jobs(BACKGROUND_JOBS);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_log_level(LogLevel::Warn);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    Ok(options)
+}
+
+fn column_options(column: Column, cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_format_version(6);
+    let mut options = Options::default();
+    options.set_write_buffer_size(MEMTABLE_BYTES);
+    options.set_target_file_size_base(TABLE_BYTES);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_bottommost_compression_type(DBCompressionType::Zstd);
+    match column {
+        Column::Chain => table.set_block_size(16 << 10),
+        // Most look-ups are for keys that are not there: the filters answer them without a read.
+        Column::Index | Column::State => {
+            table.set_block_size(8 << 10);
+            table.set_bloom_filter(10.0, false);
+            table.set_optimize_filters_for_memory(true);
+        }
+        Column::Meta => {}
+    }
+    options.set_block_based_table_factory(&table);
+    options
+}
+
+impl Reader for RocksEngine {
+    fn get(&self, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        self.db.get_cf_opt(self.family(column), key, &read_options()).map_err(failed)
+    }
+
+    fn multi_get(&self, column: Column, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, EngineError> {
+        self.db
+            .batched_multi_get_cf_opt(self.family(column), keys, false, &read_options())
+            .into_iter()
+            .map(|value| value.map(|found| found.map(|slice| slice.to_vec())).map_err(failed))
+            .collect()
+    }
+
+    fn scan(&self, column: Column, prefix: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
+        self.scan_with(column, prefix, read_options(), visit)
+    }
+}
+
+impl Engine for RocksEngine {
+    fn write(&self, batch: Batch) -> Result<(), EngineError> {
+        let mut writes = WriteBatch::default();
+        for (column, key, value) in batch.writes() {
+            match value {
+                Some(value) => writes.put_cf(self.family(*column), key, value),
+                None => writes.delete_cf(self.family(*column), key),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        self.db.write_opt(writes, &options).map_err(failed)
+    }
+
+    fn snapshot(&self) -> Box<dyn Reader + '_> {
+        Box::new(Frozen { engine: self, snapshot: self.db.snapshot() })
+    }
+}
+
+struct Frozen<'a> {
+    engine: &'a RocksEngine,
+    snapshot: Snapshot<'a>,
+}
+
+impl Frozen<'_> {
+    fn options(&self) -> ReadOptions {
+        let mut options = read_options();
+        options.set_snapshot(&self.snapshot);
+        options
+    }
+}
+
+impl Reader for Frozen<'_> {
+    fn get(&self, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        self.engine.db.get_cf_opt(self.engine.family(column), key, &self.options()).map_err(failed)
+    }
+
+    fn multi_get(&self, column: Column, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, EngineError> {
+        self.engine
+            .db
+            .batched_multi_get_cf_opt(self.engine.family(column), keys, false, &self.options())
+            .into_iter()
+            .map(|value| value.map(|found| found.map(|slice| slice.to_vec())).map_err(failed))
+            .collect()
+    }
+
+    fn scan(&self, column: Column, prefix: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
+        self.engine.scan_with(column, prefix, self.options(), visit)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,48 @@
+use std::sync::Arc;
+
+use bixi_platform::io::PreadStorage;
+use bixi_platform::secret::Secret;
+use bixi_sealed::{AtRest, KeyRing};
+
+use super::*;
+use crate::engine::conformance;
+
+const SMALL: Memory = Memory { cache_bytes: 4 << 20, write_buffer_bytes: 4 << 20 };
+
+fn files(key: u8) -> CipherFs {
+    let ring = KeyRing::new(AtRest::Sm4Gcm, vec![(1, Secret::from_slice(&[key; 32]))], 1).expect("one epoch");
+    CipherFs::new(Arc::new(PreadStorage), ring)
+}
+
+#[test]
+fn rocksdb_engine_conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    conformance::check(&RocksEngine::open(dir.path(), &files(1), SMALL).unwrap());
+}
+
+#[test]
+fn a_written_batch_is_there_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let engine = RocksEngine::open(dir.path(), &files(1), SMALL).unwrap();
+        let mut batch = Batch::default();
+        for column in Column::ALL {
+            batch.put(column, "k", column.name());
+        }
+        engine.write(batch).unwrap();
+    }
+    let engine = RocksEngine::open(dir.path(), &files(1), SMALL).unwrap();
+    for column in Column::ALL {
+        assert_eq!(engine.get(column, b"k").unwrap().as_deref(), Some(column.name().as_bytes()));
+    }
+    engine.compact().unwrap();
+    assert_eq!(engine.get(Column::State, b"k").unwrap().as_deref(), Some(&b"state"[..]));
+}
+
+#[test]
+fn another_key_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(RocksEngine::open(dir.path(), &files(1), SMALL).unwrap());
+    let error = RocksEngine::open(dir.path(), &files(2), SMALL).err().expect("refused").to_string();
+    assert!(error.contains("CURRENT") && error.contains("key"), "{error}");
+}
