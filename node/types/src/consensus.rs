@@ -35,7 +35,7 @@ pub struct ValidatorSet {
 impl ValidatorSet {
     /// Sorts `members` by id. Panics on a duplicate id or a zero weight: membership rules refuse both earlier.
     pub fn new(mut members: Vec<Validator>) -> Self {
-        members.sort_by(|a, b| a.id.cmp(&b.id));
+        members.sort_by_key(|member| member.id);
         assert!(members.windows(2).all(|pair| pair[0].id != pair[1].id), "duplicate validator");
         assert!(members.iter().all(|member| member.weight > 0), "validator of weight zero");
         Self { members }

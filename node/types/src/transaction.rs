@@ -204,6 +204,3 @@ impl Transaction {
         writer.bytes(10, &self.extra_transaction_bytes);
     }
 }
-
-#[cfg(test)]
-mod tests;

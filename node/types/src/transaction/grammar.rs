@@ -5,8 +5,8 @@
 //!
 //! > A transaction is accepted iff its own fields are the **only** canonical reading of its pre-image.
 //!
-//! [`readings`] enumerates every canonical reading of the bytes behind `blockLimit` (what is before has fixed length on one
-//! chain) and [`check`] demands that there is exactly one and that it is the transaction. Two accepted transactions with equal
+//! `readings` enumerates every canonical reading of the bytes behind `blockLimit` (what is before has fixed length on one
+//! chain) and `check` demands that there is exactly one and that it is the transaction. Two accepted transactions with equal
 //! pre-images are therefore equal *by construction*: both are the one element of the same set.
 //!
 //! # Canonical readings
@@ -19,9 +19,10 @@
 //!
 //! 1. *prefixed call*: the run is nonce + `0` and `x` + 40 digits follow. No other reading is canonical then: it would be a
 //!    deployment or bare call whose binary input spells an address.
-//! 2. *system call*: a nonce and then one of [`SYSTEM_ADDRESSES`], bare as the Java SDK writes them, inside the run.
-//! 3. *bare call*: nonce, then 40 digits with a letter among the first 36, then an ABI-shaped input (below) of which at most the
-//!    first 8 bytes look like digits. The shape fixes the end of the address although a selector may look like a digit.
+//! 2. *system call*: a nonce, one of [`SYSTEM_ADDRESSES`], bare as the Java SDK writes them, inside the run, and an ABI-shaped
+//!    input (below).
+//! 3. *bare call*: a nonce, 40 digits with a letter among the first 36, and an ABI-shaped input of which at most 4 bytes continue
+//!    the run. The shape fixes the end of the address although a selector may look like digits.
 //! 4. *deployment*: nonce, then init code that does not start with a decimal digit behind a decimal nonce, and continues the run
 //!    by 4 bytes at most. (No compiler's first opcode is BALANCE, CALLDATALOAD …; one that starts with CALLVALUE = `4` needs a
 //!    UUID nonce.)
@@ -232,7 +233,7 @@ fn check_version(transaction: &Transaction) -> Result<(), GrammarError> {
     }
 }
 
-/// Field by field, so that the common mistakes get a message of their own; [`check`] does not rely on it.
+/// Field by field, so that the common mistakes get a message of their own; `check` does not rely on it.
 fn check_fields(transaction: &Transaction) -> Result<(), GrammarError> {
     let pair = |first: &str, second: &str| {
         (first.is_empty() && second.is_empty())

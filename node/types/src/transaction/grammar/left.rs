@@ -4,7 +4,7 @@ use super::{ADDRESS_DIGITS, NONCE_DECIMAL_MAX, NONCE_UUID};
 
 /// FISCO BCOS's system contracts as its SDKs write them, without prefix.
 ///
-/// None is another one moved by a digit, except that the five-digit ones continue `…1000`; both readings are refused then.
+/// None is another one moved by a digit, except that the five-digit ones continue `…1000`; the input's shape decides then.
 pub const SYSTEM_ADDRESSES: [&str; 23] = [
     "0000000000000000000000000000000000001000",
     "0000000000000000000000000000000000001001",
@@ -34,7 +34,7 @@ pub const SYSTEM_ADDRESSES: [&str; 23] = [
 /// Bytes of init code that may continue the run of digits.
 const INIT_RUN_MAX: usize = 4;
 /// Bytes of a bare call's input that may continue the run.
-const INPUT_RUN_MAX: usize = 8;
+const INPUT_RUN_MAX: usize = 4;
 /// The run is not followed further: nothing canonical starts with more digits than a system call whose input is digits.
 const RUN_MAX: usize = NONCE_DECIMAL_MAX + ADDRESS_DIGITS + INPUT_RUN_MAX + 1;
 
@@ -70,7 +70,7 @@ impl Left {
 
     /// Whether the input must be ABI-shaped whatever follows it.
     pub(super) fn needs_shape(&self) -> bool {
-        self.form == Form::Bare
+        matches!(self.form, Form::System | Form::Bare)
     }
 
     /// Nonce and `to`.

@@ -8,6 +8,9 @@ const GAS_LIMIT_ZEROS: [u8; 3] = [0; 3];
 /// Marks that are tried; no client writes more than one.
 const MARKS_MAX: usize = 4;
 
+/// Two numbers that come together, or two empty slices.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// Everything behind `input ‖ abi`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Right<'a> {
@@ -60,7 +63,7 @@ fn without_extension(image: &[u8]) -> Vec<Right<'_>> {
 
 /// Front, gas limit and fees. Without fees the last 8 bytes are the limit and start with three zero bytes, which with fees would
 /// be digits or `x`, since a pair has 6 bytes at least.
-fn gas_limit_at_end(image: &[u8]) -> Option<(&[u8], i64, (&[u8], &[u8]))> {
+fn gas_limit_at_end(image: &[u8]) -> Option<(&[u8], i64, Pair<'_>)> {
     if let Some((front, gas_limit)) = strip_gas_limit(image) {
         return Some((front, gas_limit, (&[], &[])));
     }
@@ -102,7 +105,7 @@ fn extension_at(image: &[u8], first: usize, at: usize) -> Option<Right<'_>> {
 }
 
 /// Fees in front of an extension: two numbers as long as they go, or none when the extension does not start like a number.
-fn split_fees(bytes: &[u8]) -> Option<((&[u8], &[u8]), &[u8])> {
+fn split_fees(bytes: &[u8]) -> Option<(Pair<'_>, &[u8])> {
     let Some((first, rest)) = leading_number(bytes) else {
         return (!bytes.starts_with(b"0x")).then_some(((&[][..], &[][..]), bytes));
     };
