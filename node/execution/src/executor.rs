@@ -125,7 +125,7 @@ impl Executor {
             gas_limit: request.gas_limit.map_or(limit, |gas| gas.min(limit)),
         };
         let mut machine = Machine::new(&self.rules, scope, Source::for_call(view));
-        let outcome = run(&mut machine, &self.rules, 0, &message)?;
+        let outcome = run(&mut machine, &self.rules, 0, message)?;
         let Outcome { status, gas_used, output, message, .. } = outcome;
         Ok(CallResult { status: status.code(), output, gas_used, message })
     }
@@ -145,7 +145,7 @@ pub(crate) fn transact(
     tx: &Transaction,
 ) -> Result<(Receipt, Changes), ExecutionError> {
     let mut outcome = match message(tx, sender, block.gas_limit) {
-        Ok(message) => run(machine, rules, context_id, &message)?,
+        Ok(message) => run(machine, rules, context_id, message)?,
         Err(reason) => Outcome::refused(Status::Malformed, reason, rules.params.evm_hash),
     };
     if let (Some(address), false) = (outcome.created, tx.abi.is_empty()) {
@@ -157,12 +157,7 @@ pub(crate) fn transact(
 }
 
 /// A call to an address where nothing is fails before it runs, as in FISCO BCOS; between contracts it succeeds, as in Ethereum.
-fn run(
-    machine: &mut Machine<'_>,
-    rules: &Rules,
-    context_id: u64,
-    message: &Message,
-) -> Result<Outcome, ExecutionError> {
+fn run(machine: &mut Machine<'_>, rules: &Rules, context_id: u64, message: Message) -> Result<Outcome, ExecutionError> {
     if let Some(to) = &message.to
         && !machine.is_callable(to)?
     {

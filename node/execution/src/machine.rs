@@ -88,7 +88,7 @@ pub(crate) struct BlockScope {
 }
 
 /// A transaction as the machine needs it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) sender: Address,
     /// `None` deploys.
@@ -115,14 +115,15 @@ impl<'a> Machine<'a> {
     }
 
     /// Executes one transaction. Its changes are returned, not applied.
-    pub(crate) fn run(&mut self, context_id: u64, message: &Message) -> Result<Outcome, ExecutionError> {
+    pub(crate) fn run(&mut self, context_id: u64, message: Message) -> Result<Outcome, ExecutionError> {
         let scope = &mut self.inner.ctx.chain;
         *scope = Scope { context_id, ..Scope::new(scope.rules, scope.height) };
+        let sender = message.sender;
         self.inner.ctx.tx = tx_env(message);
         let result = handler::TransactionHandler::new().run(self).map_err(handler::fatal)?;
         let state = self.inner.ctx.journaled_state.finalize();
         let context = &mut self.inner.ctx;
-        let mut changes = outcome::changes(state, &mut context.journaled_state.database, &message.sender)?;
+        let mut changes = outcome::changes(state, &mut context.journaled_state.database, &sender)?;
         changes.rows = context.chain.rows.take_written();
         Ok(Outcome::new(result, changes, context.chain.refusal.take(), context.chain.rules.params.evm_hash))
     }
@@ -254,14 +255,14 @@ fn configure(cfg: &mut CfgEnv) {
     debug_assert_eq!(cfg.max_code_size(), CODE_BYTES_MAX);
 }
 
-fn tx_env(message: &Message) -> TxEnv {
+fn tx_env(message: Message) -> TxEnv {
     TxEnv {
         caller: EvmAddress::from(message.sender.0),
         gas_limit: message.gas_limit,
         gas_price: 0,
         kind: message.to.map_or(TxKind::Create, |to| TxKind::Call(EvmAddress::from(to.0))),
         value: U256::from_be_bytes(message.value),
-        data: Bytes::from(message.data.clone()),
+        data: Bytes::from(message.data),
         chain_id: None,
         ..TxEnv::default()
     }

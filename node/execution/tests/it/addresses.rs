@@ -1,4 +1,5 @@
 use bixi_types::state::StateTable;
+use bixi_types::transaction::Transaction;
 use bixi_types::{Address, CryptoSuite, EvmHash, H256};
 
 use crate::support::*;
@@ -99,4 +100,19 @@ fn abi_is_kept_with_the_contract() {
         bixi_execution::state::account(&chain.state, &alice()).unwrap().is_none(),
         "deploying leaves no sender row"
     );
+}
+
+#[test]
+fn a_contract_without_code_has_the_hash_of_nothing() {
+    for hash in [EvmHash::Sm3, EvmHash::Keccak256] {
+        let mut chain = Chain::new(CryptoSuite::Sm, hash);
+        let factory = chain.deploy("Factory", &[]);
+        let stop = Transaction { input: vec![0x00], ..Transaction::default() };
+        let (receipt, _) = chain.run(alice(), stop);
+        let empty: Address = receipt.contract_address.parse().unwrap();
+        assert!(bixi_execution::state::code(&chain.state, &empty).unwrap().is_empty());
+        let output = chain.view(factory, "codeHash(address)", &[Value::Address(empty)]);
+        assert_eq!(word(&output, 0), hash.hash(&[]).0);
+        assert_eq!(chain.call(empty, vec![]).status, 19);
+    }
 }

@@ -1,10 +1,11 @@
 //! What a transaction may take from the machine, beside its gas.
 
-use bixi_execution::{ExecutionError, Executor};
+use bixi_execution::{CallRequest, CallResult, ExecutionError, Executor};
 use bixi_types::H256;
 use bixi_types::state::{StateError, StateTable, StateView};
 use bixi_types::transaction::Transaction;
-use bixi_types::{Address, EvmHash};
+use bixi_types::{Address, CryptoSuite, EvmHash};
+use proptest::prelude::*;
 
 use crate::support::*;
 
@@ -100,4 +101,42 @@ fn a_missing_block_hash_stops_the_block_instead_of_forking_the_chain() {
 fn one_executor_serves_all_threads() {
     fn is_shared<T: Send + Sync>() {}
     is_shared::<Executor>();
+}
+
+fn run_code(chain: &Chain, code: Vec<u8>) -> CallResult {
+    let request = CallRequest {
+        from: alice(),
+        to: None,
+        data: code,
+        value: [0; 32],
+        gas_limit: Some(300_000),
+        block_number: 9,
+        timestamp_ms: TIMESTAMP_MS,
+    };
+    chain.executor.call(&chain.state, &request).expect("memory does not fail")
+}
+
+/// Byte code that does something: pushes of small numbers and of addresses between opcodes of every kind.
+fn program() -> impl Strategy<Value = Vec<u8>> {
+    let address = prop_oneof![0..=11u16, Just(0x1000), Just(0x1003), Just(0x100a), Just(0x100c)];
+    let piece = prop_oneof![
+        4 => (0..=255u8).prop_map(|number| vec![0x60, number]),
+        1 => address.prop_map(|number| [&[0x61][..], &number.to_be_bytes()].concat()),
+        1 => prop::sample::select(vec![0x30u8, 0x5a, 0x5f, 0x80, 0x81, 0x90]).prop_map(|code| vec![code]),
+        6 => any::<u8>().prop_map(|code| vec![code]),
+        2 => prop::sample::select(vec![0xf0u8, 0xf1, 0xf2, 0xf4, 0xf5, 0xfa]).prop_map(|code| vec![code]),
+    ];
+    prop::collection::vec(piece, 0..120).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn any_code_ends_within_its_gas_and_the_same_way_twice(code in program()) {
+        let (sm, other) = (Chain::new(CryptoSuite::Sm, EvmHash::Sm3), Chain::new(CryptoSuite::Sm, EvmHash::Sm3));
+        let result = run_code(&sm, code.clone());
+        prop_assert!(result.gas_used <= 300_000);
+        prop_assert_eq!(result, run_code(&other, code));
+    }
 }

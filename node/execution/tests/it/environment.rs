@@ -1,4 +1,4 @@
-use bixi_types::genesis::TimestampUnit;
+use bixi_types::genesis::{EvmSpec, TimestampUnit};
 use bixi_types::suite::{keccak256, sm3};
 use bixi_types::{CryptoSuite, EvmHash};
 
@@ -103,4 +103,14 @@ fn sender_is_the_signer() {
     let probe = chain.deploy("Probe", &[]);
     let (receipt, _) = chain.run(bob(), call_tx(probe, encode(EvmHash::Keccak256, "sender()", &[])));
     assert_eq!((address_in(&receipt.output, 0), address_in(&receipt.output, 1)), (bob(), bob()));
+}
+
+#[test]
+fn prague_is_executed_where_genesis_asks_for_it() {
+    let mut genesis = genesis(CryptoSuite::Sm, EvmHash::Sm3);
+    genesis.evm_spec = EvmSpec::Prague;
+    let mut chain = Chain::with(&genesis);
+    let probe = chain.deploy("Probe", &[]);
+    assert_eq!(word(&chain.view(probe, "environment()", &[]), 0), uint(1));
+    assert_eq!(chain.call(system(11), vec![]).status, 15, "BLS12-381 addition is there and refuses empty input");
 }

@@ -121,3 +121,16 @@ fn a_refusal_between_contracts_is_a_revert_like_any_other() {
     let direct = chain.send_system(0x1000, "setValueByKey(string,string)", &arguments);
     assert_eq!((direct.status, direct.message.as_str()), (15, "unsupported key no_such_key"));
 }
+
+#[test]
+fn contracts_reach_system_contracts_by_the_selectors_of_the_chain() {
+    for hash in [EvmHash::Sm3, EvmHash::Keccak256] {
+        let mut chain = Chain::new(bixi_types::CryptoSuite::Sm, hash);
+        let caller = chain.deploy("SystemCaller", &[]);
+        let add = chain.system_data("userAdd(string,uint256)", &[Value::Text("ann"), Value::Uint(5)]);
+        let arguments = [Value::Address(system(0x100c)), Value::Bytes(&add)];
+        let receipt = chain.send(caller, data("forward(address,bytes)", &arguments));
+        assert_eq!((receipt.status, word(&receipt.output, 0)), (0, uint(1)));
+        assert!(has_user(&chain, "ann"));
+    }
+}
