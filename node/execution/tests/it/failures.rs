@@ -1,5 +1,7 @@
-use bixi_types::EvmHash;
+use bixi_execution::state::AccountRecord;
+use bixi_types::state::{StateKey, StateTable};
 use bixi_types::transaction::Transaction;
+use bixi_types::{Address, EvmHash};
 
 use crate::support::*;
 
@@ -138,4 +140,33 @@ fn a_contract_destroyed_as_it_is_made_leaves_nothing() {
     let (receipt, writes) = chain.run(alice(), deploy_raw(vec![0x60, 0x01, 0x5f, 0x55, 0x33, 0xff])); // SSTORE(0,1) SELFDESTRUCT(caller)
     assert_eq!(receipt.status, 0);
     assert!(writes.is_empty(), "{writes:?}");
+}
+
+#[test]
+fn value_moves_to_contracts_and_comes_back_from_system_contracts() {
+    let mut chain = Chain::demo();
+    // PUSH1 1 PUSH0 RETURN: one byte of code, STOP, which takes any value.
+    let (receipt, _) = chain.run(alice(), deploy_raw(vec![0x60, 0x01, 0x5f, 0xf3]));
+    let payable: Address = receipt.contract_address.parse().unwrap();
+    let rich = AccountRecord { balance: uint(100), ..AccountRecord::default() };
+    let key = StateKey { table: StateTable::Account, key: alice().0.to_vec() };
+    chain.state.rows.insert(key, borsh::to_vec(&rich).unwrap());
+    let balance = |chain: &Chain, address: Address| account_record(chain, address).map(|record| record.balance);
+
+    let pay = |to: Address, data: Vec<u8>| {
+        let (value, gas_price) = ("0x1e".to_owned(), "0x0".to_owned());
+        Transaction { version: 1, value, gas_price, ..call_tx(to, data) }
+    };
+    assert_eq!(chain.run(alice(), pay(payable, vec![])).0.status, 0);
+    assert_eq!((balance(&chain, alice()), balance(&chain, payable)), (Some(uint(70)), Some(uint(30))));
+
+    let data = chain.system_data("userSave(string,uint256)", &[Value::Text("ann"), Value::Uint(1)]);
+    let (receipt, writes) = chain.run(alice(), pay(system(0x100c), data));
+    assert_eq!((receipt.status, receipt.message.as_str()), (15, "a system contract takes no value"));
+    assert!(writes.is_empty());
+    assert_eq!(balance(&chain, alice()), Some(uint(70)));
+}
+
+fn account_record(chain: &Chain, address: Address) -> Option<AccountRecord> {
+    bixi_execution::state::account(&chain.state, &address).unwrap()
 }
