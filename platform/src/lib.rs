@@ -16,7 +16,9 @@
 
 #![cfg(target_os = "linux")]
 
+pub mod credentials;
 pub mod io;
+pub mod notify;
 pub mod placement;
 pub mod random;
 pub mod secret;
