@@ -185,7 +185,13 @@ impl Guard {
         &self.path
     }
 
-    /// The mutation that the fault campaign must catch.
+    /// What [`Self::claim`] would grant, without writing anything: for a mutation that the fault campaign must catch.
+    #[cfg(test)]
+    fn would_grant(&self, claim: &Claim) -> bool {
+        matches!(self.lock().lanes.judge(claim), Verdict::Fresh | Verdict::Repeat(_))
+    }
+
+    /// The mutation "claims are written and not synced", which the fault campaign must catch.
     #[cfg(test)]
     fn set_sync_claims(&self, sync: bool) {
         self.lock().journal.sync_claims = sync;

@@ -130,6 +130,16 @@ fn a_failed_write_poisons_the_guard() {
     assert!(matches!(guard.claim(&prevote(1, 1)), Err(GuardError::Storage { .. })), "even for a repetition");
 }
 
+/// How the guard, or whoever uses it, is broken on purpose.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mutation {
+    None,
+    /// Claims are written and not synced.
+    ClaimsUnsynced,
+    /// The device is asked before the claim is written.
+    DeviceFirst,
+}
+
 /// What a campaign found.
 #[derive(Default)]
 struct Findings {
@@ -156,16 +166,16 @@ impl Witness {
 }
 
 /// One validator that asks at random for right and wrong things, on a disk that dies every few operations.
-fn campaign(seed: u64, sync_claims: bool, findings: &mut Findings) {
+fn campaign(seed: u64, mutation: Mutation, findings: &mut Findings) {
     let mut dice = Dice(seed);
     let mut disk = CrashDisk::new(dice.next());
     let mut guard = create(&disk);
-    guard.set_sync_claims(sync_claims);
+    guard.set_sync_claims(mutation != Mutation::ClaimsUnsynced);
     let mut witness = Witness::default();
     let mut height = 1;
     for _ in 0..6 {
         disk.dies_after(1 + dice.below(24));
-        while run_step(&guard, &mut dice, &mut height, &mut witness, findings, seed).is_ok() {}
+        while run_step(&guard, mutation, &mut dice, &mut height, &mut witness, findings, seed).is_ok() {}
         drop(guard);
         findings.crashes += 1;
         loop {
@@ -183,12 +193,13 @@ fn campaign(seed: u64, sync_claims: bool, findings: &mut Findings) {
                 Err(error) => panic!("seed {seed}: a crash must leave a guard that opens: {error}"),
             }
         }
-        guard.set_sync_claims(sync_claims);
+        guard.set_sync_claims(mutation != Mutation::ClaimsUnsynced);
     }
 }
 
 fn run_step(
     guard: &Guard,
+    mutation: Mutation,
     dice: &mut Dice,
     height: &mut u64,
     witness: &mut Witness,
@@ -204,6 +215,9 @@ fn run_step(
         }
     };
     let claim = Claim { key: KEY, position, digest: [dice.below(2) as u8; 32] };
+    if mutation == Mutation::DeviceFirst && guard.would_grant(&claim) {
+        witness.see(&claim, findings, seed);
+    }
     match guard.claim(&claim) {
         Ok(Grant::Sign) => {
             witness.see(&claim, findings, seed);
@@ -221,9 +235,9 @@ fn run_step(
     Ok(())
 }
 
-fn campaigns(seeds: std::ops::Range<u64>, sync_claims: bool) -> Findings {
+fn campaigns(seeds: std::ops::Range<u64>, mutation: Mutation) -> Findings {
     let mut findings = Findings::default();
-    seeds.for_each(|seed| campaign(seed, sync_claims, &mut findings));
+    seeds.for_each(|seed| campaign(seed, mutation, &mut findings));
     findings
 }
 
@@ -234,13 +248,19 @@ fn seed_count() -> u64 {
 
 #[test]
 fn nothing_is_signed_twice_differently_whatever_crashes() {
-    let findings = campaigns(0..seed_count(), true);
+    let findings = campaigns(0..seed_count(), Mutation::None);
     assert!(findings.violations.is_empty(), "{:#?}", findings.violations);
     assert!(findings.signed > 1000 && findings.crashes > 1000, "{} {}", findings.signed, findings.crashes);
 }
 
 #[test]
 fn the_campaign_catches_a_guard_that_does_not_sync() {
-    let findings = campaigns(0..100, false);
+    let findings = campaigns(0..100, Mutation::ClaimsUnsynced);
     assert!(!findings.violations.is_empty(), "a guard without fsync must be caught within 100 seeds");
+}
+
+#[test]
+fn the_campaign_catches_a_device_that_is_asked_first() {
+    let findings = campaigns(0..100, Mutation::DeviceFirst);
+    assert!(!findings.violations.is_empty(), "signing before the claim is durable must be caught within 100 seeds");
 }
