@@ -70,6 +70,7 @@ pub struct CallRequest {
     /// Value, big-endian.
     pub value: [u8; 32],
     /// Gas at most; the chain's limit of one transaction rules when it is lower, or when this is `None`.
+    /// That limit can be seconds of work: a server names its own.
     pub gas_limit: Option<u64>,
     /// NUMBER as the contract sees it.
     pub block_number: u64,

@@ -50,6 +50,9 @@ pub struct Ordered {
 
 /// Flattens the batches of the value decided for `height`.
 ///
+/// A transaction is its hash: FISCO BCOS's does not cover the sender, so of two accounts that sign the same fields the first one
+/// ordered stands and the other is dropped.
+///
 /// A transaction with blockLimit `l` may stand in block `height` iff `height ≤ l ≤ height − 1 + block_limit`: FISCO BCOS's rule,
 /// whose own height is that of the block before. `history` answers for the chain up to `height − 1`.
 pub fn flatten(

@@ -1,7 +1,7 @@
 //! System contracts: fixed addresses whose code is this node's, with FISCO BCOS's interfaces and return codes.
 //!
 //! Invariants:
-//! - A row is written through [`Session`] only: refused in a static call, charged, and undone with the EVM frame that asked.
+//! - A row is written through `Session` only: refused in a static call, charged, and undone with the EVM frame that asked.
 //! - A contract is reached by CALL and STATICCALL only. DELEGATECALL and CALLCODE, which would lend it a foreign caller, and calls
 //!   with value, which it could never give back, are refused.
 //! - Gas is a function of the call data and of the rows touched, never of the machine.
