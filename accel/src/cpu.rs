@@ -1,7 +1,7 @@
 //! Which kernel serves which operation in this process.
 //!
 //! A kernel for an instruction set takes a *token*: a value that exists only if this processor was found to have it.
-//! [`Portable`] always exists. `BIXI_CPU` names the best set to use (`portable` today); it is read once, by
+//! [`Portable`] always exists. `BIXI_CPU` names the best set to use (`portable`, or `best`, the default); it is read once, by
 //! [`configure_from_env`], so that a library call never reads the environment by surprise.
 
 use std::sync::OnceLock;
@@ -19,6 +19,39 @@ impl Portable {
     /// The token; never `None`.
     pub fn new() -> Option<Self> {
         Some(Self { _private: () })
+    }
+}
+
+/// Proof that this processor and its operating system run AVX-512 F and BW with GFNI.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug)]
+pub struct Gfni512 {
+    _private: (),
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Gfni512 {
+    /// The token, if the instructions are there. Whether to use them is [`limit`]'s question.
+    pub fn new() -> Option<Self> {
+        let found = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("gfni");
+        found.then_some(Self { _private: () })
+    }
+}
+
+/// Proof that this processor multiplies without carries (PCLMULQDQ).
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug)]
+pub struct Pclmul {
+    _private: (),
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Pclmul {
+    /// The token, if the instruction is there.
+    pub fn new() -> Option<Self> {
+        is_x86_feature_detected!("pclmulqdq").then_some(Self { _private: () })
     }
 }
 
@@ -80,9 +113,17 @@ pub fn limit() -> Limit {
 
 /// The kernel of each operation, for `doctor` and the start-up log.
 pub fn selected() -> Vec<Selected> {
-    ["sm3", "sm3.many", "sm4", "sm4.ghash", "sm2.field", "sm2.verify_batch"]
-        .map(|operation| Selected { operation, kernel: "portable" })
-        .to_vec()
+    let sm4 = crate::sm4::kernel_names();
+    [
+        ("sm3", "portable"),
+        ("sm3.many", "portable"),
+        ("sm4", sm4.cipher),
+        ("sm4.ghash", sm4.ghash),
+        ("sm2.field", "portable"),
+        ("sm2.verify_batch", "portable"),
+    ]
+    .map(|(operation, kernel)| Selected { operation, kernel })
+    .to_vec()
 }
 
 fn parse(value: &str) -> Result<Limit, CpuError> {

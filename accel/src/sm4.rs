@@ -8,13 +8,16 @@
 
 pub mod ctr;
 pub mod gcm;
+#[cfg(target_arch = "x86_64")]
+mod gfni512;
 mod ghash;
-pub(crate) mod portable;
+mod portable;
 mod sbox;
 #[cfg(test)]
 mod tests;
 pub mod xts;
 
+use crate::cpu;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Bytes of a block.
@@ -36,32 +39,85 @@ const CK: [u32; 32] = {
     table
 };
 
+/// Blocks the modes hand to a kernel at once, a multiple of every kernel's own number.
+const PARALLEL_BLOCKS: usize = 64;
+
+/// Order of the round keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    /// Round key 0 first.
+    Encrypt,
+    /// Round key 31 first.
+    Decrypt,
+}
+
 /// An expanded SM4 key, wiped when dropped.
-#[derive(Zeroize, ZeroizeOnDrop)]
+#[derive(ZeroizeOnDrop)]
 pub struct Key {
-    schedule: portable::Schedule,
+    schedule: Schedule,
+}
+
+/// The round keys as the selected kernel wants them.
+#[derive(ZeroizeOnDrop)]
+enum Schedule {
+    Portable(Box<portable::Schedule>),
+    #[cfg(target_arch = "x86_64")]
+    Gfni512(gfni512::Schedule),
+}
+
+/// Names of the selected kernels.
+pub(crate) struct KernelNames {
+    pub(crate) cipher: &'static str,
+    pub(crate) ghash: &'static str,
+}
+
+pub(crate) fn kernel_names() -> KernelNames {
+    let key = Key::new(&[0; KEY_BYTES]);
+    let cipher = match key.schedule {
+        Schedule::Portable(_) => "portable",
+        #[cfg(target_arch = "x86_64")]
+        Schedule::Gfni512(_) => "gfni512",
+    };
+    KernelNames { cipher, ghash: ghash::kernel_name() }
 }
 
 impl Key {
     /// Expands a key (GB/T 32907 7.3) in constant time.
     pub fn new(key: &[u8; KEY_BYTES]) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let (cpu::Limit::Best, Some(token)) = (cpu::limit(), cpu::Gfni512::new()) {
+            return Self { schedule: Schedule::Gfni512(gfni512::Schedule::new(token, expand(key))) };
+        }
+        Self::portable(key)
+    }
+
+    /// A key for the portable kernel.
+    fn portable(key: &[u8; KEY_BYTES]) -> Self {
         let mut round_keys = expand(key);
-        let schedule = portable::Schedule::new(&round_keys);
+        let schedule = Schedule::Portable(Box::new(portable::Schedule::new(&round_keys)));
         round_keys.zeroize();
         Self { schedule }
     }
 
     /// Encrypts every block on its own (ECB; the building block of the modes). Sixteen at a time cost as much as one.
     pub fn encrypt_blocks(&self, blocks: &mut [[u8; BLOCK_BYTES]]) {
-        for group in blocks.chunks_mut(portable::BLOCKS) {
-            portable::crypt(&self.schedule, portable::Direction::Encrypt, group);
-        }
+        self.crypt(Direction::Encrypt, blocks);
     }
 
     /// Decrypts every block on its own.
     pub fn decrypt_blocks(&self, blocks: &mut [[u8; BLOCK_BYTES]]) {
-        for group in blocks.chunks_mut(portable::BLOCKS) {
-            portable::crypt(&self.schedule, portable::Direction::Decrypt, group);
+        self.crypt(Direction::Decrypt, blocks);
+    }
+
+    fn crypt(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]]) {
+        match &self.schedule {
+            Schedule::Portable(schedule) => {
+                for group in blocks.chunks_mut(portable::BLOCKS) {
+                    portable::crypt(schedule, direction, group);
+                }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Schedule::Gfni512(schedule) => schedule.crypt(direction, blocks),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! [`seal_many`] and [`open_many`] fill the kernel with blocks of many short messages at once.
 
 use super::ghash::HashKey;
-use super::{BLOCK_BYTES, KEY_BYTES, portable};
+use super::{BLOCK_BYTES, KEY_BYTES, PARALLEL_BLOCKS};
 use crate::ct;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -36,6 +36,14 @@ impl Key {
         let hash = HashKey::new(&h[0]);
         h.zeroize();
         Self { cipher, hash }
+    }
+
+    #[cfg(test)]
+    pub(super) fn portable(key: &[u8; KEY_BYTES]) -> Self {
+        let cipher = super::Key::portable(key);
+        let mut h = [[0; BLOCK_BYTES]];
+        cipher.encrypt_blocks(&mut h);
+        Self { cipher, hash: HashKey::portable(&h[0]) }
     }
 
     fn ghash(&self, aad: &[u8], ciphertext: &[u8]) -> [u8; TAG_BYTES] {
@@ -137,13 +145,13 @@ fn add(a: [u8; TAG_BYTES], b: &[u8; TAG_BYTES]) -> [u8; TAG_BYTES] {
 
 /// Adds each message's key stream to its data and writes each tag mask, `E(J₀)`; kernel calls are filled across messages.
 fn apply_many(key: &Key, messages: &mut [Message<'_>], tag_masks: &mut [[u8; TAG_BYTES]]) {
-    let mut stream = KeyStream::default();
+    let mut stream = KeyStream::new();
     for index in 0..messages.len() {
         let data_bytes = messages[index].data.len();
         assert!(data_bytes as u64 <= MESSAGE_BYTES_MAX, "SM4-GCM: message longer than {MESSAGE_BYTES_MAX} bytes");
         for block in 0..=data_bytes.div_ceil(BLOCK_BYTES) {
             stream.push(index, block, &messages[index].nonce);
-            if stream.filled == portable::BLOCKS {
+            if stream.filled == PARALLEL_BLOCKS {
                 stream.flush(key, messages, tag_masks);
             }
         }
@@ -152,14 +160,18 @@ fn apply_many(key: &Key, messages: &mut [Message<'_>], tag_masks: &mut [[u8; TAG
 }
 
 /// Counter blocks of one kernel call and where their encryption goes. Block 0 of a message is `J₀`, the tag's mask.
-#[derive(Default, Zeroize, ZeroizeOnDrop)]
+#[derive(ZeroizeOnDrop)]
 struct KeyStream {
-    blocks: [[u8; BLOCK_BYTES]; portable::BLOCKS],
-    places: [(usize, usize); portable::BLOCKS],
+    blocks: [[u8; BLOCK_BYTES]; PARALLEL_BLOCKS],
+    places: [(usize, usize); PARALLEL_BLOCKS],
     filled: usize,
 }
 
 impl KeyStream {
+    fn new() -> Self {
+        Self { blocks: [[0; BLOCK_BYTES]; PARALLEL_BLOCKS], places: [(0, 0); PARALLEL_BLOCKS], filled: 0 }
+    }
+
     fn push(&mut self, message: usize, block: usize, nonce: &[u8; NONCE_BYTES]) {
         let counter = &mut self.blocks[self.filled];
         counter[..NONCE_BYTES].copy_from_slice(nonce);

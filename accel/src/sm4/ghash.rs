@@ -3,22 +3,55 @@
 //! Field elements are `u128` as read big endian: the coefficient of `x^0` is the top bit. The carry-less product of two
 //! such values is the mirrored product, one bit to the right of its place.
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+#[cfg(target_arch = "x86_64")]
+mod pclmul;
 
-/// The hash key `H`.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub(super) struct HashKey {
-    h: u128,
+#[cfg(target_arch = "x86_64")]
+use crate::cpu;
+use zeroize::ZeroizeOnDrop;
+
+/// The hash key `H`, as the selected kernel wants it.
+#[derive(ZeroizeOnDrop)]
+pub(super) enum HashKey {
+    Portable(u128),
+    #[cfg(target_arch = "x86_64")]
+    Pclmul(pclmul::Powers),
+}
+
+pub(super) fn kernel_name() -> &'static str {
+    match HashKey::new(&[0; 16]) {
+        HashKey::Portable(_) => "portable",
+        #[cfg(target_arch = "x86_64")]
+        HashKey::Pclmul(_) => "pclmul",
+    }
 }
 
 impl HashKey {
     pub(super) fn new(h: &[u8; 16]) -> Self {
-        Self { h: u128::from_be_bytes(*h) }
+        #[cfg(target_arch = "x86_64")]
+        if let (cpu::Limit::Best, Some(token)) = (cpu::limit(), cpu::Pclmul::new()) {
+            return Self::Pclmul(pclmul::Powers::new(token, u128::from_be_bytes(*h)));
+        }
+        Self::portable(h)
+    }
+
+    /// A key for the portable kernel.
+    pub(super) fn portable(h: &[u8; 16]) -> Self {
+        Self::Portable(u128::from_be_bytes(*h))
     }
 
     /// A running hash starting at zero.
     pub(super) fn start(&self) -> GHash<'_> {
         GHash { key: self, y: 0 }
+    }
+
+    /// The hash `y` after `blocks`.
+    fn absorb(&self, y: u128, blocks: &[[u8; 16]]) -> u128 {
+        match self {
+            Self::Portable(h) => blocks.iter().fold(y, |y, block| multiply(y ^ u128::from_be_bytes(*block), *h)),
+            #[cfg(target_arch = "x86_64")]
+            Self::Pclmul(powers) => powers.absorb(y, blocks),
+        }
     }
 }
 
@@ -32,20 +65,18 @@ impl GHash<'_> {
     /// Absorbs `data`, the last block padded with zeros.
     pub(super) fn update_padded(&mut self, data: &[u8]) {
         let (blocks, rest) = data.as_chunks::<16>();
-        for block in blocks {
-            self.y = multiply(self.y ^ u128::from_be_bytes(*block), self.key.h);
-        }
+        self.y = self.key.absorb(self.y, blocks);
         if !rest.is_empty() {
             let mut block = [0; 16];
             block[..rest.len()].copy_from_slice(rest);
-            self.y = multiply(self.y ^ u128::from_be_bytes(block), self.key.h);
+            self.y = self.key.absorb(self.y, &[block]);
         }
     }
 
     /// Absorbs the two lengths and returns the hash.
     pub(super) fn finalize(self, aad_bytes: usize, data_bytes: usize) -> [u8; 16] {
-        let lengths = (aad_bytes as u128 * 8) << 64 | (data_bytes as u128 * 8);
-        multiply(self.y ^ lengths, self.key.h).to_be_bytes()
+        let lengths = ((aad_bytes as u128 * 8) << 64) | (data_bytes as u128 * 8);
+        self.key.absorb(self.y, &[lengths.to_be_bytes()]).to_be_bytes()
     }
 }
 
@@ -56,11 +87,16 @@ fn multiply(a: u128, b: u128) -> u128 {
     let high = carryless(a1, b1);
     let low = carryless(a0, b0);
     let middle = carryless(a1 ^ a0, b1 ^ b0) ^ high ^ low;
-    let (high, low) = (high ^ middle >> 64, low ^ middle << 64);
+    reduce(high, middle, low)
+}
+
+/// The field element of a carry-less product `high·2^128 + middle·2^64 + low` in mirrored form.
+fn reduce(high: u128, middle: u128, low: u128) -> u128 {
+    let (high, low) = (high ^ (middle >> 64), low ^ (middle << 64));
     // One bit to the left puts x^0 at the top again; `low` then holds degrees 128 and above.
-    let (high, low) = (high << 1 | low >> 127, low << 1);
-    let spilled = low << 127 ^ low << 126 ^ low << 121;
-    let fold = |x: u128| x ^ x >> 1 ^ x >> 2 ^ x >> 7;
+    let (high, low) = ((high << 1) | (low >> 127), low << 1);
+    let spilled = (low << 127) ^ (low << 126) ^ (low << 121);
+    let fold = |x: u128| x ^ (x >> 1) ^ (x >> 2) ^ (x >> 7);
     high ^ fold(low ^ spilled)
 }
 
@@ -116,6 +152,16 @@ mod tests {
         #[test]
         fn carryless_matches_its_definition(a: u64, b: u64) {
             prop_assert_eq!(carryless(a, b), carryless_by_bits(a, b));
+        }
+
+        #[test]
+        fn every_kernel_matches_portable(h: [u8; 16], y: u128, blocks in prop::collection::vec(any::<[u8; 16]>(), 0..40)) {
+            let expected = HashKey::portable(&h).absorb(y, &blocks);
+            prop_assert_eq!(HashKey::new(&h).absorb(y, &blocks), expected);
+            #[cfg(target_arch = "x86_64")]
+            if let Some(token) = cpu::Pclmul::new() {
+                prop_assert_eq!(pclmul::Powers::new(token, u128::from_be_bytes(h)).absorb(y, &blocks), expected);
+            }
         }
 
         #[test]

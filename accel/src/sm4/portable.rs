@@ -4,37 +4,28 @@
 //! block `b`'s word. A rotation by a multiple of eight turns every plane by a multiple of sixteen; a rotation by two
 //! renames planes.
 
-use super::{BLOCK_BYTES, sbox};
+use super::{BLOCK_BYTES, Direction, sbox};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Blocks computed together.
-pub(crate) const BLOCKS: usize = 16;
+pub(super) const BLOCKS: usize = 16;
 
 type Word = [u64; 8];
 
 /// Round keys as planes, the inner constant of the S-box added.
 #[derive(Zeroize, ZeroizeOnDrop)]
-pub(crate) struct Schedule {
+pub(super) struct Schedule {
     rounds: [Word; 32],
 }
 
 impl Schedule {
-    pub(crate) fn new(round_keys: &[u32; 32]) -> Self {
+    pub(super) fn new(round_keys: &[u32; 32]) -> Self {
         Self { rounds: round_keys.map(|key| broadcast(key ^ u32::from_ne_bytes([sbox::INPUT_CONSTANT; 4]))) }
     }
 }
 
-/// Order of the round keys.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// Round key 0 first.
-    Encrypt,
-    /// Round key 31 first.
-    Decrypt,
-}
-
 /// Encrypts or decrypts up to [`BLOCKS`] blocks in place.
-pub(crate) fn crypt(schedule: &Schedule, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]]) {
+pub(super) fn crypt(schedule: &Schedule, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]]) {
     debug_assert!(blocks.len() <= BLOCKS);
     let mut x: [Word; 4] = core::array::from_fn(|word| pack(blocks, word));
     for i in (0..32).step_by(4) {

@@ -23,12 +23,13 @@ fn matches_the_first_example_of_gbt_32907_annex_a() {
 
 #[test]
 fn matches_the_million_rounds_of_gbt_32907_annex_a() {
-    let key = Key::new(&STANDARD_KEY);
-    let mut block = [STANDARD_KEY];
-    for _ in 0..1_000_000 {
-        key.encrypt_blocks(&mut block);
+    for key in [Key::new(&STANDARD_KEY), Key::portable(&STANDARD_KEY)] {
+        let mut block = [STANDARD_KEY];
+        for _ in 0..1_000_000 {
+            key.encrypt_blocks(&mut block);
+        }
+        assert_eq!(hex::encode(block[0]), "595298c7c6fd271f0402f804c33d3f66");
     }
-    assert_eq!(hex::encode(block[0]), "595298c7c6fd271f0402f804c33d3f66");
 }
 
 proptest! {
@@ -45,6 +46,34 @@ proptest! {
         ours.decrypt_blocks(&mut out);
         prop_assert_eq!(&out, &blocks);
         prop_assert!(out.is_empty() || <[u8; 16]>::from(theirs) == out[0]);
+    }
+
+    #[test]
+    fn every_kernel_matches_portable(key: [u8; 16], blocks in proptest::collection::vec(any::<[u8; 16]>(), 0..150)) {
+        let mut expected = blocks.clone();
+        Key::portable(&key).encrypt_blocks(&mut expected);
+        let mut keys = vec![Key::new(&key)];
+        #[cfg(target_arch = "x86_64")]
+        keys.extend(cpu::Gfni512::new().map(|token| Key {
+            schedule: Schedule::Gfni512(gfni512::Schedule::new(token, expand(&key))),
+        }));
+        for key in keys {
+            let mut out = blocks.clone();
+            key.encrypt_blocks(&mut out);
+            prop_assert_eq!(&out, &expected);
+            key.decrypt_blocks(&mut out);
+            prop_assert_eq!(&out, &blocks);
+        }
+        Key::portable(&key).decrypt_blocks(&mut expected);
+        prop_assert_eq!(expected, blocks);
+    }
+
+    #[test]
+    fn gcm_by_the_selected_kernel_is_gcm_by_portable(key: [u8; 16], nonce: [u8; 12], aad in proptest::collection::vec(any::<u8>(), 0..300), data in proptest::collection::vec(any::<u8>(), 0..1500)) {
+        let (mut ours, mut expected) = (data.clone(), data);
+        let tag = gcm::seal(&gcm::Key::new(&key), &nonce, &aad, &mut ours);
+        prop_assert_eq!(tag, gcm::seal(&gcm::Key::portable(&key), &nonce, &aad, &mut expected));
+        prop_assert_eq!(ours, expected);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!
 //! The first block is the same in both.
 
-use super::{BLOCK_BYTES, KEY_BYTES, portable};
+use super::{BLOCK_BYTES, Direction, KEY_BYTES, PARALLEL_BLOCKS};
 use zeroize::Zeroize;
 
 /// Which standard's multiplication steps the tweak.
@@ -57,27 +57,22 @@ impl Key {
 
     /// Encrypts a sector of 16 bytes or more in place under its 16-byte tweak.
     pub fn encrypt(&self, tweak: &[u8; BLOCK_BYTES], data: &mut [u8]) -> Result<(), XtsError> {
-        self.process(portable::Direction::Encrypt, tweak, data)
+        self.process(Direction::Encrypt, tweak, data)
     }
 
     /// Inverse of [`Key::encrypt`].
     pub fn decrypt(&self, tweak: &[u8; BLOCK_BYTES], data: &mut [u8]) -> Result<(), XtsError> {
-        self.process(portable::Direction::Decrypt, tweak, data)
+        self.process(Direction::Decrypt, tweak, data)
     }
 
-    fn process(
-        &self,
-        direction: portable::Direction,
-        tweak: &[u8; BLOCK_BYTES],
-        data: &mut [u8],
-    ) -> Result<(), XtsError> {
+    fn process(&self, direction: Direction, tweak: &[u8; BLOCK_BYTES], data: &mut [u8]) -> Result<(), XtsError> {
         check_length(data.len())?;
         let mut tweaks = Tweaks::new(&self.tweak, tweak, self.order);
         let (blocks, tail) = data.as_chunks_mut::<BLOCK_BYTES>();
         let whole = blocks.len() - usize::from(!tail.is_empty());
         let (plain, last) = blocks.split_at_mut(whole);
-        for group in plain.chunks_mut(portable::BLOCKS) {
-            let steps: [_; portable::BLOCKS] =
+        for group in plain.chunks_mut(PARALLEL_BLOCKS) {
+            let steps: [_; PARALLEL_BLOCKS] =
                 core::array::from_fn(|i| if i < group.len() { tweaks.next() } else { [0; 16] });
             self.crypt(direction, group, &steps);
         }
@@ -88,25 +83,19 @@ impl Key {
     }
 
     /// The last whole block and the tail of fewer than sixteen bytes.
-    fn steal(
-        &self,
-        direction: portable::Direction,
-        last: &mut [u8; BLOCK_BYTES],
-        tail: &mut [u8],
-        tweaks: &mut Tweaks,
-    ) {
+    fn steal(&self, direction: Direction, last: &mut [u8; BLOCK_BYTES], tail: &mut [u8], tweaks: &mut Tweaks) {
         let (first, second) = (tweaks.next(), tweaks.next());
-        let order = if direction == portable::Direction::Encrypt { [first, second] } else { [second, first] };
+        let order = if direction == Direction::Encrypt { [first, second] } else { [second, first] };
         self.crypt(direction, core::slice::from_mut(last), &order[..1]);
         tail.swap_with_slice(&mut last[..tail.len()]);
         self.crypt(direction, core::slice::from_mut(last), &order[1..]);
     }
 
-    fn crypt(&self, direction: portable::Direction, blocks: &mut [[u8; BLOCK_BYTES]], tweaks: &[[u8; BLOCK_BYTES]]) {
+    fn crypt(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]], tweaks: &[[u8; BLOCK_BYTES]]) {
         add_each(blocks, tweaks);
         match direction {
-            portable::Direction::Encrypt => self.data.encrypt_blocks(blocks),
-            portable::Direction::Decrypt => self.data.decrypt_blocks(blocks),
+            Direction::Encrypt => self.data.encrypt_blocks(blocks),
+            Direction::Decrypt => self.data.decrypt_blocks(blocks),
         }
         add_each(blocks, tweaks);
     }
