@@ -10,7 +10,8 @@
 //! - after a failed write any prefix of it may be in the file; after a failed sync nothing is known about unsynced data.
 //!
 //! ```text
-//! sealed ─► dyn File ─► pread
+//! sealed ─► dyn File ─► pread | uring | tokio-uring
+//!                  └─► faulty, metered ─► any of them, or the memory disk
 //! ```
 
 use std::{
@@ -19,15 +20,74 @@ use std::{
     time::SystemTime,
 };
 
+/// Implements [`Storage`] for a backend whose names and directories are the plain calls of its field `names`.
+macro_rules! delegate_names {
+    ($storage:ty, $backend:literal, $open:expr) => {
+        impl Storage for $storage {
+            fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn File>> {
+                let open: fn(&$storage, &Path, OpenMode) -> io::Result<Box<dyn File>> = $open;
+                open(self, path, mode)
+            }
+
+            fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+                self.names.rename(from, to)
+            }
+
+            fn hard_link(&self, existing: &Path, to: &Path) -> io::Result<()> {
+                self.names.hard_link(existing, to)
+            }
+
+            fn remove(&self, path: &Path) -> io::Result<()> {
+                self.names.remove(path)
+            }
+
+            fn remove_dir(&self, path: &Path) -> io::Result<()> {
+                self.names.remove_dir(path)
+            }
+
+            fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+                self.names.list(dir)
+            }
+
+            fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+                self.names.sync_dir(dir)
+            }
+
+            fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+                self.names.create_dir_all(dir)
+            }
+
+            fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+                self.names.metadata(path)
+            }
+
+            fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+                self.names.lock(path)
+            }
+
+            fn backend(&self) -> &'static str {
+                $backend
+            }
+        }
+    };
+}
+use delegate_names;
+
 pub mod faulty;
 pub mod memory;
 pub mod metered;
 pub mod pread;
+pub mod select;
+pub mod tokio_uring;
+pub mod uring;
 
 pub use faulty::{Faults, FaultyStorage};
 pub use memory::{Crash, MemoryDisk};
 pub use metered::{Meter, MeteredStorage};
 pub use pread::PreadStorage;
+pub use select::{Backend, Selection, select};
+pub use tokio_uring::TokioUringStorage;
+pub use uring::UringStorage;
 
 /// How [`Storage::open`] treats an existing or missing file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
