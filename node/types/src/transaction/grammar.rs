@@ -35,16 +35,18 @@
 //! or with quotes flipped, where the shorter one can hold no escapes, hence has an even number of quotes and ends inside a
 //! string. So a deployment's init code never ends in an ABI, and the suffix, when there, is the field.
 //!
-//! **Version 1**: `value` and `gasPrice` are both empty or both `0x` + 1–64 digits (one alone could be the other: write the other
-//! as `0x0`); the same for `maxFeePerGas` and `maxPriorityFeePerGas`; `gasLimit` is below 2⁴⁰, so its first three bytes are zero
+//! **Version 1**: a number is `0x` + 1–64 digits. `maxFeePerGas` and `maxPriorityFeePerGas` are both empty or both numbers.
+//! `value` and `gasPrice` are both empty or both numbers (one alone could be the other: write the other as `0x0`); only where fees
+//! stand for the price, `value` may be alone, as the Java SDK writes EIP-1559 transactions, and `gasPrice` may not.
+//! `gasLimit` is below 2⁴⁰, so its first three bytes are zero
 //! and cannot be digits of a fee: the bytes' end tells which of both is there. Two numbers in a row split in one way only, since
 //! `x` is no digit. Where a number ends the bytes before `gasLimit`:
 //! - a call's input must be *ABI-shaped*: empty, or a selector and whole words (length 4 modulo 32). Moving the boundary between
 //!   input and numbers breaks the shape unless both lengths agree modulo 32; then both readings are canonical and both refused;
 //! - a deployment's init code (and its ABI) must not itself end in a number, so the numbers are the fields.
 //!
-//! **Version 2**: an empty extension reads as version 1. A non-empty one needs `value` and `gasPrice`, because two numbers followed
-//! by three zero bytes are the mark by which the reading finds `gasLimit`; bytes with many such marks are refused.
+//! **Version 2**: an empty extension reads as version 1. A non-empty one needs a `value`, because numbers followed by three zero
+//! bytes are the mark by which the reading finds `gasLimit`; bytes with many such marks are refused.
 //!
 //! Fields that a version does not sign must be empty, or anyone could change them.
 //!
@@ -239,6 +241,9 @@ fn check_fields(transaction: &Transaction) -> Result<(), GrammarError> {
         (first.is_empty() && second.is_empty())
             || (right::is_number(first.as_bytes()) && right::is_number(second.as_bytes()))
     };
+    let fees_stand_for_the_price = transaction.gas_price.is_empty()
+        && right::is_number(transaction.value.as_bytes())
+        && !transaction.max_fee_per_gas.is_empty();
     let rules = [
         (
             left::is_nonce(transaction.nonce.as_bytes()),
@@ -256,7 +261,7 @@ fn check_fields(transaction: &Transaction) -> Result<(), GrammarError> {
             "empty, or in a deployment exactly one JSON array of objects with a type",
         ),
         (
-            pair(&transaction.value, &transaction.gas_price),
+            pair(&transaction.value, &transaction.gas_price) || fees_stand_for_the_price,
             "value and gasPrice",
             "both empty or both 0x and 1 to 64 hexadecimal digits (0x0 for none)",
         ),
@@ -280,7 +285,9 @@ fn advice(transaction: &Transaction) -> &'static str {
             "init code that starts with a digit needs a 32-digit hexadecimal nonce, and must not end in a number or an ABI"
         }
         () if !transaction.to.starts_with("0x") => "write the address with the prefix 0x",
-        () if !transaction.extension.is_empty() => "an extension needs value and gasPrice",
+        () if !transaction.extension.is_empty() => {
+            "an extension needs value and gasPrice, and may not start with a digit or 0x"
+        }
         () => "where numbers follow, or the input ends in one, it must be a selector and whole 32-byte words",
     }
 }

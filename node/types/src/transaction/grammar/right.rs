@@ -5,8 +5,8 @@ use super::{GAS_LIMIT_END, NUMBER_DIGITS_MAX};
 const GAS_LIMIT_BYTES: usize = 8;
 /// Zero bytes a gas limit below [`GAS_LIMIT_END`] starts with.
 const GAS_LIMIT_ZEROS: [u8; 3] = [0; 3];
-/// Marks that are tried; no client writes more than one.
-const MARKS_MAX: usize = 4;
+/// Readings at marks that are tried; a client's one mark has two at most.
+const MARKS_MAX: usize = 6;
 
 /// Two numbers that come together, or two empty slices.
 type Pair<'a> = (&'a [u8], &'a [u8]);
@@ -55,10 +55,21 @@ fn without_extension(image: &[u8]) -> Vec<Right<'_>> {
         ..Right::default()
     };
     let mut found = vec![base];
-    if let Some((body, value, gas_price)) = strip_pair(front) {
-        found.push(Right { body_end: body.len(), value, gas_price, ..base });
-    }
+    found.extend(amounts(front, base));
     found
+}
+
+/// `base` with the numbers at the end of `front` as `value` and `gasPrice`, or as `value` alone where fees stand for the price.
+fn amounts<'a>(front: &'a [u8], base: Right<'a>) -> impl Iterator<Item = Right<'a>> {
+    let pair = strip_pair(front);
+    let single =
+        strip_number(front).filter(|_| !base.max_fee_per_gas.is_empty()).map(|(body, value)| (body, value, &[][..]));
+    [pair, single].into_iter().flatten().map(move |(body, value, gas_price)| Right {
+        body_end: body.len(),
+        value,
+        gas_price,
+        ..base
+    })
 }
 
 /// Front, gas limit and fees. Without fees the last 8 bytes are the limit and start with three zero bytes, which with fees would
@@ -72,7 +83,7 @@ fn gas_limit_at_end(image: &[u8]) -> Option<(&[u8], i64, Pair<'_>)> {
     Some((front, gas_limit, (max_fee, max_priority_fee)))
 }
 
-/// Readings with a non-empty extension: at every mark `number ‖ number ‖ 000000`, in one pass.
+/// Readings with a non-empty extension: at every mark `number ‖ 000000`, in one pass.
 fn with_extension(image: &[u8], first: usize) -> Option<Vec<Right<'_>>> {
     let mut found = Vec::new();
     for (at, window) in image.windows(GAS_LIMIT_ZEROS.len()).enumerate().skip(first.max(1)) {
@@ -87,20 +98,23 @@ fn with_extension(image: &[u8], first: usize) -> Option<Vec<Right<'_>>> {
     Some(found)
 }
 
-fn extension_at(image: &[u8], first: usize, at: usize) -> Option<Right<'_>> {
-    let (body, value, gas_price) = strip_pair(&image[..at])?;
+fn extension_at(image: &[u8], first: usize, at: usize) -> Vec<Right<'_>> {
+    let Some(base) = extension_after(image, at) else { return Vec::new() };
+    amounts(&image[..at], base).filter(|right| right.body_end >= first).collect()
+}
+
+/// Gas limit, fees and a non-empty extension from `at` on.
+fn extension_after(image: &[u8], at: usize) -> Option<Right<'_>> {
     let (limit, rest) = image[at..].split_at_checked(GAS_LIMIT_BYTES)?;
     let (_, gas_limit) = strip_gas_limit(limit)?;
     let (fees, extension) = split_fees(rest)?;
-    (body.len() >= first && !extension.is_empty()).then_some(Right {
-        body_end: body.len(),
-        value,
-        gas_price,
+    (!extension.is_empty()).then_some(Right {
         gas_limit,
         max_fee_per_gas: fees.0,
         max_priority_fee_per_gas: fees.1,
         extension,
         signs_numbers: true,
+        ..Right::default()
     })
 }
 

@@ -174,6 +174,10 @@ fn input_does_not_become_value() {
 fn value_does_not_become_gas_price() {
     let base = || call(DECIMAL, TO, &abi_call([1, 2, 3, 4], 1));
     assert_neither(&v1(base(), ["0x64", ""], 0, ["", ""]), &v1(base(), ["", "0x64"], 0, ["", ""]));
+    // The Java SDK's EIP-1559 transactions: fees instead of a price.
+    let fees = ["0x3", "0x2"];
+    assert_only(&v1(base(), ["0x64", ""], 0, fees), &v1(base(), ["", "0x64"], 0, fees));
+    assert_only(&v1(base(), ["0x64", "0x1"], 0, fees), &v1(base(), ["0x640x1", ""], 0, fees));
     assert_neither(&v1(base(), ["", ""], 0, ["0x64", ""]), &v1(base(), ["", ""], 0, ["", "0x64"]));
     assert_only(&v1(base(), ["0x64", "0x1"], 0, ["", ""]), &v1(base(), ["0x640", "x1"], 0, ["", ""]));
     assert_only(&v1(base(), ["0x64", "0x1"], 0, ["0x2", "0x3"]), &v1(base(), ["0x64", "0x1"], 0, ["0x20", "x3"]));
@@ -283,6 +287,11 @@ fn prefixed() -> impl Strategy<Value = String> {
     "0x[0-9a-f]{40}"
 }
 
+/// Where there are fees, the Java SDK leaves the price out.
+fn without_price([value, price]: &[String; 2], fees: &[String; 2]) -> [String; 2] {
+    [value.clone(), if fees[0].is_empty() { price.clone() } else { String::new() }]
+}
+
 fn money() -> impl Strategy<Value = [String; 2]> {
     prop_oneof![Just(["".to_owned(), "".to_owned()]), ["0x[0-9a-f]{1,12}", "0x[0-9a-f]{1,10}"]]
 }
@@ -319,6 +328,7 @@ fn sdk_transaction() -> impl Strategy<Value = Transaction> {
         if version == 0 || !shaped {
             return base;
         }
+        let money = without_price(&money, &fees);
         let numbers = v1(base, money.each_ref().map(String::as_str), gas_limit, fees.each_ref().map(String::as_str));
         Transaction { version, ..numbers }
     })
@@ -431,7 +441,7 @@ fn hostile_transaction() -> impl Strategy<Value = Transaction> {
     let bytes = proptest::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat());
     let nonce = prop_oneof!["[0-9]{1,45}", Just(UUID.to_owned()), Just(format!("1{CONFIG}"))];
     let to = select(vec!["", TO, BARE, CONFIG, "0000000000000000000000000000000000010001"]);
-    let pair = prop_oneof![Just(["", ""]), Just(["0x0", "0x0"]), Just(["0x1", "0x64"])];
+    let pair = prop_oneof![Just(["", ""]), Just(["0x0", "0x0"]), Just(["0x1", "0x64"]), Just(["0x1", ""])];
     let input = (bytes.clone(), any::<bool>()).prop_map(|(mut input, shaped)| {
         while shaped && input.len() % 32 != 4 {
             input.push('0');
