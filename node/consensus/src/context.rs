@@ -17,12 +17,9 @@ pub(crate) fn proposer_index(members: usize, height: u64, round: u32) -> usize {
     ((height % members + u64::from(round) % members) % members) as usize
 }
 
-/// Binds malachite to one chain.
+/// Binds malachite to the chain's types.
 #[derive(Debug, Clone)]
-pub(crate) struct BixiContext {
-    /// Genesis hash, part of every signed statement.
-    pub(crate) chain: H256,
-}
+pub(crate) struct BixiContext;
 
 /// A height.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

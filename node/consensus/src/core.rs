@@ -74,7 +74,7 @@ pub struct Core {
     started: bool,
     halted: bool,
     #[cfg(test)]
-    pub(crate) mutation: Option<crate::simulator::Mutation>,
+    mutation: Option<crate::simulator::Mutation>,
 }
 
 impl std::fmt::Debug for Core {
@@ -216,7 +216,7 @@ impl Core {
             Timer::Round(round, kind) => self.engine_input(EngineInput::Timeout { round, kind }),
             Timer::SignDeadline => self.sign_overdue(),
             Timer::SignRetry => self.sign_again(),
-            Timer::CheckpointRetry(height) => self.sign_checkpoint(height),
+            Timer::CheckpointRetry => self.retry_checkpoint(),
             Timer::Resend => self.resend_checkpoints(),
             Timer::Status => self.send_status(),
             Timer::Marks => self.ask_marks(),
@@ -308,6 +308,13 @@ impl Core {
     fn halt(&mut self, reason: HaltReason) {
         self.halted = true;
         self.out.push(Effect::Halt(reason));
+    }
+
+    /// Breaks one rule, to show that the simulator notices.
+    #[cfg(test)]
+    pub(crate) fn mutate(&mut self, mutation: Option<crate::simulator::Mutation>) {
+        self.mutation = mutation;
+        self.outbox.skip_flush = mutation == Some(crate::simulator::Mutation::SkipFlush);
     }
 
     #[cfg(test)]

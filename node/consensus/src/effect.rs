@@ -120,6 +120,16 @@ pub enum Evidence {
         /// Our header's hash.
         ours: H256,
     },
+    /// The guard refused our checkpoint vote: our key signed another header of this height, or a later height (an old copy
+    /// of the disk). The others certify the height without us; alone, an operator must act.
+    CheckpointRefused {
+        /// The height.
+        height: u64,
+        /// What we executed now.
+        header_hash: H256,
+        /// The guard's words.
+        detail: String,
+    },
 }
 
 /// Why the node must stop.
@@ -145,14 +155,6 @@ pub enum HaltReason {
         signed: H256,
         /// What we executed now.
         executed: H256,
-    },
-    /// The guard refused a checkpoint: another header of this height was signed with our key.
-    #[error("height {height}: the guard refused the checkpoint: {detail}")]
-    CheckpointConflict {
-        /// Height.
-        height: u64,
-        /// The guard's words.
-        detail: String,
     },
     /// The ordering engine failed even without signing.
     #[error("height {height}: ordering failed: {detail}")]

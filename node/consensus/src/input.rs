@@ -49,6 +49,7 @@ pub struct Start {
 }
 
 /// One thing that happened.
+#[expect(clippy::large_enum_variant, reason = "moved once, from the host to the core")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// First input, once.
@@ -62,7 +63,8 @@ pub enum Input {
         /// The message.
         message: Message,
     },
-    /// Whether batches wait to be ordered. An idle chain rests.
+    /// Whether batches wait that are in no decided value and in no value that was built or made durable for the running
+    /// height. An idle chain rests.
     WorkPending(bool),
     /// Answer to [`crate::Effect::BuildValue`]; an empty list is a legal, empty value.
     ValueBuilt {

@@ -366,3 +366,6 @@ pub(crate) fn bounded_signatures(found: usize) -> Result<(), DecodeError> {
 fn bounded(what: &'static str, found: usize, limit: usize) -> Result<(), DecodeError> {
     if found > limit { Err(DecodeError::TooMany { what, found, limit }) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;

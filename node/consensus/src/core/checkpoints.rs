@@ -18,8 +18,8 @@ struct Tally {
     votes: BTreeMap<NodeId, (H256, SignatureBytes)>,
     /// Our vote, once it is in the log.
     ours: Option<CheckpointVote>,
-    /// Id of the signature asked for.
-    signing: Option<u64>,
+    /// The guard refused our vote: another one was given for this height, or a later one.
+    refused: bool,
 }
 
 impl Tally {
@@ -40,6 +40,8 @@ pub(super) struct Checkpoints {
     certified: u64,
     tallies: BTreeMap<u64, Tally>,
     certificates: BTreeMap<u64, CheckpointCertificate>,
+    /// Id and height of the signature asked for; one at a time, heights in order.
+    signing: Option<(u64, u64)>,
 }
 
 impl Checkpoints {
@@ -58,7 +60,7 @@ impl Checkpoints {
     }
 
     pub(super) fn is_signing(&self, id: u64) -> bool {
-        self.tallies.values().any(|tally| tally.signing == Some(id))
+        self.signing.is_some_and(|(pending, _)| pending == id)
     }
 
     pub(super) fn certificate(&self, height: u64) -> Option<&CheckpointCertificate> {
@@ -70,6 +72,7 @@ impl Checkpoints {
         self.tallies.retain(|kept, _| *kept > height);
         self.certificates.retain(|kept, _| kept + sync::KEPT_HEIGHTS > height);
         self.certified = self.certified.max(height);
+        self.signing = self.signing.filter(|(_, signing)| *signing > height);
     }
 }
 
@@ -87,44 +90,61 @@ impl Core {
                 return self.halt(HaltReason::NotDeterministic { height, signed, executed });
             }
             Some(vote) => self.say_checkpoint(vote),
-            None => self.sign_checkpoint(height),
+            None => self.sign_next_checkpoint(),
         }
         self.certify();
     }
 
-    /// Asks for our vote's signature, when we are a validator of that height.
-    pub(super) fn sign_checkpoint(&mut self, height: u64) {
-        let member =
-            self.rules.get(&height).is_some_and(|rules| rules.validators.index_of(&self.params.node).is_some());
-        let Some(tally) = self.checkpoints.tallies.get_mut(&height) else { return };
-        let Some((header, _)) = tally.header.clone().filter(|_| member && tally.ours.is_none()) else { return };
+    /// Asks for the signature of the lowest executed height we have not voted on. The guard only goes up, so the next height
+    /// waits until this vote is in the log.
+    pub(super) fn sign_next_checkpoint(&mut self) {
+        if self.checkpoints.signing.is_some() {
+            return;
+        }
+        let node = self.params.node;
+        let rules = &self.rules;
+        let member = |height| rules.get(height).is_some_and(|rules| rules.validators.index_of(&node).is_some());
+        let open = self.checkpoints.tallies.iter().filter(|(height, _)| member(height));
+        let next = open
+            .filter(|(_, tally)| tally.ours.is_none() && !tally.refused)
+            .find_map(|(height, tally)| tally.header.as_ref().map(|(header, _)| (*height, header.clone())));
+        let Some((height, header)) = next else { return };
         let id = self.signing.next_id();
-        tally.signing = Some(id);
-        self.out.push(Effect::Sign { id, statement: Statement::Checkpoint(header) });
+        self.checkpoints.signing = Some((id, height));
+        self.outbox.after_flush(Effect::Sign { id, statement: Statement::Checkpoint(header) });
         // A device that never answers is asked again.
-        self.timers.set(Timer::CheckpointRetry(height), self.now.monotonic_ms + self.params.sign_deadline_ms);
+        self.timers.set(Timer::CheckpointRetry, self.now.monotonic_ms + self.params.sign_deadline_ms);
     }
 
-    pub(super) fn checkpoint_signed(&mut self, id: u64, result: Result<SignatureBytes, SignError>) {
-        let signing = self.checkpoints.tallies.iter_mut().find(|(_, tally)| tally.signing == Some(id));
-        let Some((&height, tally)) = signing else { return };
+    /// Gives up the request that failed or was never answered, and asks again.
+    pub(super) fn retry_checkpoint(&mut self) {
+        self.checkpoints.signing = None;
+        self.sign_next_checkpoint();
+    }
+
+    pub(super) fn checkpoint_signed(&mut self, result: Result<SignatureBytes, SignError>) {
+        let Some((_, height)) = self.checkpoints.signing else { return };
+        let Some(tally) = self.checkpoints.tallies.get_mut(&height) else { return };
         let Some(header_hash) = tally.header.as_ref().map(|(_, hash)| *hash) else { return };
         match result {
             Ok(signature) => {
                 let vote = CheckpointVote { height, header_hash, validator: self.params.node, signature };
-                tally.signing = None;
                 tally.ours = Some(vote.clone());
-                self.timers.cancel(Timer::CheckpointRetry(height));
                 self.outbox.append(LogEntry::Checkpoint(vote.clone()), &mut self.out);
                 self.say_checkpoint(vote);
-                self.certify();
             }
-            Err(SignError::Conflict(detail)) => self.halt(HaltReason::CheckpointConflict { height, detail }),
+            Err(SignError::Conflict(detail)) => {
+                tally.refused = true;
+                self.out.push(Effect::Evidence(Evidence::CheckpointRefused { height, header_hash, detail }));
+            }
             Err(_) => {
                 let at_ms = self.now.monotonic_ms + self.params.sign_probe_ms;
-                self.timers.set(Timer::CheckpointRetry(height), at_ms);
+                return self.timers.set(Timer::CheckpointRetry, at_ms);
             }
         }
+        self.timers.cancel(Timer::CheckpointRetry);
+        self.retry_checkpoint();
+        self.certify();
     }
 
     fn say_checkpoint(&mut self, vote: CheckpointVote) {

@@ -176,6 +176,7 @@ impl Core {
         self.rules.retain(|known, _| *known > height);
         self.decisions.retain(|decided, _| decided + sync::KEPT_HEIGHTS > height);
         self.checkpoints.forget(height);
+        self.sign_next_checkpoint();
         self.out.push(Effect::Forget { height });
     }
 }

@@ -54,6 +54,7 @@ impl Core {
     pub(super) fn receive_ordering(&mut self, from: NodeId, message: Message) {
         let Some(height) = message.height() else { return };
         let next = self.head.height + 1;
+        self.witness(&message);
         if height < next {
             self.help(from, height);
         } else if height == next && self.current.running {

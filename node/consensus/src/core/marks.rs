@@ -13,6 +13,8 @@ use bixi_types::consensus::{SignedVote, Vote, VoteKind};
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     nonce: u64,
+    /// The highest message of ours that our disk held at the start. What peers give back later is no memory of ours.
+    ours: Option<Mark>,
     answers: BTreeMap<NodeId, Option<Mark>>,
 }
 
@@ -20,6 +22,7 @@ impl Core {
     /// First thing after a start.
     pub(super) fn begin_marks(&mut self) {
         self.marks.nonce = self.now.unix_ms;
+        self.marks.ours = self.highest_of(self.params.node).map(|held| held.mark());
         self.mode = Mode::Abstaining;
         self.out.push(Effect::ModeChanged(Mode::Abstaining));
         self.ask_marks();
@@ -57,15 +60,54 @@ impl Core {
             return;
         }
         let told = self.marks.answers.values().flatten().max().copied();
-        let ours = self.highest_of(self.params.node).map(|held| held.mark());
         self.timers.cancel(Timer::Marks);
         let mode = match told {
-            Some(mark) if Some(mark) > ours && mark.height > self.head.height => {
+            Some(mark) if Some(mark) > self.marks.ours && mark.height > self.head.height => {
                 Mode::Follower(Reason::MarkAhead { until: mark.height })
             }
             _ => Mode::Voting,
         };
         self.change_mode(mode);
+    }
+
+    /// A message of ours that our log does not know shows that our disk is an old copy, or that our key is used elsewhere.
+    /// Nothing of ours leaves before the log holds it, so there is no other way.
+    pub(super) fn witness(&mut self, message: &Message) {
+        let Some(until) = self.unknown_own_height(message) else { return };
+        match self.mode {
+            Mode::Follower(Reason::GuardStorage) => {}
+            Mode::Follower(Reason::MarkAhead { until: known }) if known >= until => {}
+            _ => {
+                self.signing.forget(&mut self.timers);
+                self.timers.cancel(Timer::Marks);
+                self.change_mode(Mode::Follower(Reason::MarkAhead { until }));
+            }
+        }
+    }
+
+    fn unknown_own_height(&self, message: &Message) -> Option<u64> {
+        let node = self.params.node;
+        let height = message.height()?;
+        let mark = match message {
+            Message::Vote(signed) => vote_of(node, signed)?.mark(),
+            Message::Proposal(signed) => proposal_of(node, signed)?.mark(),
+            Message::Polka(polka) => {
+                polka.signatures.iter().find(|(signer, _)| *signer == node)?;
+                Mark { height, round: polka.round, step: Step::Prevote }
+            }
+            Message::Round(certificate) => {
+                let ours = certificate.signatures.iter().find(|entry| entry.validator == node)?;
+                let step = if ours.kind == VoteKind::Prevote { Step::Prevote } else { Step::Precommit };
+                Mark { height, round: certificate.round, step }
+            }
+            _ => return None,
+        };
+        let known = self.current.log.iter().any(|entry| match entry {
+            LogEntry::Vote(signed) => vote_of(node, signed).is_some_and(|held| held.mark() == mark),
+            LogEntry::Proposal(signed) => proposal_of(node, signed).is_some_and(|held| held.mark() == mark),
+            _ => false,
+        });
+        (!known && height > self.head.height).then_some(height)
     }
 
     /// The highest ordering message of `node` we hold.
@@ -103,6 +145,5 @@ fn vote_of(node: NodeId, signed: &SignedVote) -> Option<Held> {
 }
 
 fn proposal_of(node: NodeId, signed: &bixi_types::consensus::SignedProposal) -> Option<Held> {
-    debug_assert!(Step::Propose < Step::Prevote);
     (signed.proposal.validator == node).then(|| Held::Proposal(signed.proposal.clone(), signed.signature))
 }

@@ -50,12 +50,16 @@ impl Core {
         self.signing.pending = Some(Pending { id, statement: statement.clone(), probing: false });
         self.timers.cancel(Timer::SignRetry);
         self.timers.set(Timer::SignDeadline, self.now.monotonic_ms + self.params.sign_deadline_ms);
+        #[cfg(test)]
+        if self.mutated(crate::simulator::Mutation::SignBeforeFlush) {
+            return self.out.push(Effect::Sign { id, statement });
+        }
         self.outbox.after_flush(Effect::Sign { id, statement });
     }
 
     pub(super) fn signed(&mut self, id: u64, result: Result<SignatureBytes, SignError>) {
         if self.checkpoints.is_signing(id) {
-            return self.checkpoint_signed(id, result);
+            return self.checkpoint_signed(result);
         }
         let Some(pending) = self.signing.pending.as_ref().filter(|pending| pending.id == id) else { return };
         let probing = pending.probing;

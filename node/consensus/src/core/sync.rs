@@ -43,8 +43,9 @@ impl Sync {
         }
     }
 
-    pub(super) fn abandon(&mut self, id: H256) {
-        self.received.retain(|_, received| received.certificate.value != id);
+    /// Whether `id` was decided by a quorum.
+    pub(super) fn is_certified(&self, id: H256) -> bool {
+        self.received.values().any(|received| received.certificate.value == id)
     }
 }
 

@@ -39,6 +39,15 @@ struct Alone {
     batches: VecDeque<H256>,
     /// Salt of the execution, to make it differ.
     salt: u8,
+    /// Height whose value takes the last work.
+    stop_after: Option<u64>,
+    /// The ledger does not commit.
+    ledger_stuck: bool,
+    /// The ledger's head.
+    ledger_head: Head,
+    heads: Vec<Head>,
+    /// Work has run out; told with the next input.
+    idle: bool,
 }
 
 impl Alone {
@@ -64,6 +73,11 @@ impl Alone {
             refusal: None,
             batches: VecDeque::new(),
             salt: 0,
+            stop_after: None,
+            ledger_stuck: false,
+            ledger_head: committed,
+            heads: Vec::new(),
+            idle: false,
         }
     }
 
@@ -81,6 +95,9 @@ impl Alone {
             for effect in self.core.step(self.now, input) {
                 inputs.extend(self.perform(effect));
             }
+            if std::mem::take(&mut self.idle) {
+                inputs.push_front(Input::WorkPending(false));
+            }
         }
     }
 
@@ -95,6 +112,8 @@ impl Alone {
             }
             Effect::Send { message, .. } => self.sent.push(Message::decode(&message.encode()).expect("round trip")),
             Effect::BuildValue { height, round, .. } => {
+                // What this value takes is the last there is.
+                self.idle = self.stop_after.is_some_and(|stop| height >= stop);
                 let batches = self.batches.pop_front().into_iter().collect();
                 return Some(Input::ValueBuilt { height, round, batches });
             }
@@ -102,12 +121,18 @@ impl Alone {
             Effect::Decide { height, value, .. } => {
                 let salt = self.salt;
                 let header_hash = H256([height as u8 ^ salt; 32]);
+                let id = value.id(CryptoSuite::Std);
+                self.heads.push(Head { height, id, timestamp_ms: value.timestamp_ms });
                 self.decided.push(value);
                 return Some(Input::Executed { height, header: Box::<BlockHeader>::default(), header_hash });
             }
             Effect::CheckpointCertified { height, signatures, .. } => {
                 assert_eq!(signatures, vec![(0, SignatureBytes([5; 64]))]);
                 self.certified.push(height);
+                if self.ledger_stuck {
+                    return None;
+                }
+                self.ledger_head = *self.heads.iter().find(|head| head.height == height).expect("decided");
                 return Some(Input::LedgerCommitted { height, rules: rules(1) });
             }
             Effect::ModeChanged(mode) => self.modes.push(mode),
@@ -118,20 +143,359 @@ impl Alone {
     }
 }
 
+/// Runs `heights` heights with one batch each.
+fn run(alone: &mut Alone, heights: u64) {
+    let goal = alone.core.status().decided + heights;
+    while alone.core.status().decided < goal {
+        alone.now.unix_ms += 10;
+        alone.now.monotonic_ms += 10;
+        let height = alone.core.status().height;
+        alone.batches.push_back(H256([height as u8; 32]));
+        alone.work_once();
+    }
+}
+
+impl Alone {
+    fn last_id(&self) -> Option<H256> {
+        self.decided.last().map(|value| value.id(CryptoSuite::Std))
+    }
+
+    /// Work for one height: the host has none left as soon as a value was decided.
+    fn work_once(&mut self) {
+        let decided = self.core.status().decided;
+        self.stop_after = Some(decided + 1);
+        self.feed(Input::WorkPending(true));
+    }
+}
+
 #[test]
 fn one_validator_decides_and_certifies_by_itself() {
     let mut alone = Alone::new();
     assert_eq!(alone.modes, [Mode::Abstaining, Mode::Voting]);
-    for height in 1..=10u64 {
-        alone.batches.push_back(H256([height as u8; 32]));
-        alone.now.unix_ms += 10;
-        alone.feed(Input::WorkPending(true));
-        alone.feed(Input::WorkPending(false));
-        if alone.certified.len() >= 10 {
-            break;
-        }
-    }
-    assert!(alone.certified.len() >= 10, "{:?}", alone.core.status());
+    run(&mut alone, 10);
+    assert_eq!(alone.certified, (1..=10).collect::<Vec<u64>>());
     assert!(alone.decided.windows(2).all(|pair| pair[1].parent == pair[0].id(CryptoSuite::Std)));
     assert!(alone.decided.windows(2).all(|pair| pair[1].timestamp_ms > pair[0].timestamp_ms));
+    assert!(alone.decided.iter().all(|value| value.batches == [H256([value.height as u8; 32])]));
+}
+
+#[test]
+fn an_idle_chain_rests_between_heights() {
+    let mut alone = Alone::new();
+    assert!(alone.core.status().resting, "nothing to do after a start");
+    for _ in 0..20 {
+        alone.now.monotonic_ms += 10_000;
+        alone.feed(Input::Tick);
+    }
+    assert!(alone.core.status().resting && alone.signed.is_empty(), "time alone starts nothing");
+    run(&mut alone, 1);
+    assert!(alone.core.status().resting, "the work is done");
+    let signed = alone.signed.len();
+    alone.now.monotonic_ms += 60_000;
+    alone.feed(Input::Tick);
+    assert_eq!(alone.signed.len(), signed, "no empty height follows");
+}
+
+#[test]
+fn a_peers_message_of_the_next_height_wakes_an_idle_chain() {
+    let rules = vec![rules(4); DEPTH as usize + 1];
+    let mut core = Core::new(Params::new(node(0), CHAIN, CryptoSuite::Std, DEPTH));
+    let committed = Head { height: 0, id: CHAIN, timestamp_ms: 1_000 };
+    let now = Now { monotonic_ms: 0, unix_ms: 5_000 };
+    core.step(now, Input::Start(Box::new(Start { committed, rules, log: Vec::new() })));
+    let vote = |height| {
+        let vote = bixi_types::consensus::Vote {
+            chain: CHAIN,
+            height,
+            round: 0,
+            kind: bixi_types::consensus::VoteKind::Prevote,
+            value: None,
+            validator: node(1),
+        };
+        Message::Vote(bixi_types::consensus::SignedVote { vote, signature: SignatureBytes([1; 64]) })
+    };
+    core.step(now, Input::Message { from: node(1), message: vote(2) });
+    assert!(core.status().resting, "a later height is kept");
+    core.step(now, Input::Message { from: node(1), message: vote(1) });
+    assert!(!core.status().resting);
+}
+
+#[test]
+fn a_height_waits_until_the_ledger_is_within_the_pipeline_depth() {
+    let mut alone = Alone::new();
+    alone.ledger_stuck = true;
+    for _ in 0..40 {
+        alone.now.unix_ms += 10;
+        alone.feed(Input::WorkPending(true));
+    }
+    assert_eq!(alone.core.status().decided, DEPTH + 1);
+    assert!(alone.core.status().resting);
+}
+
+#[test]
+fn a_replayed_log_repeats_the_recorded_messages_and_signs_nothing() {
+    let mut alone = Alone::new();
+    run(&mut alone, 2);
+    // Cut the log after each entry of height 3 and start from there.
+    alone.committed = alone.ledger_head;
+    alone.log.clear();
+    run(&mut alone, 1);
+    let full = alone.log.clone();
+    let open: Vec<LogEntry> = full
+        .iter()
+        .filter(|entry| !matches!(entry, LogEntry::Decided { .. } | LogEntry::Checkpoint(_)))
+        .cloned()
+        .collect();
+    assert!(open.len() >= 4, "verdict, proposal, prevote, precommit: {open:?}");
+    for cut in 0..=open.len() {
+        let mut again = Alone::stopped(alone.committed);
+        again.log = open[..cut].to_vec();
+        again.restart();
+        if cut == open.len() {
+            assert!(again.signed.iter().all(|statement| matches!(statement, Statement::Checkpoint(_))));
+        }
+        let recorded = |statement: &Statement| {
+            open[..cut].iter().any(|entry| match (entry, statement) {
+                (LogEntry::Vote(known), Statement::Vote(vote)) => known.vote == *vote,
+                (LogEntry::Proposal(known), Statement::Proposal(proposal)) => known.proposal == *proposal,
+                _ => false,
+            })
+        };
+        assert!(!again.signed.iter().any(recorded), "cut {cut}: signed again");
+        for entry in &open[..cut] {
+            if let LogEntry::Vote(vote) = entry {
+                assert!(again.sent.contains(&Message::Vote(vote.clone())), "cut {cut}: not repeated");
+            }
+        }
+        assert_eq!(again.core.status().decided, if cut > 0 { 3 } else { 2 }, "cut {cut}");
+        if cut > 0 {
+            assert_eq!(again.last_id(), alone.last_id(), "cut {cut}: another value");
+        }
+    }
+}
+
+#[test]
+fn a_decided_height_above_the_ledger_is_decided_again_after_a_start() {
+    let mut alone = Alone::new();
+    alone.ledger_stuck = true;
+    run(&mut alone, 3);
+    let mut again = Alone::stopped(alone.committed);
+    again.log = alone.log.clone();
+    again.restart();
+    assert_eq!(again.decided, alone.decided);
+    assert_eq!(again.certified, [1, 2, 3]);
+    assert!(again.signed.is_empty(), "own checkpoint votes come from the log");
+}
+
+#[test]
+fn executing_something_else_than_what_was_signed_halts() {
+    let mut alone = Alone::new();
+    alone.ledger_stuck = true;
+    run(&mut alone, 1);
+    let mut again = Alone::stopped(alone.committed);
+    again.log = alone.log.clone();
+    again.salt = 0x80;
+    again.restart();
+    assert!(matches!(again.halt, Some(HaltReason::NotDeterministic { height: 1, .. })), "{:?}", again.halt);
+    again.feed(Input::WorkPending(true));
+    assert_eq!(again.core.deadline_ms(), None);
+}
+
+#[test]
+fn a_failing_device_is_tried_again_then_the_node_follows_until_it_is_back() {
+    let mut alone = Alone::new();
+    alone.refusal = Some(SignError::Device("CKR_DEVICE_REMOVED".into()));
+    alone.feed(Input::WorkPending(true));
+    for _ in 0..100 {
+        alone.now.monotonic_ms += 100;
+        alone.feed(Input::Tick);
+    }
+    assert_eq!(alone.core.status().mode, Mode::Follower(Reason::SignerUnavailable));
+    assert!(alone.signed.len() > 10, "tried again: {}", alone.signed.len());
+    assert!(alone.signed.windows(2).all(|pair| pair[0] == pair[1]), "always the same statement");
+    assert!(alone.decided.is_empty());
+    alone.refusal = None;
+    alone.stop_after = Some(1);
+    for _ in 0..20 {
+        alone.now.monotonic_ms += 100;
+        alone.feed(Input::Tick);
+    }
+    assert_eq!(alone.core.status().mode, Mode::Voting);
+    assert!(!alone.decided.is_empty(), "{:?}", alone.core.status());
+}
+
+#[test]
+fn a_conflict_makes_the_node_a_follower_and_a_full_guard_disk_for_good() {
+    for (refusal, reason) in [
+        (SignError::Conflict("1/0".into()), Reason::Conflict { height: 1 }),
+        (SignError::Storage("ENOSPC".into()), Reason::GuardStorage),
+    ] {
+        let mut alone = Alone::new();
+        alone.refusal = Some(refusal);
+        alone.feed(Input::WorkPending(true));
+        alone.refusal = None;
+        for _ in 0..100 {
+            alone.now.monotonic_ms += 1_000;
+            alone.feed(Input::Tick);
+        }
+        assert_eq!(alone.core.status().mode, Mode::Follower(reason));
+        assert_eq!(alone.signed.len(), 1);
+        assert!(alone.sent.iter().all(|message| !matches!(message, Message::Vote(_) | Message::Proposal(_))));
+    }
+}
+
+#[test]
+fn nothing_of_ours_leaves_before_its_flush_is_answered() {
+    let mut core = Core::new(Params::new(node(0), CHAIN, CryptoSuite::Std, DEPTH));
+    let committed = Head { height: 0, id: CHAIN, timestamp_ms: 1_000 };
+    let now = Now { monotonic_ms: 0, unix_ms: 5_000 };
+    let start = Start { committed, rules: vec![rules(1); DEPTH as usize + 1], log: Vec::new() };
+    core.step(now, Input::Start(Box::new(start)));
+    core.step(now, Input::WorkPending(true));
+    let effects = core.step(now, Input::ValueBuilt { height: 1, round: 0, batches: Vec::new() });
+    // The value is logged; its proposal is signed only when the log is durable.
+    let [Effect::Append(LogEntry::Verdict(_)), Effect::Flush { id }] = effects[..] else { panic!("{effects:?}") };
+    let effects = core.step(now, Input::LogFlushed { id });
+    let [Effect::Sign { id, statement: Statement::Proposal(_) }] = effects[..] else { panic!("{effects:?}") };
+    let effects = core.step(now, Input::Signed { id, result: Ok(SignatureBytes([5; 64])) });
+    let [Effect::Append(LogEntry::Proposal(_)), Effect::Flush { id }] = effects[..] else { panic!("{effects:?}") };
+    let effects = core.step(now, Input::LogFlushed { id });
+    let [Effect::Sign { id, statement: Statement::Vote(_) }] = effects[..] else { panic!("{effects:?}") };
+    let effects = core.step(now, Input::Signed { id, result: Ok(SignatureBytes([5; 64])) });
+    assert!(matches!(effects[0], Effect::Append(LogEntry::Vote(_))), "{effects:?}");
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Send { .. })), "{effects:?}");
+}
+
+#[test]
+fn a_value_is_valid_by_the_table() {
+    // height offset | parent | timestamp offset | builder | version | batches | verdict
+    let table = "
+        0 | head  | 1     | 1 | 1 | a   | valid
+        0 | head  | 1     | 1 | 1 | ab  | valid
+        0 | head  | 1     | 1 | 1 |     | valid
+        0 | other | 1     | 1 | 1 | a   | invalid
+        0 | head  | 0     | 1 | 1 | a   | invalid
+        0 | head  | -1    | 1 | 1 | a   | invalid
+        0 | head  | 1     | 9 | 1 | a   | invalid
+        0 | head  | 1     | 1 | 2 | a   | invalid
+        0 | head  | 1     | 1 | 1 | aa  | invalid
+        0 | head  | 6000  | 1 | 1 | a   | valid
+        0 | head  | 6001  | 1 | 1 | a   | late";
+    for row in table.lines().filter(|row| !row.trim().is_empty()) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let value = Value {
+            height: 1 + cells[0].parse::<u64>().expect("offset"),
+            parent: if cells[1] == "head" { CHAIN } else { H256([1; 32]) },
+            timestamp_ms: 1_000u64.saturating_add_signed(cells[2].parse().expect("offset")),
+            builder: cells[3].parse().expect("index"),
+            protocol_version: cells[4].parse().expect("version"),
+            batches: cells[5].bytes().map(|byte| H256([byte; 32])).collect(),
+        };
+        assert_eq!(verdict_on(value), cells[6], "{row}");
+    }
+}
+
+/// What node 0 of four, whose clock says 5000 and which allows 2000 of drift, says about a value of node 1.
+fn verdict_on(value: Value) -> &'static str {
+    let mut core = Core::new(Params::new(node(0), CHAIN, CryptoSuite::Std, DEPTH));
+    let committed = Head { height: 0, id: CHAIN, timestamp_ms: 1_000 };
+    let now = Now { monotonic_ms: 0, unix_ms: 5_000 };
+    let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new() };
+    core.step(now, Input::Start(Box::new(start)));
+    let proposal = bixi_types::consensus::Proposal {
+        chain: CHAIN,
+        height: 1,
+        round: 0,
+        value: value.id(CryptoSuite::Std),
+        pol_round: None,
+        validator: node(1),
+    };
+    let signed = bixi_types::consensus::SignedProposal { proposal, value, signature: SignatureBytes([1; 64]) };
+    let message = Message::Proposal(signed);
+    let mut effects = core.step(now, Input::Message { from: node(1), message });
+    let ensured = effects.iter().find_map(|effect| match effect {
+        Effect::EnsureBatches { id, .. } => Some(*id),
+        _ => None,
+    });
+    if let Some(value) = ensured {
+        effects.extend(core.step(now, Input::BatchesDurable { value }));
+    }
+    let verdict = effects.iter().find_map(|effect| match effect {
+        Effect::Append(LogEntry::Verdict(verdict)) => Some(verdict.valid),
+        _ => None,
+    });
+    match verdict {
+        Some(true) => "valid",
+        Some(false) => "invalid",
+        None => "late",
+    }
+}
+
+#[test]
+fn a_restored_node_follows_until_the_chain_has_passed_what_it_said() {
+    let vote = bixi_types::consensus::Vote {
+        chain: CHAIN,
+        height: 3,
+        round: 1,
+        kind: bixi_types::consensus::VoteKind::Precommit,
+        value: None,
+        validator: node(0),
+    };
+    let held =
+        crate::message::Held::Vote(bixi_types::consensus::SignedVote { vote, signature: SignatureBytes([1; 64]) });
+    let mut core = Core::new(Params::new(node(0), CHAIN, CryptoSuite::Std, DEPTH));
+    let committed = Head { height: 0, id: CHAIN, timestamp_ms: 1_000 };
+    let now = Now { monotonic_ms: 0, unix_ms: 5_000 };
+    let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new() };
+    core.step(now, Input::Start(Box::new(start)));
+    assert_eq!(core.status().mode, Mode::Abstaining);
+    let answer = |held| Message::MarkAnswer { nonce: now.unix_ms, held };
+    core.step(now, Input::Message { from: node(1), message: answer(None) });
+    core.step(now, Input::Message { from: node(1), message: answer(None) });
+    assert_eq!(core.status().mode, Mode::Abstaining, "two of four told");
+    core.step(now, Input::Message { from: node(2), message: answer(Some(held.clone())) });
+    assert_eq!(core.status().mode, Mode::Follower(Reason::MarkAhead { until: 3 }));
+}
+
+#[test]
+fn checks_refuse_what_no_honest_node_sends() {
+    let mut core = Core::new(Params::new(node(0), CHAIN, CryptoSuite::Std, DEPTH));
+    let committed = Head { height: 0, id: CHAIN, timestamp_ms: 1_000 };
+    let now = Now { monotonic_ms: 0, unix_ms: 5_000 };
+    let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new() };
+    core.step(now, Input::Start(Box::new(start)));
+    let vote = |chain, height, validator| {
+        let kind = bixi_types::consensus::VoteKind::Prevote;
+        let vote = bixi_types::consensus::Vote { chain, height, round: 0, kind, value: None, validator };
+        Message::Vote(bixi_types::consensus::SignedVote { vote, signature: SignatureBytes([1; 64]) })
+    };
+    let good = vote(CHAIN, 1, node(1));
+    let Message::Vote(signed) = &good else { unreachable!() };
+    let checks = core.checks(&good).expect("well-formed");
+    assert_eq!(checks.len(), 1);
+    assert_eq!((checks[0].node, &checks[0].bytes), (node(1), &signed.vote.sign_bytes()));
+    assert_eq!(core.checks(&vote(CHAIN, 1, node(9))), Err(Unchecked::NotMember));
+    assert!(matches!(core.checks(&vote(H256([1; 32]), 1, node(1))), Err(Unchecked::Malformed(_))));
+    assert_eq!(core.checks(&vote(CHAIN, 99, node(1))), Err(Unchecked::UnknownHeight(99)));
+    core.step(now, Input::Message { from: node(1), message: good.clone() });
+    assert_eq!(core.checks(&good), Err(Unchecked::Known));
+}
+
+#[test]
+fn a_message_of_our_own_that_the_log_does_not_know_makes_a_follower() {
+    let mut core = Core::new(Params::new(node(0), CHAIN, CryptoSuite::Std, DEPTH));
+    let committed = Head { height: 0, id: CHAIN, timestamp_ms: 1_000 };
+    let now = Now { monotonic_ms: 0, unix_ms: 5_000 };
+    let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new() };
+    core.step(now, Input::Start(Box::new(start)));
+    for peer in 1..3 {
+        let message = Message::MarkAnswer { nonce: now.unix_ms, held: None };
+        core.step(now, Input::Message { from: node(peer), message });
+    }
+    assert_eq!(core.status().mode, Mode::Voting);
+    let kind = bixi_types::consensus::VoteKind::Prevote;
+    let vote = bixi_types::consensus::Vote { chain: CHAIN, height: 2, round: 0, kind, value: None, validator: node(0) };
+    let message = Message::Vote(bixi_types::consensus::SignedVote { vote, signature: SignatureBytes([1; 64]) });
+    core.step(now, Input::Message { from: node(3), message });
+    assert_eq!(core.status().mode, Mode::Follower(Reason::MarkAhead { until: 2 }));
 }

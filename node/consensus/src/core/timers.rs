@@ -14,7 +14,7 @@ pub(super) enum Timer {
     /// Try the pending signature again.
     SignRetry,
     /// Try the signature of a checkpoint again.
-    CheckpointRetry(u64),
+    CheckpointRetry,
     /// Repeat uncertified checkpoint votes.
     Resend,
     /// Tell how far we are.

@@ -12,6 +12,9 @@ use crate::engine::Verdict;
 /// Values looked at per round; an honest proposer makes one.
 const VALUES_PER_ROUND_MAX: usize = 3;
 
+/// Rounds ahead of ours a proposal may be; the engine looks no further either.
+const ROUNDS_AHEAD_MAX: u32 = 10;
+
 /// How far a value is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -89,7 +92,7 @@ impl Core {
         let value = Value {
             height,
             parent: self.head.id,
-            timestamp_ms: self.now.unix_ms.max(self.head.timestamp_ms + 1),
+            timestamp_ms: self.next_timestamp_ms(),
             builder: builder as u32,
             protocol_version: rules.protocol_version,
             batches,
@@ -102,12 +105,22 @@ impl Core {
         self.judge(id);
     }
 
+    fn next_timestamp_ms(&self) -> u64 {
+        if self.timestamps_ignored() {
+            return self.now.unix_ms;
+        }
+        self.now.unix_ms.max(self.head.timestamp_ms + 1)
+    }
+
     /// A verified proposal of the running height.
     pub(super) fn offer(&mut self, signed: SignedProposal) {
         let proposal = &signed.proposal;
         let id = proposal.value;
         if !self.current.candidates.contains_key(&id) {
             let round = proposal.round;
+            if round > self.current.round.saturating_add(ROUNDS_AHEAD_MAX) {
+                return;
+            }
             let same_round = self.current.candidates.values().filter(|known| known.round == round).count();
             if same_round >= VALUES_PER_ROUND_MAX {
                 return;
@@ -258,7 +271,11 @@ impl Core {
     }
 
     pub(super) fn batches_invalid(&mut self, id: H256) {
-        self.sync.abandon(id);
+        if self.sync.is_certified(id) {
+            let (height, detail) =
+                (self.head.height + 1, format!("a quorum decided {id}, whose batches break our rules"));
+            return self.halt(HaltReason::EngineFault { height, detail });
+        }
         if self.current.candidates.get(&id).is_some_and(|known| known.progress == Progress::Batches) {
             self.conclude(id, false);
         }

@@ -184,11 +184,11 @@ fn idle(port: &Port, node: NodeId) -> Pin<Box<dyn Future<Output = ()> + Send>> {
 
 /// Owns malachite's state and carries out commands for ever.
 async fn run(port: Port, node: NodeId) {
-    let mut state = fresh_state(&port, node, Members::new(&ValidatorSet::default()), false);
+    let mut state = fresh_state(node, Members::new(&ValidatorSet::default()), false);
     loop {
         let input = match port.command().await {
             Command::Begin { height, validators, enabled, log } => {
-                state = fresh_state(&port, node, validators.clone(), enabled);
+                state = fresh_state(node, validators.clone(), enabled);
                 state.index_wal_entries(&log);
                 CoreInput::StartHeight(height, validators, !log.is_empty(), None, mal::VoteExtensionPolicy::Disabled)
             }
@@ -210,7 +210,7 @@ async fn run(port: Port, node: NodeId) {
     }
 }
 
-fn fresh_state(port: &Port, node: NodeId, validators: Members, enabled: bool) -> malachite::State<BixiContext> {
+fn fresh_state(node: NodeId, validators: Members, enabled: bool) -> malachite::State<BixiContext> {
     let params = malachite::Params {
         address: Address(node),
         threshold_params: malachite::ThresholdParams::default(),
@@ -218,5 +218,5 @@ fn fresh_state(port: &Port, node: NodeId, validators: Members, enabled: bool) ->
         enabled,
     };
     // Nothing is buffered inside: the host feeds only the running height.
-    malachite::State::new(BixiContext { chain: port.chain }, Height(0), validators, params, 1, 1)
+    malachite::State::new(BixiContext, Height(0), validators, params, 1, 1)
 }

@@ -115,6 +115,7 @@ fn liveness_message(port: &Port, message: LivenessMsg<BixiContext>) -> Message {
 }
 
 /// Whether distinct members among `signers` reach `threshold`.
+#[expect(clippy::result_large_err, reason = "malachite's own error type")]
 fn counted(set: &Members, signers: impl Iterator<Item = Address>, threshold: mal::ThresholdParam) -> Certified {
     let mut seen = Vec::new();
     let mut signed = 0;
@@ -133,6 +134,7 @@ fn counted(set: &Members, signers: impl Iterator<Item = Address>, threshold: mal
     Err(CertificateError::NotEnoughVotingPower { signed, total, expected: threshold.min_expected(total) })
 }
 
+#[expect(clippy::result_large_err, reason = "malachite's own error type")]
 fn round_counted(
     certificate: &mal::RoundCertificate<BixiContext>,
     set: &Members,
