@@ -17,6 +17,7 @@ mod sbox;
 mod tests;
 pub mod xts;
 
+#[cfg(target_arch = "x86_64")]
 use crate::cpu;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
