@@ -1,7 +1,7 @@
 //! Minimum time of each operation over several runs, for a first look; the benches room measures properly.
 #![allow(clippy::print_stdout, missing_docs)]
 
-use bixi_accel::{Random, RandomError, sm2, sm3, sm4};
+use bixi_accel::{Random, RandomError, cpu, sm2, sm3, sm4};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -38,6 +38,8 @@ fn each_row(name: &str, per_call: usize, call: impl FnMut()) {
 }
 
 fn main() {
+    cpu::configure_from_env().expect("a known value of BIXI_CPU");
+    cpu::selected().iter().for_each(|selected| println!("{:34} {}", selected.operation, selected.kernel));
     hashes();
     ciphers();
     signatures();
