@@ -42,4 +42,8 @@ pub use crate::{
 pub type Result<T> = std::result::Result<T, SealedError>;
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod format_tests;
