@@ -53,7 +53,7 @@ impl PublicKey {
         if point.is_on_curve() { Ok(Self { point }) } else { Err(PublicKeyError::NotOnCurve) }
     }
 
-    /// Decodes SEC 1, compressed or uncompressed (GB/T 32918.1 4.2.9). The hybrid form is refused.
+    /// Decodes SEC 1, compressed or uncompressed (GB/T 32918.1 4.2.10). The hybrid form is refused.
     pub fn from_sec1(bytes: &[u8]) -> Result<Self, PublicKeyError> {
         match bytes {
             [4, rest @ ..] => Self::from_bytes(rest.try_into().map_err(|_| PublicKeyError::Encoding)?),

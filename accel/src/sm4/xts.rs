@@ -12,7 +12,7 @@ use zeroize::Zeroize;
 /// Which standard's multiplication steps the tweak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TweakOrder {
-    /// GB/T 17964-2021 clause 11.
+    /// GB/T 17964-2021.
     Gbt17964,
     /// IEEE 1619-2018 clause 5.
     Ieee1619,
@@ -46,7 +46,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Expands `data key ‖ tweak key`. Equal halves are refused (SP 800-38E's reference, IEEE 1619 with FIPS 140 IG A.9).
+    /// Expands `data key ‖ tweak key`. Equal halves are refused, as FIPS 140-2 IG A.9 asks.
     pub fn new(key: &[u8; 2 * KEY_BYTES], order: TweakOrder) -> Result<Self, EqualHalves> {
         let (halves, _) = key.as_chunks::<KEY_BYTES>();
         if crate::ct::eq(&halves[0], &halves[1]) {
