@@ -43,10 +43,13 @@ pub trait Engine: Reader {
     fn snapshot(&self) -> Box<dyn Reader + '_>;
 }
 
+/// One key set, or deleted when the value is `None`.
+pub type Write = (Column, Vec<u8>, Option<Vec<u8>>);
+
 /// Writes that belong together. A later write of the same key wins.
 #[derive(Debug, Default)]
 pub struct Batch {
-    writes: Vec<(Column, Vec<u8>, Option<Vec<u8>>)>,
+    writes: Vec<Write>,
 }
 
 impl Batch {
@@ -60,8 +63,8 @@ impl Batch {
         self.writes.push((column, key.into(), None));
     }
 
-    /// The writes in order; `None` deletes.
-    pub fn writes(&self) -> &[(Column, Vec<u8>, Option<Vec<u8>>)] {
+    /// The writes in order.
+    pub fn writes(&self) -> &[Write] {
         &self.writes
     }
 }

@@ -491,3 +491,6 @@ const _: () = {
     shared::<Random>();
     sent::<Sequential>();
 };
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,8 @@
 
 mod crash;
 mod database;
-// mod disk_full;
+mod disk_full;
 mod driver;
+mod power;
 mod shim;
 mod tamper;

@@ -93,34 +93,57 @@ fn a_flipped_byte_of_current_identity_or_options_is_refused() {
     }
 }
 
-#[test]
-fn a_flipped_byte_of_the_manifest_is_refused_or_was_never_acknowledged_by_a_later_frame() {
-    flip_many(
-        |name| name.starts_with("MANIFEST-"),
-        40,
-        |name, offset, length, outcome, rows| match outcome {
-            Ok(found) => assert!(offset > length / 2 && is_prefix(&found, rows), "byte {offset} of {name}"),
-            Err(error) => assert!(error.contains(name) || offset > length / 2, "byte {offset} of {name}: {error}"),
-        },
-    );
+/// A closed log ends in an empty frame that marks everything before it as synced; damage to that frame alone is a torn end
+/// which drops nothing.
+const LAST_MARK_BYTES: usize = 32;
+
+fn every_flip_before_the_last_mark_is_refused(wanted: fn(&str) -> bool) {
+    flip_many(wanted, 60, |name, offset, length, outcome, rows| match outcome {
+        Ok(found) => {
+            assert!(offset >= length - LAST_MARK_BYTES, "byte {offset} of {length} of {name} was flipped unnoticed");
+            assert_eq!(&found, rows);
+        }
+        Err(error) => refused_by_name(name, offset, Err(error)),
+    });
 }
 
-/// A log's last frame is covered by no later sync mark: damage there is a torn end, which the layers above detect by height.
 #[test]
-fn a_flipped_byte_of_the_log_is_refused_or_drops_the_last_write() {
-    let mut refused = 0;
-    flip_many(
-        |name| name.ends_with(".log"),
-        60,
-        |name, offset, _, outcome, rows| match outcome {
-            Ok(found) => assert!(is_prefix(&found, rows) && found.len() + 1 >= rows.len(), "byte {offset} of {name}"),
+fn a_flipped_byte_of_the_manifest_is_refused() {
+    every_flip_before_the_last_mark_is_refused(|name| name.starts_with("MANIFEST-"));
+}
+
+#[test]
+fn a_flipped_byte_of_a_closed_log_is_refused() {
+    every_flip_before_the_last_mark_is_refused(|name| name.ends_with(".log"));
+}
+
+/// A log that was not closed: its last frame is covered by no later mark, so damage there is a torn end, which the layers
+/// above detect by height.
+#[test]
+fn a_flipped_byte_of_an_open_log_is_refused_or_drops_the_last_write_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    for i in 0..30u32 {
+        put_synced(&db, &[(&i.to_be_bytes(), &[i as u8; 100])]).unwrap();
+    }
+    let rows = read_all(&db).unwrap();
+    let length = named(dir.path(), |name| name.ends_with(".log")).metadata().unwrap().len() as usize;
+    let (mut refused, mut dropped) = (0, 0);
+    for offset in (0..length).step_by(37) {
+        let copy = copy_dir(dir.path());
+        flip(&named(copy.path(), |name| name.ends_with(".log")), offset);
+        match use_database(copy.path()) {
+            Ok(found) => {
+                dropped += 1;
+                assert!(is_prefix(&found, &rows) && found.len() + 1 == rows.len(), "byte {offset}: {}", found.len());
+            }
             Err(error) => {
                 refused += 1;
-                refused_by_name(name, offset, Err(error));
+                assert!(error.contains(".log"), "byte {offset}: {error}");
             }
-        },
-    );
-    assert!(refused > 50, "only {refused} flips were refused");
+        }
+    }
+    assert!(dropped <= 6 && refused > 100, "{refused} refused, {dropped} dropped the last write");
 }
 
 fn is_prefix(found: &Rows, rows: &Rows) -> bool {

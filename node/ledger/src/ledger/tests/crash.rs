@@ -5,7 +5,10 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
+
+use bixi_platform::io::{Crash, Faults, FaultyStorage, MemoryDisk, PreadStorage, Storage};
 
 use super::*;
 
@@ -86,4 +89,71 @@ fn no_committed_block_is_lost_by_kills() {
         committed = found;
     }
     assert!(committed > 0, "the child never got to commit");
+}
+
+#[test]
+fn a_full_disk_in_the_middle_of_a_commit_leaves_the_parent() {
+    for room_bytes in [0, 1, 100, 1_500, 2_500] {
+        let dir = tempfile::tempdir().unwrap();
+        let faults = Faults::none();
+        let storage = Arc::new(FaultyStorage::new(Arc::new(PreadStorage), faults.clone()));
+        let ledger = Ledger::open(params_on(dir.path(), storage)).unwrap();
+        initialise(&ledger, "chain0", &rows_of(0));
+        grow(&ledger, &rows_of(1)).unwrap();
+        let prepared = ledger.prepare(2, &rows_of(2)).unwrap();
+        let block = block_on(ledger.head_hash().unwrap(), prepared, vec![transaction(1, "1")]);
+        faults.full_after(room_bytes);
+        let error = ledger.commit(block.clone()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Halt, "{room_bytes}: {error}");
+        assert!(error.to_string().to_lowercase().contains("space"), "{error}");
+        faults.heal();
+        assert!(matches!(ledger.commit(block), Err(LedgerError::Poisoned)), "a failed ledger stays failed");
+        drop(ledger);
+        let ledger = Ledger::open(params(dir.path())).unwrap();
+        assert_eq!((ledger.height(), read(&ledger, "height").as_deref()), (1, Some("1")), "{room_bytes}");
+        grow_with(&ledger, &rows_of(2), vec![transaction(1, "1")]).unwrap();
+    }
+}
+
+/// Commits until the storage dies; returns the last height that was acknowledged.
+fn commit_until_dead(dir: &Path, storage: Arc<dyn Storage>, from: u64) -> u64 {
+    let Ok(ledger) = Ledger::open(params_on(dir, storage)) else { return from };
+    if ledger.genesis().is_none() {
+        let header = BlockHeader { state_root: ledger.genesis_state_root(&rows_of(0)), ..BlockHeader::default() };
+        if ledger.initialise(&genesis("chain0"), &rows_of(0), &header).is_err() {
+            return from;
+        }
+    }
+    while ledger.height() < from + 20 && grow(&ledger, &rows_of(ledger.height() + 1)).is_ok() {}
+    ledger.height()
+}
+
+/// The power goes at any write, sync or rename; unsynced changes are kept, lost or torn.
+#[test]
+fn no_committed_block_is_lost_with_the_power() {
+    for seed in 0..number("BIXI_POWER_SEEDS", 6) {
+        // RocksDB's bindings make the directory on the real disk too.
+        let dir = tempfile::tempdir().unwrap();
+        let disk = MemoryDisk::new();
+        disk.create_dir_all(dir.path()).unwrap();
+        let mut committed = 0;
+        for life in 0..3 {
+            let faults = Faults::none();
+            faults.dead_from(1 + (seed + life).wrapping_mul(0x9e37_79b9_7f4a_7c15) % 220);
+            committed =
+                commit_until_dead(dir.path(), Arc::new(FaultyStorage::new(Arc::new(disk.clone()), faults)), committed);
+            disk.crash(Crash::Torn { seed: 3 * seed + life });
+            let ledger = Ledger::open(params_on(dir.path(), Arc::new(disk.clone())))
+                .unwrap_or_else(|error| panic!("seed {seed} life {life}: {committed} committed, and then: {error}"));
+            let found = ledger.height();
+            assert!(
+                (committed..=committed + 1).contains(&found),
+                "seed {seed} life {life}: {committed} committed, {found} found"
+            );
+            if ledger.genesis().is_some() {
+                assert_eq!(read(&ledger, "height"), Some(found.to_string()), "seed {seed} life {life}");
+            }
+            committed = found;
+        }
+    }
 }
