@@ -7,6 +7,7 @@ use crate::engine::{EngineError, Reader, Visit};
 use crate::error::ErrorKind;
 
 mod crash;
+mod measure;
 mod model;
 mod opening;
 
@@ -87,6 +88,35 @@ fn a_view_is_not_moved_by_commits() {
     grow(&ledger, &writes(&["a=4"])).unwrap();
     assert_eq!(ledger.core.layers.read().len(), 0, "and forgotten when it is gone");
     assert_eq!(read(&ledger, "a").as_deref(), Some("4"));
+}
+
+#[test]
+fn views_are_consistent_while_blocks_are_committed() {
+    let ledger = ledger_in_memory();
+    let pair = |number: u64| writes(&[&format!("left={number}"), &format!("right={number}")]);
+    grow(&ledger, &pair(1)).unwrap();
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut last = 0;
+                    while last < 300 {
+                        let view = ledger.view();
+                        let left = view_read(&*view, "left").expect("written");
+                        let right = view_read(&*view, "right").expect("written");
+                        assert_eq!(left, right, "a view shows one height");
+                        let height: u64 = String::from_utf8(left).unwrap().parse().unwrap();
+                        assert!(height >= last, "later views show later heights");
+                        last = height;
+                    }
+                })
+            })
+            .collect();
+        for number in 2..=300 {
+            grow(&ledger, &pair(number)).unwrap();
+        }
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
 }
 
 #[test]

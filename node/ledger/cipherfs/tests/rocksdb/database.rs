@@ -115,7 +115,7 @@ fn a_checkpoint_is_a_database_of_its_own() {
 fn a_failed_open_leaves_nothing_locked() {
     let dir = tempfile::tempdir().unwrap();
     let db = open(dir.path());
-    let error = try_open(dir.path(), &files()).err().expect("two owners");
+    let error = try_open(dir.path(), &files()).expect_err("two owners");
     assert!(error.contains("LOCK") && error.contains("another process"), "{error}");
     drop(db);
     open(dir.path());

@@ -204,7 +204,7 @@ fn exchanged_files_are_refused() {
 fn a_wrong_key_is_refused_before_rocksdb_reads() {
     let (dir, _) = database();
     let stranger = bixi_cipherfs::CipherFs::new(std::sync::Arc::new(bixi_platform::io::PreadStorage), ring(2));
-    let error = try_open(dir.path(), &stranger).err().expect("refused");
+    let error = try_open(dir.path(), &stranger).expect_err("refused");
     assert!(error.contains("CURRENT") && error.contains("key"), "{error}");
 }
 
@@ -214,7 +214,7 @@ fn a_plaintext_database_is_refused_before_rocksdb_reads() {
     let mut plain = Options::default();
     plain.create_if_missing(true);
     drop(DB::open(&plain, dir.path()).unwrap());
-    let error = try_open(dir.path(), &files()).err().expect("refused");
+    let error = try_open(dir.path(), &files()).expect_err("refused");
     assert!(error.contains("not sealed") && error.contains("migrated"), "{error}");
 }
 

@@ -157,6 +157,7 @@ const PINNED_ROOTS: [&str; 2] = [
 /// Run with `--ignored --nocapture`: microseconds per replaced row (one element out, one in).
 #[test]
 #[ignore = "prints a measurement"]
+#[expect(clippy::print_stderr, reason = "it prints a measurement")]
 fn cost_of_one_update() {
     for suite in [CryptoSuite::Sm, CryptoSuite::Std] {
         let commitment = LatticeCommitment::new(suite);
