@@ -47,3 +47,5 @@ mod crash_tests;
 mod fixtures;
 #[cfg(test)]
 mod format_tests;
+#[cfg(test)]
+mod model_tests;
