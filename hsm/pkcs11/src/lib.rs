@@ -1,1 +1,30 @@
-//! bixi-hsm-pkcs11.
+//! The PKCS#11 backend: any vendor's module, loaded by path, behind [`bixi_hsm::KeyDevice`].
+//!
+//! ```text
+//!  KeyDevice ─▶ device ─▶ pool (bounded sessions, one login, epochs) ─▶ module (one per process and path, never unloaded)
+//!                 │          └▶ pin (a wrong PIN is never tried twice)
+//!                 └▶ profile (which numbers, raw or DER)   └▶ diagnosis (what a wrong signature is instead)
+//! ```
+//!
+//! Invariants:
+//! - no signature leaves this crate that has not been verified in software;
+//! - one wrong PIN stops the device for this process and, by its stored fingerprint, for every later one until it changes;
+//! - a module is loaded and initialised once per process and never unloaded;
+//! - a session in which a call failed is closed, never reused; handles live as long as one login;
+//! - a generated key is read back, and destroyed again when the device made it extractable or readable.
+#![forbid(unsafe_code)]
+
+mod ceremony;
+mod device;
+mod diagnosis;
+mod error;
+mod keys;
+mod module;
+mod pin;
+mod pool;
+mod prf;
+pub mod profile;
+
+pub use ceremony::{Initialisation, initialise_token};
+pub use device::{Params, Pkcs11Device, TokenSelector};
+pub use profile::{Profile, ProfileChoice, ProfileError};

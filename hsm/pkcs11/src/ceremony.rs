@@ -1,0 +1,73 @@
+//! Making a token ready: label, SO PIN, user PIN.
+
+use std::path::PathBuf;
+
+use bixi_hsm::{Cause, DeviceError};
+use bixi_platform::secret::Secret;
+use cryptoki::context::Pkcs11;
+use cryptoki::session::UserType;
+use cryptoki::slot::Slot;
+use cryptoki::types::AuthPin;
+
+use crate::device::TokenSelector;
+use crate::error::device_error;
+use crate::module;
+
+/// What a token is initialised with. Everything on it is destroyed.
+#[derive(Debug)]
+pub struct Initialisation {
+    /// The vendor's module.
+    pub module_path: PathBuf,
+    /// The slot; absent means the first slot whose token was never initialised.
+    pub slot: Option<u64>,
+    /// New label, 1 to 32 bytes.
+    pub label: String,
+    /// The SO PIN: the present one of an initialised token, a new one otherwise.
+    pub so_pin: Secret,
+    /// New user PIN.
+    pub user_pin: Secret,
+}
+
+/// Initialise a token and set its user PIN. Returns its serial number.
+///
+/// # Errors
+/// [`Cause::WrongPin`] when an initialised token has another SO PIN; nothing was then changed.
+pub fn initialise_token(request: &Initialisation) -> Result<String, DeviceError> {
+    if request.label.is_empty() || request.label.len() > 32 {
+        return Err(DeviceError::new("C_InitToken", Cause::Rejected, "a token label has 1 to 32 bytes"));
+    }
+    let loaded = module::load(&request.module_path)?;
+    let slots = loaded.get_slots_with_token().map_err(|error| device_error("list the slots", &error))?;
+    let is_fresh = |slot: &&Slot| loaded.get_token_info(**slot).is_ok_and(|info| !info.token_initialized());
+    let slot = match request.slot {
+        Some(wanted) => slots.iter().find(|slot| slot.id() == wanted),
+        None => slots.iter().find(is_fresh),
+    };
+    let slot = *slot.ok_or_else(|| {
+        DeviceError::new("C_GetSlotList", Cause::Absent, "no slot with a token that can be initialised")
+            .with_advice("name the slot; `pkcs11-tool --list-slots` shows them")
+    })?;
+    let (so_pin, user_pin) = (auth_pin(&request.so_pin)?, auth_pin(&request.user_pin)?);
+    loaded.init_token(slot, &so_pin, &request.label).map_err(|error| device_error("initialise the token", &error))?;
+    let slot = renumbered(&loaded, slot, &request.label)?;
+    let session = loaded.open_rw_session(slot).map_err(|error| device_error("open a session", &error))?;
+    session.login(UserType::So, Some(&so_pin)).map_err(|error| device_error("log in as SO", &error))?;
+    session.init_pin(&user_pin).map_err(|error| device_error("set the user PIN", &error))?;
+    session.logout().map_err(|error| device_error("log out", &error))?;
+    let info = loaded.get_token_info(slot).map_err(|error| device_error("read the token", &error))?;
+    Ok(info.serial_number().to_owned())
+}
+
+/// The slot the new token is in: some modules give it another number.
+fn renumbered(module: &Pkcs11, slot: Slot, label: &str) -> Result<Slot, DeviceError> {
+    match module.get_token_info(slot) {
+        Ok(info) if info.token_initialized() && info.label() == label => Ok(slot),
+        _ => Ok(module::find_slot(module, &TokenSelector::label(label))?.0),
+    }
+}
+
+fn auth_pin(pin: &Secret) -> Result<AuthPin, DeviceError> {
+    let text = std::str::from_utf8(pin.as_slice())
+        .map_err(|_| DeviceError::new("C_InitToken", Cause::Rejected, "a PIN must be UTF-8 text"))?;
+    Ok(AuthPin::from(text.to_owned()))
+}

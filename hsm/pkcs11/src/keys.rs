@@ -1,0 +1,253 @@
+//! Objects of a token: finding, describing and making keys.
+
+use bixi_accel::sm2::PublicKey;
+use bixi_hsm::{Cause, DeviceError, KeyInfo, KeyKind, KeyRef, KeySpec, KeyUri, ObjectType, Scheme};
+use bixi_platform::random::OsRandom;
+use cryptoki::mechanism::vendor_defined::VendorDefinedMechanism;
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+
+use crate::pool::Failure;
+use crate::profile::{PrfKind, Profile};
+
+/// `OBJECT IDENTIFIER 1.2.156.10197.1.301`.
+const SM2_OID: [u8; 10] = [0x06, 0x08, 0x2A, 0x81, 0x1C, 0xCF, 0x55, 0x01, 0x82, 0x2D];
+const ID_BYTES: usize = 16;
+const HMAC_KEY_BYTES: u64 = 32;
+
+/// The class in which a kind's hidden key lives.
+pub(crate) fn class_of(kind: KeyKind) -> ObjectClass {
+    match kind {
+        KeyKind::Sm2Sign => ObjectClass::PRIVATE_KEY,
+        _ => ObjectClass::SECRET_KEY,
+    }
+}
+
+/// A mechanism by number; the few standard ones by name.
+fn mechanism(number: u64) -> Result<Mechanism<'static>, Failure> {
+    Ok(match number {
+        cryptoki_sys::CKM_EC_KEY_PAIR_GEN => Mechanism::EccKeyPairGen,
+        cryptoki_sys::CKM_GENERIC_SECRET_KEY_GEN => Mechanism::GenericSecretKeyGen,
+        _ => vendor(number)?,
+    })
+}
+
+/// A vendor's mechanism without parameter.
+pub(crate) fn vendor(number: u64) -> Result<Mechanism<'static>, Failure> {
+    let number = MechanismType::new_vendor_defined(number)?;
+    Ok(Mechanism::VendorDefined(VendorDefinedMechanism::new::<u8>(number, None)))
+}
+
+fn key_type(number: u64) -> Result<KeyType, Failure> {
+    match number {
+        cryptoki_sys::CKK_GENERIC_SECRET => Ok(KeyType::GENERIC_SECRET),
+        _ => Ok(KeyType::new_vendor_defined(number)?),
+    }
+}
+
+/// The hidden key of `kind` a reference names, on the token labelled `token`.
+pub(crate) fn find(session: &Session, token: &str, key: &KeyRef, kind: KeyKind) -> Result<ObjectHandle, Failure> {
+    let uri = key.uri();
+    if uri.scheme != Scheme::Pkcs11 || uri.token.as_deref().is_some_and(|named| named != token) {
+        return Err(not_found(key, "it names another device"));
+    }
+    // A reference that names another type is looked up as what it says, to tell a missing key from a misused one.
+    let wanted = if kind == KeyKind::Sm2Sign { ObjectType::Private } else { ObjectType::SecretKey };
+    let named = uri.object_type.unwrap_or(wanted);
+    let mut template = vec![Attribute::Token(true), Attribute::Class(class_named(named))];
+    template.extend(uri.object.as_ref().map(|label| Attribute::Label(label.as_bytes().to_vec())));
+    template.extend(uri.id.as_ref().map(|id| Attribute::Id(id.clone())));
+    let found = session.find_objects(&template)?;
+    match found[..] {
+        [] => Err(not_found(key, "no object of that name")),
+        _ if named != wanted => {
+            let message = format!("{key} is no object of type {}", wanted.name());
+            Err(DeviceError::new("C_FindObjects", Cause::WrongKeyUse, message).into())
+        }
+        [handle] => Ok(handle),
+        _ => {
+            let message = format!("{} objects answer to {key}", found.len());
+            Err(DeviceError::new("C_FindObjects", Cause::KeyAmbiguous, message).into())
+        }
+    }
+}
+
+fn class_named(object_type: ObjectType) -> ObjectClass {
+    match object_type {
+        ObjectType::Public => ObjectClass::PUBLIC_KEY,
+        ObjectType::Private => ObjectClass::PRIVATE_KEY,
+        ObjectType::Cert => ObjectClass::CERTIFICATE,
+        ObjectType::SecretKey => ObjectClass::SECRET_KEY,
+        ObjectType::Data => ObjectClass::DATA,
+    }
+}
+
+fn not_found(key: &KeyRef, why: &str) -> Failure {
+    DeviceError::new("C_FindObjects", Cause::KeyNotFound, format!("{key}: {why}")).into()
+}
+
+/// What the device says about one hidden key, read back from it.
+pub(crate) fn describe(
+    session: &Session,
+    token: &str,
+    handle: ObjectHandle,
+    kind: KeyKind,
+) -> Result<KeyInfo, Failure> {
+    let wanted = [
+        AttributeType::Label,
+        AttributeType::Id,
+        AttributeType::Extractable,
+        AttributeType::Sensitive,
+        AttributeType::Local,
+    ];
+    let (mut label, mut id) = (Vec::new(), Vec::new());
+    // What a device does not say is taken as the worst.
+    let (mut extractable, mut sensitive, mut local) = (true, false, false);
+    for attribute in session.get_attributes(handle, &wanted)? {
+        match attribute {
+            Attribute::Label(bytes) => label = bytes,
+            Attribute::Id(bytes) => id = bytes,
+            Attribute::Extractable(flag) => extractable = flag,
+            Attribute::Sensitive(flag) => sensitive = flag,
+            Attribute::Local(flag) => local = flag,
+            _ => {}
+        }
+    }
+    let label = String::from_utf8_lossy(&label).into_owned();
+    let object_type = if kind == KeyKind::Sm2Sign { ObjectType::Private } else { ObjectType::SecretKey };
+    let uri = KeyUri::for_object(Scheme::Pkcs11, token, &label, &id, object_type);
+    let uri = KeyRef::new(uri)
+        .map_err(|error| DeviceError::new("C_GetAttributeValue", Cause::BadAnswer, error.to_string()))?;
+    Ok(KeyInfo { uri, label, kind, extractable, sensitive, local })
+}
+
+/// Every hidden key of the profile's types.
+pub(crate) fn list(session: &Session, token: &str, profile: &Profile) -> Result<Vec<KeyInfo>, Failure> {
+    let mut infos = Vec::new();
+    for (kind, number) in [(KeyKind::Sm2Sign, profile.sm2.key_type), (KeyKind::Kek, profile.prf.key_type)] {
+        let template =
+            [Attribute::Token(true), Attribute::Class(class_of(kind)), Attribute::KeyType(key_type(number)?)];
+        for handle in session.find_objects(&template)? {
+            infos.push(describe(session, token, handle, kind)?);
+        }
+    }
+    Ok(infos)
+}
+
+/// The public key that belongs to a private key: on the key itself where the vendor puts it, else on its twin.
+pub(crate) fn public_key(session: &Session, private: ObjectHandle) -> Result<PublicKey, Failure> {
+    if let Some(key) = point_of(session, private)? {
+        return Ok(key);
+    }
+    let identity = session.get_attributes(private, &[AttributeType::Label, AttributeType::Id])?;
+    let mut template = vec![Attribute::Token(true), Attribute::Class(ObjectClass::PUBLIC_KEY)];
+    template.extend(identity);
+    let twins = session.find_objects(&template)?;
+    let [twin] = twins[..] else {
+        let message = format!("{} public keys have the private key's label and id", twins.len());
+        return Err(DeviceError::new("C_FindObjects", Cause::BadAnswer, message).into());
+    };
+    point_of(session, twin)?.ok_or_else(|| {
+        DeviceError::new("C_GetAttributeValue", Cause::BadAnswer, "the public key has no CKA_EC_POINT").into()
+    })
+}
+
+fn point_of(session: &Session, object: ObjectHandle) -> Result<Option<PublicKey>, Failure> {
+    for attribute in session.get_attributes(object, &[AttributeType::EcPoint])? {
+        if let Attribute::EcPoint(bytes) = attribute
+            && !bytes.is_empty()
+        {
+            return parse_point(&bytes).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// SEC 1, with or without the OCTET STRING around it, or bare X ‖ Y: vendors differ.
+fn parse_point(bytes: &[u8]) -> Result<PublicKey, Failure> {
+    let sec1 = match bytes {
+        [0x04, 0x41, rest @ ..] if rest.len() == 65 => rest,
+        other => other,
+    };
+    let parsed = match <&[u8; 64]>::try_from(sec1) {
+        Ok(bare) => PublicKey::from_bytes(bare),
+        Err(_) => PublicKey::from_sec1(sec1),
+    };
+    parsed.map_err(|error| {
+        DeviceError::new("C_GetAttributeValue", Cause::BadAnswer, format!("CKA_EC_POINT: {error}")).into()
+    })
+}
+
+/// Make a key that cannot leave the device, read it back, and destroy it when the device did otherwise.
+pub(crate) fn generate(session: &Session, token: &str, profile: &Profile, spec: &KeySpec) -> Result<KeyInfo, Failure> {
+    refuse_taken(session, spec)?;
+    let handles = match spec.kind {
+        KeyKind::Sm2Sign => generate_pair(session, profile, spec)?,
+        KeyKind::Kek => vec![generate_kek(session, profile, spec)?],
+        _ => {
+            let message = format!("{:?} keys are not known to this backend", spec.kind);
+            return Err(DeviceError::new("generate", Cause::Unsupported, message).into());
+        }
+    };
+    let info = describe(session, token, handles[0], spec.kind)?;
+    if info.extractable || !info.sensitive {
+        for handle in handles {
+            session.destroy_object(handle)?;
+        }
+        let message = "the device made the key extractable or readable; it was destroyed again";
+        return Err(DeviceError::new("C_GenerateKey", Cause::BadAnswer, message).into());
+    }
+    Ok(info)
+}
+
+fn refuse_taken(session: &Session, spec: &KeySpec) -> Result<(), Failure> {
+    for class in [ObjectClass::PRIVATE_KEY, ObjectClass::SECRET_KEY, ObjectClass::PUBLIC_KEY] {
+        let template =
+            [Attribute::Token(true), Attribute::Class(class), Attribute::Label(spec.label.as_bytes().to_vec())];
+        if !session.find_objects(&template)?.is_empty() {
+            let message = format!("a key named {:?} exists", spec.label);
+            return Err(DeviceError::new("C_FindObjects", Cause::KeyExists, message).into());
+        }
+    }
+    Ok(())
+}
+
+fn identity(spec: &KeySpec) -> Result<[Attribute; 3], Failure> {
+    let id: [u8; ID_BYTES] = OsRandom
+        .array()
+        .map_err(|error| DeviceError::new("getrandom", Cause::Fault, format!("no id for the key: {error}")))?;
+    Ok([Attribute::Token(true), Attribute::Label(spec.label.as_bytes().to_vec()), Attribute::Id(id.to_vec())])
+}
+
+/// What keeps a key inside.
+const SEALED_IN: [Attribute; 3] = [Attribute::Private(true), Attribute::Sensitive(true), Attribute::Extractable(false)];
+
+/// Private key first.
+fn generate_pair(session: &Session, profile: &Profile, spec: &KeySpec) -> Result<Vec<ObjectHandle>, Failure> {
+    let named = identity(spec)?;
+    let key_type = key_type(profile.sm2.key_type)?;
+    let mut public = named.to_vec();
+    public.extend([Attribute::KeyType(key_type), Attribute::Verify(true), Attribute::Private(false)]);
+    if profile.sm2.send_curve {
+        public.push(Attribute::EcParams(SM2_OID.to_vec()));
+    }
+    let mut private = named.to_vec();
+    private.extend(SEALED_IN);
+    private.extend([Attribute::KeyType(key_type), Attribute::Sign(true)]);
+    let mechanism = mechanism(profile.sm2.key_pair_generation)?;
+    let (public, private) = session.generate_key_pair(&mechanism, &public, &private)?;
+    Ok(vec![private, public])
+}
+
+fn generate_kek(session: &Session, profile: &Profile, spec: &KeySpec) -> Result<ObjectHandle, Failure> {
+    let mut template = identity(spec)?.to_vec();
+    template.extend(SEALED_IN);
+    template.push(Attribute::KeyType(key_type(profile.prf.key_type)?));
+    let signs = profile.prf.kind != PrfKind::Sm4Ecb;
+    template.extend([Attribute::Sign(signs), Attribute::Encrypt(!signs), Attribute::Decrypt(false)]);
+    if profile.prf.kind == PrfKind::HmacSm3 {
+        template.push(Attribute::ValueLen(HMAC_KEY_BYTES.into()));
+    }
+    Ok(session.generate_key(&mechanism(profile.prf.key_generation)?, &template)?)
+}

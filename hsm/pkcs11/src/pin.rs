@@ -1,0 +1,201 @@
+//! The memory of wrong PINs.
+//!
+//! A device locks after a few wrong PINs, and a supervisor restarts a failing service in a loop: so an attempt is noted
+//! in a file before it is made, and a PIN that was refused is not tried again, by any process, until it changes.
+//! What is stored is Argon2id of the PIN with a random salt. It is the fingerprint of a PIN that does not open the device.
+//!
+//! An attempt that never came back (a crash inside the vendor's library) counts too: after two of them the same PIN
+//! is held back until the file is removed.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use bixi_hsm::{Cause, DeviceError};
+use bixi_platform::random::OsRandom;
+use bixi_platform::secret::Secret;
+
+const MAGIC: [u8; 8] = *b"BIXIPIN1";
+const SALT_BYTES: usize = 16;
+const FINGERPRINT_BYTES: usize = 32;
+const FILE_BYTES: usize = MAGIC.len() + 1 + SALT_BYTES + FINGERPRINT_BYTES;
+const MEMORY_KIB: u32 = 16 * 1024;
+const PASSES: u32 = 2;
+/// Verdict of a PIN the device refused; smaller values count attempts that never came back.
+const REFUSED: u8 = 0xFF;
+const UNFINISHED_MAX: u8 = 2;
+
+/// One file per device; removed when a PIN was right.
+#[derive(Clone, Debug)]
+pub(crate) struct PinMemory {
+    path: PathBuf,
+}
+
+struct Record {
+    verdict: u8,
+    salt: [u8; SALT_BYTES],
+    fingerprint: [u8; FINGERPRINT_BYTES],
+}
+
+impl PinMemory {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Note that `pin` is about to be tried; refuses when it was refused before.
+    pub(crate) fn begin(&self, pin: &Secret) -> Result<Attempt<'_>, DeviceError> {
+        let known = self.read()?;
+        let unfinished = match &known {
+            Some(record) if fingerprint(pin, &record.salt)? == record.fingerprint => match record.verdict {
+                REFUSED => return Err(self.held_back("the device has refused this PIN before")),
+                count if count >= UNFINISHED_MAX => {
+                    return Err(self.held_back("the last attempts with this PIN never came back"));
+                }
+                count => count + 1,
+            },
+            _ => 1,
+        };
+        let salt = OsRandom.array().map_err(|error| self.unusable(error))?;
+        let record = Record { verdict: unfinished, salt, fingerprint: fingerprint(pin, &salt)? };
+        self.write(&record)?;
+        Ok(Attempt { memory: self, record })
+    }
+
+    fn held_back(&self, why: &str) -> DeviceError {
+        let message = format!("the PIN was not tried: {why} (noted in {})", self.path.display());
+        DeviceError::new("C_Login", Cause::WrongPin, message)
+            .with_advice("correct the PIN; if it is right, remove the file and start again")
+    }
+
+    fn unusable(&self, error: io::Error) -> DeviceError {
+        let message = format!("{}: {error}", self.path.display());
+        DeviceError::new("pin memory", Cause::Setup, message)
+            .with_advice("the file that remembers wrong PINs must be readable and writable; no PIN is tried without it")
+    }
+
+    fn read(&self) -> Result<Option<Record>, DeviceError> {
+        let mut bytes = Vec::new();
+        match fs::File::open(&self.path) {
+            Ok(file) => {
+                file.take(FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| self.unusable(error))?
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.unusable(error)),
+        };
+        let parsed =
+            parse(&bytes).ok_or_else(|| io::Error::other("it is damaged; remove it once the PIN is known to be right"));
+        parsed.map(Some).map_err(|error| self.unusable(error))
+    }
+
+    fn write(&self, record: &Record) -> Result<(), DeviceError> {
+        let bytes = [&MAGIC[..], &[record.verdict], &record.salt, &record.fingerprint].concat();
+        replace(&self.path, &bytes).map_err(|error| self.unusable(error))
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<Record> {
+    let rest = bytes.strip_prefix(&MAGIC)?;
+    let ([verdict], rest) = rest.split_first_chunk()?;
+    let (salt, rest) = rest.split_first_chunk()?;
+    Some(Record { verdict: *verdict, salt: *salt, fingerprint: rest.try_into().ok()? })
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    sync_directory(path)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => fs::File::open(parent)?.sync_all(),
+        None => fs::File::open(".")?.sync_all(),
+    }
+}
+
+fn fingerprint(pin: &Secret, salt: &[u8; SALT_BYTES]) -> Result<[u8; FINGERPRINT_BYTES], DeviceError> {
+    let mut out = [0; FINGERPRINT_BYTES];
+    let computed = Params::new(MEMORY_KIB, PASSES, 1, Some(FINGERPRINT_BYTES)).and_then(|params| {
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(pin.as_slice(), salt, &mut out)
+    });
+    match computed {
+        Ok(()) => Ok(out),
+        Err(error) => Err(DeviceError::new("pin memory", Cause::Fault, error.to_string())),
+    }
+}
+
+/// A noted attempt; say how it ended.
+pub(crate) struct Attempt<'a> {
+    memory: &'a PinMemory,
+    record: Record,
+}
+
+impl Attempt<'_> {
+    /// The PIN was right, or the device answered without judging it: forget the attempt.
+    pub(crate) fn forget(self) -> Result<(), DeviceError> {
+        match fs::remove_file(&self.memory.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.memory.unusable(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The device refused the PIN: never try it again.
+    pub(crate) fn refuse(mut self) -> Result<(), DeviceError> {
+        self.record.verdict = REFUSED;
+        self.memory.write(&self.record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory() -> (tempfile::TempDir, PinMemory) {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = PinMemory::new(dir.path().join("pin.state"));
+        (dir, memory)
+    }
+
+    #[test]
+    fn a_refused_pin_is_held_back_until_it_changes() {
+        let (_dir, memory) = memory();
+        let (wrong, right) = (Secret::from_slice(b"111111"), Secret::from_slice(b"222222"));
+        memory.begin(&wrong).unwrap().refuse().unwrap();
+        for _ in 0..3 {
+            assert_eq!(memory.begin(&wrong).err().unwrap().cause, Cause::WrongPin);
+        }
+        memory.begin(&right).unwrap().forget().unwrap();
+        assert!(memory.begin(&wrong).is_ok(), "a right PIN ends the memory of a wrong one");
+    }
+
+    #[test]
+    fn attempts_that_never_came_back_are_counted() {
+        let (_dir, memory) = memory();
+        let pin = Secret::from_slice(b"111111");
+        drop(memory.begin(&pin).unwrap());
+        drop(memory.begin(&pin).unwrap());
+        assert_eq!(memory.begin(&pin).err().unwrap().cause, Cause::WrongPin);
+    }
+
+    #[test]
+    fn no_pin_is_tried_when_the_memory_cannot_be_kept() {
+        let memory = PinMemory::new(PathBuf::from("/nonexistent/directory/pin.state"));
+        assert_eq!(memory.begin(&Secret::from_slice(b"111111")).err().unwrap().cause, Cause::Setup);
+        let (_dir, memory) = self::memory();
+        fs::write(&memory.path, b"junk").unwrap();
+        assert_eq!(memory.begin(&Secret::from_slice(b"111111")).err().unwrap().cause, Cause::Setup);
+    }
+
+    #[test]
+    fn the_pin_is_not_in_the_file() {
+        let (_dir, memory) = memory();
+        memory.begin(&Secret::from_slice(b"314159265")).unwrap().refuse().unwrap();
+        let bytes = fs::read(&memory.path).unwrap();
+        assert!(!bytes.windows(9).any(|window| window == b"314159265"));
+    }
+}
