@@ -413,7 +413,6 @@ fn case_threads() {
     let (module, slot) = initialised();
     let session = logged_in(&module, slot);
     let (public, private) = pair(&session, "sign");
-    let begun = std::time::Instant::now();
     std::thread::scope(|scope| {
         for thread in 0..4_u8 {
             let session = module.open_ro_session(slot).unwrap();
@@ -426,7 +425,6 @@ fn case_threads() {
             });
         }
     });
-    println!("200 signatures and verifications in {:?}", begun.elapsed());
     assert_eq!(rv(session.sign(&vendor(SM2_DIGEST_RAW), private, &[1; 31])), RvError::DataLenRange);
     assert_eq!(rv(session.sign(&vendor(SM3_HMAC), private, &[1; 31])), RvError::KeyTypeInconsistent);
 }
@@ -460,4 +458,33 @@ fn case_sessions() {
     let session = module.open_rw_session(slot).unwrap();
     session.login(UserType::So, Some(&pin(SO_PIN))).expect("the last session closed logs out");
     module.finalize().unwrap();
+}
+
+#[test]
+fn a_forked_child_finds_the_module_not_initialised() {
+    in_process("case_fork");
+}
+
+#[test]
+#[ignore = "run in a process of its own"]
+fn case_fork() {
+    use std::os::unix::process::CommandExt as _;
+    let (module, slot) = initialised();
+    let session = logged_in(&module, slot);
+    let mut command = Command::new("/bin/true");
+    let in_child = module.clone();
+    let handle = session.handle();
+    // SAFETY: the closure runs in the forked child; this process has no other thread that could hold a lock there.
+    unsafe {
+        command.pre_exec(move || {
+            let refused = in_child.get_slots_with_token();
+            let as_asked = matches!(refused, Err(Error::Pkcs11(RvError::CryptokiNotInitialized, _)));
+            let again = in_child.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).is_ok();
+            let fresh = in_child.get_slots_with_token().is_ok();
+            if as_asked && again && fresh { Ok(()) } else { Err(std::io::Error::other("the parent's state is seen")) }
+        });
+    }
+    assert!(command.status().unwrap().success());
+    assert_eq!(session.handle(), handle);
+    session.get_session_info().expect("the parent is not disturbed");
 }
