@@ -11,11 +11,13 @@
 //!
 //! `BIXI_SIM_SEEDS` (count) and `BIXI_SIM_FIRST` (first seed) choose the campaign. A failing seed is run again with a trace.
 
+mod babbler;
 mod host;
 mod observer;
 mod plan;
 mod random;
 mod tests;
+mod trace;
 mod world;
 
 pub(crate) use plan::{CrashAt, Plan};

@@ -43,6 +43,8 @@ impl Core {
     /// Takes over what the ledger and the log know, and goes on from there.
     pub(super) fn start(&mut self, start: Start) {
         assert!(!self.started, "started once");
+        let sets = start.rules.iter().map(|rules| rules.validators.members());
+        assert!(sets.clone().count() > 0 && sets.clone().all(|set| !set.is_empty()), "every height has validators");
         self.started = true;
         self.head = start.committed;
         self.committed = start.committed.height;
@@ -171,6 +173,7 @@ impl Core {
 
     pub(super) fn ledger_committed(&mut self, height: u64, rules: HeightRules) {
         assert_eq!(height, self.committed + 1, "the ledger commits heights in order");
+        assert!(!rules.validators.members().is_empty(), "a chain without validators cannot go on");
         self.committed = height;
         self.rules.insert(height + self.params.pipeline_depth + 1, rules);
         self.rules.retain(|known, _| *known > height);

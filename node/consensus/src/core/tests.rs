@@ -46,6 +46,7 @@ struct Alone {
     /// The ledger's head.
     ledger_head: Head,
     heads: Vec<Head>,
+    flushes: usize,
     /// Work has run out; told with the next input.
     idle: bool,
 }
@@ -77,6 +78,7 @@ impl Alone {
             ledger_stuck: false,
             ledger_head: committed,
             heads: Vec::new(),
+            flushes: 0,
             idle: false,
         }
     }
@@ -104,7 +106,10 @@ impl Alone {
     fn perform(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Append(entry) => self.log.push(LogEntry::decode(&entry.encode()).expect("round trip")),
-            Effect::Flush { id } => return Some(Input::LogFlushed { id }),
+            Effect::Flush { id } => {
+                self.flushes += 1;
+                return Some(Input::LogFlushed { id });
+            }
             Effect::Sign { id, statement } => {
                 self.signed.push(statement);
                 let result = self.refusal.clone().map_or(Ok(SignatureBytes([5; 64])), Err);
@@ -176,6 +181,7 @@ fn one_validator_decides_and_certifies_by_itself() {
     assert_eq!(alone.certified, (1..=10).collect::<Vec<u64>>());
     assert!(alone.decided.windows(2).all(|pair| pair[1].parent == pair[0].id(CryptoSuite::Std)));
     assert!(alone.decided.windows(2).all(|pair| pair[1].timestamp_ms > pair[0].timestamp_ms));
+    assert_eq!((alone.flushes, alone.signed.len()), (5 * 10, 4 * 10), "the price of ten heights");
     assert!(alone.decided.iter().all(|value| value.batches == [H256([value.height as u8; 32])]));
 }
 

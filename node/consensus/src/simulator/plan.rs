@@ -45,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) sign_fail_permille: u64,
     /// A node that executes wrongly from this height on.
     pub(crate) diverge: Option<(usize, u64)>,
+    /// A node whose messages are lies, well signed, in a third of the cases.
+    pub(crate) babbler: Option<usize>,
     /// One validator in turn is left out of the set for three heights.
     pub(crate) rotate: bool,
     /// The first node (or all of them) loses power at exactly this effect.
@@ -64,6 +66,7 @@ impl Plan {
         let (blackout, restore, outage, flaky) = (often(120), often(150), often(250), often(250));
         // Four validators bear one that is faulty for good, not two.
         let diverging = often(80) && !restore;
+        let lying = often(200) && !restore && !diverging && validators >= 4;
         let faulty = |on: bool, value: u64| if on { value } else { 0 };
         let node = random.between(0, validators as u64 - 1) as usize;
         Self {
@@ -84,6 +87,7 @@ impl Plan {
             outages: faulty(outage, random.between(1, 3)),
             sign_fail_permille: faulty(flaky, random.between(20, 300)),
             diverge: (diverging && validators > 1).then(|| (node, random.between(1, 12))),
+            babbler: lying.then_some(node),
             rotate: validators == 7 && !diverging,
             crash_at: None,
             skew_ms: random.pick(&[0, 50, 400]),
@@ -108,6 +112,7 @@ impl Plan {
             outages: 0,
             sign_fail_permille: 0,
             diverge: None,
+            babbler: None,
             skew_ms: 0,
             ..Self::draw(seed, validators, target)
         }

@@ -144,6 +144,16 @@ fn the_same_seed_gives_the_same_run() {
     }
 }
 
+#[test]
+fn a_diverging_node_halts_and_the_others_go_on() {
+    for node in 0..4 {
+        let plan = Plan { diverge: Some((node, 2)), ..Plan::calm(node as u64, 4, 6) };
+        let outcome = survive(plan);
+        assert_eq!(outcome.halted, [node]);
+        assert!(outcome.heights >= 3 * 6, "{} heights", outcome.heights);
+    }
+}
+
 /// The first seed in which a mutation is noticed.
 fn noticed(mutation: Mutation, seeds: u64, shape: impl Fn(&mut Plan)) -> Option<(u64, String)> {
     (1..=seeds).find_map(|seed| {

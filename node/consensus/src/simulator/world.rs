@@ -7,11 +7,12 @@ use bixi_types::header::BlockHeader;
 use bixi_types::ports::{Destination, SignError, Statement};
 use bixi_types::{CryptoSuite, H256, NodeId};
 
+use super::babbler;
 use super::host::{Block, Machine, signature};
 use super::observer::Observer;
 use super::{Mutation, Plan, Random};
 use crate::log::LogEntry;
-use crate::message::{CheckpointCertificate, Mark, Message};
+use crate::message::{CheckpointCertificate, Message};
 use crate::{Core, Effect, Evidence, Head, HeightRules, Input, Mode, Now, Params, Reason, Start};
 
 const SUITE: CryptoSuite = CryptoSuite::Std;
@@ -19,6 +20,8 @@ const CHAIN: H256 = H256([0xc0; 32]);
 const GENESIS_MS: u64 = 1_000_000;
 /// Wall clock at the start of a run.
 const EPOCH_MS: u64 = 2_000_000;
+
+mod perform;
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -49,6 +52,8 @@ pub(crate) struct Outcome {
     pub(crate) heights: u64,
     pub(crate) events: u64,
     pub(crate) virtual_ms: u64,
+    /// Nodes that stopped for good.
+    pub(crate) halted: Vec<usize>,
     /// From the end of the storm until every live node reached the goal.
     pub(crate) recovery_ms: u64,
     pub(crate) trace: Vec<String>,
@@ -133,6 +138,7 @@ impl World {
             self.handle(event);
         }
         self.outcome.virtual_ms = self.now_ms;
+        self.outcome.halted = (0..self.plan.validators).filter(|node| self.machines[*node].halted).collect();
         self.outcome.recovery_ms = self.now_ms.saturating_sub(self.plan.storm_ms);
         self.outcome.heights = self.machines.iter().map(Machine::height).sum();
         self.outcome.violations = std::mem::take(&mut self.observer.violations);
@@ -388,10 +394,22 @@ impl World {
         let Some(core) = &self.machines[to].core else { return };
         let Ok(checks) = core.checks(&message) else { return };
         if checks.iter().any(|check| signature(&check.node, &check.bytes) != check.signature) {
-            return self.observer.violation(format!("node {from} sent a wrong signature"));
+            if self.plan.babbler != Some(from) {
+                self.observer.violation(format!("node {from} sent a wrong signature"));
+            }
+            return;
         }
         let from = self.machines[from].id;
         self.step(to, Input::Message { from, message });
+    }
+
+    /// What a lying node really sends.
+    fn babble(&mut self, from: usize, message: &Message) -> Message {
+        if self.plan.babbler != Some(from) || !self.random.chance(300) {
+            return message.clone();
+        }
+        self.count("lie");
+        babbler::twist(&mut self.random, &self.machines[from].id, message)
     }
 
     fn send(&mut self, from: usize, to: usize, message: &Message) {
@@ -408,316 +426,8 @@ impl World {
         }
         for _ in 0..=u8::from(double) {
             let delay_ms = self.random.between(1, self.plan.delay_ms);
-            self.after(delay_ms, Event::Deliver { from, to, message: message.clone() });
+            let message = self.babble(from, message);
+            self.after(delay_ms, Event::Deliver { from, to, message });
         }
-    }
-
-    fn perform(&mut self, node: usize, effects: Vec<Effect>) {
-        for effect in effects {
-            if let Some(left) = &mut self.machines[node].crash_in {
-                *left -= 1;
-                if *left == 0 {
-                    return self.crash_here(node);
-                }
-            }
-            self.perform_one(node, effect);
-        }
-        let life = self.machines[node].life;
-        let deadline = self.machines[node].core.as_ref().and_then(Core::deadline_ms);
-        let scheduled = self.machines[node].tick_at_ms;
-        if let Some(at_ms) = deadline.filter(|at_ms| scheduled.is_none_or(|scheduled| *at_ms < scheduled)) {
-            self.machines[node].tick_at_ms = Some(at_ms);
-            self.at(at_ms.max(self.now_ms), Event::Tick { node, life });
-        }
-    }
-
-    fn perform_one(&mut self, node: usize, effect: Effect) {
-        self.trace(|| format!("{node} {}", describe(&effect)));
-        let life = self.machines[node].life;
-        match effect {
-            Effect::Append(entry) => {
-                self.machines[node].appended += 1;
-                self.machines[node].unflushed.push(entry);
-            }
-            Effect::Flush { id } => {
-                let delay_ms = self.random.between(1, 6);
-                self.after(delay_ms, Event::Flushed { node, life, id });
-            }
-            Effect::Sign { id, statement } => self.sign(node, id, &statement),
-            Effect::Send { to, message } => self.publish(node, to, &message),
-            Effect::BuildValue { height, round, .. } => {
-                let count = self.random.between(0, 3);
-                let batches = (0..count).map(|_| H256([self.random.next() as u8; 32])).collect::<BTreeSet<_>>();
-                let input = Input::ValueBuilt { height, round, batches: batches.into_iter().collect() };
-                let delay_ms = self.random.between(1, 10);
-                self.after(delay_ms, Event::Answer { node, life, input });
-            }
-            Effect::EnsureBatches { id, .. } => {
-                let delay_ms = self.random.between(1, 25);
-                self.after(delay_ms, Event::Answer { node, life, input: Input::BatchesDurable { value: id } });
-            }
-            Effect::Decide { height, value, certificate } => {
-                self.check_availability(&value, certificate.value);
-                self.observer.decided(node, certificate.value, &value, (CHAIN, GENESIS_MS));
-                self.execute(node, height, value, certificate);
-            }
-            Effect::CheckpointCertified { height, header_hash, signatures } => {
-                self.observer.certified(node, height, header_hash);
-                self.commit(node, height, header_hash, signatures);
-            }
-            Effect::Serve { to, height } => self.serve(node, to, height),
-            Effect::Forget { height } => self.machines[node].disk.log.retain(|entry| entry.height() > height),
-            Effect::Halt(reason) => self.halted(node, &reason.to_string()),
-            Effect::RoundStarted { round, .. } => {
-                if round > 0 {
-                    self.see("later rounds");
-                }
-            }
-            Effect::ModeChanged(mode) => self.mode_changed(node, &mode),
-            Effect::Evidence(evidence) => self.evidence(node, &evidence),
-        }
-    }
-
-    fn see(&mut self, what: &'static str) {
-        *self.outcome.seen.entry(what).or_default() += 1;
-    }
-
-    fn mode_changed(&mut self, node: usize, mode: &Mode) {
-        match mode {
-            Mode::Abstaining => self.see("abstained after start"),
-            Mode::Voting => {}
-            Mode::Follower(Reason::Conflict { .. }) => {
-                self.see("followed: conflict");
-                if !self.machines[node].restored {
-                    self.observer.violation(format!("node {node} met a conflict with its own disk intact"));
-                }
-            }
-            Mode::Follower(Reason::SignerUnavailable) => self.see("followed: signer away"),
-            Mode::Follower(Reason::MarkAhead { .. }) => {
-                self.see("followed: mark ahead");
-                if !self.machines[node].restored && self.plan.mutation.is_none() {
-                    self.observer.violation(format!("node {node} distrusts its own intact disk"));
-                }
-            }
-            Mode::Follower(Reason::GuardStorage | Reason::EngineFault { .. }) => {
-                self.observer.violation(format!("node {node}: {mode:?}"));
-            }
-        }
-    }
-
-    fn evidence(&mut self, node: usize, evidence: &Evidence) {
-        match evidence {
-            Evidence::Divergence { .. } => self.see("divergence noticed"),
-            Evidence::CheckpointRefused { .. } if self.machines[node].restored => self.see("checkpoint refused"),
-            other => {
-                if self.plan.mutation.is_none() {
-                    self.observer.violation(format!("node {node} accuses an honest node: {other:?}"));
-                }
-            }
-        }
-    }
-
-    fn halted(&mut self, node: usize, reason: &str) {
-        self.machines[node].halted = true;
-        self.machines[node].core = None;
-        self.machines[node].life += 1;
-        if self.plan.diverge.is_none_or(|(diverging, _)| diverging != node) {
-            self.observer.violation(format!("node {node} halted: {reason}"));
-        }
-    }
-
-    fn publish(&mut self, node: usize, to: Destination, message: &Message) {
-        let id = self.machines[node].id;
-        self.observer.said(id, message);
-        self.check_durable(node, message);
-        match to {
-            Destination::Broadcast => {
-                for other in (0..self.plan.validators).filter(|other| *other != node) {
-                    self.send(node, other, message);
-                }
-            }
-            Destination::Node(to) => {
-                let other = self.machines.iter().position(|machine| machine.id == to).expect("a known node");
-                self.send(node, other, message);
-            }
-        }
-    }
-
-    /// What we say in our own name is in our durable log, and a prevote names a value whose batches are durable.
-    fn check_durable(&mut self, node: usize, message: &Message) {
-        let machine = &self.machines[node];
-        let entry = match message {
-            Message::Vote(signed) if signed.vote.validator == machine.id => LogEntry::Vote(signed.clone()),
-            Message::Proposal(signed) if signed.proposal.validator == machine.id => LogEntry::Proposal(signed.clone()),
-            Message::Checkpoint(vote) if vote.validator == machine.id => LogEntry::Checkpoint(vote.clone()),
-            _ => return,
-        };
-        if entry.height() > machine.height() && !machine.disk.log.contains(&entry) {
-            let text = format!("node {node} said what its log does not hold: {}", describe_message(message));
-            return self.observer.violation(text);
-        }
-        let LogEntry::Vote(signed) = &entry else { return };
-        let Some(value) = signed.vote.value else { return };
-        let without_batches = machine.disk.log.iter().any(|entry| {
-            matches!(entry, LogEntry::Proposal(known) if known.proposal.value == value && known.value.batches.is_empty())
-        });
-        if entry.height() > machine.height() && !without_batches && !machine.disk.batches.contains(&value) {
-            self.observer.violation(format!("node {node} voted before the batches of {value} were durable"));
-        }
-    }
-
-    /// A decided value survives any loss of a third: a quorum holds its batches.
-    fn check_availability(&mut self, value: &Value, id: H256) {
-        let holding = self.machines.iter().filter(|machine| machine.disk.batches.contains(&id)).count() as u64;
-        if !value.batches.is_empty() && holding < self.rules(value.height).validators.quorum_weight() {
-            self.observer.violation(format!("availability: height {} decided with {holding} copies", value.height));
-        }
-    }
-
-    fn sign(&mut self, node: usize, id: u64, statement: &Statement) {
-        let (now_ms, life) = (self.now_ms, self.machines[node].life);
-        self.check_not_signed_again(node, statement);
-        let hash = match statement {
-            Statement::Checkpoint(header) => Some(header.state_root),
-            _ => None,
-        };
-        let fails = self.stormy && self.random.chance(self.plan.sign_fail_permille);
-        let hangs = fails && self.random.chance(100);
-        let latency_ms = self.plan.signer_ms[node];
-        let machine = &mut self.machines[node];
-        let down = machine.signer_down_until_ms > now_ms;
-        let result = machine.guard.allow(statement, hash).and_then(|bytes| {
-            if down || fails {
-                Err(SignError::Device("CKR_DEVICE_ERROR".into()))
-            } else {
-                Ok(signature(&machine.id, &bytes))
-            }
-        });
-        machine.signer_free_ms = machine.signer_free_ms.max(now_ms) + latency_ms;
-        let at_ms = machine.signer_free_ms;
-        if let Err(SignError::Device(_)) = result {
-            self.count("failed signature");
-        }
-        if hangs {
-            return self.count("hung signer");
-        }
-        self.at(at_ms, Event::Answer { node, life, input: Input::Signed { id, result } });
-    }
-
-    fn check_not_signed_again(&mut self, node: usize, statement: &Statement) {
-        let log = &self.machines[node].disk.log;
-        let again = match statement {
-            Statement::Vote(vote) => {
-                log.iter().any(|entry| matches!(entry, LogEntry::Vote(known) if known.vote == *vote))
-            }
-            Statement::Proposal(proposal) => {
-                log.iter().any(|entry| matches!(entry, LogEntry::Proposal(known) if known.proposal == *proposal))
-            }
-            Statement::Checkpoint(_) => false,
-        };
-        if again {
-            self.observer.violation(format!("replay: node {node} asked to sign what its log holds: {statement:?}"));
-        }
-    }
-
-    /// Executes by hashing; a diverging node adds a speck of dust.
-    fn execute(
-        &mut self,
-        node: usize,
-        height: u64,
-        value: Value,
-        certificate: bixi_types::consensus::CommitCertificate,
-    ) {
-        let life = self.machines[node].life;
-        let dust = self.plan.diverge.is_some_and(|(diverging, from)| diverging == node && height >= from);
-        let previous = self.machines[node].last_header;
-        let header_hash = SUITE.hash(&[&previous.0, &certificate.value.0, &[u8::from(dust)]]);
-        let header = BlockHeader { number: height as i64, state_root: header_hash, ..BlockHeader::default() };
-        let certified = CheckpointCertificate { height, header_hash, signatures: Vec::new() };
-        let machine = &mut self.machines[node];
-        machine.last_header = header_hash;
-        machine.executed.push(Block { value, certificate, header_hash, certified });
-        machine.executor_free_ms = machine.executor_free_ms.max(self.now_ms) + self.random.between(1, 30);
-        let at_ms = machine.executor_free_ms;
-        if dust {
-            self.count("diverging result");
-        }
-        let input = Input::Executed { height, header: Box::new(header), header_hash };
-        self.at(at_ms, Event::Answer { node, life, input });
-    }
-
-    fn commit(
-        &mut self,
-        node: usize,
-        height: u64,
-        header_hash: H256,
-        signatures: Vec<(u32, bixi_types::consensus::SignatureBytes)>,
-    ) {
-        let life = self.machines[node].life;
-        let rules = self.rules(height);
-        let members = rules.validators.members();
-        let signatures =
-            signatures.iter().map(|(index, signature)| (members[*index as usize].id, *signature)).collect();
-        let machine = &mut self.machines[node];
-        let position = machine.executed.iter().position(|block| block.value.height == height).expect("executed before");
-        let mut block = machine.executed.remove(position);
-        block.certified = CheckpointCertificate { height, header_hash, signatures };
-        machine.ledger_free_ms = machine.ledger_free_ms.max(self.now_ms) + self.random.between(1, 15);
-        let at_ms = machine.ledger_free_ms;
-        self.at(at_ms, Event::Committed { node, life, block: Box::new(block) });
-    }
-
-    fn serve(&mut self, node: usize, to: NodeId, height: u64) {
-        self.see("served from the ledger");
-        let block = self.machines[node].disk.ledger[height as usize - 1].clone();
-        let Block { value, certificate, certified, .. } = block;
-        self.publish(node, Destination::Node(to), &Message::Decided { value, certificate });
-        self.publish(node, Destination::Node(to), &Message::Certified(certified));
-    }
-}
-
-fn describe(effect: &Effect) -> String {
-    match effect {
-        Effect::Append(entry) => format!("append {} h{}", entry_name(entry), entry.height()),
-        Effect::Send { to, message } => match to {
-            Destination::Broadcast => format!("says {}", describe_message(message)),
-            Destination::Node(id) => format!("tells {} {}", id.0[0] - 1, describe_message(message)),
-        },
-        Effect::Sign { id, statement } => match statement {
-            Statement::Vote(vote) => format!("sign #{id} {:?} {:?}", Mark::of_vote(vote), vote.value),
-            Statement::Proposal(proposal) => format!("sign #{id} proposal {} {}", proposal.round, proposal.value),
-            Statement::Checkpoint(header) => format!("sign #{id} checkpoint {}", header.number),
-        },
-        Effect::Decide { height, value, .. } => format!("DECIDE {height} built by {}", value.builder),
-        Effect::CheckpointCertified { height, .. } => format!("CERTIFIED {height}"),
-        other => format!("{other:?}").chars().take(160).collect(),
-    }
-}
-
-fn entry_name(entry: &LogEntry) -> String {
-    match entry {
-        LogEntry::Vote(signed) => {
-            format!("vote {:?} of {}", Mark::of_vote(&signed.vote), signed.vote.validator.0[0] - 1)
-        }
-        LogEntry::Proposal(signed) => format!("proposal r{}", signed.proposal.round),
-        LogEntry::Verdict(verdict) => format!("verdict {}", verdict.valid),
-        LogEntry::Timeout { round, kind, .. } => format!("timeout {kind:?} r{round}"),
-        LogEntry::Polka(_) => "polka".to_owned(),
-        LogEntry::Decided { .. } => "decided".to_owned(),
-        LogEntry::Checkpoint(_) => "checkpoint".to_owned(),
-    }
-}
-
-fn describe_message(message: &Message) -> String {
-    match message {
-        Message::Vote(signed) => {
-            let value = signed.vote.value.map_or("nil".to_owned(), |id| id.to_hex()[..8].to_owned());
-            format!("{:?} {value}", Mark::of_vote(&signed.vote))
-        }
-        Message::Proposal(signed) => {
-            let proposal = &signed.proposal;
-            format!("proposal h{} r{} {}", proposal.height, proposal.round, &proposal.value.to_hex()[..8])
-        }
-        other => format!("{other:?}").chars().take(60).collect(),
     }
 }
