@@ -177,8 +177,15 @@ impl Core {
             return;
         }
         let CheckpointCertificate { height, header_hash, signatures } = certificate;
+        let Some(rules) = self.rules.get(&height) else { return };
+        let proven = certificate::quorum(&rules.validators, signatures.iter().map(|(node, _)| node)).is_ok();
         for (validator, signature) in signatures {
             self.count_checkpoint(CheckpointVote { height, header_hash, validator, signature });
+            // A quorum stands as a whole, whatever else one of its members told us first.
+            if proven {
+                let tally = self.checkpoints.tallies.entry(height).or_default();
+                tally.votes.insert(validator, (header_hash, signature));
+            }
         }
         self.certify();
     }

@@ -195,6 +195,7 @@ fn notices_a_skipped_guard() {
     let storm = |plan: &mut Plan| {
         plan.storm_ms = 6_000;
         plan.restore = true;
+        (plan.diverge, plan.babbler) = (None, None);
         plan.drop_permille = 500;
     };
     let (_, violation) = noticed(Mutation::SkipGuard, 400, storm).expect("noticed");

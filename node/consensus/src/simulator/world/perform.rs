@@ -89,7 +89,8 @@ impl World {
             Mode::Follower(Reason::SignerUnavailable) => self.see("followed: signer away"),
             Mode::Follower(Reason::MarkAhead { .. }) => {
                 self.see("followed: mark ahead");
-                if !self.machines[node].restored && self.plan.mutation.is_none() {
+                let honest = self.plan.babbler != Some(node) && self.plan.mutation.is_none();
+                if honest && !self.machines[node].restored {
                     self.observer.violation(format!("node {node} distrusts its own intact disk"));
                 }
             }
@@ -99,10 +100,18 @@ impl World {
         }
     }
 
+    fn is_babbler(&self, id: &NodeId) -> bool {
+        self.plan.babbler.is_some_and(|node| self.machines[node].id == *id)
+    }
+
     fn evidence(&mut self, node: usize, evidence: &Evidence) {
         match evidence {
             Evidence::Divergence { .. } => self.see("divergence noticed"),
             Evidence::CheckpointRefused { .. } if self.machines[node].restored => self.see("checkpoint refused"),
+            Evidence::Equivocation { node, .. } if self.is_babbler(node) => self.see("equivocation proven"),
+            Evidence::CheckpointEquivocation { votes } if self.is_babbler(&votes[0].validator) => {
+                self.see("equivocation proven");
+            }
             other => {
                 if self.plan.mutation.is_none() {
                     self.observer.violation(format!("node {node} accuses an honest node: {other:?}"));
