@@ -488,3 +488,27 @@ fn case_fork() {
     assert_eq!(session.handle(), handle);
     session.get_session_info().expect("the parent is not disturbed");
 }
+
+#[test]
+fn a_crash_between_the_two_object_files_is_repaired_at_login() {
+    in_process("case_projection");
+}
+
+#[test]
+#[ignore = "run in a process of its own"]
+fn case_projection() {
+    let (module, slot) = initialised();
+    let public = directory().join("store/slot-0/public");
+    let before = std::fs::read(&public).unwrap();
+    let session = logged_in(&module, slot);
+    pair(&session, "sign");
+    session.close().unwrap();
+    let session = module.open_rw_session(slot).unwrap();
+    let public_keys = [Attribute::Class(ObjectClass::PUBLIC_KEY)];
+    // What a crash leaves behind: `objects` is new, `public` is old.
+    std::fs::write(&public, before).unwrap();
+    assert!(session.find_objects(&public_keys).unwrap().is_empty());
+    session.login(UserType::User, Some(&pin(USER_PIN))).unwrap();
+    session.logout().unwrap();
+    assert_eq!(session.find_objects(&public_keys).unwrap().len(), 1);
+}
