@@ -1,6 +1,6 @@
 //! The C shell: 68 functions of PKCS#11 2.40 that turn pointers into slices and call the safe functions inside.
 //!
-//! Each function runs under [`guarded`]: a refusal becomes its `CKR_` number, a panic `CKR_GENERAL_ERROR`. State belongs
+//! Each function runs under one guard: a refusal becomes its `CKR_` number, a panic `CKR_GENERAL_ERROR`. State belongs
 //! to a process: a forked child finds the module not initialised, as the standard asks, and never touches a lock its
 //! parent may have held.
 #![allow(unsafe_code, non_snake_case)]
