@@ -31,6 +31,18 @@ impl CipherFs {
         ffi::new_env(Arc::clone(&self.fs))
     }
 
+    /// Makes the database directory, for the owner only, and makes its name durable: RocksDB's bindings do neither.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn create_dir(&self, dir: &Path) -> Result<(), CipherFsError> {
+        self.fs.create_dir(dir, true)?;
+        match self.fs.absolute(dir)?.parent() {
+            Some(parent) => self.fs.sync_dir(parent),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses a directory that RocksDB could only refuse with a riddle: a plaintext or foreign database, a wrong or missing
     /// key, a damaged CURRENT. An empty or missing directory passes.
     ///

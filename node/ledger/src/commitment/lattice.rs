@@ -26,7 +26,7 @@ const ROW_DOMAIN: &[u8] = b"BIXI-LEDGER-ROW-V1";
 const CHANGE_DOMAIN: &[u8] = b"BIXI-LEDGER-CHANGE-V1";
 const STATE_DOMAIN: &[u8] = b"BIXI-STATE-V1";
 
-/// The commitment of DESIGN's first protocol version.
+/// The commitment of protocol version 1.
 #[derive(Debug, Clone, Copy)]
 pub struct LatticeCommitment {
     suite: CryptoSuite,

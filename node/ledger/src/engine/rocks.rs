@@ -46,7 +46,7 @@ impl RocksEngine {
     /// Opens or creates the database in `dir`. A foreign, plaintext or wrongly keyed directory is refused before RocksDB
     /// reads it.
     pub fn open(dir: &Path, files: &CipherFs, memory: Memory) -> Result<Self, EngineError> {
-        files.check(dir).map_err(|error| EngineError(error.to_string()))?;
+        files.create_dir(dir).and_then(|()| files.check(dir)).map_err(|error| EngineError(error.to_string()))?;
         let cache = Cache::new_hyper_clock_cache(memory.cache_bytes, 0);
         let options = database_options(files, memory)?;
         let columns =
