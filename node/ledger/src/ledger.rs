@@ -186,6 +186,11 @@ impl Ledger {
         Arc::new(View::newest(&self.core))
     }
 
+    /// The state after the head: what clients may see.
+    pub fn committed_view(&self) -> Arc<dyn StateView> {
+        Arc::new(View::committed(&self.core))
+    }
+
     /// Computes the commitment of the next block's writes and lays them over the state. Touches no disk but for reading the
     /// rows before. Blocks are prepared one after the other, each once; [`Self::discard_prepared`] takes them back.
     ///

@@ -23,6 +23,15 @@ impl View {
         Self { core: Arc::clone(core), height }
     }
 
+    /// The state after the head.
+    pub(crate) fn committed(core: &Arc<Core>) -> Self {
+        // Under the lock, because a commit retires layers under it: the undo rows above this height are still there.
+        let mut layers = core.layers.write();
+        let height = core.committed_number();
+        layers.enter(height);
+        Self { core: Arc::clone(core), height }
+    }
+
     /// The height whose state it shows.
     pub(crate) fn height(&self) -> u64 {
         self.height

@@ -65,11 +65,15 @@ fn prepared_blocks_are_seen_before_they_are_committed() {
     assert_eq!(view_read(&*view, "b").as_deref(), Some(&b"1"[..]));
     assert_eq!(view_read(&*view, "c").as_deref(), Some(&b"2"[..]));
     assert_eq!(ledger.height(), 0);
+    let committed = ledger.committed_view();
+    assert_eq!(view_read(&*committed, "a").as_deref(), Some(&b"0"[..]), "clients see committed blocks only");
+    assert_eq!(view_read(&*committed, "c"), None);
     let first = block_on(ledger.head_hash().unwrap(), one, Vec::new());
     let parent = first.header.hash(CryptoSuite::Sm);
     ledger.commit(first).unwrap();
     ledger.commit(block_on(parent, two, Vec::new())).unwrap();
     assert_eq!(read(&ledger, "c").as_deref(), Some("2"));
+    assert_eq!(view_read(&*committed, "a").as_deref(), Some(&b"0"[..]));
 }
 
 #[test]
