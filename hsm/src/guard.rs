@@ -164,13 +164,17 @@ impl Guard {
     }
 
     /// Stores the signature of a granted claim. It becomes durable with the next claim: losing it in a crash costs a second
-    /// signature of the same statement, nothing else.
+    /// signature of the same statement, nothing else. A device so slow that the lane has forgotten the claim meanwhile stores
+    /// nothing: the statement can only be refused from then on.
     ///
     /// # Panics
     /// If the claim was never granted: the caller signed without asking.
     pub fn store(&self, claim: &Claim, signature: SignatureBytes) -> Result<(), GuardError> {
         let mut inner = self.lock();
         inner.journal.check_usable()?;
+        if inner.lanes.has_forgotten(claim) {
+            return Ok(());
+        }
         assert!(inner.lanes.store(claim, signature), "a signature without a claim at {}", claim.position);
         inner.journal.append(&Record::Signed(*claim, signature))
     }

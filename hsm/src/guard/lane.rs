@@ -139,6 +139,13 @@ impl Lanes {
         }
     }
 
+    /// Whether the claim's place lies below everything a full lane still remembers: [`Self::judge`] refuses it from now on.
+    pub(super) fn has_forgotten(&self, claim: &Claim) -> bool {
+        self.0.get(&(claim.key, claim.position.lane())).is_some_and(|history| {
+            history.len() >= HISTORY_MAX && history.first_key_value().is_some_and(|(first, _)| claim.position < *first)
+        })
+    }
+
     /// Whether a claim of this key may open new lanes.
     pub(super) fn has_room_for(&self, key: &NodeId) -> bool {
         let mut keys: Vec<_> = self.0.keys().map(|(key, _)| key).collect();

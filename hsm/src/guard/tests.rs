@@ -130,6 +130,30 @@ fn a_failed_write_poisons_the_guard() {
     assert!(matches!(guard.claim(&prevote(1, 1)), Err(GuardError::Storage { .. })), "even for a repetition");
 }
 
+#[test]
+fn a_signature_that_comes_after_its_claim_was_forgotten_changes_nothing() {
+    let disk = CrashDisk::new(1);
+    let guard = create(&disk);
+    let slow = prevote(1, 1);
+    assert_eq!(guard.claim(&slow).unwrap(), Grant::Sign);
+    for height in 2..=2 + lane::HISTORY_MAX as u64 {
+        guard.claim(&prevote(height, 1)).unwrap();
+    }
+    guard.store(&slow, signature(1)).unwrap();
+    assert!(matches!(guard.claim(&prevote(1, 2)), Err(GuardError::Conflict { .. })));
+    drop(guard);
+    let guard = open(&disk).unwrap();
+    assert!(matches!(guard.claim(&slow), Err(GuardError::Conflict { .. })), "forgotten, and below the mark");
+}
+
+#[test]
+#[should_panic(expected = "a signature without a claim")]
+fn a_signature_that_was_never_granted_is_a_broken_promise() {
+    let guard = create(&CrashDisk::new(1));
+    guard.claim(&prevote(1, 1)).unwrap();
+    let _ = guard.store(&prevote(2, 1), signature(1));
+}
+
 /// How the guard, or whoever uses it, is broken on purpose.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mutation {
