@@ -8,6 +8,9 @@ use super::{identity_digest, verify};
 use crate::{Random, RandomError};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+/// Draws of one key generation. One misses with probability 2^-32, all of them with 2^-256.
+const DRAWS_MAX: usize = 8;
+
 /// The bytes are no public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -146,13 +149,14 @@ impl PrivateKey {
         Ok(Self { d: *d, inverse: next.invert_to_montgomery(), public })
     }
 
-    /// Draws `d` uniformly from `[1, n-2]` and checks the pair before handing it out.
+    /// Draws `d` uniformly from `[1, n-2]` and checks the pair before handing it out. A generator that gives
+    /// eight values out of range in a row is stuck, and an error.
     pub fn generate(rng: &mut dyn Random) -> Result<Self, KeyError> {
         let mut bytes = Zeroizing::new([0; 32]);
-        loop {
+        for _ in 0..DRAWS_MAX {
             rng.fill(&mut *bytes)?;
             match Self::from_bytes(&bytes) {
-                Err(KeyError::Range) => continue,
+                Err(KeyError::Range) => {}
                 key => {
                     let key = key?;
                     check_pair(&key, rng)?;
@@ -160,6 +164,7 @@ impl PrivateKey {
                 }
             }
         }
+        Err(RandomError::new("it gives no value in [1, n-2]; it is stuck").into())
     }
 
     /// The public half, computed when this was made.

@@ -203,6 +203,20 @@ fn a_failed_generator_makes_no_key_and_no_signature() {
 }
 
 #[test]
+fn a_generator_stuck_out_of_range_is_an_error_and_no_endless_loop() {
+    struct Stuck(u8);
+    impl Random for Stuck {
+        fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
+            out.fill(self.0);
+            Ok(())
+        }
+    }
+    for byte in [0, 0xff] {
+        assert!(matches!(PrivateKey::generate(&mut Stuck(byte)), Err(KeyError::Random(_))));
+    }
+}
+
+#[test]
 fn a_constant_generator_still_gives_each_message_its_own_nonce() {
     let key = key(31);
     let x1 = |message: &[u8]| {
