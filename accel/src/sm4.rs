@@ -87,7 +87,10 @@ impl Key {
     pub fn new(key: &[u8; KEY_BYTES]) -> Self {
         #[cfg(target_arch = "x86_64")]
         if let (cpu::Limit::Best, Some(token)) = (cpu::limit(), cpu::Gfni512::new()) {
-            return Self { schedule: Schedule::Gfni512(gfni512::Schedule::new(token, expand(key))) };
+            let mut round_keys = expand(key);
+            let schedule = Schedule::Gfni512(gfni512::Schedule::new(token, round_keys));
+            round_keys.zeroize();
+            return Self { schedule };
         }
         Self::portable(key)
     }
