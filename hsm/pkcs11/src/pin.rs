@@ -136,11 +136,12 @@ pub(crate) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// The PIN was right, or the device answered without judging it: forget the attempt.
+    /// The PIN was right, or the device answered without judging it: forget the attempt, durably. Else a right PIN would
+    /// count as unfinished after a loss of power, and be held back after the second.
     pub(crate) fn forget(self) -> Result<(), DeviceError> {
         match fs::remove_file(&self.memory.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.memory.unusable(error)),
-            _ => Ok(()),
+            _ => sync_directory(&self.memory.path).map_err(|error| self.memory.unusable(error)),
         }
     }
 
