@@ -13,7 +13,9 @@
 //! Invariants:
 //! - `unsafe` exists only in [`abi`]; it turns pointers into slices and hands over to safe functions.
 //! - No panic crosses the C boundary: it becomes `CKR_GENERAL_ERROR`.
-//! - A key value is in clear only in locked, wiped memory (`bixi_platform::secret::Secret`).
+//! - A key value rests in locked, wiped memory (`bixi_platform::secret::Secret`). Outside of it are: the store's plaintext
+//!   while it is read or sealed (heap, wiped or overwritten), the expanded key of an active operation until that ends (heap,
+//!   wiped), and the intermediate values of arithmetic (stack, not all wiped).
 //! - A PIN attempt is counted on disk, and synced, before it is evaluated.
 //! - `CKA_SENSITIVE` is never taken back and `CKA_EXTRACTABLE` never given back.
 #![deny(unsafe_code)]

@@ -45,7 +45,7 @@ impl AtRest {
     }
 }
 
-/// An expanded segment key. Both key types wipe themselves on drop.
+/// An expanded segment key. Both key types wipe themselves on drop; they are on the heap, not in locked pages.
 pub(crate) enum Aead {
     Sm4(Box<gcm::Key>),
     Aes(Box<Aes256Gcm>),
