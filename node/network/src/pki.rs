@@ -1,0 +1,131 @@
+//! SM2 certificates: GB/T 20518 / RFC 5280 with the algorithm identifiers of GM/T 0006.
+//!
+//! The signature is made by whoever holds the key: issuing takes a closure over the bytes to be signed, so a key inside a
+//! device never leaves it. The signed message is the DER of the TBSCertificate under SM3 with Z of the default ID (GM/T 0009).
+
+mod algorithm;
+mod issue;
+mod profile;
+#[cfg(test)]
+mod tests;
+
+pub use issue::{CertificateParams, Role, issue};
+
+use bixi_accel::sm2::{self, DEFAULT_ID, PublicKey, Signature};
+use x509_cert::Certificate;
+use x509_cert::der::{Decode, DecodePem, Encode, EncodePem};
+
+use crate::pki::algorithm::{SM2_CURVE, SM2_WITH_SM3};
+
+/// Largest certificate taken, bytes of DER.
+pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+
+/// Why a certificate cannot be made or believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PkiError {
+    /// A name cannot be written as a distinguished name.
+    #[error("the name {name:?} cannot stand in a certificate: {detail}")]
+    Name {
+        /// The name.
+        name: String,
+        /// What the encoder said.
+        detail: String,
+    },
+    /// The bytes are no certificate.
+    #[error("not a certificate: {0}")]
+    Encoding(String),
+    /// The key or signature is not SM2.
+    #[error("{what} is not SM2 ({found}); issue the certificate with an SM2 key")]
+    Algorithm {
+        /// Key or signature.
+        what: &'static str,
+        /// The OID found.
+        found: String,
+    },
+    /// The issuer's signature is wrong.
+    #[error("the certificate of {subject} was not signed by {issuer}")]
+    Signature {
+        /// Whose certificate.
+        subject: String,
+        /// Who should have signed.
+        issuer: String,
+    },
+    /// The time is outside the validity.
+    #[error("the certificate of {subject} is valid from {not_before} to {not_after} (seconds since 1970) only")]
+    Expired {
+        /// Whose certificate.
+        subject: String,
+        /// First valid second.
+        not_before: u64,
+        /// Last valid second.
+        not_after: u64,
+    },
+    /// The key's holder could not sign.
+    #[error("signing the certificate failed: {0}")]
+    Signer(String),
+}
+
+fn encoding(error: impl std::fmt::Display) -> PkiError {
+    PkiError::Encoding(error.to_string())
+}
+
+/// Reads a certificate from PEM.
+pub fn from_pem(text: &str) -> Result<Certificate, PkiError> {
+    if text.len() > 2 * CERTIFICATE_BYTES_MAX {
+        return Err(encoding(format!("{} bytes of PEM; at most {} are read", text.len(), 2 * CERTIFICATE_BYTES_MAX)));
+    }
+    Certificate::from_pem(text).map_err(encoding)
+}
+
+/// Reads a certificate from DER.
+pub fn from_der(bytes: &[u8]) -> Result<Certificate, PkiError> {
+    if bytes.len() > CERTIFICATE_BYTES_MAX {
+        return Err(encoding(format!("{} bytes; at most {CERTIFICATE_BYTES_MAX} are read", bytes.len())));
+    }
+    Certificate::from_der(bytes).map_err(encoding)
+}
+
+/// Writes a certificate as PEM.
+pub fn to_pem(certificate: &Certificate) -> Result<String, PkiError> {
+    certificate.to_pem(x509_cert::der::pem::LineEnding::LF).map_err(encoding)
+}
+
+/// The SM2 key a certificate speaks of.
+pub fn public_key(certificate: &Certificate) -> Result<PublicKey, PkiError> {
+    let info = certificate.tbs_certificate().subject_public_key_info();
+    let curve = info.algorithm.parameters.as_ref().and_then(|parameters| parameters.decode_as().ok());
+    if curve != Some(SM2_CURVE) {
+        let found = curve.unwrap_or(info.algorithm.oid).to_string();
+        return Err(PkiError::Algorithm { what: "its key", found });
+    }
+    let point = info.subject_public_key.as_bytes().ok_or_else(|| encoding("the public key is not whole bytes"))?;
+    PublicKey::from_sec1(point).map_err(encoding)
+}
+
+/// Checks that `issuer` signed `certificate` and that `unix_seconds` lies within its validity.
+pub fn verify(certificate: &Certificate, issuer: &Certificate, unix_seconds: u64) -> Result<(), PkiError> {
+    let tbs = certificate.tbs_certificate();
+    let name = |of: &Certificate| of.tbs_certificate().subject().to_string();
+    let algorithm = certificate.signature_algorithm();
+    if algorithm.oid != SM2_WITH_SM3 || tbs.signature().oid != SM2_WITH_SM3 {
+        return Err(PkiError::Algorithm { what: "its signature", found: algorithm.oid.to_string() });
+    }
+    let wrong = || PkiError::Signature { subject: name(certificate), issuer: name(issuer) };
+    if tbs.issuer() != issuer.tbs_certificate().subject() {
+        return Err(wrong());
+    }
+    let signed = tbs.to_der().map_err(encoding)?;
+    let signature =
+        certificate.signature().as_bytes().and_then(|der| Signature::from_der(der).ok()).ok_or_else(wrong)?;
+    if !sm2::verify(&public_key(issuer)?, DEFAULT_ID, &signed, &signature) {
+        return Err(wrong());
+    }
+    let validity = tbs.validity();
+    let not_before = validity.not_before.to_unix_duration().as_secs();
+    let not_after = validity.not_after.to_unix_duration().as_secs();
+    if (not_before..=not_after).contains(&unix_seconds) {
+        return Ok(());
+    }
+    Err(PkiError::Expired { subject: name(certificate), not_before, not_after })
+}

@@ -1,0 +1,70 @@
+//! Issuing.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use bixi_accel::sm2::Signature;
+use x509_cert::Certificate;
+use x509_cert::builder::{Builder, CertificateBuilder};
+use x509_cert::der::asn1::BitString;
+use x509_cert::name::Name;
+use x509_cert::serial_number::SerialNumber;
+use x509_cert::time::{Time, Validity};
+
+use crate::pki::algorithm::{Issuer, subject_public_key_info};
+use crate::pki::profile::Profile;
+use crate::pki::{PkiError, encoding};
+
+/// What a certificate is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Signs node certificates.
+    Ca,
+    /// Authenticates a node in TLS, as server and as client.
+    Node,
+}
+
+/// What stands in a certificate.
+#[derive(Debug, Clone)]
+pub struct CertificateParams {
+    /// What it is for.
+    pub role: Role,
+    /// Distinguished name (RFC 4514), e.g. `CN=node0,O=chain0`.
+    pub subject: String,
+    /// The issuer's distinguished name; its own for a self-signed CA.
+    pub issuer: String,
+    /// Serial number, 1 to 20 bytes, unique for the issuer.
+    pub serial: [u8; 16],
+    /// First valid second since 1970.
+    pub not_before_s: u64,
+    /// Last valid second since 1970.
+    pub not_after_s: u64,
+}
+
+/// Issues a certificate for `subject_key`. `sign` gets the bytes to be signed and answers r ‖ s made with the private half of
+/// `issuer_key` (SM2 with SM3, default ID).
+pub fn issue(
+    params: &CertificateParams,
+    subject_key: &[u8; 64],
+    issuer_key: &[u8; 64],
+    sign: impl FnOnce(&[u8]) -> Result<[u8; 64], PkiError>,
+) -> Result<Certificate, PkiError> {
+    let profile = Profile { issuer: name(&params.issuer)?, subject: name(&params.subject)?, role: params.role };
+    let serial = SerialNumber::new(&params.serial).map_err(encoding)?;
+    let validity = Validity::new(time(params.not_before_s)?, time(params.not_after_s)?);
+    let key = subject_public_key_info(subject_key).map_err(encoding)?;
+    let issuer = Issuer(*issuer_key);
+    let mut builder = CertificateBuilder::new(profile, serial, validity, key).map_err(encoding)?;
+    let signed = builder.finalize(&issuer).map_err(encoding)?;
+    let signature = Signature(sign(&signed)?).to_der();
+    builder.assemble(BitString::from_bytes(&signature).map_err(encoding)?, &issuer).map_err(encoding)
+}
+
+fn name(text: &str) -> Result<Name, PkiError> {
+    Name::from_str(text).map_err(|error| PkiError::Name { name: text.to_owned(), detail: error.to_string() })
+}
+
+fn time(seconds: u64) -> Result<Time, PkiError> {
+    let duration = Duration::from_secs(seconds);
+    x509_cert::der::asn1::GeneralizedTime::from_unix_duration(duration).map(Time::GeneralTime).map_err(encoding)
+}

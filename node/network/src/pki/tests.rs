@@ -1,0 +1,138 @@
+use std::process::Command;
+
+use bixi_accel::sm2::PrivateKey;
+use bixi_accel::{Random, RandomError};
+
+use super::*;
+
+/// Deterministic bytes, so that a failure repeats.
+struct Counter(u8);
+
+impl Random for Counter {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
+        for byte in out {
+            self.0 = self.0.wrapping_mul(29).wrapping_add(17);
+            *byte = self.0;
+        }
+        Ok(())
+    }
+}
+
+const DAY: u64 = 86_400;
+const NOW: u64 = 1_800_000_000;
+
+fn make(role: Role, subject: &str, key: &PrivateKey, issuer: &PrivateKey, serial: u8) -> Certificate {
+    let params = CertificateParams {
+        role,
+        subject: subject.into(),
+        issuer: "CN=Bixi test CA,O=chain0".into(),
+        serial: [serial; 16],
+        not_before_s: NOW - DAY,
+        not_after_s: NOW + 365 * DAY,
+    };
+    let issuer_key = issuer.public_key().to_bytes();
+    issue(&params, &key.public_key().to_bytes(), &issuer_key, |message| {
+        Ok(sm2::sign(issuer, DEFAULT_ID, message, &mut Counter(7)).expect("signs").0)
+    })
+    .expect("issues")
+}
+
+fn chain() -> (Certificate, Certificate) {
+    let ca_key = PrivateKey::generate(&mut Counter(1)).expect("key");
+    let node_key = PrivateKey::generate(&mut Counter(2)).expect("key");
+    let ca = make(Role::Ca, "CN=Bixi test CA,O=chain0", &ca_key, &ca_key, 1);
+    (make(Role::Node, "CN=node0,O=chain0", &node_key, &ca_key, 2), ca)
+}
+
+#[test]
+fn chain_verifies_and_survives_pem() {
+    let (node, ca) = chain();
+    verify(&ca, &ca, NOW).expect("self-signed");
+    let node = from_pem(&to_pem(&node).unwrap()).unwrap();
+    verify(&node, &ca, NOW).expect("signed by the CA");
+}
+
+#[test]
+fn refuses_wrong_issuer_expiry_and_changed_bytes() {
+    let (node, ca) = chain();
+    assert!(matches!(verify(&ca, &node, NOW), Err(PkiError::Signature { .. })));
+    assert!(matches!(verify(&node, &ca, NOW - 2 * DAY), Err(PkiError::Expired { .. })));
+    assert!(matches!(verify(&node, &ca, NOW + 366 * DAY), Err(PkiError::Expired { .. })));
+    let mut der = node.to_der().unwrap();
+    let at = der.windows(5).position(|window| window == b"node0").unwrap();
+    der[at] = b'x';
+    assert!(matches!(verify(&from_der(&der).unwrap(), &ca, NOW), Err(PkiError::Signature { .. })));
+}
+
+#[test]
+fn openssl_accepts_the_chain() {
+    let (node, ca) = chain();
+    let dir = tempfile::tempdir().unwrap();
+    let (ca_path, node_path) = (dir.path().join("ca.pem"), dir.path().join("node.pem"));
+    std::fs::write(&ca_path, to_pem(&ca).unwrap()).unwrap();
+    std::fs::write(&node_path, to_pem(&node).unwrap()).unwrap();
+    let output = Command::new("openssl")
+        .args(["verify", "-x509_strict", "-attime", &NOW.to_string(), "-vfyopt", "distid:1234567812345678", "-CAfile"])
+        .args([&ca_path, &node_path])
+        .output()
+        .expect("openssl runs (packaging/dev/packages.sh --tests installs it)");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn openssl_chain_is_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let output = Command::new("openssl").current_dir(dir.path()).args(args).output().expect("openssl runs");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let id = "distid:1234567812345678";
+    run(&["genpkey", "-algorithm", "SM2", "-out", "ca.key"]);
+    run(&[
+        "req",
+        "-x509",
+        "-new",
+        "-key",
+        "ca.key",
+        "-sm3",
+        "-sigopt",
+        id,
+        "-subj",
+        "/CN=openssl CA",
+        "-days",
+        "30",
+        "-out",
+        "ca.pem",
+    ]);
+    let ca = from_pem(&std::fs::read_to_string(dir.path().join("ca.pem")).unwrap()).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    verify(&ca, &ca, now).expect("openssl's own signature");
+}
+
+#[test]
+fn refuses_foreign_keys_and_garbage() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p256.pem");
+    let status = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-keyout",
+            "/dev/null",
+        ])
+        .args(["-subj", "/CN=p256", "-out"])
+        .arg(&path)
+        .output()
+        .expect("openssl runs");
+    assert!(status.status.success());
+    let foreign = from_pem(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert!(matches!(public_key(&foreign), Err(PkiError::Algorithm { .. })));
+    assert!(matches!(verify(&foreign, &foreign, NOW), Err(PkiError::Algorithm { .. })));
+    assert!(matches!(from_der(&[0x30; 100]), Err(PkiError::Encoding(_))));
+    assert!(matches!(from_der(&vec![0; CERTIFICATE_BYTES_MAX + 1]), Err(PkiError::Encoding(_))));
+}
