@@ -267,6 +267,18 @@ fn signature_bytes(suite: CryptoSuite) -> usize {
     }
 }
 
+impl Transaction {
+    /// The account that signed, read from the signature *without* checking it: for transactions that were verified before they
+    /// were stored. `None` when the signature cannot name one.
+    pub fn signer_unchecked(&self, suite: CryptoSuite) -> Option<Address> {
+        let key = match suite {
+            CryptoSuite::Sm => *self.sender_key()?,
+            CryptoSuite::Std => recover(&self.hash(suite), &self.signature)?,
+        };
+        Some(suite.address(&key))
+    }
+}
+
 /// Signing, for clients and tests.
 impl Transaction {
     /// Signs with SM2 as FISCO BCOS SDKs do: the 32-byte hash is the message, the ID is the default one, the key is appended.
