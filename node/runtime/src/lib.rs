@@ -1,1 +1,40 @@
-//! bixi-runtime.
+//! The runtime: the only room that knows all others. Starts them as a chain of named steps, performs consensus' effects, joins
+//! execution to the ledger, answers RPC, stops in order.
+//!
+//! ```text
+//!            rpc (tokio) ── admission ── verifiers ── pool
+//!                                                      │ Work
+//!  ordering-log ◀─ Append, Flush ─┐                    ▼
+//!       sign ◀──────── Sign ──────┼──────────── consensus thread (Core)
+//!    execute ◀────── Decide ──────┤                    ▲
+//!     commit ◀──── Certified ─────┘                    │ Signed, LogFlushed, Executed, LedgerCommitted
+//!        └──── receipts to clients ────────────────────┘
+//! ```
+//!
+//! One thread owns one thing: the core, the ordering log, the device's consensus lane, execution, the ledger's writes. They
+//! share nothing but channels, the pool, the batch store and a snapshot of consensus for readers.
+
+#![forbid(unsafe_code)]
+
+mod api;
+mod batches;
+pub mod chain;
+mod clock;
+pub mod doctor;
+mod driver;
+mod event;
+mod health;
+mod keys;
+mod launch;
+mod log_thread;
+mod metrics;
+mod ordering_log;
+mod pipeline;
+mod placement;
+pub mod process;
+mod settings;
+mod view;
+
+pub use event::Fault;
+pub use launch::{LaunchError, Node, launch};
+pub use settings::{Settings, SettingsError};

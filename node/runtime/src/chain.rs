@@ -1,0 +1,91 @@
+//! The ceremony that makes a chain, in steps an officer can take one by one.
+//!
+//! ```text
+//! prepare ─▶ keys (per node) ─▶ genesis ─▶ certify (one CA) ─▶ seal (per node) ─▶ `bixi run`
+//! ```
+//!
+//! | step | touches | makes |
+//! |---|---|---|
+//! | [`prepare`] | no token | directories, PIN files (0400), `token.conf`, `bixi.toml` |
+//! | [`make_keys`] | the node's token | token, consensus and TLS key, KEK; `conf/keys.json`, public parts only |
+//! | [`write_genesis`] | no token | one `genesis.toml`, the same for every node |
+//! | [`certify`] | the CA's token | CA key and certificate, `conf/node.crt` of every node |
+//! | [`seal`] | the node's token | vault and sign-once guard |
+//!
+//! Invariants: nothing that exists is replaced; every key is generated inside its token and stays there; a PIN exists only in
+//! its file and in locked memory. The shipped token module reads its configuration once per process, so the caller gives
+//! each step that touches a token a process of its own.
+
+mod certify;
+mod keys;
+mod layout;
+mod seal;
+
+pub use certify::certify;
+pub use keys::{KeyRecord, NodeKeys, make_keys};
+pub use layout::{NodeDirectory, Preparation, TokenHome, ca_home, node_directories, prepare, write_genesis};
+pub use seal::seal;
+
+use std::path::{Path, PathBuf};
+
+/// Why a step of the ceremony stopped. What it had made before stays; nothing was replaced.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// There is already something where the chain should go.
+    #[error("{} exists already and is left as it is; name another directory, or remove it yourself", .0.display())]
+    Exists(PathBuf),
+    /// An earlier step is missing.
+    #[error("{} is missing; run `{before}` first", path.display())]
+    Missing {
+        /// What is missing.
+        path: PathBuf,
+        /// The step that makes it.
+        before: &'static str,
+    },
+    /// A wish that this release cannot fulfil.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A file operation failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// From the system.
+        source: std::io::Error,
+    },
+    /// A file says something that cannot be.
+    #[error("{0}")]
+    Config(#[from] bixi_config::ConfigErrors),
+    /// A public record cannot be read.
+    #[error("{}: {detail}; make the keys again in a new directory", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The PIN file cannot be used.
+    #[error("{0}")]
+    Pin(#[from] bixi_platform::credentials::CredentialError),
+    /// The token refused.
+    #[error("{0}")]
+    Device(#[from] bixi_hsm::DeviceError),
+    /// A certificate could not be made.
+    #[error("{0}")]
+    Pki(#[from] bixi_network::pki::PkiError),
+    /// The vault could not be made.
+    #[error("{0}")]
+    Vault(#[from] bixi_hsm_vault::VaultError),
+    /// The guard could not be made.
+    #[error("{0}")]
+    Guard(#[from] bixi_hsm::GuardError),
+}
+
+fn io_at(path: &Path) -> impl FnOnce(std::io::Error) -> ChainError {
+    let path = path.to_owned();
+    move |source| match source.kind() {
+        std::io::ErrorKind::AlreadyExists => ChainError::Exists(path),
+        _ => ChainError::Io { path, source },
+    }
+}

@@ -1,0 +1,158 @@
+//! The step that makes a node's token and its keys.
+
+use std::path::Path;
+
+use bixi_hsm::{KeyDevice, KeyKind, KeySpec};
+use bixi_hsm_pkcs11::{Initialisation, Params, Pkcs11Device, ProfileChoice, TokenSelector, initialise_token};
+use bixi_platform::credentials::PinSource;
+use bixi_types::NodeId;
+use serde_json::{Value, json};
+
+use crate::chain::layout::{NodeDirectory, TokenHome, read, write_new};
+use crate::chain::{ChainError, io_at};
+
+const SESSIONS_MAX: usize = 2;
+const TIMEOUT_MS: u64 = 10_000;
+
+/// A key as its device describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// Its use in the node: `consensus`, `tls`, `kek`.
+    pub role: String,
+    /// RFC 7512 reference.
+    pub uri: String,
+    /// The device would give it out.
+    pub extractable: bool,
+    /// Where its bytes are while in use.
+    pub custody: String,
+    /// X ‖ Y in hexadecimal; none for a secret key.
+    pub public_key: Option<String>,
+}
+
+impl KeyRecord {
+    /// Reads what [`Self::to_json`] wrote; what is missing is taken for the worst.
+    pub fn from_json(row: &Value) -> Self {
+        let text_of = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        Self {
+            role: text_of("role"),
+            uri: text_of("uri"),
+            extractable: row["extractable"].as_bool().unwrap_or(true),
+            custody: text_of("custody"),
+            public_key: row["public_key"].as_str().map(str::to_owned),
+        }
+    }
+
+    /// As reports print it.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "role": self.role,
+            "uri": self.uri,
+            "extractable": self.extractable,
+            "custody": self.custody,
+            "public_key": self.public_key,
+        })
+    }
+}
+
+/// A node's keys, public parts only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeKeys {
+    /// Consensus, TLS and key encryption key.
+    pub keys: Vec<KeyRecord>,
+}
+
+impl NodeKeys {
+    /// As written to `conf/keys.json`.
+    pub fn to_json(&self) -> Value {
+        json!({"keys": self.keys.iter().map(KeyRecord::to_json).collect::<Vec<_>>()})
+    }
+
+    /// Reads what [`make_keys`] wrote.
+    pub fn read(node: &NodeDirectory) -> Result<Self, ChainError> {
+        let path = node.keys();
+        let text = read(&path, "bixi chain keys")?;
+        let bad = |detail: String| ChainError::Record { path: path.clone(), detail };
+        let value: Value = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
+        let rows = value["keys"].as_array().ok_or_else(|| bad("no list named keys".into()))?;
+        Ok(Self { keys: rows.iter().map(KeyRecord::from_json).collect() })
+    }
+
+    /// X ‖ Y of the consensus key: the node's id.
+    pub fn node_id(&self) -> Result<NodeId, ChainError> {
+        self.public_key("consensus").map(NodeId)
+    }
+
+    /// X ‖ Y of the key of that role.
+    pub fn public_key(&self, role: &str) -> Result<[u8; 64], ChainError> {
+        let key = self.keys.iter().find(|key| key.role == role).and_then(|key| key.public_key.as_deref());
+        key.and_then(|text| text.parse::<NodeId>().ok()).map(|id| id.0).ok_or_else(|| ChainError::Record {
+            path: "conf/keys.json".into(),
+            detail: format!("no public key of the role {role:?}"),
+        })
+    }
+}
+
+/// Initialises the node's token and generates its keys inside it. The public parts go to `conf/keys.json`.
+pub fn make_keys(node: &NodeDirectory) -> Result<NodeKeys, ChainError> {
+    if node.keys().exists() {
+        return Err(ChainError::Exists(node.keys()));
+    }
+    let config = node.node_config()?.hsm;
+    let module = node.path().join(&config.module);
+    let device = new_token(node.token_home(), &module, &config.token)?;
+    let wanted = [
+        ("consensus", &config.consensus_key, KeyKind::Sm2Sign),
+        ("tls", &config.tls_key, KeyKind::Sm2Sign),
+        ("kek", &config.kek, KeyKind::Kek),
+    ];
+    let mut keys = Vec::new();
+    for (role, label, kind) in wanted {
+        keys.push(make_key(&device, role, label, kind)?);
+    }
+    let made = NodeKeys { keys };
+    let text = format!("{:#}\n", made.to_json());
+    write_new(&node.keys(), 0o644, text.as_bytes())?;
+    Ok(made)
+}
+
+fn make_key(device: &dyn KeyDevice, role: &str, label: &str, kind: KeyKind) -> Result<KeyRecord, ChainError> {
+    let uri = device.generate(&KeySpec::new(label, kind))?;
+    let attested = device.attest(&uri)?;
+    Ok(KeyRecord {
+        role: role.to_owned(),
+        uri: uri.to_string(),
+        extractable: attested.key.extractable,
+        custody: device.info().custody.to_string(),
+        public_key: attested.public_key.map(|key| NodeId(key).to_hex()),
+    })
+}
+
+/// Initialises the token of `home` and opens it.
+pub(super) fn new_token(home: &TokenHome, module: &Path, label: &str) -> Result<Pkcs11Device, ChainError> {
+    let request = Initialisation {
+        module_path: module.to_owned(),
+        slot: None,
+        label: label.to_owned(),
+        so_pin: PinSource::File(home.so_pin()).read()?,
+        user_pin: PinSource::File(home.user_pin()).read()?,
+    };
+    initialise_token(&request)?;
+    open_token(home, module, label)
+}
+
+/// Opens the token of `home` with its user PIN.
+pub(super) fn open_token(home: &TokenHome, module: &Path, label: &str) -> Result<Pkcs11Device, ChainError> {
+    let state = home.path().join("data");
+    if !state.is_dir() {
+        return Err(io_at(&state)(std::io::ErrorKind::NotFound.into()));
+    }
+    Ok(Pkcs11Device::open(Params {
+        module_path: module.to_owned(),
+        token: TokenSelector::label(label),
+        pin: PinSource::File(home.user_pin()),
+        pin_state_path: state.join("pin-state"),
+        profile: ProfileChoice::Matched,
+        sessions_max: SESSIONS_MAX,
+        timeout_ms: TIMEOUT_MS,
+    })?)
+}

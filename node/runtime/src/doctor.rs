@@ -1,0 +1,256 @@
+//! What `bixi doctor` finds out: one line per check, each saying what is and, when it is not well, what to do.
+//!
+//! Nothing here changes anything but one scratch file in the data directory, removed again. The device is opened only when
+//! asked, because that takes the PIN.
+
+mod host;
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use bixi_hsm::{Custody, KeyDevice, KeyKind};
+use bixi_platform::credentials::PinSource;
+use bixi_platform::threads::Spawner;
+use serde_json::{Value, json};
+
+use crate::chain::KeyRecord;
+use crate::settings::Settings;
+use crate::{keys, placement};
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// Works, with a limit the operator should know.
+    Warn,
+    /// The node would not start, or not be safe.
+    Bad,
+    /// Not looked at.
+    Skipped,
+}
+
+impl Verdict {
+    /// One word for tables.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Warn => "warn",
+            Self::Bad => "BAD",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What was looked at.
+    pub name: &'static str,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found, and what to do.
+    pub detail: String,
+}
+
+impl Check {
+    fn new(name: &'static str, verdict: Verdict, detail: impl Into<String>) -> Self {
+        Self { name, verdict, detail: detail.into() }
+    }
+}
+
+/// One line of the placement plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacementRow {
+    /// Thread or group of threads.
+    pub thread: String,
+    /// CPUs it may run on.
+    pub cores: Vec<usize>,
+    /// Where its memory comes from; `None` when not bound.
+    pub numa_node: Option<usize>,
+}
+
+impl PlacementRow {
+    /// As reports print it.
+    pub fn to_json(&self) -> Value {
+        json!({"thread": self.thread, "cores": self.cores, "numa_node": self.numa_node})
+    }
+}
+
+/// Everything found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The findings, in the order of a start.
+    pub checks: Vec<Check>,
+    /// Where threads would run.
+    pub placement: Vec<PlacementRow>,
+    /// `pinned` or `shared`.
+    pub placement_mode: &'static str,
+    /// The node's keys, if the device was opened.
+    pub keys: Vec<KeyRecord>,
+}
+
+impl Report {
+    /// Whether nothing is bad.
+    pub fn is_well(&self) -> bool {
+        self.checks.iter().all(|check| check.verdict != Verdict::Bad)
+    }
+
+    /// As `--json` prints it.
+    pub fn to_json(&self) -> Value {
+        let checks: Vec<Value> = self
+            .checks
+            .iter()
+            .map(|check| json!({"check": check.name, "verdict": check.verdict.word(), "detail": check.detail}))
+            .collect();
+        json!({
+            "checks": checks,
+            "placement_mode": self.placement_mode,
+            "placement": self.placement.iter().map(PlacementRow::to_json).collect::<Vec<_>>(),
+            "keys": self.keys.iter().map(KeyRecord::to_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Looks at everything a node started with `config` would use. `offline` leaves the device and its PIN alone.
+pub fn examine(config: &Path, offline: bool) -> Report {
+    let mut report = Report::default();
+    let settings = match Settings::load(config) {
+        Ok(settings) => settings,
+        Err(error) => {
+            report.checks.push(Check::new("configuration", Verdict::Bad, error.to_string()));
+            report.checks.push(host::kernels());
+            return report;
+        }
+    };
+    let chain = &settings.genesis;
+    let text =
+        format!("{}: chain {}, group {}, genesis {}", config.display(), chain.chain_id, chain.group_id, chain.hash());
+    report.checks.push(Check::new("configuration", Verdict::Good, text));
+    examine_placement(&settings, &mut report);
+    report.checks.push(host::kernels());
+    report.checks.extend(host::limits());
+    report.checks.push(host::huge_pages());
+    report.checks.push(host::clock());
+    report.checks.push(host::fsync_latency(&settings.path(&settings.config.data_dir)));
+    examine_device(&settings, offline, &mut report);
+    report
+}
+
+fn examine_placement(settings: &Settings, report: &mut Report) {
+    match placement::plan(settings) {
+        Ok(plan) => {
+            report.placement_mode = if plan.is_shared() { "shared" } else { "pinned" };
+            report.placement = plan
+                .rows()
+                .into_iter()
+                .map(|row| PlacementRow { thread: row.thread, cores: row.cores, numa_node: row.numa_node })
+                .collect();
+            let detail = match plan.shared_reason() {
+                Some(reason) => format!("shared: {reason}"),
+                None => format!("pinned over {} NUMA node(s)", plan.numa_nodes()),
+            };
+            report.checks.push(Check::new("placement", Verdict::Good, detail));
+            report.checks.push(io_backend(settings, &Spawner::new(plan)));
+        }
+        Err(error) => report.checks.push(Check::new("placement", Verdict::Bad, error.to_string())),
+    }
+}
+
+fn io_backend(settings: &Settings, spawner: &Spawner) -> Check {
+    match settings.storage(spawner) {
+        Ok(storage) => Check::new("io backend", Verdict::Good, storage.backend()),
+        Err(error) => Check::new("io backend", Verdict::Bad, error.to_string()),
+    }
+}
+
+fn examine_device(settings: &Settings, offline: bool, report: &mut Report) {
+    if offline {
+        report.checks.push(Check::new("key device", Verdict::Skipped, "not opened (--offline)"));
+        return;
+    }
+    let device = match keys::open_device(settings) {
+        Ok(device) => device,
+        Err(error) => {
+            report.checks.push(Check::new("key device", Verdict::Bad, error.to_string()));
+            return;
+        }
+    };
+    let info = device.info();
+    let detail = format!(
+        "{} {} serial {}, token {:?}: {}",
+        info.manufacturer, info.model, info.serial, info.token, info.custody
+    );
+    let soft = info.custody != Custody::Hardware;
+    report.checks.push(Check::new("key device", if soft { Verdict::Warn } else { Verdict::Good }, detail));
+    match node_keys(settings, device.as_ref()) {
+        Ok(found) => {
+            report.checks.push(key_check(&found));
+            report.keys = found;
+        }
+        Err(error) => report.checks.push(Check::new("keys", Verdict::Bad, error)),
+    }
+    report.checks.push(at_rest(settings, info.custody));
+    report.checks.push(rollback(info.monotonic_counter));
+}
+
+/// The configured keys as the device describes them.
+fn node_keys(settings: &Settings, device: &dyn KeyDevice) -> Result<Vec<KeyRecord>, String> {
+    let hsm = &settings.config.hsm;
+    let wanted = [
+        ("consensus", &hsm.consensus_key, KeyKind::Sm2Sign),
+        ("tls", &hsm.tls_key, KeyKind::Sm2Sign),
+        ("kek", &hsm.kek, KeyKind::Kek),
+    ];
+    let custody = device.info().custody.to_string();
+    let mut found = Vec::new();
+    for (role, label, kind) in wanted {
+        let uri = keys::find_key(device, label, kind).map_err(|error| error.to_string())?;
+        let attested = device.attest(&uri).map_err(|error| error.to_string())?;
+        found.push(KeyRecord {
+            role: role.to_owned(),
+            uri: uri.to_string(),
+            extractable: attested.key.extractable,
+            custody: custody.clone(),
+            public_key: attested.public_key.map(|key| bixi_types::NodeId(key).to_hex()),
+        });
+    }
+    Ok(found)
+}
+
+fn key_check(found: &[KeyRecord]) -> Check {
+    let loose: Vec<&str> = found.iter().filter(|key| key.extractable).map(|key| key.role.as_str()).collect();
+    if loose.is_empty() {
+        return Check::new("keys", Verdict::Good, format!("{} keys, none extractable", found.len()));
+    }
+    Check::new("keys", Verdict::Bad, format!("extractable: {}; generate them anew in the device", loose.join(", ")))
+}
+
+/// Whether a stolen disk can be read: it can when everything needed to unlock it lies on it.
+fn at_rest(settings: &Settings, custody: Custody) -> Check {
+    let pin = match settings.pin() {
+        PinSource::File(path) => path,
+        _ => return Check::new("at rest", Verdict::Good, "sealed; the PIN is not on this disk"),
+    };
+    if custody == Custody::Hardware {
+        return Check::new("at rest", Verdict::Good, "sealed; the key encryption key is in a device of its own");
+    }
+    let disk = |path: &Path| std::fs::metadata(path).map(|data| data.dev()).ok();
+    let data = disk(&settings.path(&settings.config.data_dir));
+    let token = disk(&settings.path(&settings.config.hsm.token_config));
+    if data.is_some() && data == disk(&pin) && data == token {
+        let text = "sealed, but token, PIN file and data lie on one disk: a stolen disk is readable; \
+                    use an external device, a typed PIN or a credential bound to a TPM";
+        return Check::new("at rest", Verdict::Warn, text);
+    }
+    Check::new("at rest", Verdict::Good, "sealed; token, PIN file and data are not all on one disk")
+}
+
+fn rollback(monotonic_counter: bool) -> Check {
+    let detail = if monotonic_counter {
+        "the device has a counter, but no mark is written to it yet; not detected locally"
+    } else {
+        "not detected locally: the device has no counter that a restored copy cannot set back"
+    };
+    Check::new("rollback of the disk", Verdict::Warn, detail)
+}

@@ -1,0 +1,135 @@
+//! Checks of the machine: processor, limits, memory, clock, disk.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bixi_accel::{cpu, selftest};
+
+use crate::doctor::{Check, Verdict};
+
+/// Locked memory a node wants for its secrets.
+const LOCKED_BYTES_MIN: u64 = 1024 * 1024;
+/// Open files: RocksDB keeps many tables open.
+const OPEN_FILES_MIN: u64 = 4_096;
+const FSYNC_ROUNDS: usize = 9;
+/// Above this every block waits noticeably for the disk.
+const FSYNC_SLOW: Duration = Duration::from_millis(20);
+
+pub(super) fn kernels() -> Check {
+    let chosen: Vec<String> =
+        cpu::selected().iter().map(|selected| format!("{} {}", selected.operation, selected.kernel)).collect();
+    match selftest::run() {
+        Ok(tests) => Check::new(
+            "processor kernels",
+            Verdict::Good,
+            format!("{}; {} self-tests passed", chosen.join(", "), tests.len()),
+        ),
+        Err(error) => Check::new("processor kernels", Verdict::Bad, error.to_string()),
+    }
+}
+
+pub(super) fn limits() -> [Check; 2] {
+    let text = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let judge = |name, row: &str, least: u64, advice: &str| match soft_limit(&text, row) {
+        Some(limit) if limit >= least => {
+            let shown = if limit == u64::MAX { "unlimited".to_owned() } else { limit.to_string() };
+            Check::new(name, Verdict::Good, shown)
+        }
+        Some(limit) => Check::new(name, Verdict::Warn, format!("{limit}, wanted at least {least}; {advice}")),
+        None => Check::new(name, Verdict::Warn, "cannot be read from /proc/self/limits"),
+    };
+    [
+        judge("locked memory", "Max locked memory", LOCKED_BYTES_MIN, "raise LimitMEMLOCK or `ulimit -l`"),
+        judge("open files", "Max open files", OPEN_FILES_MIN, "raise LimitNOFILE or `ulimit -n`"),
+    ]
+}
+
+/// The soft limit of a row of `/proc/self/limits`; `unlimited` is the largest number.
+fn soft_limit(text: &str, row: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(row))?;
+    match rest.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}
+
+pub(super) fn huge_pages() -> Check {
+    match fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled") {
+        Ok(text) => {
+            let mode = text.split(['[', ']']).nth(1).unwrap_or("unknown").to_owned();
+            if mode == "always" {
+                let advice = format!("{mode}: background compaction can stall threads; madvise is steadier");
+                return Check::new("transparent huge pages", Verdict::Warn, advice);
+            }
+            Check::new("transparent huge pages", Verdict::Good, mode)
+        }
+        Err(_) => Check::new("transparent huge pages", Verdict::Skipped, "this kernel does not say"),
+    }
+}
+
+pub(super) fn clock() -> Check {
+    let marks = ["/run/systemd/timesync/synchronized", "/run/chrony/chronyd.pid", "/run/chronyd.pid", "/run/ntpd.pid"];
+    match marks.iter().find(|mark| Path::new(mark).exists()) {
+        Some(mark) => Check::new("clock", Verdict::Good, format!("kept by a time service ({mark})")),
+        None => Check::new(
+            "clock",
+            Verdict::Warn,
+            "no time service seen; proposals with a time too far ahead are refused, so run chrony or systemd-timesyncd",
+        ),
+    }
+}
+
+pub(super) fn fsync_latency(data: &Path) -> Check {
+    let name = "disk flush";
+    match measure_fsync(data) {
+        Ok(median) if median <= FSYNC_SLOW => {
+            Check::new(name, Verdict::Good, format!("{:.2} ms in the median", median.as_secs_f64() * 1e3))
+        }
+        Ok(median) => {
+            let text =
+                format!("{:.1} ms in the median; every block waits for it several times", median.as_secs_f64() * 1e3);
+            Check::new(name, Verdict::Warn, text)
+        }
+        Err(error) => Check::new(name, Verdict::Bad, format!("{}: {error}", data.display())),
+    }
+}
+
+fn measure_fsync(data: &Path) -> io::Result<Duration> {
+    let path = data.join(format!("doctor.{}.tmp", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+    let mut rounds = Vec::with_capacity(FSYNC_ROUNDS);
+    let measured = (0..FSYNC_ROUNDS).try_for_each(|_| {
+        file.write_all(&[0; 4096])?;
+        let began = Instant::now();
+        file.sync_data()?;
+        rounds.push(began.elapsed());
+        Ok(())
+    });
+    fs::remove_file(&path)?;
+    measured.map(|()| {
+        rounds.sort_unstable();
+        rounds[FSYNC_ROUNDS / 2]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_soft_limits() {
+        let text = "Limit                     Soft Limit           Hard Limit           Units\n\
+                    Max locked memory         8388608              unlimited            bytes\n\
+                    Max open files            unlimited            unlimited            files\n";
+        assert_eq!(soft_limit(text, "Max locked memory"), Some(8_388_608));
+        assert_eq!(soft_limit(text, "Max open files"), Some(u64::MAX));
+        assert_eq!(soft_limit(text, "Max cpu time"), None);
+    }
+
+    #[test]
+    fn a_missing_data_directory_is_bad() {
+        assert_eq!(fsync_latency(Path::new("/nowhere/at/all")).verdict, Verdict::Bad);
+    }
+}

@@ -1,0 +1,100 @@
+//! From a PIN to signatures and data keys: device → vault → guard → signing service, in this order, because each is sealed by
+//! the one before.
+
+use std::sync::Arc;
+
+use bixi_hsm::audit::TraceAudit;
+use bixi_hsm::guard::Guard;
+use bixi_hsm::service::{CustodyPolicy, Keys, Params, RetryPolicy, SigningService};
+use bixi_hsm::{KeyDevice, KeyKind, KeyRef};
+use bixi_hsm_pkcs11::{Pkcs11Device, ProfileChoice, TokenSelector};
+use bixi_hsm_vault::Vault;
+use bixi_platform::io::Storage;
+use bixi_sealed::KeyRing;
+use bixi_types::ports::Signer;
+
+use crate::settings::Settings;
+
+/// Everything that needs the device.
+pub(crate) struct Unlocked {
+    pub device: Arc<dyn KeyDevice>,
+    pub ring: KeyRing,
+    pub signer: Arc<SigningService>,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Opens the configured device with its PIN.
+pub(crate) fn open_device(settings: &Settings) -> Result<Arc<dyn KeyDevice>, Failure> {
+    let hsm = &settings.config.hsm;
+    let device = Pkcs11Device::open(bixi_hsm_pkcs11::Params {
+        module_path: settings.path(&hsm.module),
+        token: TokenSelector::label(&hsm.token),
+        pin: settings.pin(),
+        profile: profile_choice(settings),
+        sessions_max: hsm.sessions_max as usize,
+        timeout_ms: hsm.timeout_ms,
+        pin_state_path: settings.data("pin-state"),
+    })?;
+    Ok(Arc::new(device))
+}
+
+/// A shipped profile by name, a file by path, or whatever the module's own words match.
+fn profile_choice(settings: &Settings) -> ProfileChoice {
+    let profile = &settings.config.hsm.profile;
+    if profile.is_empty() {
+        ProfileChoice::Matched
+    } else if profile.ends_with(".toml") {
+        ProfileChoice::File(settings.path(profile.as_ref()))
+    } else {
+        ProfileChoice::Named(profile.clone())
+    }
+}
+
+/// The key of a label and kind; exactly one must be there.
+pub(crate) fn find_key(device: &dyn KeyDevice, label: &str, kind: KeyKind) -> Result<KeyRef, Failure> {
+    let mut found: Vec<KeyRef> =
+        device.list()?.into_iter().filter(|key| key.label == label && key.kind == kind).map(|key| key.uri).collect();
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => Err(format!(
+            "the token {:?} holds no {kind:?} key labelled {label:?}; generate it with `bixi chain keys` or correct hsm.*_key",
+            device.info().token
+        )
+        .into()),
+        count => Err(format!("the token holds {count} {kind:?} keys labelled {label:?}; remove all but one").into()),
+    }
+}
+
+/// Unlocks everything a validator signs and reads with.
+pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<Unlocked, Failure> {
+    let hsm = &settings.config.hsm;
+    let device = open_device(settings)?;
+    let keys = Keys {
+        consensus: find_key(device.as_ref(), &hsm.consensus_key, KeyKind::Sm2Sign)?,
+        tls: Some(find_key(device.as_ref(), &hsm.tls_key, KeyKind::Sm2Sign)?),
+        kek: Some(find_key(device.as_ref(), &hsm.kek, KeyKind::Kek)?),
+    };
+    let kek = keys.kek.clone().expect("set above");
+    let vault = Vault::open(Arc::clone(storage), settings.data("vault"), device.as_ref(), &kek)?;
+    let ring = vault.key_ring();
+    let chain = settings.genesis.hash();
+    let guard = Guard::open(Arc::clone(storage), settings.data("guard"), ring.clone(), chain)?;
+    let custody = if settings.config.production {
+        CustodyPolicy::Production { software_token_allowed: false }
+    } else {
+        CustodyPolicy::Any
+    };
+    let signer = SigningService::new(Params {
+        device: Arc::clone(&device),
+        keys,
+        guard,
+        chain,
+        suite: settings.genesis.suite,
+        retry: RetryPolicy { deadline_ms: hsm.timeout_ms, ..RetryPolicy::default() },
+        custody,
+        audit: Arc::new(TraceAudit),
+    })?;
+    tracing::info!(node = %signer.node_id(), custody = %device.info().custody, "keys unlocked");
+    Ok(Unlocked { device, ring, signer: Arc::new(signer) })
+}

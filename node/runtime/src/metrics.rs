@@ -1,0 +1,92 @@
+//! OpenMetrics: `bixi_<room>_<noun>_<unit>`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bixi_ledger::Ledger;
+use bixi_txpool::{Admission, TxPool};
+use parking_lot::Mutex;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::view::View;
+
+/// The node's registry. Gauges are read when asked for; nothing is updated on a hot path.
+pub(crate) struct NodeMetrics {
+    registry: Mutex<Registry>,
+    height: Gauge,
+    transactions: Counter,
+    failed: Counter,
+    held: Gauge,
+    waiting_bytes: Gauge,
+    unverified: Gauge,
+    submitted: Counter,
+    refused: Counter,
+    round: Gauge,
+}
+
+impl NodeMetrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::default();
+        let gauge = |registry: &mut Registry, name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let counter = |registry: &mut Registry, name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let height = gauge(&mut registry, "bixi_ledger_height_blocks", "Committed height");
+        let transactions = counter(&mut registry, "bixi_ledger_transactions", "Transactions in committed blocks");
+        let failed = counter(&mut registry, "bixi_ledger_failed_transactions", "Of these, with a non-zero status");
+        let held = gauge(&mut registry, "bixi_txpool_held_transactions", "Transactions waiting for their block");
+        let waiting_bytes =
+            gauge(&mut registry, "bixi_txpool_waiting_bytes", "Bytes of transactions not in a batch yet");
+        let unverified =
+            gauge(&mut registry, "bixi_txpool_unverified_transactions", "Waiting for their signature check");
+        let submitted = counter(&mut registry, "bixi_txpool_submitted_transactions", "Transactions handed in");
+        let refused = counter(&mut registry, "bixi_txpool_refused_transactions", "Refused before the pool");
+        let round = gauge(&mut registry, "bixi_consensus_round_number", "Round of the height being decided");
+        Self {
+            registry: Mutex::new(registry),
+            height,
+            transactions,
+            failed,
+            held,
+            waiting_bytes,
+            unverified,
+            submitted,
+            refused,
+            round,
+        }
+    }
+
+    pub(crate) fn encode(&self, ledger: &Ledger, pool: &TxPool, admission: &Admission, view: &View) -> String {
+        let registry = self.registry.lock();
+        let counts = ledger.counts();
+        self.height.set(ledger.height() as i64);
+        raise(&self.transactions, counts.transactions);
+        raise(&self.failed, counts.failed);
+        self.held.set(pool.len() as i64);
+        self.waiting_bytes.set(pool.waiting().1 as i64);
+        self.unverified.set(admission.queued() as i64);
+        raise(&self.submitted, load(&admission.metrics().submitted));
+        raise(&self.refused, load(&admission.metrics().refused));
+        self.round.set(i64::from(view.consensus().round));
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("encoding into a String cannot fail");
+        text
+    }
+}
+
+fn load(value: &AtomicU64) -> u64 {
+    value.load(Ordering::Relaxed)
+}
+
+/// Counters only rise; the lock on the registry keeps two readers from adding twice.
+fn raise(counter: &Counter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}

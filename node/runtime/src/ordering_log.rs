@@ -1,0 +1,238 @@
+//! The ordering log on disk: consensus entries and the batches they speak of, sealed, replayed at the start.
+//!
+//! One file holds a range of heights; it is removed when the ledger holds every height it mentions. Acknowledged bytes are
+//! never rewritten. A torn tail above the last sync is dropped; anything else that fails its tag is refused.
+//!
+//! Inside the sealed stream a record is `length: u32 LE ‖ borsh`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bixi_consensus::LogEntry;
+use bixi_platform::io::{OpenMode, Storage};
+use bixi_sealed::frames::{End, Reader, Writer};
+use bixi_sealed::{KeyRing, Purpose, SealedError};
+use bixi_types::batch::Batch;
+use bixi_types::limits::BATCH_BYTES_MAX;
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// A file is closed at this size and the next one begun.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Largest record: a batch with its framing.
+const RECORD_BYTES_MAX: usize = BATCH_BYTES_MAX + 64;
+
+/// One record of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Record {
+    /// What consensus must remember.
+    Entry(Box<LogEntry>),
+    /// A batch, for the height it was built or fetched for.
+    Batch { height: u64, batch: Batch },
+}
+
+#[derive(BorshSerialize, BorshDeserialize)]
+enum Stored {
+    Entry(Vec<u8>),
+    Batch { height: u64, bytes: Vec<u8> },
+}
+
+/// Why the log cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogError {
+    /// The sealed file failed.
+    #[error("ordering log: {0}")]
+    Sealed(#[from] SealedError),
+    /// The system refused.
+    #[error("ordering log {}: {source}", path.display())]
+    Io {
+        /// File or directory.
+        path: PathBuf,
+        /// From the system.
+        source: std::io::Error,
+    },
+    /// An authentic record that this release cannot read.
+    #[error("ordering log {}: record {index}: {detail}; start the release that wrote it", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Which record, from 0.
+        index: usize,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+impl Record {
+    fn height(&self) -> u64 {
+        match self {
+            Self::Entry(entry) => entry.height(),
+            Self::Batch { height, .. } => *height,
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let stored = match self {
+            Self::Entry(entry) => Stored::Entry(entry.encode()),
+            Self::Batch { height, batch } => Stored::Batch { height: *height, bytes: batch.encode() },
+        };
+        borsh::to_vec(&stored).expect("borsh into memory cannot fail")
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        match borsh::from_slice(bytes).map_err(|error| error.to_string())? {
+            Stored::Entry(bytes) => {
+                LogEntry::decode(&bytes).map(Box::new).map(Self::Entry).map_err(|error| error.to_string())
+            }
+            Stored::Batch { height, bytes } => {
+                let batch = Batch::decode(&bytes).map_err(|error| error.to_string())?;
+                Ok(Self::Batch { height, batch })
+            }
+        }
+    }
+}
+
+struct ClosedFile {
+    path: PathBuf,
+    height_max: u64,
+}
+
+/// The log, open for appending.
+pub(crate) struct OrderingLog {
+    storage: Arc<dyn Storage>,
+    ring: KeyRing,
+    dir: PathBuf,
+    closed: Vec<ClosedFile>,
+    current: Writer,
+    current_path: PathBuf,
+    current_height_max: u64,
+    sequence: u64,
+    dirty: bool,
+}
+
+impl OrderingLog {
+    /// Reads every file in order, then begins a new one.
+    pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, ring: KeyRing) -> Result<(Self, Vec<Record>), LogError> {
+        let io = |source| LogError::Io { path: dir.to_owned(), source };
+        storage.create_dir_all(dir).map_err(io)?;
+        let mut records = Vec::new();
+        let mut closed = Vec::new();
+        let mut sequence = 0;
+        for path in storage.list(dir).map_err(io)? {
+            let path = dir.join(path);
+            let Some(number) = sequence_of(&path) else { continue };
+            let found = read_file(storage.as_ref(), &path, &ring)?;
+            sequence = number + 1;
+            closed.push(ClosedFile { path, height_max: found.iter().map(Record::height).max().unwrap_or(0) });
+            records.extend(found);
+        }
+        let (current, current_path) = begin_file(storage.as_ref(), dir, &ring, sequence)?;
+        let log = Self {
+            storage,
+            ring,
+            dir: dir.to_owned(),
+            closed,
+            current,
+            current_path,
+            current_height_max: 0,
+            sequence,
+            dirty: false,
+        };
+        Ok((log, records))
+    }
+
+    /// Appends a record; durable after the next [`Self::sync`].
+    pub(crate) fn append(&mut self, record: &Record) -> Result<(), LogError> {
+        let bytes = record.encode();
+        assert!(bytes.len() <= RECORD_BYTES_MAX, "a log record of {} bytes", bytes.len());
+        self.current.append(&(bytes.len() as u32).to_le_bytes())?;
+        self.current.append(&bytes)?;
+        self.current_height_max = self.current_height_max.max(record.height());
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// Makes everything appended durable.
+    pub(crate) fn sync(&mut self) -> Result<(), LogError> {
+        if !self.dirty {
+            return Ok(());
+        }
+        self.current.sync()?;
+        self.dirty = false;
+        if self.current.file_len() >= FILE_BYTES_MAX { self.begin_next() } else { Ok(()) }
+    }
+
+    fn begin_next(&mut self) -> Result<(), LogError> {
+        let sequence = self.sequence + 1;
+        let (writer, path) = begin_file(self.storage.as_ref(), &self.dir, &self.ring, sequence)?;
+        std::mem::replace(&mut self.current, writer).close()?;
+        let path = std::mem::replace(&mut self.current_path, path);
+        self.closed.push(ClosedFile { path, height_max: self.current_height_max });
+        (self.sequence, self.current_height_max) = (sequence, 0);
+        Ok(())
+    }
+
+    /// Removes the closed files that mention no height above `height`.
+    pub(crate) fn forget(&mut self, height: u64) -> Result<(), LogError> {
+        let (gone, kept) = std::mem::take(&mut self.closed).into_iter().partition(|file| file.height_max <= height);
+        self.closed = kept;
+        let gone: Vec<ClosedFile> = gone;
+        for file in &gone {
+            self.storage.remove(&file.path).map_err(|source| LogError::Io { path: file.path.clone(), source })?;
+        }
+        Ok(())
+    }
+}
+
+fn file_name(sequence: u64) -> String {
+    format!("{sequence:012}.log")
+}
+
+fn sequence_of(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_suffix(".log")?.parse().ok()
+}
+
+fn begin_file(storage: &dyn Storage, dir: &Path, ring: &KeyRing, sequence: u64) -> Result<(Writer, PathBuf), LogError> {
+    let path = dir.join(file_name(sequence));
+    let file =
+        storage.open(&path, OpenMode::CreateNew).map_err(|source| LogError::Io { path: path.clone(), source })?;
+    let mut writer = Writer::create(file, ring, Purpose::ConsensusLog).map_err(|error| error.at(&path))?;
+    writer.sync().map_err(|error| error.at(&path))?;
+    storage.sync_dir(dir).map_err(|source| LogError::Io { path: dir.to_owned(), source })?;
+    Ok((writer, path))
+}
+
+fn read_file(storage: &dyn Storage, path: &Path, ring: &KeyRing) -> Result<Vec<Record>, LogError> {
+    let file = storage.open(path, OpenMode::Read).map_err(|source| LogError::Io { path: path.to_owned(), source })?;
+    let at = |error: SealedError| LogError::from(error.at(path));
+    let mut reader = Reader::open(file, ring, Purpose::ConsensusLog).map_err(at)?;
+    let mut records = Vec::new();
+    let mut pending = Vec::new();
+    while let Some(frame) = reader.next_frame().map_err(at)? {
+        pending.extend_from_slice(frame);
+        let used = take_records(path, &pending, &mut records)?;
+        pending.drain(..used);
+    }
+    if let End::TornTail { .. } = reader.end() {
+        tracing::warn!(path = %path.display(), "dropped a torn tail that was never acknowledged");
+    }
+    Ok(records)
+}
+
+/// Decodes the whole records at the start of `bytes`; returns how many bytes they take.
+fn take_records(path: &Path, bytes: &[u8], records: &mut Vec<Record>) -> Result<usize, LogError> {
+    let fault = |index, detail| LogError::Record { path: path.to_owned(), index, detail };
+    let mut used = 0;
+    while let Some((length, rest)) = bytes[used..].split_first_chunk::<4>() {
+        let length = u32::from_le_bytes(*length) as usize;
+        if length > RECORD_BYTES_MAX {
+            return Err(fault(records.len(), format!("{length} bytes; at most {RECORD_BYTES_MAX} are written")));
+        }
+        let Some(body) = rest.get(..length) else { break };
+        records.push(Record::decode(body).map_err(|detail| fault(records.len(), detail))?);
+        used += 4 + length;
+    }
+    Ok(used)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,23 @@
+//! What a process of ours does about itself: hardening, the service manager, randomness for its client side.
+
+use std::io;
+use std::path::Path;
+
+pub use bixi_platform::notify::{Notifier, State};
+pub use bixi_platform::random::OsRandom;
+
+/// Variable that names the configuration file of the shipped token module. The module reads it once per process.
+pub const TOKEN_CONFIG_VARIABLE: &str = "BIXI_TOKEN_CONF";
+
+/// Forbids core dumps and attaching of other unprivileged processes; to be called before a PIN is read.
+///
+/// # Errors
+/// When the kernel refuses; a process that will hold keys should then not go on.
+pub fn harden() -> io::Result<()> {
+    bixi_platform::secret::harden_process()
+}
+
+/// Whether this process already sees `token_config` as the token module's configuration.
+pub fn has_token_config(token_config: &Path) -> bool {
+    std::env::var_os(TOKEN_CONFIG_VARIABLE).is_some_and(|value| Path::new(&value) == token_config)
+}

@@ -1,0 +1,50 @@
+//! What the other threads may know of consensus, kept current by the consensus thread.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bixi_consensus::Status;
+use bixi_types::NodeId;
+use parking_lot::RwLock;
+
+/// A snapshot for RPC, health, metrics and the builder of blocks.
+pub(crate) struct View {
+    consensus: RwLock<Status>,
+    proposer: RwLock<NodeId>,
+    block_transactions_max: AtomicUsize,
+}
+
+impl View {
+    pub(crate) fn new(status: Status, block_transactions_max: usize) -> Self {
+        Self {
+            consensus: RwLock::new(status),
+            proposer: RwLock::new(NodeId::ZERO),
+            block_transactions_max: AtomicUsize::new(block_transactions_max),
+        }
+    }
+
+    pub(crate) fn set_consensus(&self, status: Status) {
+        *self.consensus.write() = status;
+    }
+
+    pub(crate) fn consensus(&self) -> Status {
+        self.consensus.read().clone()
+    }
+
+    pub(crate) fn set_proposer(&self, proposer: NodeId) {
+        *self.proposer.write() = proposer;
+    }
+
+    /// Proposer of the round under way.
+    pub(crate) fn proposer(&self) -> NodeId {
+        *self.proposer.read()
+    }
+
+    /// Configuration's bound on the transactions of one block.
+    pub(crate) fn block_transactions_max(&self) -> usize {
+        self.block_transactions_max.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_block_transactions_max(&self, count: usize) {
+        self.block_transactions_max.store(count.max(1), Ordering::Relaxed);
+    }
+}
