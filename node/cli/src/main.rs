@@ -1,2 +1,37 @@
-//! bixi.
-fn main() {}
+//! `bixi`: a permissioned-ledger node, its ceremonies, its doctor and its demonstration.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod chain;
+mod console;
+mod demo;
+mod doctor;
+mod failure;
+mod logging;
+mod run;
+mod token;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Bixi, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let done = match Bixi::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Chain(command) => chain::run(&command),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Version(args) => version::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,232 @@
+//! The load: a contract of ours and a system contract, many senders, many connections, every receipt looked at.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use bixi_types::{Address, H256};
+use hdrhistogram::Histogram;
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::demo::abi::{Argument, call};
+use crate::demo::client::Client;
+use crate::demo::node::NodeProcess;
+use crate::demo::wallet::{Action, Chain, Signed, Wallet};
+
+/// Ids of the demonstration's chain.
+pub(crate) const CHAIN_ID: &str = "chain0";
+pub(crate) const GROUP_ID: &str = "group0";
+const LEDGER_CONTRACT: &str = include_str!("../../../../tests/fixtures/contracts/Ledger.json");
+const DAG_TRANSFER: Address = Address([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0x0c]);
+/// Connections, each with one batch under way.
+const CONNECTIONS: u64 = 16;
+/// Calls in one JSON-RPC batch.
+const BATCH_CALLS: u64 = 32;
+const WALLETS: usize = 16;
+const USERS: usize = 32;
+/// Transactions of the preparation: one deployment, one mint per wallet, one account per user.
+pub(crate) const SETUP_TRANSACTIONS: u64 = (1 + WALLETS + USERS) as u64;
+const START_BALANCE: u128 = 1_000_000_000;
+/// Latencies above this are counted as this, microseconds.
+const LATENCY_US_MAX: u64 = 120_000_000;
+
+/// What the load did.
+pub(crate) struct Outcome {
+    /// Receipts with status 0.
+    pub(crate) committed: u64,
+    /// From the first transfer to the last receipt.
+    pub(crate) elapsed: Duration,
+    /// Transactions within `elapsed`.
+    pub(crate) timed: u64,
+    /// Sent to receipt, microseconds.
+    pub(crate) latency_us: Histogram<u64>,
+    /// The first refusals and failures, in words.
+    pub(crate) failures: Vec<String>,
+    /// One of the committed transactions.
+    pub(crate) sample: H256,
+}
+
+/// Everything the senders share.
+struct Field {
+    chain: Chain,
+    wallets: Vec<Wallet>,
+    users: Vec<String>,
+    ledger: Address,
+    marker: String,
+}
+
+/// Sends `transactions` in all, at least [`SETUP_TRANSACTIONS`] + 1. `marker` is written into names, inputs and extra data.
+pub(crate) async fn run(
+    node: &NodeProcess,
+    marker: &str,
+    transactions: u64,
+    bar: ProgressBar,
+) -> anyhow::Result<Outcome> {
+    let mut client = Client::connect(node.rpc).await?;
+    let height = client.call("getBlockNumber", json!([GROUP_ID, ""])).await?.as_u64().context("getBlockNumber")?;
+    let chain = Chain::new(CHAIN_ID, GROUP_ID, height);
+    let wallets = (0..WALLETS).map(|_| Wallet::generate()).collect::<Result<Vec<_>, _>>()?;
+    let users: Vec<String> = (0..USERS).map(|index| format!("{marker}{index}")).collect();
+    let ledger = deploy(&mut client, &chain, &wallets[0], marker).await?;
+    let field = Field { chain, wallets, users, ledger, marker: marker.to_owned() };
+    let setup = field.setup()?;
+    let receipts = send(&mut client, &field.chain, &setup).await?;
+    for receipt in receipts {
+        receipt?;
+    }
+    bar.inc(SETUP_TRANSACTIONS);
+    drive(node, Arc::new(field), transactions - SETUP_TRANSACTIONS, bar).await
+}
+
+async fn deploy(client: &mut Client, chain: &Chain, wallet: &Wallet, marker: &str) -> anyhow::Result<Address> {
+    let contract: Value = serde_json::from_str(LEDGER_CONTRACT).context("the contract's fixture")?;
+    let code = contract["bytecode"].as_str().context("the fixture has no bytecode")?;
+    let action = Action {
+        to: None,
+        input: hex::decode(code.trim_start_matches("0x"))?,
+        abi: contract["abi"].to_string(),
+        extra_data: marker.to_owned(),
+    };
+    let receipts = send(client, chain, &[wallet.sign(chain, action)?]).await?;
+    let receipt = receipts.into_iter().next().context("no receipt")?.context("deploying the contract")?;
+    Ok(receipt["contractAddress"].as_str().context("the receipt names no contract")?.parse()?)
+}
+
+impl Field {
+    /// Accounts of DagTransfer and balances of the contract.
+    fn setup(&self) -> anyhow::Result<Vec<Signed>> {
+        let adds = self
+            .users
+            .iter()
+            .map(|user| call("userAdd(string,uint256)", &[Argument::Text(user), Argument::Number(START_BALANCE)]));
+        let adds = adds.map(|input| Action { to: Some(DAG_TRANSFER), input, ..Action::default() });
+        let mints = self.wallets.iter().map(|wallet| {
+            let arguments = [Argument::Account(wallet.address().0), Argument::Number(START_BALANCE)];
+            Action { to: Some(self.ledger), input: call("mint(address,uint256)", &arguments), ..Action::default() }
+        });
+        adds.chain(mints).map(|action| self.wallets[0].sign(&self.chain, action)).collect()
+    }
+
+    /// The transaction of that number: system contract and EVM in turn.
+    fn transfer(&self, number: u64) -> anyhow::Result<Signed> {
+        let number = number as usize;
+        let wallet = &self.wallets[number % WALLETS];
+        let action = if number.is_multiple_of(2) {
+            let (from, to) = (&self.users[number / 2 % USERS], &self.users[(number / 2 + 7) % USERS]);
+            let arguments = [Argument::Text(from), Argument::Text(to), Argument::Number(1)];
+            Action {
+                to: Some(DAG_TRANSFER),
+                input: call("userTransfer(string,string,uint256)", &arguments),
+                ..Action::default()
+            }
+        } else {
+            let to = self.wallets[(number + 5) % WALLETS].address();
+            let mut input = call("transfer(address,uint256)", &[Argument::Account(to.0), Argument::Number(1)]);
+            // Solidity ignores bytes behind the arguments; here they are found again if anything lands on disk in the clear.
+            input.extend(self.marker.as_bytes());
+            Action { to: Some(self.ledger), input, extra_data: self.marker.clone(), ..Action::default() }
+        };
+        wallet.sign(&self.chain, action)
+    }
+}
+
+/// Sends a batch; the receipts, or why there is none.
+async fn send(client: &mut Client, chain: &Chain, signed: &[Signed]) -> anyhow::Result<Vec<anyhow::Result<Value>>> {
+    let params = signed.iter().map(|transaction| json!([GROUP_ID, "", transaction.hex, false])).collect();
+    let answers = client.batch("sendTransaction", params).await?;
+    Ok(answers.into_iter().zip(signed).map(|(answer, sent)| accepted(chain, &sent.hash, answer?)).collect())
+}
+
+/// A receipt counts when it is of our transaction, and both it and the contract say that it worked.
+fn accepted(chain: &Chain, hash: &H256, receipt: Value) -> anyhow::Result<Value> {
+    if receipt["transactionHash"].as_str() != Some(&hash.to_string()) {
+        bail!("a receipt of another transaction: {receipt}");
+    }
+    if receipt["status"] != json!(0) {
+        bail!("status {}: {}", receipt["status"], receipt["message"]);
+    }
+    // DagTransfer reports a refusal as a code in a receipt that succeeded.
+    let output = receipt["output"].as_str().unwrap_or_default();
+    if receipt["to"].as_str() == Some(&DAG_TRANSFER.to_string())
+        && output.trim_start_matches("0x").bytes().any(|digit| digit != b'0')
+    {
+        bail!("DagTransfer answered {output}");
+    }
+    chain.saw(receipt["blockNumber"].as_u64().unwrap_or(0));
+    Ok(receipt)
+}
+
+/// What one connection did.
+struct Share {
+    committed: u64,
+    latency_us: Histogram<u64>,
+    failures: Vec<String>,
+    last: Option<H256>,
+}
+
+async fn drive(node: &NodeProcess, field: Arc<Field>, transfers: u64, bar: ProgressBar) -> anyhow::Result<Outcome> {
+    let next = Arc::new(AtomicU64::new(0));
+    let began = Instant::now();
+    let mut connections = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let client = Client::connect(node.rpc).await?;
+        connections.spawn(connection(client, Arc::clone(&field), Arc::clone(&next), transfers, bar.clone()));
+    }
+    let mut outcome = Outcome {
+        committed: SETUP_TRANSACTIONS,
+        elapsed: Duration::ZERO,
+        timed: transfers,
+        latency_us: histogram()?,
+        failures: Vec::new(),
+        sample: H256::ZERO,
+    };
+    while let Some(share) = connections.join_next().await {
+        let share = share??;
+        outcome.committed += share.committed;
+        outcome.latency_us.add(&share.latency_us)?;
+        outcome.failures.extend(share.failures);
+        outcome.sample = share.last.unwrap_or(outcome.sample);
+    }
+    outcome.elapsed = began.elapsed();
+    bar.finish_and_clear();
+    Ok(outcome)
+}
+
+fn histogram() -> anyhow::Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?)
+}
+
+async fn connection(
+    mut client: Client,
+    field: Arc<Field>,
+    next: Arc<AtomicU64>,
+    transfers: u64,
+    bar: ProgressBar,
+) -> anyhow::Result<Share> {
+    let mut share = Share { committed: 0, latency_us: histogram()?, failures: Vec::new(), last: None };
+    loop {
+        let first = next.fetch_add(BATCH_CALLS, Ordering::Relaxed);
+        if first >= transfers {
+            return Ok(share);
+        }
+        let numbers = first..(first + BATCH_CALLS).min(transfers);
+        let signed = numbers.map(|number| field.transfer(number)).collect::<Result<Vec<_>, _>>()?;
+        let sent = Instant::now();
+        let receipts = send(&mut client, &field.chain, &signed).await?;
+        let latency_us = (sent.elapsed().as_micros() as u64).clamp(1, LATENCY_US_MAX);
+        bar.inc(signed.len() as u64);
+        for (receipt, transaction) in receipts.into_iter().zip(&signed) {
+            match receipt {
+                Ok(_) => {
+                    share.committed += 1;
+                    share.latency_us.record(latency_us)?;
+                    share.last = Some(transaction.hash);
+                }
+                Err(error) => share.failures.push(format!("{error:#}")),
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! A node as a process of its own.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::demo::client::Client;
+
+const START_DEADLINE: Duration = Duration::from_secs(60);
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+const HEALTH_PERIOD: Duration = Duration::from_millis(50);
+
+/// A started node; killed when dropped without [`NodeProcess::stop`].
+pub(crate) struct NodeProcess {
+    child: Child,
+    /// Where it answers.
+    pub(crate) rpc: SocketAddr,
+    /// What it said when it was ready.
+    pub(crate) ready: Value,
+}
+
+/// How a start ended.
+pub(crate) enum Started {
+    Ready(Box<NodeProcess>),
+    /// It ended by itself, with its last words.
+    Refused(String),
+}
+
+/// Starts `bixi run` with its log in `log` and waits until it is ready or ended.
+pub(crate) async fn start(config: &Path, log: &Path) -> anyhow::Result<Started> {
+    let log_file = File::create(log).with_context(|| log.display().to_string())?;
+    let mut command = std::process::Command::new(std::env::current_exe()?);
+    command.arg("run").arg("--config").arg(config).arg("--ready-json");
+    // Ctrl-C reaches this process, which then stops the node in order.
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file).process_group(0);
+    let mut child = Command::from(command).kill_on_drop(true).spawn().context("cannot start `bixi run`")?;
+    let stdout = child.stdout.take().ok_or_else(|| anyhow!("the node has no standard output"))?;
+    let mut line = String::new();
+    let read = tokio::time::timeout(START_DEADLINE, BufReader::new(stdout).read_line(&mut line)).await;
+    match read {
+        Err(_) => bail!("the node was not ready within {} s; its log is {}", START_DEADLINE.as_secs(), log.display()),
+        Ok(Err(error)) => Err(error.into()),
+        Ok(Ok(0)) => {
+            child.wait().await?;
+            Ok(Started::Refused(last_words(log)))
+        }
+        Ok(Ok(_)) => {
+            let ready: Value = serde_json::from_str(&line).with_context(|| format!("the node said {line:?}"))?;
+            let url = ready["rpc"].as_str().unwrap_or_default();
+            let rpc =
+                url.trim_start_matches("http://").parse().with_context(|| format!("the node's RPC URL {url:?}"))?;
+            Ok(Started::Ready(Box::new(NodeProcess { child, rpc, ready })))
+        }
+    }
+}
+
+fn last_words(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let said = text.lines().rev().find(|line| !line.trim().is_empty());
+    said.unwrap_or("it said nothing").trim_start_matches("bixi: ").to_owned()
+}
+
+impl NodeProcess {
+    /// Waits until `/healthz` says that the node is well.
+    pub(crate) async fn wait_healthy(&self) -> anyhow::Result<()> {
+        let well = async {
+            loop {
+                if let Ok(mut client) = Client::connect(self.rpc).await
+                    && client.is_healthy().await.unwrap_or(false)
+                {
+                    return;
+                }
+                tokio::time::sleep(HEALTH_PERIOD).await;
+            }
+        };
+        tokio::time::timeout(START_DEADLINE, well).await.context("the node runs but /healthz does not say so")
+    }
+
+    /// Asks it to stop and waits; an exit status other than 0 is an error.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        let id = self.child.id().and_then(|id| Pid::from_raw(id as i32));
+        if let Some(id) = id {
+            kill_process(id, Signal::TERM)?;
+        }
+        let status = tokio::time::timeout(STOP_DEADLINE, self.child.wait())
+            .await
+            .with_context(|| format!("the node did not stop within {} s", STOP_DEADLINE.as_secs()))??;
+        if !status.success() {
+            bail!("the node ended with {status}");
+        }
+        Ok(())
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<()> {
+        let status = self.child.wait().await?;
+        bail!("the node ended by itself with {status}")
+    }
+}

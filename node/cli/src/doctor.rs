@@ -1,0 +1,78 @@
+//! `bixi doctor`: the report, as a table or as JSON.
+
+use std::path::PathBuf;
+
+use bixi_runtime::{Settings, doctor, process};
+use clap::Args;
+
+use crate::failure::{Failure, Status};
+use crate::{console, token};
+
+/// Exit status: 0 nothing is bad; 1 something is.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The node file.
+    #[arg(long, value_name = "PATH", default_value = "/etc/bixi/bixi.toml")]
+    config: PathBuf,
+    /// Leave the key device and its PIN alone.
+    #[arg(long)]
+    offline: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &DoctorArgs) -> Result<(), Failure> {
+    if !args.offline
+        && let Ok(settings) = Settings::load(&args.config)
+    {
+        let token_config = settings.path(&settings.config.hsm.token_config);
+        if token_config.is_file() {
+            token::bind(&token_config)?;
+        }
+        process::harden()?;
+    }
+    let report = doctor::examine(&args.config, args.offline);
+    if args.json {
+        console::result(&report.to_json().to_string());
+    } else {
+        console::result(&text(&report));
+    }
+    if report.is_well() { Ok(()) } else { Err(Failure::new(Status::Fault, "something is bad; see above")) }
+}
+
+fn text(report: &doctor::Report) -> String {
+    let checks: Vec<[String; 3]> = report
+        .checks
+        .iter()
+        .map(|check| [check.verdict.word().to_owned(), check.name.to_owned(), check.detail.clone()])
+        .collect();
+    let mut parts = vec![console::table(&checks)];
+    if !report.placement.is_empty() {
+        let rows: Vec<[String; 3]> = report
+            .placement
+            .iter()
+            .map(|row| {
+                let node = row.numa_node.map_or_else(|| "-".to_owned(), |node| node.to_string());
+                [format!("  {}", row.thread), format!("node {node}"), format!("cores {}", joined(&row.cores))]
+            })
+            .collect();
+        parts.push(format!("placement ({})\n{}", report.placement_mode, console::table(&rows)));
+    }
+    if !report.keys.is_empty() {
+        let rows: Vec<[String; 4]> = report
+            .keys
+            .iter()
+            .map(|key| {
+                let extractable = if key.extractable { "EXTRACTABLE" } else { "not extractable" };
+                [format!("  {}", key.role), extractable.to_owned(), key.custody.clone(), key.uri.clone()]
+            })
+            .collect();
+        parts.push(format!("keys\n{}", console::table(&rows)));
+    }
+    parts.join("\n\n")
+}
+
+fn joined(cores: &[usize]) -> String {
+    cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
