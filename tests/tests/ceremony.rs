@@ -1,0 +1,67 @@
+//! The ceremony and a start with a wrong PIN.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use bixi_tests::binary;
+
+fn bixi(arguments: &[&str], directory: &Path) -> Output {
+    Command::new(binary("bixi")).args(arguments).current_dir(directory).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_chain_is_made_once_and_its_secrets_are_private() {
+    let place = tempfile::tempdir().unwrap();
+    let made = bixi(&["chain", "new", "--dir", "chain"], place.path());
+    assert!(made.status.success(), "{}", said(&made));
+    let node = place.path().join("chain/node0");
+    assert_eq!(mode(&node.join("secrets")), 0o700);
+    assert_eq!(mode(&node.join("secrets/user.pin")), 0o400);
+    assert_eq!(mode(&node.join("secrets/so.pin")), 0o400);
+    let keys = fs::read(node.join("conf/keys.json")).unwrap();
+    let again = bixi(&["chain", "new", "--dir", "chain"], place.path());
+    assert_eq!(again.status.code(), Some(1));
+    assert!(said(&again).contains("left as it is"), "{}", said(&again));
+    let keys_again = bixi(&["chain", "keys", "--dir", "chain/node0"], place.path());
+    assert_eq!(keys_again.status.code(), Some(1), "{}", said(&keys_again));
+    assert_eq!(fs::read(node.join("conf/keys.json")).unwrap(), keys);
+}
+
+#[test]
+fn a_wrong_pin_ends_the_start_with_its_own_status_and_is_tried_once() {
+    let place = tempfile::tempdir().unwrap();
+    let made = bixi(&["chain", "new", "--dir", "chain"], place.path());
+    assert!(made.status.success(), "{}", said(&made));
+    let pin = place.path().join("chain/node0/secrets/user.pin");
+    let right = fs::read(&pin).unwrap();
+    fs::remove_file(&pin).unwrap();
+    fs::write(&pin, "00000000").unwrap();
+    fs::set_permissions(&pin, fs::Permissions::from_mode(0o400)).unwrap();
+    let run = ["run", "--config", "chain/node0/bixi.toml"];
+    let first = bixi(&run, place.path());
+    assert_eq!(first.status.code(), Some(77), "{}", said(&first));
+    let second = bixi(&run, place.path());
+    assert_eq!(second.status.code(), Some(77), "{}", said(&second));
+    assert!(said(&second).contains("not tried"), "{}", said(&second));
+    assert!(!said(&first).contains("00000000") && !said(&first).contains(std::str::from_utf8(&right).unwrap()));
+}
+
+#[test]
+fn a_wrong_node_file_has_its_own_status() {
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("bixi.toml"), "nmae = \"x\"\n").unwrap();
+    let ran = bixi(&["run", "--config", "bixi.toml"], place.path());
+    assert_eq!(ran.status.code(), Some(78), "{}", said(&ran));
+    assert!(said(&ran).contains("bixi.toml:1"), "{}", said(&ran));
+    assert_eq!(bixi(&["run", "--config", "absent.toml"], place.path()).status.code(), Some(78));
+}

@@ -1,0 +1,54 @@
+//! `bixi demo` from end to end, as a newcomer runs it.
+
+use std::process::Command;
+
+use bixi_tests::binary;
+use serde_json::Value;
+
+#[test]
+fn demo_reports_every_promised_key() {
+    let ran = Command::new(binary("bixi")).args(["demo", "--txs", "300", "--exit", "--json"]).output().unwrap();
+    let errors = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{:?}: {errors}", ran.status);
+    let report: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    for (path, expected) in [
+        ("/suite", "\"sm\""),
+        ("/nodes", "1"),
+        ("/txs", "300"),
+        ("/committed", "300"),
+        ("/heads_equal", "true"),
+        ("/state_roots_equal", "true"),
+        ("/quorum_verified", "true"),
+        ("/proof_verified", "true"),
+        ("/at_rest/marker_hits", "0"),
+        ("/at_rest/flip_refused", "true"),
+    ] {
+        assert_eq!(report.pointer(path).map(Value::to_string).as_deref(), Some(expected), "{path} in {report}");
+    }
+    for path in ["/tps", "/latency_ms/p50", "/latency_ms/p99", "/height"] {
+        assert!(report.pointer(path).and_then(Value::as_f64).is_some_and(|number| number > 0.0), "{path} in {report}");
+    }
+    let keys = report["keys"].as_array().unwrap();
+    let roles: Vec<&str> = keys.iter().map(|key| key["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["consensus", "tls", "kek"]);
+    for key in keys {
+        assert_eq!(key["node"], "node0");
+        assert_eq!(key["extractable"], false);
+        assert!(key["uri"].as_str().unwrap().starts_with("pkcs11:token=bixi"));
+    }
+    for row in report["placement"].as_array().unwrap() {
+        assert!(row["thread"].is_string() && row["cores"].is_array() && row.get("numa_node").is_some(), "{row}");
+    }
+    assert!(report["rpc"][0].as_str().unwrap().starts_with("http://127.0.0.1:"));
+}
+
+#[test]
+fn what_this_release_cannot_do_is_said() {
+    for (arguments, word) in [(["--nodes", "4"], "one validator"), (["--suite", "std"], "not in this release")] {
+        let ran = Command::new(binary("bixi")).arg("demo").args(arguments).arg("--exit").output().unwrap();
+        assert_eq!(ran.status.code(), Some(1));
+        let errors = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(errors.contains(word), "{errors}");
+        assert!(ran.stdout.is_empty());
+    }
+}
