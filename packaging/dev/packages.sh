@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Installs the system packages a build needs (and, with --tests, what the tests need), if any is missing.
+# Debian and its relatives by apt, RPM systems by dnf. Needs root, or sudo.
+set -euo pipefail
+
+tests=false
+[ "${1:-}" = "--tests" ] && tests=true
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"
+    elif command -v sudo >/dev/null; then sudo "$@"
+    else echo "packages.sh: need root or sudo to run: $*" >&2; exit 1
+    fi
+}
+
+if command -v apt-get >/dev/null; then
+    wanted=(clang libclang-dev cmake g++ libhwloc-dev libudev-dev libssl-dev pkg-config protobuf-compiler)
+    $tests && wanted+=(openssl opensc softhsm2)
+    missing=()
+    for package in "${wanted[@]}"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    done
+    [ "${#missing[@]}" -eq 0 ] && exit 0
+    echo "installing: ${missing[*]}"
+    as_root apt-get update -q
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+elif command -v dnf >/dev/null; then
+    wanted=(clang clang-devel cmake gcc-c++ hwloc-devel systemd-devel openssl-devel pkgconf-pkg-config protobuf-compiler)
+    $tests && wanted+=(openssl opensc softhsm)
+    missing=()
+    for package in "${wanted[@]}"; do
+        rpm -q --quiet "$package" || missing+=("$package")
+    done
+    [ "${#missing[@]}" -eq 0 ] && exit 0
+    echo "installing: ${missing[*]}"
+    as_root dnf install -y "${missing[@]}"
+else
+    echo "packages.sh: neither apt-get nor dnf is here; install by hand: clang, libclang, cmake, a C++20 compiler," >&2
+    echo "  the headers of hwloc and udev and OpenSSL, pkg-config and protoc" >&2
+    exit 1
+fi
