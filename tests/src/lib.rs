@@ -1,6 +1,9 @@
-//! What the end-to-end tests share: where the built programs are.
+//! What the end-to-end tests share: where the built programs are, a node as its users see it, a client's wallet.
 
 #![forbid(unsafe_code)]
+
+pub mod node;
+pub mod wallet;
 
 use std::path::PathBuf;
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bixi_accel::{cpu, selftest};
 use bixi_consensus::{Core, Head, Input, Start, Timeouts};
 use bixi_execution::{ExecutionParams, Executor, genesis_writes};
 use bixi_ledger::Ledger;
@@ -82,6 +83,7 @@ struct Rooms {
 /// Starts a node and returns when it takes transactions.
 pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
     let genesis = &settings.genesis;
+    step("self-tests", self_test)?;
     step("check the chain", || check_chain(genesis))?;
     let plan = step("placement", || placement::plan(settings))?;
     let spawner = Spawner::new(plan.clone());
@@ -252,6 +254,13 @@ impl Node {
 }
 
 type Failure = Box<dyn std::error::Error>;
+
+/// Chooses the kernels and runs their known answers before any key is touched (GM/T 0028's power-on self-test).
+fn self_test() -> Result<(), Failure> {
+    cpu::configure_from_env()?;
+    selftest::run()?;
+    Ok(())
+}
 
 fn check_chain(genesis: &Genesis) -> Result<(), Failure> {
     if genesis.suite != CryptoSuite::Sm {

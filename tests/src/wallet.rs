@@ -1,0 +1,66 @@
+//! A client's side: signed transactions for the system contracts.
+
+use bixi_accel::sm2::PrivateKey;
+use bixi_accel::{Random, RandomError};
+use bixi_types::suite::keccak256;
+use bixi_types::transaction::Transaction;
+
+/// Bytes of SplitMix64 from a seed: a failing test repeats.
+pub struct Seeded(pub u64);
+
+impl Seeded {
+    /// The next 64 bits.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+impl Random for Seeded {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
+        for chunk in out.chunks_mut(8) {
+            chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
+        }
+        Ok(())
+    }
+}
+
+/// An account.
+pub struct Wallet {
+    key: PrivateKey,
+    random: Seeded,
+}
+
+impl Wallet {
+    /// The account of a seed.
+    pub fn new(seed: u64) -> Self {
+        let mut random = Seeded(seed);
+        Self { key: PrivateKey::generate(&mut random).expect("a seeded generator is not stuck"), random }
+    }
+
+    /// A signed `userAdd(name, balance)` of the DagTransfer system contract, for a chain whose contracts see keccak256.
+    pub fn user_add(&mut self, name: &str, balance: u64, block_limit: i64) -> Transaction {
+        assert!(name.len() <= 32, "one word of name");
+        let mut input = keccak256(&[b"userAdd(string,uint256)"]).0[..4].to_vec();
+        for word in [64, u128::from(balance), name.len() as u128] {
+            input.extend([0; 16]);
+            input.extend(word.to_be_bytes());
+        }
+        input.extend(name.as_bytes());
+        input.resize(4 + 4 * 32, 0);
+        let mut transaction = Transaction {
+            chain_id: "chain0".into(),
+            group_id: "group0".into(),
+            block_limit,
+            nonce: format!("{}{}", self.random.next(), self.random.next()),
+            to: "0x000000000000000000000000000000000000100c".into(),
+            input,
+            ..Transaction::default()
+        };
+        transaction.sign_sm(&self.key, &mut self.random).expect("signs");
+        transaction
+    }
+}
