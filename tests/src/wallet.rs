@@ -10,7 +10,7 @@ pub struct Seeded(pub u64);
 
 impl Seeded {
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,7 +22,7 @@ impl Seeded {
 impl Random for Seeded {
     fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
         for chunk in out.chunks_mut(8) {
-            chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
+            chunk.copy_from_slice(&self.word().to_le_bytes()[..chunk.len()]);
         }
         Ok(())
     }
@@ -55,7 +55,7 @@ impl Wallet {
             chain_id: "chain0".into(),
             group_id: "group0".into(),
             block_limit,
-            nonce: format!("{}{}", self.random.next(), self.random.next()),
+            nonce: format!("{}{}", self.random.word(), self.random.word()),
             to: "0x000000000000000000000000000000000000100c".into(),
             input,
             ..Transaction::default()

@@ -2,6 +2,8 @@
 //!
 //! `BIXI_KILL_ROUNDS` sets the number of kills (3 in the ordinary run), `BIXI_KILL_SEED` the seed.
 
+#![allow(clippy::print_stdout, reason = "the seed and the totals are the test's report")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -95,7 +97,7 @@ fn survive(config: &Path, rounds: u64, seed: u64) {
                 let seed = seed.wrapping_mul(1_000_003) + round * CLIENTS + client;
                 scope.spawn(move || send_until_killed(node, seed, names, told, height));
             }
-            std::thread::sleep(Duration::from_millis(300 + random.next() % 700));
+            std::thread::sleep(Duration::from_millis(300 + random.word() % 700));
             node.kill_now();
         });
         assert!(told.lock().unwrap().len() > before, "seed {seed}: round {round} had no load");

@@ -4,7 +4,7 @@
 //! borrowed for the time of the call. Names and directories use the plain calls.
 //!
 //! The kernel may lack io_uring (4.19) or forbid it (sysctl, seccomp): [`probe`] tells why, and
-//! [`select`](super::select) falls back.
+//! [`select()`](super::select()) falls back.
 
 use std::{
     fs, io,
