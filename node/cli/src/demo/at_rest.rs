@@ -108,9 +108,12 @@ impl Kind {
         }
     }
 
-    /// Where a byte is flipped: in the middle; in a table near the end, because a start reads only its index and footer.
+    /// Where a byte is flipped. In a log near the beginning, below later sync marks: damage to the very last frame cannot be told
+    /// from a torn write, is dropped, and the ordering log brings the block back. In a table near the end, because a start reads
+    /// only its index and footer.
     fn place(self, length: usize) -> usize {
         match self {
+            Self::Wal | Self::OrderingLog => (length / 2).min(1024),
             Self::Table => length - length.min(64),
             _ => length / 2,
         }
