@@ -106,3 +106,30 @@ fn survive(config: &Path, rounds: u64, seed: u64) {
     check(&node, &told, &mut headers, seed);
     println!("{} acknowledged in {} blocks, {rounds} kills, 0 lost", told.lock().unwrap().len(), headers.len());
 }
+
+/// An old copy of ledger and ordering log under the newer guard: the key signed what the disk no longer knows.
+#[test]
+fn a_disk_that_fell_behind_its_guard_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let made = Command::new(binary("bixi"))
+        .args(["chain", "new", "--rpc-port", "0", "--evm-hash", "keccak256", "--dir"])
+        .arg(place.path().join("chain"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let node_directory = place.path().join("chain/node0");
+    let config = node_directory.join("bixi.toml");
+    let node = RunningNode::start(&config);
+    let mut wallet = Wallet::new(9);
+    let transaction = wallet.user_add("somebody", 1, 100);
+    let params = json!(["group0", "", format!("0x{}", hex::encode(transaction.encode())), false]);
+    node.call("sendTransaction", params).expect("final");
+    node.kill_now();
+    drop(node);
+    for gone in ["data/ledger", "data/ordering"] {
+        std::fs::remove_dir_all(node_directory.join(gone)).unwrap();
+    }
+    let refused = Command::new(binary("bixi")).args(["run", "--config"]).arg(&config).output().unwrap();
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && words.contains("old copy"), "{words}");
+}

@@ -7,8 +7,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bixi_accel::{cpu, selftest};
-use bixi_consensus::{Core, Head, Input, Start, Timeouts};
+use bixi_consensus::{Core, Head, Input, LogEntry, Start, Timeouts};
 use bixi_execution::{ExecutionParams, Executor, genesis_writes};
+use bixi_hsm::guard::{Guard, Position};
 use bixi_ledger::Ledger;
 use bixi_network::solitary::Solitary;
 use bixi_platform::placement::{Plan, Role};
@@ -20,7 +21,7 @@ use bixi_types::genesis::Genesis;
 use bixi_types::header::BlockHeader;
 use bixi_types::ports::Signer;
 use bixi_types::transaction::ChainIdentity;
-use bixi_types::{CryptoSuite, H256};
+use bixi_types::{CryptoSuite, H256, NodeId};
 use crossbeam_channel::Sender;
 use tokio::runtime::Runtime;
 
@@ -98,7 +99,10 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
     let (log, records) =
         step("ordering log", || OrderingLog::open(Arc::clone(&storage), &settings.data("ordering"), ring.clone()))?;
     let batches = Arc::new(BatchStore::default());
-    let start = step("replay", || replay(genesis, &ledger, &batches, records))?;
+    let start = step("replay", || {
+        check_head(&ledger, &records, checkpoint_mark(signer.guard(), &signer.node_id()))?;
+        replay(genesis, &ledger, &batches, records)
+    })?;
 
     let clock = Clock::start();
     let (events_in, events) = crossbeam_channel::unbounded();
@@ -321,6 +325,33 @@ fn genesis_header(genesis: &Genesis, state_root: H256) -> BlockHeader {
         consensus_weights: set.members().iter().map(|member| member.weight as i64).collect(),
         extra_data: genesis.hash().0.to_vec(),
         ..BlockHeader::default()
+    }
+}
+
+/// Height of the last header the guard saw signed with this key.
+fn checkpoint_mark(guard: &Guard, key: &NodeId) -> Option<u64> {
+    let heights = guard.marks(key).into_iter().filter_map(|position| match position {
+        Position::Checkpoint { height } => Some(height),
+        _ => None,
+    });
+    heights.max()
+}
+
+/// A header is signed only after its decision is durable: whoever signed height h must find h in the ledger or in the ordering
+/// log. Less is a disk that lost acknowledged bytes, or an old copy of one.
+fn check_head(ledger: &Ledger, records: &[Record], signed: Option<u64>) -> Result<(), Failure> {
+    let decided = records.iter().filter_map(|record| match record {
+        Record::Entry(entry) if matches!(**entry, LogEntry::Decided { .. }) => Some(entry.height()),
+        _ => None,
+    });
+    let reached = decided.max().unwrap_or(0).max(ledger.height());
+    match signed {
+        Some(height) if height > reached => Err(format!(
+            "this key signed the header of height {height}, but ledger and ordering log reach only {reached}: \
+             they are an old copy or lost their tail; restore the newer disk or resynchronise from peers"
+        )
+        .into()),
+        _ => Ok(()),
     }
 }
 
