@@ -51,9 +51,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
 }
 
 fn refusal(error: LaunchError) -> Failure {
-    // A login that fails is not tried again: it may lock the device.
-    let login = error.reason.starts_with("C_Login") || error.reason.starts_with("PIN");
-    Failure::new(if login { Status::WrongPin } else { Status::Fault }, format!("the node did not start: {error}"))
+    let status = if error.is_pin_refused() { Status::WrongPin } else { Status::Fault };
+    Failure::new(status, format!("the node did not start: {error}"))
 }
 
 fn ready_line(node: &Node) -> String {

@@ -26,7 +26,7 @@ use crate::view::View;
 pub(crate) struct Api {
     pub chain: ChainInfo,
     pub ledger: Arc<Ledger>,
-    pub executor: Executor,
+    pub executor: Arc<Executor>,
     pub pool: Arc<TxPool>,
     pub admission: Admission,
     pub view: Arc<View>,

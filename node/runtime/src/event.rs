@@ -1,6 +1,7 @@
 //! What reaches the consensus thread.
 
 use bixi_consensus::Input;
+use crossbeam_channel::Sender;
 
 /// One event for the consensus thread.
 pub(crate) enum Event {
@@ -34,7 +35,30 @@ pub enum Fault {
         /// The error.
         detail: String,
     },
-    /// Consensus stopped itself and kept its evidence.
+    /// Consensus stopped itself; the log above has the evidence.
     #[error("consensus halted: {0}")]
     Consensus(String),
+    /// A bug: a thread ended without a reason.
+    #[error("the {0} thread panicked; report the message above it in the log, then start again")]
+    Panicked(&'static str),
+}
+
+/// Held by a thread while it works: should it unwind, the node stops instead of standing still with one thread missing.
+pub(crate) struct PanicWitness {
+    thread: &'static str,
+    events: Sender<Event>,
+}
+
+impl PanicWitness {
+    pub(crate) fn new(thread: &'static str, events: Sender<Event>) -> Self {
+        Self { thread, events }
+    }
+}
+
+impl Drop for PanicWitness {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.events.send(Event::Fault(Fault::Panicked(self.thread)));
+        }
+    }
 }

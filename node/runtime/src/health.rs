@@ -1,13 +1,9 @@
-//! Watches the key device, so that health answers at once and never waits for hardware.
+//! The key device's last known state, so that health answers at once and never waits for hardware.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bixi_hsm::KeyDevice;
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
-
-const PERIOD: Duration = Duration::from_secs(10);
 
 /// The device's last known state.
 #[derive(Default)]
@@ -16,23 +12,20 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// How often the device is asked.
+    pub(crate) const PERIOD: Duration = Duration::from_secs(10);
+
     /// `None` when well.
     pub(crate) fn fault(&self) -> Option<String> {
         self.fault.lock().clone()
     }
 
-    /// Asks the device every few seconds until `stop` closes.
-    pub(crate) fn watch(&self, device: &Arc<dyn KeyDevice>, stop: &Receiver<()>) {
-        loop {
-            let fault = device.health().err().map(|error| error.to_string());
-            if let Some(fault) = &fault {
-                tracing::warn!(fault, "the key device is not well");
-            }
-            *self.fault.lock() = fault;
-            match stop.recv_timeout(PERIOD) {
-                Err(RecvTimeoutError::Timeout) => {}
-                _ => return,
-            }
+    /// Asks the device; blocks for as long as it takes.
+    pub(crate) fn look(&self, device: &dyn KeyDevice) {
+        let fault = device.health().err().map(|error| error.to_string());
+        if let Some(fault) = &fault {
+            tracing::warn!(fault, "the key device is not well");
         }
+        *self.fault.lock() = fault;
     }
 }

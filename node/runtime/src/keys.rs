@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use bixi_hsm::audit::TraceAudit;
-use bixi_hsm::guard::Guard;
-use bixi_hsm::service::{CustodyPolicy, Keys, Params, RetryPolicy, SigningService};
+use bixi_hsm::guard::{Guard, Position};
+use bixi_hsm::service::{Client, CustodyPolicy, InProcess, Keys, Params, RetryPolicy, SigningService};
 use bixi_hsm::{KeyDevice, KeyKind, KeyRef};
 use bixi_hsm_pkcs11::{Pkcs11Device, ProfileChoice, TokenSelector};
 use bixi_hsm_vault::Vault;
 use bixi_platform::io::Storage;
 use bixi_sealed::KeyRing;
-use bixi_types::ports::Signer;
+use bixi_types::NodeId;
+use bixi_types::ports::Signer as _;
 
 use crate::settings::Settings;
 
@@ -19,7 +20,9 @@ use crate::settings::Settings;
 pub(crate) struct Unlocked {
     pub device: Arc<dyn KeyDevice>,
     pub ring: KeyRing,
-    pub signer: Arc<SigningService>,
+    pub signer: Arc<Client<InProcess>>,
+    /// The height whose decision must be on this disk, by what the guard saw signed.
+    pub decided_at_least: u64,
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -85,7 +88,7 @@ pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<
     } else {
         CustodyPolicy::Any
     };
-    let signer = SigningService::new(Params {
+    let service = Arc::new(SigningService::new(Params {
         device: Arc::clone(&device),
         keys,
         guard,
@@ -94,7 +97,21 @@ pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<
         retry: RetryPolicy { deadline_ms: hsm.timeout_ms, ..RetryPolicy::default() },
         custody,
         audit: Arc::new(TraceAudit),
-    })?;
-    tracing::info!(node = %signer.node_id(), custody = %device.info().custody, "keys unlocked");
-    Ok(Unlocked { device, ring, signer: Arc::new(signer) })
+    })?);
+    // The same frames as over a socket: what the node asks for in process is what a broker will be asked for.
+    let signer = Arc::new(Client::connect(InProcess(Arc::clone(&service)))?);
+    let node = signer.node_id();
+    let decided_at_least = decided_at_least(service.guard(), &node);
+    tracing::info!(%node, custody = %device.info().custody, "keys unlocked");
+    Ok(Unlocked { device, ring, signer, decided_at_least })
+}
+
+/// The height whose decision was durable here when the guard granted its last claims: a header is signed after its own
+/// decision is flushed, a proposal or vote of a height after the decision of the one below.
+pub(crate) fn decided_at_least(guard: &Guard, key: &NodeId) -> u64 {
+    let heights = guard.marks(key).into_iter().map(|position| match position {
+        Position::Checkpoint { height } => height,
+        Position::Ordering { height, .. } => height.saturating_sub(1),
+    });
+    heights.max().unwrap_or(0)
 }

@@ -63,7 +63,7 @@ pub(crate) struct Executed {
 /// What both threads work with.
 pub(crate) struct Pipeline {
     pub genesis: Genesis,
-    pub executor: Executor,
+    pub executor: Arc<Executor>,
     pub ledger: Arc<Ledger>,
     pub batches: Arc<BatchStore>,
     pub pool: Arc<TxPool>,
@@ -71,7 +71,7 @@ pub(crate) struct Pipeline {
     pub events: Sender<Event>,
 }
 
-type Failure = Box<dyn std::error::Error>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Header hash and its quorum: validator index and signature.
 type Certificate = (H256, Vec<(u32, SignatureBytes)>);
@@ -174,8 +174,7 @@ impl Pipeline {
                     certified.insert(height, (header_hash, signatures));
                 }
             }
-            if let Err(error) = self.commit_ready(&mut executed, &mut certified) {
-                let fault = Fault::Durability { what: "a certified block", detail: error.to_string() };
+            if let Err(fault) = self.commit_ready(&mut executed, &mut certified) {
                 let _ = self.events.send(Event::Fault(fault));
                 return;
             }
@@ -187,7 +186,7 @@ impl Pipeline {
         &self,
         executed: &mut BTreeMap<u64, Executed>,
         certified: &mut BTreeMap<u64, Certificate>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Fault> {
         loop {
             let next = self.ledger.height() + 1;
             if !executed.contains_key(&next) || !certified.contains_key(&next) {
@@ -196,10 +195,15 @@ impl Pipeline {
             let (Some(block), Some(certificate)) = (executed.remove(&next), certified.remove(&next)) else {
                 return Ok(());
             };
-            self.commit(block, certificate)?;
+            let not_durable =
+                |error: Failure| Fault::Durability { what: "a certified block", detail: error.to_string() };
+            self.commit(block, certificate).map_err(not_durable)?;
+            let unreadable = |error: Failure| Fault::Execution { height: next, detail: error.to_string() };
+            self.announce(next).map_err(unreadable)?;
         }
     }
 
+    /// Makes a certified block durable, then tells its clients.
     fn commit(&self, block: Executed, certificate: Certificate) -> Result<(), Failure> {
         let (header_hash, signatures) = certificate;
         if header_hash != block.header_hash {
@@ -220,14 +224,20 @@ impl Pipeline {
             value: borsh::to_vec(&value)?,
             certificate: borsh::to_vec(&certificate)?,
         })?;
-        let ruled = height + u64::from(self.genesis.pipeline_depth) + 1;
-        let rules = rules_of(&self.genesis, self.ledger.view().as_ref(), ruled)?;
-        let limits = OrderLimits::at(self.ledger.view().as_ref(), height + 1, &self.genesis)?;
-        self.view.set_block_transactions_max(limits.transactions_max as usize);
-        let _ = self.events.send(Event::Input(Box::new(Input::LedgerCommitted { height, rules })));
         tracing::debug!(height, transactions = transactions.len(), dropped = dropped.len(), "committed");
         self.pool.committed(height, transactions.into_iter().zip(receipts.into_iter().map(Arc::new)));
         self.pool.dropped(dropped);
+        Ok(())
+    }
+
+    /// Tells consensus that a height is durable, and the rules that follow from it. Only now: consensus then forgets the
+    /// height's batches and gives what the pool still holds of them back to it.
+    fn announce(&self, height: u64) -> Result<(), Failure> {
+        let state = self.ledger.view();
+        let rules = rules_of(&self.genesis, state.as_ref(), height + u64::from(self.genesis.pipeline_depth) + 1)?;
+        let limits = OrderLimits::at(state.as_ref(), height + 1, &self.genesis)?;
+        self.view.set_block_transactions_max(limits.transactions_max as usize);
+        let _ = self.events.send(Event::Input(Box::new(Input::LedgerCommitted { height, rules })));
         Ok(())
     }
 }

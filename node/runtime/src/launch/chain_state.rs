@@ -1,0 +1,78 @@
+//! From the disk to the state consensus starts with: the ledger, or the ledger of a new chain, and the replay of the ordering
+//! log above its head.
+
+use bixi_consensus::{Head, Input, Start};
+use bixi_execution::genesis_writes;
+use bixi_ledger::Ledger;
+use bixi_types::H256;
+use bixi_types::consensus::Value;
+use bixi_types::genesis::Genesis;
+use bixi_types::header::BlockHeader;
+use bixi_types::transaction::ChainIdentity;
+
+use super::Failure;
+use crate::batches::{BatchStore, VerifiedBatch};
+use crate::ordering_log::Record;
+use crate::pipeline::{HEADER_VERSION, rules_of};
+
+/// Opens the ledger, or makes it when the chain is new.
+pub(super) fn open_ledger(genesis: &Genesis, params: bixi_ledger::Params) -> Result<Ledger, Failure> {
+    let ledger = Ledger::open(params)?;
+    if ledger.genesis().is_none() {
+        let writes = genesis_writes(genesis);
+        let header = genesis_header(genesis, ledger.genesis_state_root(&writes));
+        ledger.initialise(genesis, &writes, &header)?;
+        tracing::info!(genesis = %genesis.hash(), "made the ledger of a new chain");
+    }
+    Ok(ledger)
+}
+
+fn genesis_header(genesis: &Genesis, state_root: H256) -> BlockHeader {
+    let set = bixi_types::consensus::ValidatorSet::new(genesis.validators.clone());
+    BlockHeader {
+        version: HEADER_VERSION,
+        state_root,
+        gas_used: "0".into(),
+        timestamp: i64::try_from(genesis.timestamp_ms).unwrap_or(i64::MAX),
+        sealer_list: set.members().iter().map(|member| member.id).collect(),
+        consensus_weights: set.members().iter().map(|member| member.weight as i64).collect(),
+        extra_data: genesis.hash().0.to_vec(),
+        ..BlockHeader::default()
+    }
+}
+
+/// Gives the core what it must know: the ledger's head, the rules of the coming heights, its own log; refills the batches.
+pub(super) fn replay(
+    genesis: &Genesis,
+    ledger: &Ledger,
+    batches: &BatchStore,
+    records: Vec<Record>,
+) -> Result<Input, Failure> {
+    let committed = ledger.height();
+    let mut log = Vec::new();
+    let chain = ChainIdentity::from(genesis);
+    for record in records {
+        match record {
+            Record::Entry(entry) => log.push(*entry),
+            Record::Batch { height, batch } if height > committed => {
+                batches.insert(height, VerifiedBatch::check(genesis.suite, &chain, &batch)?);
+            }
+            Record::Batch { .. } => {}
+        }
+    }
+    tracing::info!(committed, entries = log.len(), batches = batches.len(), "replaying");
+    let state = ledger.view();
+    let ruled = committed + 1..=committed + u64::from(genesis.pipeline_depth) + 1;
+    let rules = ruled.map(|height| rules_of(genesis, state.as_ref(), height)).collect::<Result<_, _>>()?;
+    Ok(Input::Start(Box::new(Start { committed: head(genesis, ledger)?, rules, log })))
+}
+
+fn head(genesis: &Genesis, ledger: &Ledger) -> Result<Head, Failure> {
+    let height = ledger.height();
+    if height == 0 {
+        return Ok(Head { height, id: genesis.hash(), timestamp_ms: genesis.timestamp_ms });
+    }
+    let block = ledger.block(height)?.ok_or("the ledger has no block at its head")?;
+    let value: Value = borsh::from_slice(&block.value)?;
+    Ok(Head { height, id: value.id(genesis.suite), timestamp_ms: value.timestamp_ms })
+}

@@ -1,0 +1,107 @@
+//! Each room's parameters, out of the node file, the genesis and the placement.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bixi_consensus::Timeouts;
+use bixi_platform::io::Storage;
+use bixi_platform::placement::{Plan, Role};
+use bixi_rpc::{ChainInfo, NodeInfo};
+use bixi_sealed::KeyRing;
+use bixi_txpool::{AdmissionParams, PoolParams};
+use bixi_types::NodeId;
+use bixi_types::transaction::ChainIdentity;
+
+use crate::settings::Settings;
+
+/// Unverified transactions waiting for a signature check.
+const ADMISSION_QUEUE_MAX: usize = 16_384;
+/// Signatures checked in one batch.
+const VERIFY_BATCH_MAX: usize = 64;
+
+/// A quarter of the node's memory each for decrypted blocks, memtables and state rows; the rest is everybody else's.
+pub(super) fn ledger_params(settings: &Settings, storage: Arc<dyn Storage>, ring: KeyRing) -> bixi_ledger::Params {
+    let quarter_mb = settings.config.memory_mb_max as usize / 4;
+    bixi_ledger::Params {
+        dir: settings.data("ledger"),
+        storage,
+        keyring: ring,
+        suite: settings.genesis.suite,
+        genesis: Some(settings.genesis.hash()),
+        block_cache_mb: quarter_mb,
+        write_buffer_mb: quarter_mb,
+        state_cache_mb: quarter_mb,
+    }
+}
+
+pub(super) fn pool_params(settings: &Settings) -> PoolParams {
+    let pool = &settings.config.txpool;
+    PoolParams {
+        transactions_max: pool.transactions_max as usize,
+        account_transactions_max: pool.account_transactions_max as usize,
+        expiry: Duration::from_millis(pool.expiry_ms),
+        block_limit: settings.genesis.block_limit.into(),
+    }
+}
+
+pub(super) fn admission_params(settings: &Settings, plan: &Plan) -> AdmissionParams {
+    let pool = &settings.config.txpool;
+    let verifiers = if pool.verifiers == 0 { plan.instances(Role::Verifier) } else { pool.verifiers as usize };
+    AdmissionParams {
+        suite: settings.genesis.suite,
+        chain: ChainIdentity::from(&settings.genesis),
+        verifiers: verifiers.max(1),
+        queue_max: ADMISSION_QUEUE_MAX,
+        connection_pending_max: pool.connection_pending_max as usize,
+        verify_batch_max: VERIFY_BATCH_MAX,
+    }
+}
+
+pub(super) fn consensus_params(settings: &Settings, node: NodeId) -> bixi_consensus::Params {
+    let config = &settings.config.consensus;
+    let genesis = &settings.genesis;
+    let mut params = bixi_consensus::Params::new(node, genesis.hash(), genesis.suite, genesis.pipeline_depth.into());
+    params.clock_drift_ms = config.clock_drift_ms_max;
+    params.sign_deadline_ms = settings.config.hsm.timeout_ms;
+    let vote = (config.vote_timeout_ms, config.vote_timeout_ms / 2);
+    params.timeouts = Timeouts {
+        propose_ms: (config.propose_timeout_ms, config.propose_timeout_ms / 2),
+        prevote_ms: vote,
+        precommit_ms: vote,
+        ..Timeouts::default()
+    };
+    params
+}
+
+pub(super) fn rpc_params(settings: &Settings) -> bixi_rpc::Params {
+    let rpc = &settings.config.rpc;
+    bixi_rpc::Params {
+        listen: rpc.listen,
+        connections_max: rpc.connections_max as usize,
+        body_bytes_max: rpc.body_bytes_max as usize,
+        batch_calls_max: rpc.batch_calls_max as usize,
+    }
+}
+
+pub(super) fn chain_info(settings: &Settings, node: NodeId) -> ChainInfo {
+    let genesis = &settings.genesis;
+    let sealers: Vec<_> = genesis
+        .validators
+        .iter()
+        .map(|validator| serde_json::json!({"nodeID": validator.id.to_hex(), "weight": validator.weight}))
+        .collect();
+    ChainInfo {
+        chain_id: genesis.chain_id.clone(),
+        group_id: genesis.group_id.clone(),
+        suite: genesis.suite,
+        genesis_hash: genesis.hash(),
+        genesis_json: serde_json::json!({
+            "consensusType": "pbft",
+            "blockTxCountLimit": genesis.block_tx_count_max,
+            "txGasLimit": genesis.tx_gas_limit,
+            "consensusLeaderPeriod": 1,
+            "sealerList": sealers,
+        }),
+        node: NodeInfo { name: settings.config.name.clone(), id: node, version: env!("CARGO_PKG_VERSION").to_owned() },
+    }
+}
