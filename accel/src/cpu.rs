@@ -1,68 +1,46 @@
 //! Which kernel serves which operation in this process.
 //!
-//! A kernel for an instruction set takes a *token*: a value that exists only if this processor was found to have it.
-//! [`Portable`] always exists. `BIXI_CPU` names the best set to use (`portable`, or `best`, the default); it is read once, by
-//! [`configure_from_env`], so that a library call never reads the environment by surprise.
+//! A kernel for an instruction set takes a *token*: a value that exists only if this processor was found to have it. Tokens stand on
+//! rungs of a ladder, [`Limit`]: `BIXI_CPU` names the highest rung to use and is read once, by [`configure_from_env`], so that
+//! a library call never reads the environment by surprise. `Token::new` asks the processor only; `Token::selected`, which the
+//! dispatchers use, asks the limit as well.
+
+mod tokens;
 
 use std::sync::OnceLock;
+
+pub use tokens::Portable;
+#[cfg(target_arch = "x86_64")]
+pub use tokens::{AesNi, Avx2, Bmi2Adx, Gfni256, Gfni512, Ifma512, Int512, Pclmul, Vpclmul512};
 
 /// The variable [`configure_from_env`] reads.
 pub const OVERRIDE_VARIABLE: &str = "BIXI_CPU";
 
-/// Proof that portable code may run, which is always.
-#[derive(Clone, Copy, Debug)]
-pub struct Portable {
-    _private: (),
-}
-
-impl Portable {
-    /// The token; never `None`.
-    pub fn new() -> Option<Self> {
-        Some(Self { _private: () })
-    }
-}
-
-/// Proof that this processor and its operating system run AVX-512 F and BW with GFNI.
-#[cfg(target_arch = "x86_64")]
-#[derive(Clone, Copy, Debug)]
-pub struct Gfni512 {
-    _private: (),
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Gfni512 {
-    /// The token, if the instructions are there. Whether to use them is [`limit`]'s question.
-    pub fn new() -> Option<Self> {
-        let found = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("gfni");
-        found.then_some(Self { _private: () })
-    }
-}
-
-/// Proof that this processor multiplies without carries (PCLMULQDQ).
-#[cfg(target_arch = "x86_64")]
-#[derive(Clone, Copy, Debug)]
-pub struct Pclmul {
-    _private: (),
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Pclmul {
-    /// The token, if the instruction is there.
-    pub fn new() -> Option<Self> {
-        is_x86_feature_detected!("pclmulqdq").then_some(Self { _private: () })
-    }
-}
-
-/// Upper bound on the instruction sets used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Upper bound on the instruction sets used. Higher rungs include the lower ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Limit {
-    /// The best this processor has.
-    Best,
     /// Portable code only.
     Portable,
+    /// x86-64-v3 with carry-less multiplication and AES: what every server of the last ten years has.
+    Avx2,
+    /// GFNI on 256-bit registers.
+    Gfni,
+    /// AVX-512 with GFNI, VPCLMULQDQ and IFMA.
+    Avx512,
+    /// The best this processor has.
+    Best,
+}
+
+impl Limit {
+    /// Every rung with the name `BIXI_CPU` calls it by.
+    const NAMES: [(&'static str, Self); 5] = [
+        ("portable", Self::Portable),
+        ("avx2", Self::Avx2),
+        ("gfni", Self::Gfni),
+        ("avx512", Self::Avx512),
+        ("best", Self::Best),
+    ];
 }
 
 /// The override cannot be followed.
@@ -70,7 +48,7 @@ pub enum Limit {
 #[non_exhaustive]
 pub enum CpuError {
     /// The value of `BIXI_CPU` names no instruction set known here.
-    #[error("{OVERRIDE_VARIABLE}={0} is not known: use `best` or `portable`, or unset it")]
+    #[error("{OVERRIDE_VARIABLE}={0} is not known: use portable, avx2, gfni, avx512 or best, or unset it")]
     Unknown(String),
     /// The choice was made earlier, by an explicit call or by the first operation.
     #[error("the instruction set is already chosen ({0:?}): configure it before the first operation")]
@@ -127,11 +105,11 @@ pub fn selected() -> Vec<Selected> {
 }
 
 fn parse(value: &str) -> Result<Limit, CpuError> {
-    match value {
-        "" | "best" => Ok(Limit::Best),
-        "portable" => Ok(Limit::Portable),
-        other => Err(CpuError::Unknown(other.to_owned())),
+    if value.is_empty() {
+        return Ok(Limit::Best);
     }
+    let rung = Limit::NAMES.iter().find(|(name, _)| *name == value);
+    rung.map(|(_, limit)| *limit).ok_or_else(|| CpuError::Unknown(value.to_owned()))
 }
 
 #[cfg(test)]
@@ -140,10 +118,14 @@ mod tests {
 
     #[test]
     fn override_values_are_checked() {
-        assert_eq!(parse("portable"), Ok(Limit::Portable));
+        for (name, limit) in Limit::NAMES {
+            assert_eq!(parse(name), Ok(limit));
+        }
+        assert!(Limit::NAMES.is_sorted_by_key(|(_, limit)| *limit), "rungs in order");
         assert_eq!(parse(""), Ok(Limit::Best));
         let error = parse("avx9000").expect_err("no such set");
-        assert!(error.to_string().contains("avx9000") && error.to_string().contains("portable"));
+        let text = error.to_string();
+        assert!(text.contains("avx9000") && Limit::NAMES.iter().all(|(name, _)| text.contains(name)), "{text}");
     }
 
     #[test]

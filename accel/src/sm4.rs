@@ -86,7 +86,7 @@ impl Key {
     /// Expands a key (GB/T 32907 7.3) in constant time.
     pub fn new(key: &[u8; KEY_BYTES]) -> Self {
         #[cfg(target_arch = "x86_64")]
-        if let (cpu::Limit::Best, Some(token)) = (cpu::limit(), cpu::Gfni512::new()) {
+        if let Some(token) = cpu::Gfni512::selected() {
             let mut round_keys = expand(key);
             let schedule = Schedule::Gfni512(gfni512::Schedule::new(token, round_keys));
             round_keys.zeroize();

@@ -29,7 +29,7 @@ pub(super) fn kernel_name() -> &'static str {
 impl HashKey {
     pub(super) fn new(h: &[u8; 16]) -> Self {
         #[cfg(target_arch = "x86_64")]
-        if let (cpu::Limit::Best, Some(token)) = (cpu::limit(), cpu::Pclmul::new()) {
+        if let Some(token) = cpu::Pclmul::selected() {
             return Self::Pclmul(pclmul::Powers::new(token, u128::from_be_bytes(*h)));
         }
         Self::portable(h)

@@ -1,0 +1,62 @@
+//! One type per set of instructions that a kernel needs.
+
+use super::{Limit, limit};
+
+/// Proof that portable code may run, which is always.
+#[derive(Clone, Copy, Debug)]
+pub struct Portable {
+    _private: (),
+}
+
+impl Portable {
+    /// The token; never `None`.
+    pub fn new() -> Option<Self> {
+        Some(Self { _private: () })
+    }
+}
+
+macro_rules! tokens {
+    ($($(#[$doc:meta])* $name:ident on $rung:ident: $($feature:tt),+;)+) => {$(
+        $(#[$doc])*
+        #[cfg(target_arch = "x86_64")]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name {
+            _private: (),
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        impl $name {
+            /// The token, if processor and operating system have the instructions.
+            pub fn new() -> Option<Self> {
+                let found = $(is_x86_feature_detected!($feature))&&+;
+                found.then_some(Self { _private: () })
+            }
+
+            /// The token, if the instructions are there and [`limit`] allows their rung.
+            pub fn selected() -> Option<Self> {
+                if limit() >= Limit::$rung { Self::new() } else { None }
+            }
+        }
+    )+};
+}
+
+tokens! {
+    /// Proof of AVX2.
+    Avx2 on Avx2: "avx2";
+    /// Proof of MULX, RORX and the two carry chains (BMI2 and ADX).
+    Bmi2Adx on Avx2: "bmi1", "bmi2", "adx";
+    /// Proof of AES-NI and SSSE3's byte shuffle.
+    AesNi on Avx2: "aes", "ssse3", "sse4.1";
+    /// Proof of multiplication without carries, 128 bits wide.
+    Pclmul on Avx2: "pclmulqdq", "ssse3";
+    /// Proof of GFNI on 256-bit registers.
+    Gfni256 on Gfni: "avx2", "gfni";
+    /// Proof of AVX-512 F and BW with GFNI.
+    Gfni512 on Avx512: "avx512f", "avx512bw", "gfni";
+    /// Proof of AVX-512's integer instructions: F, BW, DQ and VL.
+    Int512 on Avx512: "avx512f", "avx512bw", "avx512dq", "avx512vl";
+    /// Proof of 52-bit multiply-add and of permutations across two registers: F, BW, DQ, VL, VBMI and IFMA.
+    Ifma512 on Avx512: "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vbmi", "avx512ifma";
+    /// Proof of multiplication without carries on 512-bit registers.
+    Vpclmul512 on Avx512: "avx512f", "avx512bw", "vpclmulqdq";
+}
