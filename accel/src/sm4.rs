@@ -53,17 +53,15 @@ enum Direction {
 }
 
 /// An expanded SM4 key, wiped when dropped.
-#[derive(ZeroizeOnDrop)]
 pub struct Key {
     schedule: Schedule,
 }
 
-/// The round keys as the selected kernel wants them.
-#[derive(ZeroizeOnDrop)]
+/// The round keys as the selected kernel wants them; boxed, so that moving a key leaves no copy behind.
 enum Schedule {
     Portable(Box<portable::Schedule>),
     #[cfg(target_arch = "x86_64")]
-    Gfni512(gfni512::Schedule),
+    Gfni512(Box<gfni512::Schedule>),
 }
 
 /// Names of the selected kernels.
@@ -88,7 +86,7 @@ impl Key {
         #[cfg(target_arch = "x86_64")]
         if let Some(token) = cpu::Gfni512::selected() {
             let mut round_keys = expand(key);
-            let schedule = Schedule::Gfni512(gfni512::Schedule::new(token, round_keys));
+            let schedule = Schedule::Gfni512(Box::new(gfni512::Schedule::new(token, &round_keys)));
             round_keys.zeroize();
             return Self { schedule };
         }
@@ -121,10 +119,73 @@ impl Key {
                 }
             }
             #[cfg(target_arch = "x86_64")]
-            Schedule::Gfni512(schedule) => schedule.crypt(direction, blocks),
+            Schedule::Gfni512(schedule) => match direction {
+                Direction::Encrypt => schedule.encrypt(blocks),
+                Direction::Decrypt => schedule.decrypt(blocks),
+            },
         }
     }
+
+    /// Adds `masks` to `blocks`, encrypts or decrypts, adds `masks` again.
+    fn crypt_masked(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]) {
+        match (&self.schedule, direction) {
+            #[cfg(target_arch = "x86_64")]
+            (Schedule::Gfni512(schedule), Direction::Encrypt) => schedule.encrypt_masked(blocks, masks),
+            #[cfg(target_arch = "x86_64")]
+            (Schedule::Gfni512(schedule), Direction::Decrypt) => schedule.decrypt_masked(blocks, masks),
+            (Schedule::Portable(_), _) => {
+                add(blocks.as_flattened_mut(), masks.as_flattened());
+                self.crypt(direction, blocks);
+                add(blocks.as_flattened_mut(), masks.as_flattened());
+            }
+        }
+    }
+
+    /// Adds the key stream that starts at `counter` to `data`, after giving its first block to `first`, if wanted. The last
+    /// four bytes of the counter count, modulo 2^32.
+    fn add_stream(&self, counter: &[u8; BLOCK_BYTES], mut first: Option<&mut [u8; BLOCK_BYTES]>, mut data: &mut [u8]) {
+        #[cfg(target_arch = "x86_64")]
+        if let Schedule::Gfni512(schedule) = &self.schedule {
+            return schedule.add_stream(counter, first, data);
+        }
+        let mut next = *counter;
+        let mut stream = [[0; BLOCK_BYTES]; portable::BLOCKS];
+        while first.is_some() || !data.is_empty() {
+            for block in &mut stream {
+                *block = next;
+                count(&mut next);
+            }
+            self.encrypt_blocks(&mut stream);
+            let mut stream = stream.as_flattened();
+            if let Some(first) = first.take() {
+                let (head, rest) = stream.split_at(BLOCK_BYTES);
+                first.copy_from_slice(head);
+                stream = rest;
+            }
+            let (now, later) = data.split_at_mut(data.len().min(stream.len()));
+            add(now, stream);
+            data = later;
+        }
+        stream.zeroize();
+    }
 }
+
+/// The next counter block of GCM and of counter mode below 2^32 blocks: inc32 of SP 800-38D 6.2.
+fn count(counter: &mut [u8; BLOCK_BYTES]) {
+    let (_, number) = counter.split_at_mut(BLOCK_BYTES - 4);
+    let next = u32::from_be_bytes(number.try_into().expect("four bytes")).wrapping_add(1);
+    number.copy_from_slice(&next.to_be_bytes());
+}
+
+/// `data ^= stream`, the stream at least as long.
+fn add(data: &mut [u8], stream: &[u8]) {
+    for (byte, pad) in data.iter_mut().zip(stream) {
+        *byte ^= pad;
+    }
+}
+
+// Each schedule wipes itself.
+impl ZeroizeOnDrop for Key {}
 
 impl core::fmt::Debug for Key {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -143,12 +143,20 @@ fn add(a: [u8; TAG_BYTES], b: &[u8; TAG_BYTES]) -> [u8; TAG_BYTES] {
     core::array::from_fn(|i| a[i] ^ b[i])
 }
 
-/// Adds each message's key stream to its data and writes each tag mask, `E(J₀)`; kernel calls are filled across messages.
+/// From this many blocks on a message fills kernel calls by itself.
+const LONG_BLOCKS: usize = 24;
+
+/// Adds each message's key stream to its data and writes each tag mask, `E(J₀)`; kernel calls are filled across short messages.
 fn apply_many(key: &Key, messages: &mut [Message<'_>], tag_masks: &mut [[u8; TAG_BYTES]]) {
     let mut stream = KeyStream::new();
     for index in 0..messages.len() {
         let data_bytes = messages[index].data.len();
         assert!(data_bytes as u64 <= MESSAGE_BYTES_MAX, "SM4-GCM: message longer than {MESSAGE_BYTES_MAX} bytes");
+        if data_bytes > LONG_BLOCKS * BLOCK_BYTES {
+            let message = &mut messages[index];
+            key.cipher.add_stream(&first_counter(&message.nonce), Some(&mut tag_masks[index]), message.data);
+            continue;
+        }
         for block in 0..=data_bytes.div_ceil(BLOCK_BYTES) {
             stream.push(index, block, &messages[index].nonce);
             if stream.filled == PARALLEL_BLOCKS {
@@ -157,6 +165,14 @@ fn apply_many(key: &Key, messages: &mut [Message<'_>], tag_masks: &mut [[u8; TAG
         }
     }
     stream.flush(key, messages, tag_masks);
+}
+
+/// `J₀` of SP 800-38D 7.1.
+fn first_counter(nonce: &[u8; NONCE_BYTES]) -> [u8; BLOCK_BYTES] {
+    let mut counter = [0; BLOCK_BYTES];
+    counter[..NONCE_BYTES].copy_from_slice(nonce);
+    counter[BLOCK_BYTES - 1] = 1;
+    counter
 }
 
 /// Counter blocks of one kernel call and where their encryption goes. Block 0 of a message is `J₀`, the tag's mask.

@@ -1,115 +1,315 @@
-//! SM4 with AVX-512 and GFNI: sixteen blocks in four registers, one word of each block per register.
+//! SM4 with AVX-512 and GFNI: up to 96 blocks in 24 registers, one word of sixteen blocks per register.
 //!
-//! The S-box is two instructions: an affine map into the field of AES, and the inversion there merged with the affine
-//! map back. With `φ` the isomorphism that sends the root of `x^8+x^7+x^6+x^5+x^4+x^2+1` to `β` in the field of AES:
-//! `S(x) = A(φ⁻¹(inv(φ(A(x) ⊕ c)))) ⊕ c`. No data-dependent address, branch or timing.
+//! The S-box is an affine map `A` into the field of AES, the inversion there, and an affine map back. Two ideas make a round ten
+//! instructions:
+//! - the state stays behind `A`: it is mapped once on the way in and once on the way out, and `A` of the round keys, with the
+//!   constant, is computed with the key. `A` works on bytes, so it commutes with rotations by bytes;
+//! - `L(B) = M·B ⊕ R·B⋘8 ⊕ R·B⋘16 ⊕ (M⊕R)·B⋘24` with byte matrices `M = I ⊕ (x≪2)` and `R = (x⋘2)`, because what a rotation by
+//!   two moves over the edge of a byte, a rotation by eight brings to its place. So the map back, `L`'s byte part and the map in
+//!   again are one matrix, and each is merged with the inversion in one instruction: three of those, three rotations, four XORs.
+//!
+//! Words stay in memory's byte order, so rotations to the left run to the right and nothing is swapped but round keys and
+//! counters. No address, branch or timing depends on data.
 #![allow(unsafe_code)]
 
-use super::{BLOCK_BYTES, Direction};
+mod matrix;
+
+use super::BLOCK_BYTES;
 use crate::cpu::Gfni512;
 use core::arch::x86_64::*;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::ZeroizeOnDrop;
 
 /// Blocks of one group of registers.
 const GROUP: usize = 16;
-/// Groups computed side by side, to hide latency.
-const WIDE: usize = 4;
+/// Groups computed side by side: their state fills the registers and hides every latency.
+const WIDE: usize = 6;
+/// Registers' worth of bytes in the blocks of one kernel call.
+const VECTORS: usize = WIDE * 4;
 
-/// `φ ∘ A` as a matrix of rows, and `φ(c)`.
-const INPUT_MATRIX: i64 = 0x4c28_7db9_1a22_505d;
-const INPUT_CONSTANT: i32 = 0x3e;
-/// `A ∘ φ⁻¹`, and `c`.
-const OUTPUT_MATRIX: i64 = 0xf3ab_34a9_74a6_b589_u64 as i64;
-const OUTPUT_CONSTANT: i32 = 0xd3;
-
-/// Round keys, with the proof that they may be used here.
+/// Round keys behind `A`, in both orders, with the proof that they may be used here.
 #[derive(ZeroizeOnDrop)]
 pub(super) struct Schedule {
-    round_keys: [u32; 32],
+    encrypt: [u32; 32],
+    decrypt: [u32; 32],
     #[zeroize(skip)]
     _token: Gfni512,
 }
 
+/// Key stream of one kernel call.
+type Stream = [__m512i; VECTORS];
+
 impl Schedule {
-    pub(super) fn new(token: Gfni512, round_keys: [u32; 32]) -> Self {
-        Self { round_keys, _token: token }
+    pub(super) fn new(token: Gfni512, round_keys: &[u32; 32]) -> Self {
+        // SAFETY: the token exists only where AVX-512 F and BW and GFNI were detected.
+        let encrypt = unsafe { enter_keys(round_keys) };
+        let mut decrypt = encrypt;
+        decrypt.reverse();
+        Self { encrypt, decrypt, _token: token }
     }
 
-    /// Encrypts or decrypts any number of blocks in place.
-    pub(super) fn crypt(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]]) {
+    /// Encrypts any number of blocks in place.
+    pub(super) fn encrypt(&self, blocks: &mut [[u8; BLOCK_BYTES]]) {
         // SAFETY: `_token` exists only where AVX-512 F and BW and GFNI were detected.
-        unsafe { crypt(&self.round_keys, direction, blocks) }
+        unsafe { crypt(&self.encrypt, blocks.as_flattened_mut(), None) }
     }
+
+    /// Decrypts any number of blocks in place.
+    pub(super) fn decrypt(&self, blocks: &mut [[u8; BLOCK_BYTES]]) {
+        // SAFETY: as in `encrypt`.
+        unsafe { crypt(&self.decrypt, blocks.as_flattened_mut(), None) }
+    }
+
+    /// Adds `masks`, encrypts, adds `masks` again: XEX, the inside of XTS.
+    pub(super) fn encrypt_masked(&self, blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]) {
+        // SAFETY: as in `encrypt`.
+        unsafe { crypt(&self.encrypt, blocks.as_flattened_mut(), Some(masks.as_flattened())) }
+    }
+
+    /// Inverse of [`Self::encrypt_masked`].
+    pub(super) fn decrypt_masked(&self, blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]) {
+        // SAFETY: as in `encrypt`.
+        unsafe { crypt(&self.decrypt, blocks.as_flattened_mut(), Some(masks.as_flattened())) }
+    }
+
+    /// Adds the key stream that starts at `counter` to `data`, after giving its first block to `first`, if wanted. The last
+    /// four bytes count, modulo 2^32.
+    pub(super) fn add_stream(
+        &self,
+        counter: &[u8; BLOCK_BYTES],
+        first: Option<&mut [u8; BLOCK_BYTES]>,
+        data: &mut [u8],
+    ) {
+        // SAFETY: as in `encrypt`.
+        unsafe { add_stream(&self.encrypt, counter, first, data) }
+    }
+}
+
+/// Round keys in memory's byte order behind `A`, with its constant.
+#[target_feature(enable = "avx512f,avx512bw,gfni")]
+fn enter_keys(round_keys: &[u32; 32]) -> [u32; 32] {
+    let mut entered = round_keys.map(u32::swap_bytes);
+    let (vectors, _) = entered.as_chunks_mut::<16>();
+    for vector in vectors {
+        let matrix = _mm512_set1_epi64(matrix::ENTER);
+        // SAFETY: `vector` has 64 bytes; neither access needs alignment.
+        unsafe {
+            let keys = _mm512_loadu_si512(vector.as_ptr().cast());
+            let keys = _mm512_gf2p8affine_epi64_epi8::<{ matrix::ENTER_CONSTANT }>(keys, matrix);
+            _mm512_storeu_si512(vector.as_mut_ptr().cast(), keys);
+        }
+    }
+    entered
+}
+
+/// Runs `$call` with the const `$groups` for `$blocks` blocks, 1 to 96.
+macro_rules! for_groups {
+    ($blocks:expr, $groups:ident, $call:expr) => {
+        match usize::div_ceil($blocks, GROUP) {
+            1 => {
+                const $groups: usize = 1;
+                $call
+            }
+            2 => {
+                const $groups: usize = 2;
+                $call
+            }
+            3 => {
+                const $groups: usize = 3;
+                $call
+            }
+            4 => {
+                const $groups: usize = 4;
+                $call
+            }
+            5 => {
+                const $groups: usize = 5;
+                $call
+            }
+            _ => {
+                const $groups: usize = WIDE;
+                $call
+            }
+        }
+    };
 }
 
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
-fn crypt(round_keys: &[u32; 32], direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]]) {
-    let (wide, rest) = blocks.as_chunks_mut::<{ WIDE * GROUP }>();
-    for blocks in wide {
-        crypt_groups::<WIDE>(round_keys, direction, blocks);
-    }
-    let (groups, rest) = rest.as_chunks_mut::<GROUP>();
-    for blocks in groups {
-        crypt_groups::<1>(round_keys, direction, blocks);
-    }
-    if !rest.is_empty() {
-        let mut padded = [[0; BLOCK_BYTES]; GROUP];
-        padded[..rest.len()].copy_from_slice(rest);
-        crypt_groups::<1>(round_keys, direction, &mut padded);
-        rest.copy_from_slice(&padded[..rest.len()]);
-        padded.zeroize();
+fn crypt(round_keys: &[u32; 32], data: &mut [u8], masks: Option<&[u8]>) {
+    assert!(masks.is_none_or(|masks| masks.len() == data.len()), "a mask for each block");
+    for start in (0..data.len()).step_by(VECTORS * 64) {
+        let end = data.len().min(start + VECTORS * 64);
+        let (data, masks) = (&mut data[start..end], masks.map(|masks| &masks[start..end]));
+        match masks {
+            None if data.len() == VECTORS * 64 => crypt_groups::<WIDE, true>(round_keys, data, None),
+            Some(_) if data.len() == VECTORS * 64 => crypt_groups::<WIDE, true>(round_keys, data, masks),
+            _ => for_groups!(data.len() / BLOCK_BYTES, G, crypt_groups::<G, false>(round_keys, data, masks)),
+        }
     }
 }
 
-/// Exactly `G * GROUP` blocks.
+/// At most `G * GROUP` blocks, all in the registers at once; exactly as many when `FULL`.
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
 #[inline]
-fn crypt_groups<const G: usize>(round_keys: &[u32; 32], direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]]) {
-    let bytes = blocks.as_flattened_mut();
-    assert_eq!(bytes.len(), G * GROUP * BLOCK_BYTES);
-    let swap = _mm512_broadcast_i32x4(_mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3));
+fn crypt_groups<const G: usize, const FULL: bool>(round_keys: &[u32; 32], data: &mut [u8], masks: Option<&[u8]>) {
     let mut x = [[_mm512_setzero_si512(); 4]; G];
-    for (x, bytes) in x.iter_mut().zip(bytes.chunks_exact(GROUP * BLOCK_BYTES)) {
-        for (x, bytes) in x.iter_mut().zip(bytes.chunks_exact(64)) {
-            // SAFETY: `bytes` has 64 bytes; the load needs no alignment.
-            *x = _mm512_shuffle_epi8(unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }, swap);
+    for (group, x) in x.iter_mut().enumerate() {
+        for (word, x) in x.iter_mut().enumerate() {
+            let at = (group * 4 + word) * 64;
+            *x = load::<FULL>(data, at);
+            if let Some(masks) = masks {
+                *x = _mm512_xor_si512(*x, load::<FULL>(masks, at));
+            }
         }
-        *x = transpose(*x);
+        *x = transpose(*x).map(|x| enter(x));
     }
-    for i in (0..32).step_by(4) {
+    rounds(round_keys, &mut x);
+    for (group, x) in x.into_iter().enumerate() {
+        for (word, mut x) in leave(x).into_iter().enumerate() {
+            let at = (group * 4 + word) * 64;
+            if let Some(masks) = masks {
+                x = _mm512_xor_si512(x, load::<FULL>(masks, at));
+            }
+            store::<FULL>(data, at, x);
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,gfni")]
+fn add_stream(
+    round_keys: &[u32; 32],
+    counter: &[u8; BLOCK_BYTES],
+    first: Option<&mut [u8; BLOCK_BYTES]>,
+    mut data: &mut [u8],
+) {
+    let mut counters = Counters::new(counter);
+    let mut buffer = None;
+    if let Some(first) = first {
+        let bytes = data.len().min(VECTORS * 64 - BLOCK_BYTES);
+        let stream: &mut Stream = buffer.insert([_mm512_setzero_si512(); VECTORS]);
+        let blocks = bytes.div_ceil(BLOCK_BYTES) + 1;
+        for_groups!(blocks, G, counters.stream::<G>(round_keys, stream));
+        let stream = as_bytes(stream);
+        first.copy_from_slice(&stream[..BLOCK_BYTES]);
+        let head;
+        (head, data) = data.split_at_mut(bytes);
+        add(head, &stream[BLOCK_BYTES..]);
+    }
+    let (wide, rest) = data.as_chunks_mut::<{ VECTORS * 64 }>();
+    for data in wide {
+        counters.add_wide(round_keys, data);
+    }
+    if !rest.is_empty() {
+        let stream = buffer.get_or_insert([_mm512_setzero_si512(); VECTORS]);
+        for_groups!(rest.len().div_ceil(BLOCK_BYTES), G, counters.stream::<G>(round_keys, stream));
+        add(rest, as_bytes(stream));
+    }
+    if let Some(stream) = &mut buffer {
+        wipe(stream);
+    }
+}
+
+/// Counter blocks, born as words behind `A`.
+struct Counters {
+    /// The words that do not count.
+    fixed: [__m512i; 3],
+    /// The word that counts, of the next block.
+    next: u32,
+}
+
+impl Counters {
+    #[target_feature(enable = "avx512f,avx512bw,gfni")]
+    fn new(counter: &[u8; BLOCK_BYTES]) -> Self {
+        let (words, _) = counter.as_chunks::<4>();
+        let fixed = core::array::from_fn(|i| enter(_mm512_set1_epi32(i32::from_le_bytes(words[i]))));
+        Self { fixed, next: u32::from_be_bytes(words[3]) }
+    }
+
+    /// The states of the next `G * GROUP` blocks.
+    #[target_feature(enable = "avx512f,avx512bw,gfni")]
+    #[inline]
+    fn take<const G: usize>(&mut self) -> [[__m512i; 4]; G] {
+        // Place `4·lane + word` of a register comes from block `4·word + lane` after the transposition.
+        let offsets = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+        let swap = _mm512_broadcast_i32x4(_mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3));
+        let mut x = [[_mm512_setzero_si512(); 4]; G];
+        for x in &mut x {
+            let numbers = _mm512_add_epi32(_mm512_set1_epi32(self.next as i32), offsets);
+            let [a, b, c] = self.fixed;
+            *x = [a, b, c, enter(_mm512_shuffle_epi8(numbers, swap))];
+            self.next = self.next.wrapping_add(GROUP as u32);
+        }
+        x
+    }
+
+    /// Writes the next `G * GROUP` blocks of key stream to the start of `stream`.
+    #[target_feature(enable = "avx512f,avx512bw,gfni")]
+    #[inline]
+    fn stream<const G: usize>(&mut self, round_keys: &[u32; 32], stream: &mut Stream) {
+        let mut x = self.take::<G>();
+        rounds(round_keys, &mut x);
+        for (x, stream) in x.into_iter().zip(stream.chunks_exact_mut(4)) {
+            stream.copy_from_slice(&leave(x));
+        }
+    }
+
+    /// Adds as much key stream as one kernel call makes.
+    #[target_feature(enable = "avx512f,avx512bw,gfni")]
+    #[inline]
+    fn add_wide(&mut self, round_keys: &[u32; 32], data: &mut [u8; VECTORS * 64]) {
+        let mut x = self.take::<WIDE>();
+        rounds(round_keys, &mut x);
+        for (group, x) in x.into_iter().enumerate() {
+            for (word, x) in leave(x).into_iter().enumerate() {
+                let at = (group * 4 + word) * 64;
+                let sum = _mm512_xor_si512(x, load::<true>(data, at));
+                store::<true>(data, at, sum);
+            }
+        }
+    }
+}
+
+/// All 32 rounds on states behind `A`.
+#[target_feature(enable = "avx512f,avx512bw,gfni")]
+#[inline]
+fn rounds<const G: usize>(round_keys: &[u32; 32], x: &mut [[__m512i; 4]; G]) {
+    let (quads, _) = round_keys.as_chunks::<4>();
+    for keys in quads {
         for j in 0..4 {
-            let key = match direction {
-                Direction::Encrypt => round_keys[i + j],
-                Direction::Decrypt => round_keys[31 - i - j],
-            };
-            let key = _mm512_set1_epi32(key as i32);
-            for x in &mut x {
+            let key = _mm512_set1_epi32(keys[j] as i32);
+            for x in &mut *x {
                 x[j] = round(x[j], x[(j + 1) % 4], x[(j + 2) % 4], x[(j + 3) % 4], key);
             }
         }
     }
-    for (x, bytes) in x.iter().zip(bytes.chunks_exact_mut(GROUP * BLOCK_BYTES)) {
-        // R of GB/T 32907 7.1: the words leave in reverse order.
-        let x = transpose([x[3], x[2], x[1], x[0]]);
-        for (x, bytes) in x.iter().zip(bytes.chunks_exact_mut(64)) {
-            // SAFETY: `bytes` has 64 bytes; the store needs no alignment.
-            unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), _mm512_shuffle_epi8(*x, swap)) };
-        }
-    }
 }
 
-/// F of GB/T 32907 6.1 on sixteen blocks.
+/// F of GB/T 32907 6.1 on sixteen blocks behind `A`.
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
 #[inline]
 fn round(x0: __m512i, x1: __m512i, x2: __m512i, x3: __m512i, key: __m512i) -> __m512i {
+    use matrix::{BOTH, KEPT, MOVED};
     const XOR3: i32 = 0x96;
     let input = _mm512_xor_si512(_mm512_ternarylogic_epi32::<XOR3>(x1, x2, x3), key);
-    let inner = _mm512_gf2p8affine_epi64_epi8::<INPUT_CONSTANT>(input, _mm512_set1_epi64(INPUT_MATRIX));
-    let b = _mm512_gf2p8affineinv_epi64_epi8::<OUTPUT_CONSTANT>(inner, _mm512_set1_epi64(OUTPUT_MATRIX));
-    // L(B) = B ⊕ B<<<2 ⊕ B<<<10 ⊕ B<<<18 ⊕ B<<<24.
-    let sum = _mm512_ternarylogic_epi32::<XOR3>(x0, b, _mm512_rol_epi32::<2>(b));
-    let sum = _mm512_ternarylogic_epi32::<XOR3>(sum, _mm512_rol_epi32::<10>(b), _mm512_rol_epi32::<18>(b));
-    _mm512_xor_si512(sum, _mm512_rol_epi32::<24>(b))
+    let kept = _mm512_gf2p8affineinv_epi64_epi8::<{ KEPT.constant }>(input, _mm512_set1_epi64(KEPT.matrix));
+    let moved = _mm512_gf2p8affineinv_epi64_epi8::<{ MOVED.constant }>(input, _mm512_set1_epi64(MOVED.matrix));
+    let both = _mm512_gf2p8affineinv_epi64_epi8::<{ BOTH.constant }>(input, _mm512_set1_epi64(BOTH.matrix));
+    let sum = _mm512_ternarylogic_epi32::<XOR3>(x0, kept, _mm512_ror_epi32::<8>(moved));
+    _mm512_ternarylogic_epi32::<XOR3>(sum, _mm512_ror_epi32::<16>(moved), _mm512_ror_epi32::<24>(both))
+}
+
+/// `A`, without its constant, which the round keys carry.
+#[target_feature(enable = "avx512f,avx512bw,gfni")]
+#[inline]
+fn enter(x: __m512i) -> __m512i {
+    _mm512_gf2p8affine_epi64_epi8::<0>(x, _mm512_set1_epi64(matrix::ENTER))
+}
+
+/// Sixteen blocks in memory's order: the words reversed (R of GB/T 32907 7.1), in front of `A` again.
+#[target_feature(enable = "avx512f,avx512bw,gfni")]
+#[inline]
+fn leave(x: [__m512i; 4]) -> [__m512i; 4] {
+    let x = [x[3], x[2], x[1], x[0]].map(|x| _mm512_gf2p8affine_epi64_epi8::<0>(x, _mm512_set1_epi64(matrix::LEAVE)));
+    transpose(x)
 }
 
 /// Transposes the 4×4 words of every 128-bit lane; its own inverse.
@@ -124,4 +324,66 @@ fn transpose(x: [__m512i; 4]) -> [__m512i; 4] {
         _mm512_unpacklo_epi64(high0, high1),
         _mm512_unpackhi_epi64(high0, high1),
     ]
+}
+
+/// Which of the 64 bytes at `at` exist.
+fn present(bytes: &[u8], at: usize) -> __mmask64 {
+    match bytes.len().saturating_sub(at) {
+        64.. => u64::MAX,
+        left => (1 << left) - 1,
+    }
+}
+
+/// The 64 bytes at `at`; zeros where `bytes` has ended.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn load<const FULL: bool>(bytes: &[u8], at: usize) -> __m512i {
+    if FULL && let Some(bytes) = bytes.get(at..at + 64) {
+        // SAFETY: 64 bytes are there; the load needs no alignment.
+        return unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+    }
+    // SAFETY: the mask keeps the access inside `bytes`; masked-out bytes are not touched, so the address need not exist.
+    unsafe { _mm512_maskz_loadu_epi8(present(bytes, at), bytes.as_ptr().wrapping_add(at).cast()) }
+}
+
+/// Writes those of the 64 bytes at `at` that exist.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn store<const FULL: bool>(bytes: &mut [u8], at: usize, x: __m512i) {
+    if FULL && let Some(bytes) = bytes.get_mut(at..at + 64) {
+        // SAFETY: as in `load`.
+        return unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), x) };
+    }
+    // SAFETY: as in `load`.
+    unsafe { _mm512_mask_storeu_epi8(bytes.as_mut_ptr().wrapping_add(at).cast(), present(bytes, at), x) }
+}
+
+/// `data ^= stream`, the stream at least as long.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn add(data: &mut [u8], stream: &[u8]) {
+    let (vectors, rest) = data.as_chunks_mut::<64>();
+    let (stream, stream_rest) = stream.split_at(vectors.len() * 64);
+    for (data, stream) in vectors.iter_mut().zip(stream.as_chunks::<64>().0) {
+        let sum = _mm512_xor_si512(load::<true>(data, 0), load::<true>(stream, 0));
+        store::<true>(data, 0, sum);
+    }
+    let sum = _mm512_xor_si512(load::<false>(rest, 0), load::<false>(stream_rest, 0));
+    store::<false>(rest, 0, sum);
+}
+
+fn as_bytes(stream: &Stream) -> &[u8; VECTORS * 64] {
+    // SAFETY: the same bytes, all of them initialised; an array of bytes needs no alignment.
+    unsafe { &*core::ptr::from_ref(stream).cast() }
+}
+
+/// Overwrites key stream, a register at a time: byte by byte it would cost as much as the cipher.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn wipe(stream: &mut Stream) {
+    for vector in stream {
+        // SAFETY: a plain reference; volatile, so that the compiler keeps a store nobody reads.
+        unsafe { core::ptr::write_volatile(vector, _mm512_setzero_si512()) };
+    }
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
 }

@@ -74,7 +74,7 @@ impl Key {
         for group in plain.chunks_mut(PARALLEL_BLOCKS) {
             let steps: [_; PARALLEL_BLOCKS] =
                 core::array::from_fn(|i| if i < group.len() { tweaks.next() } else { [0; 16] });
-            self.crypt(direction, group, &steps);
+            self.data.crypt_masked(direction, group, &steps[..group.len()]);
         }
         if let [last] = last {
             self.steal(direction, last, tail, &mut tweaks);
@@ -86,18 +86,9 @@ impl Key {
     fn steal(&self, direction: Direction, last: &mut [u8; BLOCK_BYTES], tail: &mut [u8], tweaks: &mut Tweaks) {
         let (first, second) = (tweaks.next(), tweaks.next());
         let order = if direction == Direction::Encrypt { [first, second] } else { [second, first] };
-        self.crypt(direction, core::slice::from_mut(last), &order[..1]);
+        self.data.crypt_masked(direction, core::slice::from_mut(last), &order[..1]);
         tail.swap_with_slice(&mut last[..tail.len()]);
-        self.crypt(direction, core::slice::from_mut(last), &order[1..]);
-    }
-
-    fn crypt(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]], tweaks: &[[u8; BLOCK_BYTES]]) {
-        add_each(blocks, tweaks);
-        match direction {
-            Direction::Encrypt => self.data.encrypt_blocks(blocks),
-            Direction::Decrypt => self.data.decrypt_blocks(blocks),
-        }
-        add_each(blocks, tweaks);
+        self.data.crypt_masked(direction, core::slice::from_mut(last), &order[1..]);
     }
 }
 
@@ -106,14 +97,6 @@ fn check_length(bytes: usize) -> Result<(), XtsError> {
         0..BLOCK_BYTES => Err(XtsError::TooShort(bytes)),
         BLOCK_BYTES..=SECTOR_BYTES_MAX => Ok(()),
         _ => Err(XtsError::TooLong(bytes)),
-    }
-}
-
-fn add_each(blocks: &mut [[u8; BLOCK_BYTES]], tweaks: &[[u8; BLOCK_BYTES]]) {
-    for (block, tweak) in blocks.iter_mut().zip(tweaks) {
-        for (byte, add) in block.iter_mut().zip(tweak) {
-            *byte ^= add;
-        }
     }
 }
 
