@@ -1,7 +1,7 @@
 //! GHASH with PCLMULQDQ: eight blocks, each times its power of `H`, reduced together.
 #![allow(unsafe_code)]
 
-use super::{multiply, reduce};
+use super::reduce;
 use crate::cpu::Pclmul;
 use core::arch::x86_64::*;
 use zeroize::ZeroizeOnDrop;
@@ -21,7 +21,8 @@ impl Powers {
     pub(super) fn new(token: Pclmul, h: u128) -> Self {
         let mut powers = [h; BLOCKS];
         for i in (0..BLOCKS - 1).rev() {
-            powers[i] = multiply(powers[i + 1], h);
+            // SAFETY: `token` exists only where PCLMULQDQ was detected.
+            powers[i] = unsafe { multiply(powers[i + 1], h) };
         }
         Self { powers, _token: token }
     }
@@ -50,15 +51,24 @@ fn absorb_few(powers: &[u128; BLOCKS], y: u128, blocks: &[[u8; 16]]) -> u128 {
     reduce(integer(high), integer(middle), integer(low))
 }
 
+/// Product in the field.
+#[target_feature(enable = "pclmulqdq,sse2")]
+pub(super) fn multiply(a: u128, b: u128) -> u128 {
+    let (a, b) = (vector(a), vector(b));
+    let middle = _mm_xor_si128(_mm_clmulepi64_si128::<0x01>(a, b), _mm_clmulepi64_si128::<0x10>(a, b));
+    let (high, low) = (_mm_clmulepi64_si128::<0x11>(a, b), _mm_clmulepi64_si128::<0x00>(a, b));
+    reduce(integer(high), integer(middle), integer(low))
+}
+
 #[target_feature(enable = "sse2")]
 #[inline]
-fn vector(x: u128) -> __m128i {
+pub(super) fn vector(x: u128) -> __m128i {
     _mm_set_epi64x((x >> 64) as i64, x as i64)
 }
 
 #[target_feature(enable = "sse2")]
 #[inline]
-fn integer(x: __m128i) -> u128 {
+pub(super) fn integer(x: __m128i) -> u128 {
     let high = _mm_cvtsi128_si64(_mm_unpackhi_epi64(x, x)) as u64;
     (u128::from(high) << 64) | u128::from(_mm_cvtsi128_si64(x) as u64)
 }
