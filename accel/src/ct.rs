@@ -1,4 +1,4 @@
-//! Comparisons and selections whose time does not depend on the values.
+//! Comparisons and selections whose time does not depend on the values, and erasure.
 //!
 //! A *mask* is all ones (true) or all zeros (false). [`core::hint::black_box`] keeps the optimiser from turning masks
 //! back into branches.
@@ -43,6 +43,13 @@ pub fn eq(a: &[u8], b: &[u8]) -> bool {
     }
     let difference = a.iter().zip(b).fold(0u8, |acc, (x, y)| acc | (x ^ y));
     mask_is_zero(u64::from(difference)) != 0
+}
+
+/// Overwrites secret bytes with zeros that the compiler keeps, at the speed of a plain fill: `zeroize` on a slice stores each
+/// byte on its own.
+pub fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    zeroize::optimization_barrier(bytes);
 }
 
 #[cfg(test)]

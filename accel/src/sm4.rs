@@ -19,6 +19,7 @@ pub mod xts;
 
 #[cfg(target_arch = "x86_64")]
 use crate::cpu;
+use crate::ct;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Bytes of a block.
@@ -41,7 +42,7 @@ const CK: [u32; 32] = {
 };
 
 /// Blocks the modes hand to a kernel at once, a multiple of every kernel's own number.
-const PARALLEL_BLOCKS: usize = 64;
+const PARALLEL_BLOCKS: usize = 96;
 
 /// Order of the round keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +154,7 @@ impl Key {
         while first.is_some() || !data.is_empty() {
             for block in &mut stream {
                 *block = next;
-                count(&mut next);
+                count(&mut next, 1);
             }
             self.encrypt_blocks(&mut stream);
             let mut stream = stream.as_flattened();
@@ -166,14 +167,14 @@ impl Key {
             add(now, stream);
             data = later;
         }
-        stream.zeroize();
+        ct::wipe(stream.as_flattened_mut());
     }
 }
 
-/// The next counter block of GCM and of counter mode below 2^32 blocks: inc32 of SP 800-38D 6.2.
-fn count(counter: &mut [u8; BLOCK_BYTES]) {
+/// The counter block `steps` later: inc32 of SP 800-38D 6.2.
+fn count(counter: &mut [u8; BLOCK_BYTES], steps: u32) {
     let (_, number) = counter.split_at_mut(BLOCK_BYTES - 4);
-    let next = u32::from_be_bytes(number.try_into().expect("four bytes")).wrapping_add(1);
+    let next = u32::from_be_bytes(number.try_into().expect("four bytes")).wrapping_add(steps);
     number.copy_from_slice(&next.to_be_bytes());
 }
 

@@ -46,6 +46,35 @@ impl Key {
         Self { cipher, hash: HashKey::portable(&h[0]) }
     }
 
+    /// Adds a long message's key stream and returns the tag, a piece after the other, so that the second pass over a piece
+    /// finds it in the cache.
+    fn pass(&self, hash: Hash, message: &mut Message<'_>) -> [u8; TAG_BYTES] {
+        /// A whole number of kernel calls; half of the smallest first-level cache.
+        const PIECE_BYTES: usize = 10 * PARALLEL_BLOCKS * BLOCK_BYTES;
+        let mut mask = [0; TAG_BYTES];
+        let mut running = self.hash.start();
+        running.update_padded(message.aad);
+        let mut counter = first_counter(&message.nonce);
+        let mut first = Some(&mut mask);
+        let mut left = &mut *message.data;
+        while !left.is_empty() {
+            let reserved = if first.is_some() { BLOCK_BYTES } else { 0 };
+            let (piece, later) = left.split_at_mut(left.len().min(PIECE_BYTES - reserved));
+            if hash == Hash::Before {
+                running.update_padded(piece);
+            }
+            self.cipher.add_stream(&counter, first.take(), piece);
+            if hash == Hash::After {
+                running.update_padded(piece);
+            }
+            super::count(&mut counter, (PIECE_BYTES / BLOCK_BYTES) as u32);
+            left = later;
+        }
+        let tag = add(running.finalize(message.aad.len(), message.data.len()), &mask);
+        ct::wipe(&mut mask);
+        tag
+    }
+
     fn ghash(&self, aad: &[u8], ciphertext: &[u8]) -> [u8; TAG_BYTES] {
         let mut hash = self.hash.start();
         hash.update_padded(aad);
@@ -58,6 +87,15 @@ impl core::fmt::Debug for Key {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("sm4::gcm::Key(..)")
     }
+}
+
+/// Which side of the key stream is hashed: the ciphertext's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hash {
+    /// Opening.
+    Before,
+    /// Sealing.
+    After,
 }
 
 /// One message of a batch.
@@ -78,9 +116,9 @@ pub struct Message<'a> {
 /// # Panics
 /// When `data` is longer than [`MESSAGE_BYTES_MAX`].
 pub fn seal(key: &Key, nonce: &[u8; NONCE_BYTES], aad: &[u8], data: &mut [u8]) -> [u8; TAG_BYTES] {
-    let mut message = [Message { nonce: *nonce, aad, data, tag: [0; TAG_BYTES] }];
-    seal_many(key, &mut message);
-    message[0].tag
+    let mut message = Message { nonce: *nonce, aad, data, tag: [0; TAG_BYTES] };
+    seal_each(key, core::slice::from_mut(&mut message), &mut [[0; TAG_BYTES]]);
+    message.tag
 }
 
 /// Decrypts `data` in place when `tag` is right; otherwise `data` is wiped.
@@ -94,8 +132,10 @@ pub fn open(
     data: &mut [u8],
     tag: &[u8; TAG_BYTES],
 ) -> Result<(), TagMismatch> {
-    let mut message = [Message { nonce: *nonce, aad, data, tag: *tag }];
-    if open_each(key, &mut message, |_, _| ()) { Ok(()) } else { Err(TagMismatch) }
+    let mut message = Message { nonce: *nonce, aad, data, tag: *tag };
+    let mut right = false;
+    open_each(key, core::slice::from_mut(&mut message), &mut [[0; TAG_BYTES]], |_, verdict| right = verdict);
+    if right { Ok(()) } else { Err(TagMismatch) }
 }
 
 /// Seals every message; the nonces must differ from each other and from all earlier ones.
@@ -103,12 +143,7 @@ pub fn open(
 /// # Panics
 /// When a message is longer than [`MESSAGE_BYTES_MAX`].
 pub fn seal_many(key: &Key, messages: &mut [Message<'_>]) {
-    let mut tag_masks = vec![[0; TAG_BYTES]; messages.len()];
-    apply_many(key, messages, &mut tag_masks);
-    for (message, mask) in messages.iter_mut().zip(&tag_masks) {
-        message.tag = add(key.ghash(message.aad, message.data), mask);
-    }
-    tag_masks.zeroize();
+    seal_each(key, messages, &mut vec![[0; TAG_BYTES]; messages.len()]);
 }
 
 /// Opens every message; `false` marks those whose tag was wrong, and their data is wiped.
@@ -117,54 +152,84 @@ pub fn seal_many(key: &Key, messages: &mut [Message<'_>]) {
 /// When a message is longer than [`MESSAGE_BYTES_MAX`].
 pub fn open_many(key: &Key, messages: &mut [Message<'_>]) -> Vec<bool> {
     let mut verdicts = vec![false; messages.len()];
-    open_each(key, messages, |index, verdict| verdicts[index] = verdict);
+    let masks = &mut vec![[0; TAG_BYTES]; messages.len()];
+    open_each(key, messages, masks, |index, verdict| verdicts[index] = verdict);
     verdicts
 }
 
-/// Opens all, reports each verdict, returns whether all were right.
-fn open_each(key: &Key, messages: &mut [Message<'_>], mut report: impl FnMut(usize, bool)) -> bool {
-    let hashes: Vec<_> = messages.iter().map(|message| key.ghash(message.aad, message.data)).collect();
-    let mut tag_masks = vec![[0; TAG_BYTES]; messages.len()];
-    apply_many(key, messages, &mut tag_masks);
-    let mut all = true;
-    for (index, (message, (hash, mask))) in messages.iter_mut().zip(hashes.into_iter().zip(&tag_masks)).enumerate() {
-        let right = ct::eq(&add(hash, mask), &message.tag);
+/// Seals all. `masks` has one place for each message, where the tag masks of short messages wait; wiped.
+fn seal_each(key: &Key, messages: &mut [Message<'_>], masks: &mut [[u8; TAG_BYTES]]) {
+    check_lengths(messages);
+    add_short(key, messages, masks);
+    for (message, mask) in messages.iter_mut().zip(&*masks) {
+        message.tag = if is_short(message) {
+            add(key.ghash(message.aad, message.data), mask)
+        } else {
+            key.pass(Hash::After, message)
+        };
+    }
+    ct::wipe(masks.as_flattened_mut());
+}
+
+/// Opens all and reports each verdict. `masks` as for [`seal_each`].
+fn open_each(
+    key: &Key,
+    messages: &mut [Message<'_>],
+    masks: &mut [[u8; TAG_BYTES]],
+    mut report: impl FnMut(usize, bool),
+) {
+    check_lengths(messages);
+    let hash = |message: &Message<'_>| if is_short(message) { key.ghash(message.aad, message.data) } else { [0; 16] };
+    // One hash waits beside its mask, so that a call for one message allocates nothing.
+    let one = messages.first().map(hash).unwrap_or_default();
+    let others: Vec<_> = messages.iter().skip(1).map(hash).collect();
+    add_short(key, messages, masks);
+    let hashes = core::iter::once(one).chain(others);
+    for (index, ((message, hash), mask)) in messages.iter_mut().zip(hashes).zip(&*masks).enumerate() {
+        let tag = if is_short(message) { add(hash, mask) } else { key.pass(Hash::Before, message) };
+        let right = ct::eq(&tag, &message.tag);
         if !right {
-            message.data.zeroize();
+            ct::wipe(message.data);
         }
-        all &= right;
         report(index, right);
     }
-    tag_masks.zeroize();
-    all
+    ct::wipe(masks.as_flattened_mut());
+}
+
+fn check_lengths(messages: &[Message<'_>]) {
+    let longest = messages.iter().map(|message| message.data.len() as u64).max().unwrap_or(0);
+    assert!(longest <= MESSAGE_BYTES_MAX, "SM4-GCM: message longer than {MESSAGE_BYTES_MAX} bytes");
+}
+
+/// Longest message that shares kernel calls with others; a longer one fills calls by itself.
+const SHORT_BYTES_MAX: usize = 24 * BLOCK_BYTES;
+
+fn is_short(message: &Message<'_>) -> bool {
+    message.data.len() <= SHORT_BYTES_MAX
 }
 
 fn add(a: [u8; TAG_BYTES], b: &[u8; TAG_BYTES]) -> [u8; TAG_BYTES] {
     core::array::from_fn(|i| a[i] ^ b[i])
 }
 
-/// From this many blocks on a message fills kernel calls by itself.
-const LONG_BLOCKS: usize = 24;
-
-/// Adds each message's key stream to its data and writes each tag mask, `E(J₀)`; kernel calls are filled across short messages.
-fn apply_many(key: &Key, messages: &mut [Message<'_>], tag_masks: &mut [[u8; TAG_BYTES]]) {
+/// Adds each short message's key stream to its data and writes its tag mask, `E(J₀)`; kernel calls are filled across messages.
+fn add_short(key: &Key, messages: &mut [Message<'_>], masks: &mut [[u8; TAG_BYTES]]) {
+    if !messages.iter().any(is_short) {
+        return;
+    }
     let mut stream = KeyStream::new();
     for index in 0..messages.len() {
-        let data_bytes = messages[index].data.len();
-        assert!(data_bytes as u64 <= MESSAGE_BYTES_MAX, "SM4-GCM: message longer than {MESSAGE_BYTES_MAX} bytes");
-        if data_bytes > LONG_BLOCKS * BLOCK_BYTES {
-            let message = &mut messages[index];
-            key.cipher.add_stream(&first_counter(&message.nonce), Some(&mut tag_masks[index]), message.data);
+        if !is_short(&messages[index]) {
             continue;
         }
-        for block in 0..=data_bytes.div_ceil(BLOCK_BYTES) {
+        for block in 0..=messages[index].data.len().div_ceil(BLOCK_BYTES) {
             stream.push(index, block, &messages[index].nonce);
             if stream.filled == PARALLEL_BLOCKS {
-                stream.flush(key, messages, tag_masks);
+                stream.flush(key, messages, masks);
             }
         }
     }
-    stream.flush(key, messages, tag_masks);
+    stream.flush(key, messages, masks);
 }
 
 /// `J₀` of SP 800-38D 7.1.
@@ -176,7 +241,6 @@ fn first_counter(nonce: &[u8; NONCE_BYTES]) -> [u8; BLOCK_BYTES] {
 }
 
 /// Counter blocks of one kernel call and where their encryption goes. Block 0 of a message is `J₀`, the tag's mask.
-#[derive(ZeroizeOnDrop)]
 struct KeyStream {
     blocks: [[u8; BLOCK_BYTES]; PARALLEL_BLOCKS],
     places: [(usize, usize); PARALLEL_BLOCKS],
@@ -208,6 +272,7 @@ impl KeyStream {
                 }
             }
         }
+        ct::wipe(self.blocks[..self.filled].as_flattened_mut());
         self.filled = 0;
     }
 }

@@ -89,14 +89,14 @@ impl Schedule {
 fn enter_keys(round_keys: &[u32; 32]) -> [u32; 32] {
     let mut entered = round_keys.map(u32::swap_bytes);
     let (vectors, _) = entered.as_chunks_mut::<16>();
-    for vector in vectors {
+    for keys in vectors {
         let matrix = _mm512_set1_epi64(matrix::ENTER);
-        // SAFETY: `vector` has 64 bytes; neither access needs alignment.
-        unsafe {
-            let keys = _mm512_loadu_si512(vector.as_ptr().cast());
-            let keys = _mm512_gf2p8affine_epi64_epi8::<{ matrix::ENTER_CONSTANT }>(keys, matrix);
-            _mm512_storeu_si512(vector.as_mut_ptr().cast(), keys);
-        }
+        // SAFETY: any sixteen words are a vector, and a vector is sixteen words.
+        *keys = unsafe {
+            let vector = core::mem::transmute::<[u32; 16], __m512i>(*keys);
+            let vector = _mm512_gf2p8affine_epi64_epi8::<{ matrix::ENTER_CONSTANT }>(vector, matrix);
+            core::mem::transmute::<__m512i, [u32; 16]>(vector)
+        };
     }
     entered
 }
@@ -338,9 +338,9 @@ fn present(bytes: &[u8], at: usize) -> __mmask64 {
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
 fn load<const FULL: bool>(bytes: &[u8], at: usize) -> __m512i {
-    if FULL && let Some(bytes) = bytes.get(at..at + 64) {
-        // SAFETY: 64 bytes are there; the load needs no alignment.
-        return unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+    if FULL && let Some(bytes) = bytes.get(at..).and_then(<[u8]>::first_chunk::<64>) {
+        // SAFETY: any 64 bytes are a vector.
+        return unsafe { core::mem::transmute::<[u8; 64], __m512i>(*bytes) };
     }
     // SAFETY: the mask keeps the access inside `bytes`; masked-out bytes are not touched, so the address need not exist.
     unsafe { _mm512_maskz_loadu_epi8(present(bytes, at), bytes.as_ptr().wrapping_add(at).cast()) }
@@ -350,9 +350,10 @@ fn load<const FULL: bool>(bytes: &[u8], at: usize) -> __m512i {
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
 fn store<const FULL: bool>(bytes: &mut [u8], at: usize, x: __m512i) {
-    if FULL && let Some(bytes) = bytes.get_mut(at..at + 64) {
+    if FULL && let Some(bytes) = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<64>) {
         // SAFETY: as in `load`.
-        return unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().cast(), x) };
+        *bytes = unsafe { core::mem::transmute::<__m512i, [u8; 64]>(x) };
+        return;
     }
     // SAFETY: as in `load`.
     unsafe { _mm512_mask_storeu_epi8(bytes.as_mut_ptr().wrapping_add(at).cast(), present(bytes, at), x) }
