@@ -189,6 +189,26 @@ fn after_a_clean_close_every_flip_of_a_record_is_refused() {
 }
 
 #[test]
+fn what_the_owner_synced_by_itself_is_durable_for_readers() {
+    let ring = ring(SUITES[0]);
+    for noted in [false, true] {
+        let disk = Disk::new();
+        let mut writer = Writer::create(disk.file("log", OpenMode::CreateNew), &ring, PURPOSE).unwrap();
+        append(&mut writer, &[(b"first", false), (b"second", false)]);
+        let through = writer.file_len();
+        disk.file("log", OpenMode::Read).sync_data().unwrap();
+        if noted {
+            writer.note_synced(through);
+        }
+        append(&mut writer, &[(b"third", false)]);
+        let mut bytes = disk.bytes("log");
+        bytes[through as usize - 1] ^= 1;
+        let read = outcome(&disk, &ring, &bytes, &[b"first", b"second", b"third"]);
+        assert_eq!(read.is_err(), noted, "{read:?}");
+    }
+}
+
+#[test]
 fn every_length_of_a_torn_file_reads_as_a_prefix_and_takes_appends() {
     let (disk, ring) = (Disk::new(), ring(AtRest::Aes256Gcm));
     write(&disk, "log", &ring, &[(b"alpha", true), (b"beta", false), (b"gamma", false)]);

@@ -201,6 +201,16 @@ impl Writer {
         self.sync_written()
     }
 
+    /// Takes note that the file is durable to `through`, because its owner synced it through a handle of its own: so a sync
+    /// need not keep others from appending. `through` is a [`Writer::file_len`] from before that sync began.
+    ///
+    /// # Panics
+    /// If nothing was written there yet.
+    pub fn note_synced(&mut self, through: u64) {
+        assert!(through <= self.end, "nothing is durable beyond what was written");
+        self.synced_through = self.synced_through.max(through);
+    }
+
     /// Syncs, then writes an empty frame whose mark covers everything, so that later damage anywhere is tampering.
     ///
     /// # Errors
