@@ -1,10 +1,35 @@
 //! The trail of every decision about a key: who asked for what, and what became of it. No secrets.
+//!
+//! ```text
+//! SigningService ─ Audit::record(event, durability) ─▶ AuditLog: audit-000001.log ─▶ audit-000002.log ─▶ …
+//!                                                          ▲ sync() about once a second, and when the node stops
+//! ```
+//!
+//! What must be durable before an answer leaves ([`Durability`]):
+//! - *at once*: refusals and conflicts, and what is done with a key besides its daily work (certificate requests,
+//!   derivations of the key encryption key, attestations). They are rare, and they are what an inquiry asks for;
+//! - *grouped*: signatures of the daily work. They survive the end of the process at once, and the loss of power from the
+//!   next [`AuditLog::sync`] on. Nothing is lost with them: the guard's claim of the same statement was durable before the
+//!   device was asked, so the signing path waits for no second sync.
 
+mod chain;
 mod log;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::path::{Path, PathBuf};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-pub use log::{AuditLog, Entry, verify_chain};
+use crate::device::ErrorKind;
+
+pub use chain::{Entry, Head};
+pub use log::{AuditLog, DISK_BYTES_WARN, FILE_BYTES_MAX, Usage};
+pub use verify::{Chain, verify_chain};
+
+/// Longest text in an event; longer ones are cut. Reasons may quote what an outsider or a vendor's library said.
+pub const TEXT_BYTES_MAX: usize = 512;
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -26,29 +51,67 @@ pub struct Event {
     pub request: String,
     /// What it was about.
     pub subject: String,
-    /// The digest that was signed.
+    /// The digest that was signed, or that a refused request asked for.
     pub digest: Option<[u8; 32]>,
     /// What became of it.
     pub outcome: Outcome,
+}
+
+impl Event {
+    /// The event with every text at most [`TEXT_BYTES_MAX`] long.
+    fn clipped(&self) -> Self {
+        let outcome = match &self.outcome {
+            Outcome::Refused(reason) => Outcome::Refused(clip(reason)),
+            outcome => outcome.clone(),
+        };
+        Self { request: clip(&self.request), subject: clip(&self.subject), digest: self.digest, outcome }
+    }
+}
+
+fn clip(text: &str) -> String {
+    text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
+}
+
+/// When an event must survive the loss of power. It survives the end of the process in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// With the next [`AuditLog::sync`].
+    Grouped,
+    /// Before [`Audit::record`] returns.
+    AtOnce,
 }
 
 /// The trail could not be written, or does not hold.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditError {
-    /// Writing failed; nothing may leave until it works again.
-    #[error("audit log {path}: {reason}")]
+    /// The disk failed; nothing may leave until the log is opened again.
+    #[error("audit log {path}: {reason}; nothing is signed until it can be written again")]
     Storage {
         /// The log's file.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// What failed.
+        reason: String,
+    },
+    /// Another process writes it.
+    #[error("audit log {path} is in use by another process")]
+    InUse {
+        /// The log's directory.
+        path: PathBuf,
+    },
+    /// A file is not what was written, or of another node.
+    #[error("audit log {path}: {reason}; keep the directory as evidence and move it aside to begin a new log")]
+    Damaged {
+        /// The log's file.
+        path: PathBuf,
+        /// What is wrong with it.
         reason: String,
     },
     /// The chain of entries is broken.
     #[error("audit log {path}: entry {sequence} {reason}; entries were changed, removed or reordered")]
     Broken {
         /// The log's file.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// The first entry that does not fit.
         sequence: u64,
         /// How it does not fit.
@@ -56,10 +119,36 @@ pub enum AuditError {
     },
 }
 
+impl AuditError {
+    /// What the caller can do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InUse { .. } => ErrorKind::Refuse,
+            Self::Storage { .. } | Self::Damaged { .. } | Self::Broken { .. } => ErrorKind::Halt,
+        }
+    }
+
+    fn storage(path: &Path, action: &str, error: &dyn std::fmt::Display) -> Self {
+        Self::Storage { path: path.to_owned(), reason: format!("{action}: {error}") }
+    }
+
+    /// The disk's own errors may pass; what the seal refuses was changed.
+    fn sealed(path: &Path, error: &bixi_sealed::SealedError) -> Self {
+        let (path, reason) = (path.to_owned(), error.to_string());
+        match error.cause() {
+            bixi_sealed::SealedError::Io { .. } | bixi_sealed::SealedError::Poisoned => Self::Storage { path, reason },
+            _ => Self::Damaged { path, reason },
+        }
+    }
+}
+
 /// Takes every decision. An error stops the answer: what cannot be recorded does not happen.
 pub trait Audit: Send + Sync {
     /// Records one decision.
-    fn record(&self, event: &Event) -> Result<(), AuditError>;
+    ///
+    /// # Errors
+    /// When it is not recorded as durably as asked.
+    fn record(&self, event: &Event, durability: Durability) -> Result<(), AuditError>;
 }
 
 /// Writes decisions to the process's log only: for tools and tests that keep no trail.
@@ -67,7 +156,7 @@ pub trait Audit: Send + Sync {
 pub struct TraceAudit;
 
 impl Audit for TraceAudit {
-    fn record(&self, event: &Event) -> Result<(), AuditError> {
+    fn record(&self, event: &Event, _: Durability) -> Result<(), AuditError> {
         match &event.outcome {
             Outcome::Refused(reason) => tracing::warn!(request = event.request, subject = event.subject, reason),
             outcome => tracing::debug!(request = event.request, subject = event.subject, ?outcome),

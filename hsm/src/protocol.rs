@@ -13,11 +13,13 @@ mod tls;
 
 use std::fmt;
 
+use bixi_accel::ct;
 use bixi_types::consensus::{Proposal, SignatureBytes, Vote};
 use borsh::{BorshDeserialize, BorshSerialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::device::{Attestation, DeviceError, DeviceInfo, ErrorKind, PRF_BYTES};
+use crate::guard::Position;
 
 pub use tls::{TLS_SM2_ID, TlsRole, TlsTranscript};
 
@@ -76,6 +78,8 @@ pub enum Request {
     PublicKey(KeyRole),
     /// Is the device there?
     Health,
+    /// The highest position of each guard lane of the consensus key.
+    Marks,
 }
 
 impl Request {
@@ -92,28 +96,57 @@ impl Request {
             Self::Attest(_) => "attest",
             Self::PublicKey(_) => "public-key",
             Self::Health => "health",
+            Self::Marks => "marks",
         }
     }
-}
 
-/// PRF output: wiped when dropped, never printed.
-#[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Derived(pub [u8; PRF_BYTES]);
-
-impl fmt::Debug for Derived {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Derived(..)")
+    /// Whether it does something with a key besides the key's daily work: rare, and durable in the audit trail before it is
+    /// answered.
+    pub const fn manages_keys(&self) -> bool {
+        matches!(self, Self::SignCertificateRequest { .. } | Self::Prf { .. } | Self::Attest(_))
     }
 }
 
-impl Drop for Derived {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
+/// Declares bytes that are secret: wiped when dropped, never printed or copied, compared in constant time.
+macro_rules! secret_bytes {
+    ($(#[$doc:meta])* $name:ident($bytes:ty)) => {
+        $(#[$doc])*
+        #[derive(BorshSerialize, BorshDeserialize)]
+        pub struct $name(pub $bytes);
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                ct::eq(&self.0, &other.0)
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                self.0.zeroize();
+            }
+        }
+    };
+}
+
+secret_bytes! {
+    /// PRF output.
+    Derived([u8; PRF_BYTES])
+}
+secret_bytes! {
+    /// Random bytes of the device: what they are drawn for may be a key.
+    Drawn(Vec<u8>)
 }
 
 /// What comes back.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Response {
     /// r ‖ s, verified before it left.
     Signature(SignatureBytes),
@@ -122,13 +155,15 @@ pub enum Response {
     /// A derived secret.
     Derived(Derived),
     /// Random bytes.
-    Random(Vec<u8>),
+    Random(Drawn),
     /// What the device states.
     Attestation(Box<Attestation>),
     /// The device is there and logged in.
     Healthy(DeviceInfo),
     /// Nothing was done, or nothing may leave.
     Refused(Refusal),
+    /// The highest position of each guard lane; none before the first signature.
+    Marks(Vec<Position>),
 }
 
 /// Why a request got no answer.

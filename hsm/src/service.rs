@@ -7,6 +7,7 @@
 //! - every signature that leaves has been verified against the key's public half;
 //! - nothing leaves that the audit trail could not record.
 
+mod certificate_request;
 mod client;
 mod retry;
 mod statement;
@@ -22,15 +23,16 @@ use bixi_types::ports::{SignError, Signer, Statement};
 use bixi_types::{CryptoSuite, H256, NodeId};
 use zeroize::Zeroizing;
 
-use crate::audit::{Audit, Event, Outcome};
+use crate::audit::{Audit, AuditError, Durability, Event, Outcome};
 use crate::device::{Cause, Custody, DeviceError, KeyDevice};
 use crate::guard::{Claim, Grant, Guard, GuardError};
 use crate::protocol::{
-    Derived, KeyRole, Message as _, PRF_DOMAIN, RANDOM_BYTES_MAX, Refusal, Request, Response, TLS_SM2_ID, TlsTranscript,
+    Derived, Drawn, KeyRole, Message as _, PRF_DOMAIN, RANDOM_BYTES_MAX, Refusal, Request, Response, TLS_SM2_ID,
+    TlsTranscript,
 };
 use crate::uri::KeyRef;
 
-pub use client::{Channel, ChannelError, Client, InProcess};
+pub use client::{Channel, ChannelError, Client, ClientError, InProcess};
 pub use retry::RetryPolicy;
 
 /// Which custody the node accepts.
@@ -74,6 +76,11 @@ pub enum ServiceError {
     /// The suite needs keys that devices here cannot hold yet.
     #[error("suite {0:?} has no device-held consensus keys yet; use suite sm")]
     Suite(CryptoSuite),
+    /// One key for consensus and TLS.
+    #[error(
+        "consensus and TLS name one and the same key, {0}; each needs a key of its own, for the guard watches over one only"
+    )]
+    SharedKey(Box<KeyRef>),
     /// A device call failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -163,6 +170,18 @@ impl Done {
     }
 }
 
+/// A refusal and the digest it refused to sign, if the request got that far.
+struct Denied {
+    refusal: Box<Refusal>,
+    digest: Option<[u8; 32]>,
+}
+
+impl<E: Into<Refusal>> From<E> for Denied {
+    fn from(error: E) -> Self {
+        Self { refusal: Box::new(error.into()), digest: None }
+    }
+}
+
 impl SigningService {
     /// Checks custody and keys, and reads the public halves.
     pub fn new(params: Params) -> Result<Self, ServiceError> {
@@ -173,30 +192,51 @@ impl SigningService {
         }
         let consensus = SigningKey::load(&*device, keys.consensus, retry)?;
         let tls = keys.tls.map(|key| SigningKey::load(&*device, key, retry)).transpose()?;
+        if let Some(tls) = tls.as_ref().filter(|tls| tls.public == consensus.public) {
+            return Err(ServiceError::SharedKey(Box::new(tls.key.clone())));
+        }
         Ok(Self { device, consensus, tls, kek: keys.kek, guard, chain, suite, retry, audit })
     }
 
-    /// Answers one request. Nothing leaves before the audit trail has it.
+    /// Answers one request. Nothing leaves before the audit trail has it; refusals and what manages keys are durable there
+    /// before they are answered.
     pub fn handle(&self, request: &Request) -> Response {
-        let done = self.decide(request);
-        let (outcome, digest) = match &done {
+        let decided = self.decide(request);
+        let (outcome, digest) = match &decided {
             Ok(done) => (done.outcome.clone(), done.digest),
-            Err(refusal) => (Outcome::Refused(refusal.to_string()), None),
+            Err(denied) => (Outcome::Refused(denied.refusal.to_string()), denied.digest),
         };
+        let at_once = decided.is_err() || request.manages_keys();
+        let durability = if at_once { Durability::AtOnce } else { Durability::Grouped };
         let event = Event { request: request.name().to_owned(), subject: statement::subject(request), digest, outcome };
-        if let Err(error) = self.audit.record(&event) {
-            return Response::Refused(Refusal::Audit(error.to_string()));
+        match (self.audit.record(&event, durability), decided) {
+            (Err(error), _) => unrecorded(&error),
+            (Ok(()), Ok(done)) => done.response,
+            (Ok(()), Err(denied)) => Response::Refused(*denied.refusal),
         }
-        done.map_or_else(Response::Refused, |done| done.response)
     }
 
     /// Answers one encoded request with one encoded response.
     pub fn handle_frame(&self, frame: &[u8]) -> Zeroizing<Vec<u8>> {
         let response = match Request::decode(frame) {
             Ok(request) => self.handle(&request),
-            Err(error) => Response::Refused(Refusal::Malformed(error.to_string())),
+            Err(error) => self.refuse_frame(frame, error.to_string()),
         };
         response.encode()
+    }
+
+    /// Junk asked for nothing: it is recorded, and whoever sends it makes no disk sync.
+    fn refuse_frame(&self, frame: &[u8], reason: String) -> Response {
+        let event = Event {
+            request: "malformed".to_owned(),
+            subject: format!("frame of {} bytes", frame.len()),
+            digest: None,
+            outcome: Outcome::Refused(reason.clone()),
+        };
+        match self.audit.record(&event, Durability::Grouped) {
+            Ok(()) => Response::Refused(Refusal::Malformed(reason)),
+            Err(error) => unrecorded(&error),
+        }
     }
 
     /// The guard, for reports.
@@ -204,7 +244,7 @@ impl SigningService {
         &self.guard
     }
 
-    fn decide(&self, request: &Request) -> Result<Done, Refusal> {
+    fn decide(&self, request: &Request) -> Result<Done, Denied> {
         match request {
             Request::SignProposal(proposal) => self.sign_statement(&Statement::Proposal(proposal.clone())),
             Request::SignVote(vote) => self.sign_statement(&Statement::Vote(vote.clone())),
@@ -223,38 +263,44 @@ impl SigningService {
                 self.device.health()?;
                 Ok(Done::plain(Response::Healthy(self.device.info())))
             }
+            Request::Marks => Ok(Done::plain(Response::Marks(self.guard.marks(&self.node_id())))),
         }
     }
 
-    fn sign_statement(&self, statement: &Statement) -> Result<Done, Refusal> {
+    fn sign_statement(&self, statement: &Statement) -> Result<Done, Denied> {
         let node = self.node_id();
         let (position, message) = statement::check(statement, &self.chain, &node, self.suite)?;
         let claim = Claim { key: node, position, digest: sm2::message_digest(&self.consensus.z, &message) };
-        let (signature, outcome) = match self.guard.claim(&claim).map_err(refuse)? {
-            Grant::Stored(signature) => (signature, Outcome::Stored),
-            Grant::Sign => {
-                let signature = SignatureBytes(self.sign_verified(&self.consensus, &claim.digest)?);
-                self.guard.store(&claim, signature).map_err(refuse)?;
-                (signature, Outcome::Signed)
-            }
-        };
-        Ok(Done { response: Response::Signature(signature), outcome, digest: Some(claim.digest) })
+        let digest = Some(claim.digest);
+        match self.sign_claim(&claim) {
+            Ok((signature, outcome)) => Ok(Done { response: Response::Signature(signature), outcome, digest }),
+            Err(refusal) => Err(Denied { refusal: Box::new(refusal), digest }),
+        }
     }
 
-    fn sign_tls(&self, transcript: &TlsTranscript) -> Result<Done, Refusal> {
+    fn sign_claim(&self, claim: &Claim) -> Result<(SignatureBytes, Outcome), Refusal> {
+        if let Grant::Stored(signature) = self.guard.claim(claim).map_err(refuse)? {
+            return Ok((signature, Outcome::Stored));
+        }
+        let signature = SignatureBytes(self.sign_verified(&self.consensus, &claim.digest)?);
+        self.guard.store(claim, signature).map_err(refuse)?;
+        Ok((signature, Outcome::Signed))
+    }
+
+    fn sign_tls(&self, transcript: &TlsTranscript) -> Result<Done, Denied> {
         let key = self.tls.as_ref().ok_or(Refusal::NoKey(KeyRole::Tls))?;
         let z = sm2::identity_digest(TLS_SM2_ID, &key.public);
         self.sign_free(key, sm2::message_digest(&z, &transcript.content()))
     }
 
-    fn sign_certificate_request(&self, info: &[u8]) -> Result<Done, Refusal> {
+    fn sign_certificate_request(&self, info: &[u8]) -> Result<Done, Denied> {
         let key = self.tls.as_ref().ok_or(Refusal::NoKey(KeyRole::Tls))?;
-        statement::check_certificate_request(info, &key.public.to_bytes())?;
+        certificate_request::check(info, &key.public.to_bytes())?;
         self.sign_free(key, sm2::message_digest(&key.z, info))
     }
 
     /// Signs what no guard lane watches: the TLS key's statements.
-    fn sign_free(&self, key: &SigningKey, digest: [u8; 32]) -> Result<Done, Refusal> {
+    fn sign_free(&self, key: &SigningKey, digest: [u8; 32]) -> Result<Done, Denied> {
         let signature = SignatureBytes(self.sign_verified(key, &digest)?);
         Ok(Done { response: Response::Signature(signature), outcome: Outcome::Signed, digest: Some(digest) })
     }
@@ -268,23 +314,23 @@ impl SigningService {
         Err(DeviceError::new("sign_digest", Cause::BadAnswer, message))
     }
 
-    fn derive(&self, input: &[u8]) -> Result<Done, Refusal> {
+    fn derive(&self, input: &[u8]) -> Result<Done, Denied> {
         let key = self.key(KeyRole::Kek)?;
         if !input.starts_with(PRF_DOMAIN) {
-            return Err(Refusal::Foreign("PRF input without the vault's domain".to_owned()));
+            return Err(Refusal::Foreign("PRF input without the vault's domain".to_owned()).into());
         }
         let mut derived = Derived([0; 32]);
         self.retry.run(|| self.device.prf(key, input, &mut derived.0))?;
         Ok(Done::plain(Response::Derived(derived)))
     }
 
-    fn random(&self, len: u32) -> Result<Done, Refusal> {
+    fn random(&self, len: u32) -> Result<Done, Denied> {
         if len > RANDOM_BYTES_MAX {
-            return Err(Refusal::Malformed(format!("{len} random bytes; at most {RANDOM_BYTES_MAX} are given")));
+            return Err(Refusal::Malformed(format!("{len} random bytes; at most {RANDOM_BYTES_MAX} are given")).into());
         }
-        let mut bytes = vec![0; len as usize];
-        self.retry.run(|| self.device.random(&mut bytes))?;
-        Ok(Done::plain(Response::Random(bytes)))
+        let mut drawn = Drawn(vec![0; len as usize]);
+        self.retry.run(|| self.device.random(&mut drawn.0))?;
+        Ok(Done::plain(Response::Random(drawn)))
     }
 
     fn key(&self, role: KeyRole) -> Result<&KeyRef, Refusal> {
@@ -312,8 +358,16 @@ impl Signer for SigningService {
     }
 
     fn sign(&self, statement: &Statement) -> Result<SignatureBytes, SignError> {
-        client::signature_of(self.handle(&statement::request(statement)))
+        match self.handle(&statement::request(statement)) {
+            Response::Signature(signature) => Ok(signature),
+            Response::Refused(refusal) => Err(ClientError::Refused(refusal).into()),
+            other => unreachable!("a statement is signed or refused, not answered with {other:?}"),
+        }
     }
+}
+
+fn unrecorded(error: &AuditError) -> Response {
+    Response::Refused(Refusal::Audit(error.to_string()))
 }
 
 fn refuse(error: GuardError) -> Refusal {

@@ -227,9 +227,16 @@ impl fmt::Display for KeyUri {
 pub struct KeyRef(KeyUri);
 
 impl KeyRef {
-    /// Accepts a URI with `object` or `id`.
+    /// Accepts a URI with `object` or `id` that its own text gives back. A reference is stored as text, and what a device
+    /// reports may be longer than any text that is read again.
     pub fn new(uri: KeyUri) -> Result<Self, UriError> {
-        if uri.object.is_none() && uri.id.is_none() { Err(UriError::NoObject) } else { Ok(Self(uri)) }
+        if uri.object.is_none() && uri.id.is_none() {
+            return Err(UriError::NoObject);
+        }
+        match uri.to_string().parse::<KeyUri>()? {
+            again if again == uri => Ok(Self(uri)),
+            _ => Err(attribute("object", "does not survive its own text")),
+        }
     }
 
     /// The URI.

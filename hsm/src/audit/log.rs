@@ -1,88 +1,69 @@
-//! The audit log: sealed files of hash-chained entries.
+//! The audit log: sealed files of hash-chained entries, one directory, one writer.
 //!
-//! An entry's hash covers the hash of the entry before it, across files, so an edit, a cut in the middle or a changed order
-//! breaks the chain; the seal keeps outsiders from writing a chain of their own. An entry survives the end of the process when
-//! [`AuditLog::record`] returns, and the loss of power after [`AuditLog::sync`]. What a crash tears off is noted as an entry.
+//! Invariants:
+//! - an entry's hash covers the hash of the entry before it, across files, so an edit, a cut in the middle or a changed
+//!   order breaks the chain; the seal keeps whoever lacks the node's keys from writing a chain of their own;
+//! - a file is followed by a new one when it is [`FILE_BYTES_MAX`] long, and begins with the head of the one before: opening
+//!   reads the newest file only ([`verify_chain`](super::verify_chain) reads all). An older file is durable to its end
+//!   before a newer one exists;
+//! - nothing waits for a sync but who asked for one: entries are written while another thread syncs;
+//! - a write or sync that failed ends the log: nothing is recorded until it is opened again;
+//! - what a crash tears off is noted by the entry of the next opening.
 //!
-//! ```text
-//! audit-000001.log ─ entry ─ entry ─ … ─▶ audit-000002.log ─ entry …      hash = SM3(domain ‖ borsh(entry))
-//! ```
+//! Old files are evidence and are never removed here. An entry of the daily work takes about 170 bytes, a block about four
+//! of them: at one block a second that is 60 MB a day, 21 GB a year. From [`DISK_BYTES_WARN`] on each new file is announced
+//! with a warning; an officer may then move the *oldest* files to an archive, never one between.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bixi_accel::sm3;
-use bixi_platform::io::{Lock, OpenMode, Storage};
-use bixi_sealed::frames::{End, Reader, Writer};
-use bixi_sealed::{KeyRing, Purpose};
-use borsh::{BorshDeserialize, BorshSerialize};
+use bixi_platform::io::{File, Lock, OpenMode, Storage};
+use bixi_sealed::frames::{End, Writer};
+use bixi_sealed::{KeyRing, Purpose, SealedError};
 
-use super::{Audit, AuditError, Event, Outcome};
+use super::chain::{Follower, Head, Record, file_numbers, file_path};
+use super::verify::read_file;
+use super::{Audit, AuditError, Durability, Event, Outcome};
 
-const DOMAIN: &[u8] = b"BIXI-HSM-AUDIT-V1";
-/// A file that reached this size is followed by a new one.
-const FILE_BYTES_MAX: u64 = 64 << 20;
+/// A file of this length is followed by a new one at the next [`AuditLog::sync`]; at twice the length, at once.
+pub const FILE_BYTES_MAX: u64 = 16 << 20;
+/// From this length of all files on, new ones are announced with a warning.
+pub const DISK_BYTES_WARN: u64 = 16 << 30;
 
-/// One link of the chain.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Entry {
-    /// Counts from 0 over all files.
-    pub sequence: u64,
-    /// Milliseconds since the Unix epoch, by this host's clock.
-    pub at_ms: u64,
-    /// Hash of the entry before; zero for the first.
-    pub previous: [u8; 32],
-    /// What happened.
-    pub event: Event,
-}
-
-impl Entry {
-    fn hash(&self) -> [u8; 32] {
-        let mut hasher = sm3::Hasher::new();
-        hasher.update(DOMAIN);
-        hasher.update(&borsh::to_vec(self).expect("borsh into memory cannot fail"));
-        hasher.finalize()
-    }
-}
-
-/// Where the chain stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Head {
-    sequence: u64,
-    hash: [u8; 32],
-}
-
-impl Head {
-    /// Moves over the next entry, if it is the next.
-    fn follow(&mut self, path: &Path, frame: &[u8]) -> Result<Entry, AuditError> {
-        let sequence = self.sequence;
-        let broken = |reason: String| AuditError::Broken { path: path.to_owned(), sequence, reason };
-        let entry = Entry::try_from_slice(frame).map_err(|error| broken(error.to_string()))?;
-        if entry.sequence != sequence {
-            return Err(broken(format!("is missing; entry {} stands in its place", entry.sequence)));
-        }
-        if entry.previous != self.hash {
-            return Err(broken("does not follow from the entry before it".to_owned()));
-        }
-        *self = Self { sequence: sequence + 1, hash: entry.hash() };
-        Ok(entry)
-    }
-}
-
-/// The open log of one directory. One process writes it.
+/// The open log of one directory.
+///
+/// Whoever opens it keeps one `Arc` for the signing service and one to call [`AuditLog::sync`] about once a second on a
+/// thread of its own, and once more when the service has answered its last request. Dropping it syncs too.
 pub struct AuditLog {
     storage: Arc<dyn Storage>,
     dir: PathBuf,
     ring: KeyRing,
+    file_bytes_max: u64,
     inner: Mutex<Inner>,
     _lock: Box<dyn Lock>,
 }
 
 struct Inner {
     number: u32,
+    /// The file behind `writer`, to be synced without the lock.
+    file: Arc<dyn File>,
     writer: Writer,
+    /// The file is durable to here.
+    synced: u64,
     head: Head,
+    older: Usage,
+    /// A write or sync failed, or is under way.
+    broken: bool,
+}
+
+/// What a log takes of the disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Number of files.
+    pub files: u32,
+    /// Their length together.
+    pub bytes: u64,
 }
 
 impl std::fmt::Debug for AuditLog {
@@ -92,229 +73,272 @@ impl std::fmt::Debug for AuditLog {
 }
 
 impl AuditLog {
-    /// Opens the log of an existing directory, or begins one; verifies the whole chain.
+    /// Opens the log of a directory, or begins one; makes the directory when it is missing. Reads and verifies the newest
+    /// file (two after a crash that cut off the making of a file), and records the opening.
+    ///
+    /// # Errors
+    /// [`AuditError::InUse`]; [`AuditError::Broken`] and [`AuditError::Damaged`] when the newest file does not hold; the
+    /// disk's errors.
     pub fn open(storage: Arc<dyn Storage>, dir: impl AsRef<Path>, ring: KeyRing) -> Result<Self, AuditError> {
-        let dir = dir.as_ref().to_owned();
-        let lock = storage.lock(&dir.join("LOCK")).map_err(|error| failed(&dir, &error))?;
-        let numbers = numbers(&*storage, &dir)?;
-        let mut head = Head::default();
-        let (earlier, last) = numbers.split_at(numbers.len().saturating_sub(1));
-        for number in earlier {
-            read_file(&*storage, &file_path(&dir, *number), &ring, &mut head, &mut |_| {})?;
-        }
-        let number = last.first().copied().unwrap_or(1);
-        let path = file_path(&dir, number);
-        let (writer, end) = if last.is_empty() {
-            (begin(&*storage, &dir, &path, &ring)?, End::Clean)
-        } else {
-            reopen(&*storage, &path, &ring, &mut head)?
+        Self::open_limited(storage, dir.as_ref(), ring, FILE_BYTES_MAX)
+    }
+
+    pub(super) fn open_limited(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        ring: KeyRing,
+        file_bytes_max: u64,
+    ) -> Result<Self, AuditError> {
+        make_dir(&*storage, dir)?;
+        let lock = lock(&*storage, dir)?;
+        let numbers = file_numbers(&*storage, dir)?;
+        let (inner, torn_bytes) = match numbers.split_last() {
+            None => (begin(&*storage, dir, &ring, 1, Head::default())?, 0),
+            Some((last, earlier)) => reopen(&*storage, dir, &ring, earlier, *last)?,
         };
-        let log = Self { storage, dir, ring, inner: Mutex::new(Inner { number, writer, head }), _lock: lock };
-        if let End::TornTail { dropped, .. } = end {
-            log.record(&torn(dropped))?;
-        }
+        let log = Self { storage, dir: dir.to_owned(), ring, file_bytes_max, inner: Mutex::new(inner), _lock: lock };
+        log.record(&opened(torn_bytes), Durability::AtOnce)?;
         Ok(log)
     }
 
-    /// Makes every entry so far durable.
+    /// Makes every entry so far durable, and begins a new file when the present one is long. Recording goes on meanwhile,
+    /// except for the moment in which a new file is begun.
+    ///
+    /// # Errors
+    /// The disk's. The log is then broken, and the next [`Audit::record`] fails.
     pub fn sync(&self) -> Result<(), AuditError> {
+        self.make_durable()?;
         let mut inner = self.lock();
-        let path = file_path(&self.dir, inner.number);
-        inner.writer.sync().map_err(|error| failed(&path, &error))
+        if inner.writer.file_len() < self.file_bytes_max {
+            return Ok(());
+        }
+        self.rotate(&mut inner)
     }
 
-    /// Number of entries so far, and the hash of the last: what an officer writes down.
-    pub fn head(&self) -> (u64, [u8; 32]) {
-        let inner = self.lock();
-        (inner.head.sequence, inner.head.hash)
+    /// Where the chain stands: what an officer writes down.
+    pub fn head(&self) -> Head {
+        self.lock().head
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// What the log takes of the disk.
+    pub fn usage(&self) -> Usage {
+        self.lock().usage()
     }
 
-    fn rotate(&self, inner: &mut Inner) -> Result<(), AuditError> {
-        let path = file_path(&self.dir, inner.number);
-        inner.writer.sync().map_err(|error| failed(&path, &error))?;
-        let next = file_path(&self.dir, inner.number + 1);
-        inner.writer = begin(&*self.storage, &self.dir, &next, &self.ring)?;
-        inner.number += 1;
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, inner: &Inner) -> PathBuf {
+        file_path(&self.dir, inner.number)
+    }
+
+    fn check_usable(&self, inner: &Inner) -> Result<(), AuditError> {
+        if inner.broken {
+            return Err(AuditError::storage(&self.path(inner), "write", &"an earlier write failed"));
+        }
         Ok(())
+    }
+
+    fn append(&self, event: &Event) -> Result<(), AuditError> {
+        let mut inner = self.lock();
+        self.check_usable(&inner)?;
+        // Only when nobody calls `sync`: a file must not grow without bound.
+        if inner.writer.file_len() >= 2 * self.file_bytes_max {
+            self.rotate(&mut inner)?;
+        }
+        let entry = inner.head.next(now_ms(), event.clipped());
+        let head = Head::after(&entry);
+        inner.broken = true;
+        let frame = Record::Entry(entry).encode();
+        let written = inner.writer.append(&frame).and_then(|()| inner.writer.flush());
+        written.map_err(|error| AuditError::sealed(&self.path(&inner), &error))?;
+        inner.head = head;
+        inner.broken = false;
+        Ok(())
+    }
+
+    /// Syncs what is written by now, without the lock.
+    fn make_durable(&self) -> Result<(), AuditError> {
+        let (number, file, end) = {
+            let inner = self.lock();
+            self.check_usable(&inner)?;
+            let end = inner.writer.file_len();
+            if inner.is_durable(inner.number, end) {
+                return Ok(());
+            }
+            (inner.number, Arc::clone(&inner.file), end)
+        };
+        let synced = file.sync_data();
+        let mut inner = self.lock();
+        if let Err(error) = synced {
+            inner.broken = true;
+            return Err(AuditError::storage(&file_path(&self.dir, number), "sync", &error));
+        }
+        inner.note_durable(number, end);
+        Ok(())
+    }
+
+    /// The old file is durable to its end before the new one has a name.
+    fn rotate(&self, inner: &mut Inner) -> Result<(), AuditError> {
+        self.check_usable(inner)?;
+        inner.broken = true;
+        inner.writer.sync().map_err(|error| AuditError::sealed(&self.path(inner), &error))?;
+        let older = inner.usage();
+        let next = begin(&*self.storage, &self.dir, &self.ring, inner.number + 1, inner.head)?;
+        *inner = Inner { older, ..next };
+        if older.bytes >= DISK_BYTES_WARN {
+            let (files, gib) = (older.files, older.bytes >> 30);
+            tracing::warn!(files, gib, dir = %self.dir.display(), "the audit log is long: move its oldest files to an archive");
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn usage(&self) -> Usage {
+        Usage { files: self.older.files + 1, bytes: self.older.bytes + self.writer.file_len() }
+    }
+
+    /// A file that was followed by another is durable.
+    fn is_durable(&self, number: u32, end: u64) -> bool {
+        number != self.number || end <= self.synced
+    }
+
+    fn note_durable(&mut self, number: u32, end: u64) {
+        if !self.is_durable(number, end) {
+            self.synced = end;
+            self.writer.note_synced(end);
+        }
     }
 }
 
 impl Audit for AuditLog {
-    fn record(&self, event: &Event) -> Result<(), AuditError> {
-        let mut inner = self.lock();
-        if inner.writer.file_len() >= FILE_BYTES_MAX {
-            self.rotate(&mut inner)?;
+    fn record(&self, event: &Event, durability: Durability) -> Result<(), AuditError> {
+        self.append(event)?;
+        match durability {
+            Durability::Grouped => Ok(()),
+            Durability::AtOnce => self.make_durable(),
         }
-        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        let Head { sequence, hash } = inner.head;
-        let entry = Entry { sequence, at_ms, previous: hash, event: event.clone() };
-        let bytes = borsh::to_vec(&entry).expect("borsh into memory cannot fail");
-        let path = file_path(&self.dir, inner.number);
-        let written = inner.writer.append(&bytes).and_then(|()| inner.writer.flush());
-        written.map_err(|error| failed(&path, &error))?;
-        inner.head = Head { sequence: sequence + 1, hash: entry.hash() };
-        Ok(())
     }
 }
 
-/// Reads every file of a directory in order and hands each entry to `visit`; fails at the first that does not fit.
-/// Returns the number of entries and the hash of the last.
-pub fn verify_chain(
+impl Drop for AuditLog {
+    fn drop(&mut self) {
+        if self.lock().broken {
+            return;
+        }
+        if let Err(error) = self.make_durable() {
+            tracing::error!(%error, "the last entries of the audit log may not survive a loss of power");
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+fn opened(torn_bytes: u64) -> Event {
+    let subject = match torn_bytes {
+        0 => "after a whole entry".to_owned(),
+        torn => format!("{torn} bytes torn off by a crash were dropped"),
+    };
+    Event { request: "audit-open".to_owned(), subject, digest: None, outcome: Outcome::Answered }
+}
+
+fn make_dir(storage: &dyn Storage, dir: &Path) -> Result<(), AuditError> {
+    let failed = |error: &std::io::Error| AuditError::storage(dir, "make the directory", error);
+    if storage.exists(dir).map_err(|error| failed(&error))? {
+        return Ok(());
+    }
+    storage.create_dir_all(dir).map_err(|error| failed(&error))?;
+    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => storage.sync_dir(parent).map_err(|error| failed(&error)),
+        None => Ok(()),
+    }
+}
+
+fn lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn Lock>, AuditError> {
+    storage.lock(&dir.join("LOCK")).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => AuditError::InUse { path: dir.to_owned() },
+        _ => AuditError::storage(dir, "lock", &error),
+    })
+}
+
+/// Makes the file of that number, durable with its name and start.
+fn begin(storage: &dyn Storage, dir: &Path, ring: &KeyRing, number: u32, head: Head) -> Result<Inner, AuditError> {
+    let path = file_path(dir, number);
+    let file = storage.open(&path, OpenMode::CreateNew).map_err(|error| AuditError::storage(&path, "make", &error))?;
+    let file: Arc<dyn File> = file.into();
+    let sealed = |error: SealedError| AuditError::sealed(&path, &error);
+    let mut writer = Writer::create(Arc::clone(&file), ring, Purpose::Audit).map_err(sealed)?;
+    start(&mut writer, number, head).map_err(sealed)?;
+    storage.sync_dir(dir).map_err(|error| AuditError::storage(dir, "sync", &error))?;
+    let synced = writer.file_len();
+    Ok(Inner { number, file, writer, synced, head, older: Usage::default(), broken: false })
+}
+
+fn start(writer: &mut Writer, number: u32, head: Head) -> Result<(), SealedError> {
+    writer.append(&Record::Start { number, head }.encode())?;
+    writer.sync()
+}
+
+/// Continues the newest file; also says how many bytes a crash had torn off it.
+fn reopen(
     storage: &dyn Storage,
     dir: &Path,
     ring: &KeyRing,
-    mut visit: impl FnMut(Entry),
-) -> Result<(u64, [u8; 32]), AuditError> {
-    let mut head = Head::default();
-    for number in numbers(storage, dir)? {
-        read_file(storage, &file_path(dir, number), ring, &mut head, &mut visit)?;
-    }
-    Ok((head.sequence, head.hash))
-}
-
-fn torn(dropped: u64) -> Event {
-    Event {
-        request: "audit-open".to_owned(),
-        subject: format!("{dropped} bytes torn off by a crash were dropped"),
-        digest: None,
-        outcome: Outcome::Answered,
-    }
-}
-
-fn failed(path: &Path, error: &dyn std::fmt::Display) -> AuditError {
-    AuditError::Storage { path: path.to_owned(), reason: error.to_string() }
-}
-
-fn file_path(dir: &Path, number: u32) -> PathBuf {
-    dir.join(format!("audit-{number:06}.log"))
-}
-
-/// Numbers of the files, which must be 1, 2, 3 … without a gap.
-fn numbers(storage: &dyn Storage, dir: &Path) -> Result<Vec<u32>, AuditError> {
-    let names = storage.list(dir).map_err(|error| failed(dir, &error))?;
-    let number = |name: &PathBuf| name.to_str()?.strip_prefix("audit-")?.strip_suffix(".log")?.parse::<u32>().ok();
-    let mut numbers: Vec<u32> = names.iter().filter_map(number).collect();
-    numbers.sort_unstable();
-    match (1..).zip(&numbers).find(|(expected, found)| expected != *found) {
-        None => Ok(numbers),
-        Some((missing, _)) => Err(failed(&file_path(dir, missing), &"the file is missing, and later ones are there")),
-    }
-}
-
-fn begin(storage: &dyn Storage, dir: &Path, path: &Path, ring: &KeyRing) -> Result<Writer, AuditError> {
-    let file = storage.open(path, OpenMode::CreateNew).map_err(|error| failed(path, &error))?;
-    let writer = Writer::create(file, ring, Purpose::Audit).map_err(|error| failed(path, &error))?;
-    storage.sync_dir(dir).map_err(|error| failed(dir, &error))?;
-    Ok(writer)
-}
-
-fn reopen(storage: &dyn Storage, path: &Path, ring: &KeyRing, head: &mut Head) -> Result<(Writer, End), AuditError> {
+    earlier: &[u32],
+    number: u32,
+) -> Result<(Inner, u64), AuditError> {
+    let path = file_path(dir, number);
+    let file = storage.open(&path, OpenMode::ReadWrite).map_err(|error| AuditError::storage(&path, "open", &error))?;
+    let file: Arc<dyn File> = file.into();
+    let mut follower = Follower::new(path.clone(), number, (number == 1).then(Head::default));
     let mut chain = Ok(());
-    let file = storage.open(path, OpenMode::ReadWrite).map_err(|error| failed(path, &error))?;
-    let reopened = Writer::replay_append(file, ring, Purpose::Audit, |frame| {
+    let reopened = Writer::replay_append(Arc::clone(&file), ring, Purpose::Audit, |frame| {
         if chain.is_ok() {
-            chain = head.follow(path, frame).map(drop);
+            chain = follower.take(frame).map(drop);
         }
     });
     chain?;
-    let reopened = reopened.map_err(|error| failed(path, &error))?;
-    Ok((reopened.writer, reopened.end))
+    let sealed = |error: SealedError| AuditError::sealed(&path, &error);
+    let reopened = reopened.map_err(sealed)?;
+    let mut writer = reopened.writer;
+    let head = match follower.head {
+        Some(head) => head,
+        None => {
+            // A crash cut off the making of this file; the chain stands where the file before it ends.
+            let head = head_before(storage, dir, ring, number)?;
+            start(&mut writer, number, head).map_err(sealed)?;
+            head
+        }
+    };
+    let torn_bytes = match reopened.end {
+        End::Clean => 0,
+        End::TornTail { dropped, .. } => dropped,
+    };
+    let (synced, older) = (writer.file_len(), usage_of(storage, dir, earlier)?);
+    Ok((Inner { number, file, writer, synced, head, older, broken: false }, torn_bytes))
 }
 
-fn read_file(
-    storage: &dyn Storage,
-    path: &Path,
-    ring: &KeyRing,
-    head: &mut Head,
-    visit: &mut dyn FnMut(Entry),
-) -> Result<(), AuditError> {
-    let file = storage.open(path, OpenMode::Read).map_err(|error| failed(path, &error))?;
-    let mut reader = Reader::open(file, ring, Purpose::Audit).map_err(|error| failed(path, &error))?;
-    while let Some(frame) = reader.next_frame().map_err(|error| failed(path, &error))? {
-        visit(head.follow(path, frame)?);
+fn head_before(storage: &dyn Storage, dir: &Path, ring: &KeyRing, number: u32) -> Result<Head, AuditError> {
+    if number == 1 {
+        return Ok(Head::default());
     }
-    Ok(())
+    let before = read_file(storage, dir, number - 1, ring, None, &mut |_| {})?;
+    match before.head {
+        Some(head) if before.torn_bytes == 0 => Ok(head),
+        _ => Err(before.broken("was torn off, though a later file was begun")),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use bixi_platform::io::PreadStorage;
-    use bixi_platform::secret::Secret;
-    use bixi_sealed::AtRest;
-
-    use super::*;
-
-    fn ring() -> KeyRing {
-        KeyRing::new(AtRest::Sm4Gcm, vec![(1, Secret::from_slice(&[3; 32]))], 1).unwrap()
+fn usage_of(storage: &dyn Storage, dir: &Path, numbers: &[u32]) -> Result<Usage, AuditError> {
+    let mut usage = Usage::default();
+    for number in numbers {
+        let path = file_path(dir, *number);
+        let metadata = storage.metadata(&path).map_err(|error| AuditError::storage(&path, "measure", &error))?;
+        usage = Usage { files: usage.files + 1, bytes: usage.bytes + metadata.len };
     }
-
-    fn open(dir: &Path) -> Result<AuditLog, AuditError> {
-        AuditLog::open(Arc::new(PreadStorage::new()), dir, ring())
-    }
-
-    fn event(subject: u32) -> Event {
-        Event {
-            request: "sign-vote".to_owned(),
-            subject: subject.to_string(),
-            digest: Some([1; 32]),
-            outcome: Outcome::Signed,
-        }
-    }
-
-    fn subjects(dir: &Path) -> Result<Vec<String>, AuditError> {
-        let mut subjects = Vec::new();
-        verify_chain(&PreadStorage::new(), dir, &ring(), |entry| subjects.push(entry.event.subject))?;
-        Ok(subjects)
-    }
-
-    #[test]
-    fn the_chain_goes_on_over_restarts_and_files() {
-        let dir = tempfile::tempdir().unwrap();
-        for life in 0..3 {
-            let log = open(dir.path()).unwrap();
-            assert!(open(dir.path()).is_err(), "one writer");
-            log.record(&event(2 * life)).unwrap();
-            log.rotate(&mut log.lock()).unwrap();
-            log.record(&event(2 * life + 1)).unwrap();
-            log.sync().unwrap();
-            assert_eq!(log.head().0, u64::from(2 * life + 2));
-        }
-        assert_eq!(subjects(dir.path()).unwrap(), ["0", "1", "2", "3", "4", "5"]);
-    }
-
-    #[test]
-    fn removed_swapped_and_edited_files_break_the_chain() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = open(dir.path()).unwrap();
-        for number in 0..4 {
-            log.record(&event(number)).unwrap();
-            log.rotate(&mut log.lock()).unwrap();
-        }
-        drop(log);
-        let path = |number| file_path(dir.path(), number);
-        let restore = |number: u32, bytes: &[u8]| std::fs::write(path(number), bytes).unwrap();
-        let files: Vec<_> = (1..=5).map(|number| std::fs::read(path(number)).unwrap()).collect();
-
-        std::fs::remove_file(path(2)).unwrap();
-        assert!(subjects(dir.path()).is_err(), "a gap");
-        restore(2, &files[2]);
-        assert!(matches!(subjects(dir.path()), Err(AuditError::Broken { sequence: 1, .. })), "an entry cut out");
-        restore(2, &files[1]);
-        restore(3, &files[3]);
-        restore(4, &files[2]);
-        assert!(matches!(subjects(dir.path()), Err(AuditError::Broken { sequence: 2, .. })), "two entries swapped");
-        restore(3, &files[2]);
-        restore(4, &files[3]);
-        let mut edited = files[0].clone();
-        let middle = edited.len() - 20;
-        edited[middle] ^= 1;
-        restore(1, &edited);
-        assert!(subjects(dir.path()).is_err(), "an edited entry");
-        restore(1, &files[0]);
-        assert_eq!(subjects(dir.path()).unwrap().len(), 4);
-    }
+    Ok(usage)
 }

@@ -50,6 +50,8 @@ pub enum Cause {
     BadAnswer,
     /// The module or its configuration cannot be used.
     Setup,
+    /// This PIN was refused before, or its attempts never came back: it was not tried again.
+    PinHeldBack,
 }
 
 impl Cause {
@@ -63,8 +65,14 @@ impl Cause {
             | Self::WrongKeyUse
             | Self::Unsupported
             | Self::Rejected => ErrorKind::Refuse,
-            Self::WrongPin | Self::PinLocked | Self::BadAnswer | Self::Setup => ErrorKind::Halt,
+            Self::WrongPin | Self::PinLocked | Self::PinHeldBack | Self::BadAnswer | Self::Setup => ErrorKind::Halt,
         }
+    }
+
+    /// Whether the PIN stands in the way. Another start cannot do better until a person has acted, and a supervisor that
+    /// restarts might lock the device.
+    pub const fn concerns_pin(self) -> bool {
+        matches!(self, Self::WrongPin | Self::PinLocked | Self::PinHeldBack)
     }
 
     /// What an officer should do, when the backend knows nothing better.
@@ -72,6 +80,7 @@ impl Cause {
         match self {
             Self::WrongPin => "correct the PIN before the next start; it will not be tried again by itself",
             Self::PinLocked => "have the security officer unlock the token",
+            Self::PinHeldBack => "correct the PIN",
             Self::Absent => "check that the device is connected and its service runs",
             Self::SessionLost | Self::Busy | Self::Timeout => "retried by itself; check the device's load if it stays",
             Self::Fault => "read the device's own log",

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::device::{Cause, Custody};
+use crate::guard::Step;
 
 fn vote() -> Vote {
     Vote { chain: H256([1; 32]), height: 7, round: 2, kind: VoteKind::Prevote, value: None, validator: NodeId([3; 64]) }
@@ -29,6 +30,7 @@ fn requests() -> Vec<Request> {
         Request::Attest(KeyRole::Kek),
         Request::PublicKey(KeyRole::Tls),
         Request::Health,
+        Request::Marks,
     ]
 }
 
@@ -48,7 +50,11 @@ fn responses() -> Vec<Response> {
         Response::Signature(SignatureBytes([9; 64])),
         Response::PublicKey([8; 64]),
         Response::Derived(Derived([7; 32])),
-        Response::Random(vec![1, 2, 3]),
+        Response::Random(Drawn(vec![1, 2, 3])),
+        Response::Marks(vec![
+            Position::Ordering { height: 7, round: 1, step: Step::Precommit },
+            Position::Checkpoint { height: 6 },
+        ]),
         Response::Healthy(info),
         Response::Refused(Refusal::Conflict("twice".to_owned())),
         Response::Refused(Refusal::Device(error)),
@@ -87,8 +93,9 @@ fn a_length_field_that_lies_allocates_nothing_of_its_size() {
 }
 
 #[test]
-fn derived_secrets_are_not_printed() {
+fn secrets_are_not_printed() {
     assert_eq!(format!("{:?}", Response::Derived(Derived([0xAB; 32]))), "Derived(Derived(..))");
+    assert_eq!(format!("{:?}", Response::Random(Drawn(vec![0xAB; 32]))), "Random(Drawn(..))");
 }
 
 #[test]

@@ -1,4 +1,7 @@
 //! The asking side: encodes requests, decodes responses. In process today; over a socket with the same bytes later.
+//!
+//! A node holds a [`Client`] and never the service or its guard, so that nothing it does changes when the service moves to a
+//! process of its own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,12 +12,58 @@ use bixi_types::ports::{SignError, Signer, Statement};
 use zeroize::Zeroizing;
 
 use super::{SigningService, statement};
+use crate::device::ErrorKind;
+use crate::guard::Position;
 use crate::protocol::{KeyRole, Message as _, Refusal, Request, Response};
 
 /// No answer came, or none that can be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("signing service: {0}")]
 pub struct ChannelError(pub String);
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The service did not answer; whether it did what was asked is not known. Asking again is safe.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// It answered no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It answered another question: the two sides do not speak the same language.
+    #[error("signing service: an answer to another question than {asked}")]
+    Confused {
+        /// Name of the request.
+        asked: &'static str,
+    },
+}
+
+impl ClientError {
+    /// What the caller can do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Channel(_) => ErrorKind::Retry,
+            Self::Refused(refusal) => refusal.kind(),
+            Self::Confused { .. } => ErrorKind::Halt,
+        }
+    }
+}
+
+/// A refusal that no retry can change is final for the statement, like a conflict.
+impl From<ClientError> for SignError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Refused(Refusal::Conflict(reason)) => Self::Conflict(reason),
+            ClientError::Refused(refusal @ (Refusal::Storage(_) | Refusal::Audit(_))) => {
+                Self::Storage(refusal.to_string())
+            }
+            ClientError::Refused(Refusal::Device(error)) => Self::Device(error.to_string()),
+            ClientError::Refused(refusal) => Self::Conflict(refusal.to_string()),
+            error => Self::Device(error.to_string()),
+        }
+    }
+}
 
 /// Carries one request frame there and one response frame back.
 pub trait Channel: Send + Sync {
@@ -46,21 +95,36 @@ impl<C> fmt::Debug for Client<C> {
 
 impl<C: Channel> Client<C> {
     /// Asks the service for its consensus key.
-    pub fn connect(channel: C) -> Result<Self, ChannelError> {
+    pub fn connect(channel: C) -> Result<Self, ClientError> {
         let mut client = Self { channel, node: NodeId::ZERO };
-        match client.ask(&Request::PublicKey(KeyRole::Consensus))? {
+        let request = Request::PublicKey(KeyRole::Consensus);
+        match client.ask(&request)? {
             Response::PublicKey(key) => client.node = NodeId(key),
-            Response::Refused(refusal) => return Err(ChannelError(refusal.to_string())),
-            _ => return Err(ChannelError("an answer to another question".to_owned())),
+            _ => return Err(confused(&request)),
         }
         Ok(client)
     }
 
-    /// One request, one response.
-    pub fn ask(&self, request: &Request) -> Result<Response, ChannelError> {
+    /// One request, one response; a refusal is an error.
+    pub fn ask(&self, request: &Request) -> Result<Response, ClientError> {
         let answer = self.channel.exchange(&request.encode())?;
-        Response::decode(&answer).map_err(|error| ChannelError(error.to_string()))
+        match Response::decode(&answer).map_err(|error| ChannelError(error.to_string()))? {
+            Response::Refused(refusal) => Err(refusal.into()),
+            response => Ok(response),
+        }
     }
+
+    /// The highest position of each guard lane of the consensus key: what a disk must have reached that this key signed for.
+    pub fn marks(&self) -> Result<Vec<Position>, ClientError> {
+        match self.ask(&Request::Marks)? {
+            Response::Marks(marks) => Ok(marks),
+            _ => Err(confused(&Request::Marks)),
+        }
+    }
+}
+
+fn confused(request: &Request) -> ClientError {
+    ClientError::Confused { asked: request.name() }
 }
 
 impl<C: Channel> Signer for Client<C> {
@@ -69,21 +133,10 @@ impl<C: Channel> Signer for Client<C> {
     }
 
     fn sign(&self, statement: &Statement) -> Result<SignatureBytes, SignError> {
-        let response = self.ask(&statement::request(statement));
-        signature_of(response.map_err(|error| SignError::Device(error.to_string()))?)
-    }
-}
-
-/// A refusal that no retry can change is final for the statement, like a conflict.
-pub(super) fn signature_of(response: Response) -> Result<SignatureBytes, SignError> {
-    match response {
-        Response::Signature(signature) => Ok(signature),
-        Response::Refused(Refusal::Conflict(reason)) => Err(SignError::Conflict(reason)),
-        Response::Refused(refusal @ (Refusal::Storage(_) | Refusal::Audit(_))) => {
-            Err(SignError::Storage(refusal.to_string()))
+        let request = statement::request(statement);
+        match self.ask(&request)? {
+            Response::Signature(signature) => Ok(signature),
+            _ => Err(confused(&request).into()),
         }
-        Response::Refused(Refusal::Device(error)) => Err(SignError::Device(error.to_string())),
-        Response::Refused(refusal) => Err(SignError::Conflict(refusal.to_string())),
-        _ => Err(SignError::Device("the signing service answered another question".to_owned())),
     }
 }

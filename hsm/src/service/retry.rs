@@ -30,7 +30,7 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// Calls until success, a final error, or the end of patience; the last error is the answer.
     pub fn run<T>(self, mut call: impl FnMut() -> Result<T, DeviceError>) -> Result<T, DeviceError> {
-        let deadline = Instant::now() + Duration::from_millis(self.deadline_ms);
+        let (began, patience) = (Instant::now(), Duration::from_millis(self.deadline_ms));
         let mut pause = Duration::from_millis(self.pause_ms);
         let mut attempt = 1;
         loop {
@@ -38,14 +38,38 @@ impl RetryPolicy {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            let over = attempt >= self.attempts_max || Instant::now() + pause > deadline;
+            let over = attempt >= self.attempts_max || began.elapsed().saturating_add(pause) > patience;
             if over || error.kind() != ErrorKind::Retry {
                 return Err(error);
             }
             tracing::warn!(attempt, error = %error, "device call failed, trying again");
             std::thread::sleep(pause);
-            pause = (pause * 2).min(PAUSE_MAX);
+            pause = pause.saturating_mul(2).min(PAUSE_MAX);
             attempt += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Cause;
+
+    fn failures(policy: RetryPolicy, cause: Cause) -> u32 {
+        let mut calls = 0;
+        let failed = policy.run(|| {
+            calls += 1;
+            Err::<(), _>(DeviceError::new("call", cause, "fails"))
+        });
+        assert_eq!(failed.unwrap_err().cause, cause);
+        calls
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again_and_patience_may_be_endless() {
+        let endless = RetryPolicy { attempts_max: 3, deadline_ms: u64::MAX, pause_ms: 0 };
+        assert_eq!(failures(endless, Cause::Fault), 3);
+        assert_eq!(failures(endless, Cause::WrongPin), 1);
+        assert_eq!(failures(RetryPolicy { deadline_ms: 0, pause_ms: u64::MAX, ..endless }, Cause::Fault), 1);
     }
 }

@@ -8,9 +8,6 @@ use bixi_types::{CryptoSuite, H256, NodeId};
 use crate::guard::{Position, Step};
 use crate::protocol::{Refusal, Request};
 
-/// Longest CertificationRequestInfo.
-const CERTIFICATE_REQUEST_BYTES_MAX: usize = 16 * 1024;
-
 /// The request that carries a statement.
 pub(super) fn request(statement: &Statement) -> Request {
     match statement {
@@ -25,11 +22,15 @@ pub(super) fn subject(request: &Request) -> String {
     match request {
         Request::SignProposal(proposal) => format!("height {} round {}", proposal.height, proposal.round),
         Request::SignVote(vote) => format!("height {} round {} {:?}", vote.height, vote.round, vote.kind),
-        Request::SignCheckpoint { header } => format!("header of {} bytes", header.len()),
+        Request::SignCheckpoint { header } => match BlockHeader::decode(header) {
+            Ok(header) => format!("header {}", header.number),
+            Err(_) => format!("no header, {} bytes", header.len()),
+        },
         Request::SignTls(transcript) => format!("{:?}", transcript.role),
         Request::Attest(role) | Request::PublicKey(role) => format!("{role:?}"),
         Request::Random { len } => format!("{len} bytes"),
-        Request::SignCertificateRequest { .. } | Request::Prf { .. } | Request::Health => String::new(),
+        Request::SignCertificateRequest { info } => format!("{} bytes", info.len()),
+        Request::Prf { .. } | Request::Health | Request::Marks => String::new(),
     }
 }
 
@@ -89,32 +90,5 @@ fn checkpoint_height(header: &BlockHeader, node: &NodeId) -> Result<u64, Refusal
     match u64::try_from(header.number) {
         Ok(height) if height > 0 => Ok(height),
         _ => Err(Refusal::Foreign(format!("header number {} cannot be certified", header.number))),
-    }
-}
-
-/// A certificate request is one DER sequence that holds the very key that signs it. Its first byte keeps it apart from
-/// everything a TLS handshake signs, which begins with a space.
-pub(super) fn check_certificate_request(info: &[u8], public_key: &[u8; 64]) -> Result<(), Refusal> {
-    let refuse = |reason: &str| Err(Refusal::Foreign(format!("certificate request: {reason}")));
-    if info.len() > CERTIFICATE_REQUEST_BYTES_MAX {
-        return refuse("too long");
-    }
-    if der_sequence_bytes(info) != Some(info.len()) {
-        return refuse("not one DER sequence");
-    }
-    let point = [&[0x04], &public_key[..]].concat();
-    if !info.windows(point.len()).any(|window| window == point) {
-        return refuse("it is not for the key that would sign it");
-    }
-    Ok(())
-}
-
-/// Length in bytes, header included, of the DER SEQUENCE that begins here (X.690 8.1.3, 10.1: shortest form only).
-fn der_sequence_bytes(der: &[u8]) -> Option<usize> {
-    match *der {
-        [0x30, len @ 0..=0x7F, ..] => Some(2 + usize::from(len)),
-        [0x30, 0x81, len @ 0x80..=0xFF, ..] => Some(3 + usize::from(len)),
-        [0x30, 0x82, high @ 1..=0xFF, low, ..] => Some(4 + usize::from(u16::from_be_bytes([high, low]))),
-        _ => None,
     }
 }

@@ -199,7 +199,13 @@ fn tls_content_is_signed_with_its_own_identity_and_key() {
 fn certificate_requests_are_for_the_tls_key_alone() {
     let bench = bench();
     let Response::PublicKey(tls) = bench.service.handle(&Request::PublicKey(KeyRole::Tls)) else { panic!("refused") };
-    let info = |key: &[u8]| [&[0x30, 0x41, 0x04], key].concat();
+    // SEQUENCE of version 0, an empty subject, the key, no attributes.
+    let algorithm =
+        [0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 2, 1, 0x06, 0x08, 0x2A, 0x81, 0x1C, 0xCF, 0x55, 1, 0x82, 0x2D];
+    let info = |key: &[u8]| {
+        let head = [0x30, 0x62, 2, 1, 0, 0x30, 0, 0x30, 0x59, 0x30, 0x13];
+        [&head[..], &algorithm, &[3, 0x42, 0, 4], key, &[0xA0, 0]].concat()
+    };
     let own = Request::SignCertificateRequest { info: info(&tls) };
     let Response::Signature(signature) = bench.service.handle(&own) else { panic!("refused") };
     let public = PublicKey::from_bytes(&tls).unwrap();
@@ -217,7 +223,9 @@ fn prf_random_attest_and_health_answer_within_bounds() {
     let prf = Request::Prf { input: [PRF_DOMAIN, b"salt"].concat() };
     let Response::Derived(first) = bench.service.handle(&prf) else { panic!("refused") };
     assert!(matches!(bench.service.handle(&prf), Response::Derived(second) if second == first));
-    assert!(matches!(bench.service.handle(&Request::Random { len: 33 }), Response::Random(bytes) if bytes.len() == 33));
+    assert!(
+        matches!(bench.service.handle(&Request::Random { len: 33 }), Response::Random(drawn) if drawn.0.len() == 33)
+    );
     let greedy = Request::Random { len: RANDOM_BYTES_MAX + 1 };
     assert!(matches!(refusal(bench.service.handle(&greedy)), Refusal::Malformed(_)));
     let Response::Attestation(attestation) = bench.service.handle(&Request::Attest(KeyRole::Consensus)) else {
@@ -232,16 +240,16 @@ fn prf_random_attest_and_health_answer_within_bounds() {
 
 #[derive(Default)]
 struct Recorder {
-    events: Mutex<Vec<Event>>,
+    events: Mutex<Vec<(Event, Durability)>>,
     broken: std::sync::atomic::AtomicBool,
 }
 
 impl Audit for Recorder {
-    fn record(&self, event: &Event) -> Result<(), AuditError> {
+    fn record(&self, event: &Event, durability: Durability) -> Result<(), AuditError> {
         if self.broken.load(std::sync::atomic::Ordering::SeqCst) {
             return Err(AuditError::Storage { path: "audit".into(), reason: "disk full".to_owned() });
         }
-        self.events.lock().unwrap().push(event.clone());
+        self.events.lock().unwrap().push((event.clone(), durability));
         Ok(())
     }
 }
@@ -254,12 +262,125 @@ fn every_decision_is_recorded_and_nothing_leaves_unrecorded() {
     bench.service.sign(&statement).unwrap();
     bench.service.sign(&statement).unwrap();
     bench.service.sign(&Statement::Vote(bench.vote(4, None))).unwrap_err();
+    bench.service.handle_frame(&[9, 9, 9]);
     let events = std::mem::take(&mut *recorder.events.lock().unwrap());
-    let outcomes: Vec<_> = events.iter().map(|event| event.outcome.clone()).collect();
-    assert!(matches!(&outcomes[..], [Outcome::Signed, Outcome::Stored, Outcome::Refused(_)]), "{outcomes:?}");
-    assert_eq!(events[0].subject, "height 5 round 0 Prevote");
+    let outcomes: Vec<_> = events.iter().map(|(event, _)| event.outcome.clone()).collect();
+    assert!(
+        matches!(&outcomes[..], [Outcome::Signed, Outcome::Stored, Outcome::Refused(_), Outcome::Refused(_)]),
+        "{outcomes:?}"
+    );
+    assert_eq!(events[0].0.subject, "height 5 round 0 Prevote");
+    assert!(
+        events[2].0.digest.is_some_and(|digest| Some(digest) != events[0].0.digest),
+        "what was refused is on record"
+    );
+    assert_eq!((&*events[3].0.request, &*events[3].0.subject), ("malformed", "frame of 3 bytes"));
     recorder.broken.store(true, std::sync::atomic::Ordering::SeqCst);
     assert!(matches!(bench.service.sign(&statement), Err(SignError::Storage(_))));
+    for frame in [&[9, 9, 9][..], &Request::Health.encode()] {
+        let answer = Response::decode(&bench.service.handle_frame(frame)).unwrap();
+        assert!(matches!(refusal(answer), Refusal::Audit(_)));
+    }
+}
+
+#[test]
+fn refusals_and_key_management_are_durable_before_they_are_answered() {
+    let recorder = Arc::new(Recorder::default());
+    let bench = bench_with(0, recorder.clone());
+    let durability_of = |request: Request| {
+        let refused = matches!(bench.service.handle(&request), Response::Refused(_));
+        (refused, recorder.events.lock().unwrap().pop().unwrap().1)
+    };
+    let transcript = TlsTranscript { role: TlsRole::Client, hash: [1; 32] };
+    for daily in [
+        Request::SignVote(bench.vote(5, None)),
+        Request::SignCheckpoint { header: bench.header(5, 1).encode() },
+        Request::SignTls(transcript),
+        Request::Random { len: 8 },
+        Request::PublicKey(KeyRole::Tls),
+        Request::Health,
+        Request::Marks,
+    ] {
+        assert_eq!(durability_of(daily.clone()), (false, Durability::Grouped), "{daily:?}");
+    }
+    for rare in [Request::Prf { input: PRF_DOMAIN.to_vec() }, Request::Attest(KeyRole::Kek)] {
+        assert_eq!(durability_of(rare.clone()), (false, Durability::AtOnce), "{rare:?}");
+    }
+    for refused in [
+        Request::SignVote(bench.vote(5, Some(H256([9; 32])))),
+        Request::SignCheckpoint { header: bench.header(5, 2).encode() },
+        Request::SignCertificateRequest { info: vec![] },
+        Request::Random { len: u32::MAX },
+    ] {
+        assert_eq!(durability_of(refused.clone()), (true, Durability::AtOnce), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_client_sees_marks_and_each_refusal_as_what_it_is() {
+    let recorder = Arc::new(Recorder::default());
+    let bench = bench_with(0, recorder.clone());
+    let client = Client::connect(InProcess(bench.service.clone())).unwrap();
+    assert_eq!(client.marks(), Ok(vec![]));
+    let vote = bench.vote(5, None);
+    client.sign(&Statement::Vote(vote.clone())).unwrap();
+    client.sign(&Statement::Checkpoint(Box::new(bench.header(4, 1)))).unwrap();
+    assert_eq!(client.marks().unwrap(), bench.service.guard().marks(&bench.node()));
+    assert!(client.marks().unwrap().contains(&crate::guard::Position::Checkpoint { height: 4 }));
+
+    let other = Statement::Vote(Vote { value: Some(H256([1; 32])), ..vote });
+    assert!(matches!(client.sign(&other), Err(SignError::Conflict(reason)) if reason.contains("height 5")));
+    bench.device.set_pulled(true);
+    let next = Statement::Vote(bench.vote(6, None));
+    assert!(matches!(client.sign(&next), Err(SignError::Device(reason)) if reason.contains("pulled")));
+    assert_eq!(client.ask(&Request::Health).unwrap_err().kind(), ErrorKind::Retry);
+    bench.device.set_pulled(false);
+    let foreign = client.ask(&Request::Prf { input: vec![] }).unwrap_err();
+    assert!(matches!(&foreign, ClientError::Refused(Refusal::Foreign(_))) && foreign.kind() == ErrorKind::Refuse);
+    recorder.broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(matches!(client.sign(&next), Err(SignError::Storage(reason)) if reason.contains("disk full")));
+}
+
+#[test]
+fn a_channel_that_breaks_or_lies_is_no_signature() {
+    struct Answers(Result<Vec<u8>, ChannelError>);
+    impl Channel for Answers {
+        fn exchange(&self, request: &[u8]) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
+            match Request::decode(request) {
+                Ok(Request::PublicKey(_)) => Ok(Response::PublicKey([7; 64]).encode()),
+                _ => self.0.clone().map(Zeroizing::new),
+            }
+        }
+    }
+    let vote = bench().vote(1, None);
+    let ask = |answer| Client::connect(Answers(answer)).unwrap().sign(&Statement::Vote(vote.clone()));
+    let device = |result| matches!(result, Err(SignError::Device(_)));
+    assert!(device(ask(Err(ChannelError("broken pipe".to_owned())))), "asked again, and the guard answers alike");
+    assert!(device(ask(Ok(vec![]))));
+    assert!(device(ask(Ok(Response::PublicKey([7; 64]).encode().to_vec()))));
+    assert!(matches!(Client::connect(Answers(Ok(vec![]))).unwrap().marks(), Err(ClientError::Channel(_))));
+}
+
+#[test]
+fn one_key_has_one_use() {
+    let device = SoftDevice::seeded("test", 1);
+    let key = device.generate(&KeySpec::new("both", KeyKind::Sm2Sign)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let ring = KeyRing::new(AtRest::Sm4Gcm, vec![(1, Secret::from_slice(&[1; 32]))], 1).unwrap();
+    let guard = Guard::create(Arc::new(PreadStorage::new()), dir.path().join("guard"), ring, CHAIN).unwrap();
+    let mut uri = key.uri().clone();
+    uri.id = None;
+    let params = Params {
+        device: Arc::new(device),
+        keys: Keys { consensus: key, tls: Some(KeyRef::new(uri).unwrap()), kek: None },
+        guard,
+        chain: CHAIN,
+        suite: CryptoSuite::Sm,
+        retry: PATIENCE,
+        custody: CustodyPolicy::Any,
+        audit: Arc::new(TraceAudit),
+    };
+    assert!(matches!(SigningService::new(params), Err(ServiceError::SharedKey(_))));
 }
 
 #[test]

@@ -68,6 +68,17 @@ fn a_key_reference_names_an_object() {
     assert!("pkcs11:id=%01".parse::<KeyRef>().is_ok());
 }
 
+#[test]
+fn a_reference_that_could_not_be_read_again_is_none() {
+    let of_device = |label: &str, id: &[u8]| {
+        KeyRef::new(KeyUri::for_object(Scheme::Pkcs11, "token", label, id, ObjectType::SecretKey))
+    };
+    assert!(of_device("kek", &[1; 16]).is_ok());
+    assert!(of_device(&"虺".repeat(80), &[1; 200]).is_err(), "longer than any text that is read");
+    assert!(of_device(&"k".repeat(ATTRIBUTE_BYTES_MAX + 1), &[]).is_err(), "longer than any label that is read");
+    assert!(of_device("line\nbreak", &[]).is_err());
+}
+
 fn label() -> impl Strategy<Value = Option<String>> {
     proptest::option::of("[^\\p{Cc}]{0,12}")
 }
