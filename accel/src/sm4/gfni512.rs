@@ -13,6 +13,7 @@
 #![allow(unsafe_code)]
 
 mod matrix;
+pub(super) mod tweaks;
 
 use super::BLOCK_BYTES;
 use crate::cpu::Gfni512;

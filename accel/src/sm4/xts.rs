@@ -7,6 +7,7 @@
 //! The first block is the same in both.
 
 use super::{BLOCK_BYTES, Direction, KEY_BYTES, PARALLEL_BLOCKS};
+use crate::ct;
 use zeroize::Zeroize;
 
 /// Which standard's multiplication steps the tweak.
@@ -71,11 +72,12 @@ impl Key {
         let (blocks, tail) = data.as_chunks_mut::<BLOCK_BYTES>();
         let whole = blocks.len() - usize::from(!tail.is_empty());
         let (plain, last) = blocks.split_at_mut(whole);
+        let mut masks = [[0; BLOCK_BYTES]; PARALLEL_BLOCKS];
         for group in plain.chunks_mut(PARALLEL_BLOCKS) {
-            let steps: [_; PARALLEL_BLOCKS] =
-                core::array::from_fn(|i| if i < group.len() { tweaks.next() } else { [0; 16] });
-            self.data.crypt_masked(direction, group, &steps[..group.len()]);
+            tweaks.fill(group.len(), &mut masks);
+            self.data.crypt_masked(direction, group, &masks[..group.len()]);
         }
+        ct::wipe(masks.as_flattened_mut());
         if let [last] = last {
             self.steal(direction, last, tail, &mut tweaks);
         }
@@ -119,16 +121,38 @@ impl Tweaks {
     }
 
     fn next(&mut self) -> [u8; BLOCK_BYTES] {
-        let t = self.value;
-        match self.order {
-            TweakOrder::Gbt17964 => {
-                self.value = t >> 1 ^ ((t & 1).wrapping_neg() & 0xe1 << 120);
-                t.to_be_bytes()
-            }
-            TweakOrder::Ieee1619 => {
-                self.value = t << 1 ^ ((t >> 127).wrapping_neg() & 0x87);
-                t.to_le_bytes()
-            }
+        let tweak = self.order.block(self.value);
+        self.value = self.order.step(self.value);
+        tweak
+    }
+
+    /// Puts the next `count` tweaks at the start of `out`.
+    fn fill(&mut self, count: usize, out: &mut [[u8; BLOCK_BYTES]; PARALLEL_BLOCKS]) {
+        #[cfg(target_arch = "x86_64")]
+        if count == PARALLEL_BLOCKS
+            && let Some(token) = crate::cpu::Gfni512::selected()
+        {
+            self.value = super::gfni512::tweaks::fill(token, self.order, self.value, out);
+            return;
+        }
+        out[..count].fill_with(|| self.next());
+    }
+}
+
+impl TweakOrder {
+    /// The next field element: times `x`.
+    pub(super) fn step(self, t: u128) -> u128 {
+        match self {
+            Self::Gbt17964 => t >> 1 ^ ((t & 1).wrapping_neg() & 0xe1 << 120),
+            Self::Ieee1619 => t << 1 ^ ((t >> 127).wrapping_neg() & 0x87),
+        }
+    }
+
+    /// A field element as a block.
+    fn block(self, t: u128) -> [u8; BLOCK_BYTES] {
+        match self {
+            Self::Gbt17964 => t.to_be_bytes(),
+            Self::Ieee1619 => t.to_le_bytes(),
         }
     }
 }
