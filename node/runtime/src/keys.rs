@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bixi_hsm::audit::TraceAudit;
+use bixi_hsm::audit::AuditLog;
 use bixi_hsm::guard::{Guard, Position};
 use bixi_hsm::service::{Client, CustodyPolicy, InProcess, Keys, Params, RetryPolicy, SigningService};
 use bixi_hsm::{KeyDevice, KeyKind, KeyRef};
@@ -11,7 +11,6 @@ use bixi_hsm_pkcs11::{Pkcs11Device, ProfileChoice, TokenSelector};
 use bixi_hsm_vault::Vault;
 use bixi_platform::io::Storage;
 use bixi_sealed::KeyRing;
-use bixi_types::NodeId;
 use bixi_types::ports::Signer as _;
 
 use crate::settings::Settings;
@@ -21,6 +20,8 @@ pub(crate) struct Unlocked {
     pub device: Arc<dyn KeyDevice>,
     pub ring: KeyRing,
     pub signer: Arc<Client<InProcess>>,
+    /// The trail of decisions about keys; ordinary ones become durable when it is synced.
+    pub audit: Arc<AuditLog>,
     /// The height whose decision must be on this disk, by what the guard saw signed.
     pub decided_at_least: u64,
 }
@@ -81,6 +82,7 @@ pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<
     let kek = keys.kek.clone().expect("set above");
     let vault = Vault::open(Arc::clone(storage), settings.data("vault"), device.as_ref(), &kek)?;
     let ring = vault.key_ring();
+    let audit = Arc::new(AuditLog::open(Arc::clone(storage), settings.data("audit"), ring.clone())?);
     let chain = settings.genesis.hash();
     let guard = Guard::open(Arc::clone(storage), settings.data("guard"), ring.clone(), chain)?;
     let custody = if settings.config.production {
@@ -88,7 +90,7 @@ pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<
     } else {
         CustodyPolicy::Any
     };
-    let service = Arc::new(SigningService::new(Params {
+    let service = SigningService::new(Params {
         device: Arc::clone(&device),
         keys,
         guard,
@@ -96,21 +98,21 @@ pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<
         suite: settings.genesis.suite,
         retry: RetryPolicy { deadline_ms: hsm.timeout_ms, ..RetryPolicy::default() },
         custody,
-        audit: Arc::new(TraceAudit),
-    })?);
+        audit: Arc::clone(&audit) as _,
+    })?;
     // The same frames as over a socket: what the node asks for in process is what a broker will be asked for.
-    let signer = Arc::new(Client::connect(InProcess(Arc::clone(&service)))?);
+    let signer = Arc::new(Client::connect(InProcess(Arc::new(service)))?);
     let node = signer.node_id();
-    let decided_at_least = decided_at_least(service.guard(), &node);
+    let decided_at_least = decided_at_least(&signer.marks()?);
     tracing::info!(%node, custody = %device.info().custody, "keys unlocked");
-    Ok(Unlocked { device, ring, signer, decided_at_least })
+    Ok(Unlocked { device, ring, signer, audit, decided_at_least })
 }
 
 /// The height whose decision was durable here when the guard granted its last claims: a header is signed after its own
 /// decision is flushed, a proposal or vote of a height after the decision of the one below.
-pub(crate) fn decided_at_least(guard: &Guard, key: &NodeId) -> u64 {
-    let heights = guard.marks(key).into_iter().map(|position| match position {
-        Position::Checkpoint { height } => height,
+pub(crate) fn decided_at_least(marks: &[Position]) -> u64 {
+    let heights = marks.iter().map(|position| match position {
+        Position::Checkpoint { height } => *height,
         Position::Ordering { height, .. } => height.saturating_sub(1),
     });
     heights.max().unwrap_or(0)

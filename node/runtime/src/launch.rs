@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bixi_consensus::Core;
 use bixi_execution::{ExecutionParams, Executor};
-use bixi_hsm::{Cause, DeviceError};
+use bixi_hsm::DeviceError;
 use bixi_ledger::Ledger;
 use bixi_platform::placement::{Plan, Role};
 use bixi_platform::threads::{LiveThread, Spawner};
@@ -39,6 +39,8 @@ use threads::{Parts, Threads};
 
 /// How often the pool looks for transactions that waited too long.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(1);
+/// How often the trail of ordinary signatures is made durable; refusals and key management are at once.
+const AUDIT_SYNC_PERIOD: Duration = Duration::from_secs(1);
 
 /// How long a stop waits for the threads behind consensus.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
@@ -60,7 +62,7 @@ impl LaunchError {
         let first: &(dyn std::error::Error + 'static) = self.reason.as_ref();
         std::iter::successors(Some(first), |error| error.source())
             .filter_map(|error| error.downcast_ref::<DeviceError>())
-            .any(|error| matches!(error.cause, Cause::WrongPin | Cause::PinLocked))
+            .any(|error| error.cause.concerns_pin())
     }
 }
 
@@ -97,7 +99,8 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
     let plan = step("placement", || placement::plan(settings))?;
     let spawner = Spawner::new(plan.clone());
     let storage = step("storage", || settings.storage(&spawner))?;
-    let Unlocked { device, ring, signer, decided_at_least } = step("unlock keys", || keys::unlock(settings, &storage))?;
+    let Unlocked { device, ring, signer, audit, decided_at_least } =
+        step("unlock keys", || keys::unlock(settings, &storage))?;
     let node_id = signer.node_id();
     step("membership", || checks::check_membership(genesis, node_id))?;
     let ledger = Arc::new(step("ledger", || {
@@ -163,6 +166,12 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
     let mut rooms = Rooms { rpc: None, stop_watchers: Vec::new(), helpers, ledger };
     step("watchers", || {
         rooms.watch(&spawner, "device-watch", Device::PERIOD, move || device_health.look(device.as_ref()))?;
+        rooms.watch(&spawner, "audit-sync", AUDIT_SYNC_PERIOD, move || {
+            // The log is broken from then on: the next signature is refused and stops the node.
+            if let Err(error) = audit.sync() {
+                tracing::error!(%error, "the audit log cannot be written; nothing more will be signed");
+            }
+        })?;
         rooms.watch(&spawner, "pool-expiry", EXPIRY_PERIOD, move || pool.expire(Instant::now()))
     })?;
     let (server, runtime) = step("rpc", || {

@@ -8,7 +8,7 @@ use bixi_accel::sm2::PrivateKey;
 use bixi_accel::{Random, RandomError};
 use bixi_consensus::{Params, Timeouts};
 use bixi_execution::{ExecutionParams, Executor};
-use bixi_hsm::audit::TraceAudit;
+use bixi_hsm::audit::AuditLog;
 use bixi_hsm::device::decorators::Failing;
 use bixi_hsm::service::{Client, InProcess, Keys};
 use bixi_hsm::soft::SoftDevice;
@@ -116,7 +116,7 @@ impl Host {
 
     fn signer(&self) -> Result<(Arc<dyn Signer>, u64), Failure> {
         let guard = Guard::open(self.storage(), self.path("guard"), ring(), self.genesis.hash())?;
-        let service = Arc::new(SigningService::new(bixi_hsm::Params {
+        let service = SigningService::new(bixi_hsm::Params {
             device: Arc::clone(&self.device) as _,
             keys: Keys { consensus: self.key.clone(), tls: None, kek: None },
             guard,
@@ -124,10 +124,10 @@ impl Host {
             suite: CryptoSuite::Sm,
             retry: RetryPolicy::default(),
             custody: CustodyPolicy::Any,
-            audit: Arc::new(TraceAudit),
-        })?);
-        let signer = Client::connect(InProcess(Arc::clone(&service)))?;
-        let signed = crate::keys::decided_at_least(service.guard(), &signer.node_id());
+            audit: Arc::new(AuditLog::open(self.storage(), self.path("audit"), ring())?),
+        })?;
+        let signer = Client::connect(InProcess(Arc::new(service)))?;
+        let signed = crate::keys::decided_at_least(&signer.marks()?);
         Ok((Arc::new(signer), signed))
     }
 
