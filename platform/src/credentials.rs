@@ -82,7 +82,7 @@ pub enum CredentialError {
     },
     /// Not run by a service manager that passes credentials.
     #[error(
-        "no credential directory was passed to this process; set LoadCredential={name}:… in the unit, or use a PIN file"
+        "no credential directory was passed to this process; set LoadCredential={name}:PATH in the unit, or use a PIN file"
     )]
     NoCredentialDirectory {
         /// The credential.

@@ -16,6 +16,7 @@
 
 #![cfg(target_os = "linux")]
 
+pub mod clock;
 pub mod credentials;
 pub mod io;
 pub mod notify;

@@ -41,8 +41,8 @@ impl State<'_> {
     }
 }
 
-/// The way to the service manager.
-#[derive(Debug)]
+/// The way to the service manager; the default one leads nowhere.
+#[derive(Debug, Default)]
 pub struct Notifier(Option<(UnixDatagram, SocketAddr)>);
 
 impl Notifier {

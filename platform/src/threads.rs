@@ -9,13 +9,18 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use crate::placement::{Plan, Role, Slot};
 
 pub(crate) mod affinity;
+
+/// How long a worker of tokio's may take to start before it is listed later than its runtime.
+const WORKER_START_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether a thread's new memory comes from its own node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +74,7 @@ impl Spawner {
         &self.0.plan
     }
 
-    /// Starts a thread in its role's next slot.
+    /// Starts a thread in its role's next slot; it is placed and listed when this returns.
     ///
     /// # Errors
     /// When the system has no thread to give.
@@ -80,25 +85,40 @@ impl Spawner {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<JoinHandle<T>> {
         let (inner, full_name) = (self.0.clone(), name.to_owned());
-        std::thread::Builder::new().name(short_name(name)).spawn(move || {
+        let (entering, entered) = mpsc::channel::<()>();
+        let thread = std::thread::Builder::new().name(short_name(name)).spawn(move || {
             let _listed = inner.enter(role, full_name);
+            drop(entering);
             work()
-        })
+        })?;
+        // Ends with the sender. Without it slots would go to whoever runs first, and a list taken now would lack the thread.
+        let _ = entered.recv();
+        Ok(thread)
     }
 
-    /// A tokio runtime with I/O and time, whose workers and blocking threads are placed as `role`.
+    /// A tokio runtime with I/O and time, whose workers and blocking threads are placed as `role`; its workers are listed when
+    /// this returns.
     ///
     /// # Errors
     /// When the system has no thread or descriptor to give.
     pub fn tokio(&self, role: Role, name: &str, workers: usize) -> io::Result<tokio::runtime::Runtime> {
         let (start, stop, full_name) = (self.0.clone(), self.0.clone(), name.to_owned());
-        tokio::runtime::Builder::new_multi_thread()
+        let (entering, entered) = mpsc::channel::<()>();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .worker_threads(workers.max(1))
             .thread_name(short_name(name))
-            .on_thread_start(move || start.list_current(role, full_name.clone()))
+            .on_thread_start(move || {
+                start.list_current(role, full_name.clone());
+                // Nobody waits for the blocking threads that come later.
+                let _ = entering.send(());
+            })
             .on_thread_stop(move || stop.leave(affinity::current_tid()))
-            .build()
+            .build()?;
+        for _ in 0..workers.max(1) {
+            let _ = entered.recv_timeout(WORKER_START_TIMEOUT);
+        }
+        Ok(runtime)
     }
 
     /// A rayon pool whose workers are placed as `role`, one slot each.

@@ -41,6 +41,20 @@ fn threads_are_named_placed_and_listed_while_they_live() {
 }
 
 #[test]
+fn a_thread_is_listed_when_its_spawner_returns() {
+    let spawner = spawner();
+    for round in 1..=100 {
+        let thread = spawner.spawn(Role::Other, "brief", std::thread::park).unwrap();
+        assert_eq!(spawner.live().len(), 1, "round {round}");
+        thread.thread().unpark();
+        thread.join().unwrap();
+        let runtime = spawner.tokio(Role::Rpc, "rpc", 3).unwrap();
+        assert_eq!(spawner.live().len(), 3, "round {round}");
+        drop(runtime);
+    }
+}
+
+#[test]
 fn a_panicking_thread_leaves_the_list() {
     let spawner = spawner();
     spawner.spawn(Role::Other, "doomed", || std::panic::panic_any(1)).unwrap().join().unwrap_err();
