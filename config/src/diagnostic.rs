@@ -20,7 +20,8 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: ", self.file.display(), self.line)?;
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            // Escaped: a quoted key may hold what a terminal obeys.
+            write!(f, "{}: ", self.key.escape_debug())?;
         }
         f.write_str(&self.message)
     }

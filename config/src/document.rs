@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -59,6 +59,13 @@ impl<'t, 'f> Section<'t, '_, 'f> {
         self.sink.report(offset, &path, message);
     }
 
+    /// Reports what getters cannot see: a fault between keys of this section.
+    pub(crate) fn contradiction(&mut self, key: &'static str, message: impl Into<String>) {
+        let found = self.table.and_then(|table| table.get(key));
+        let offset = found.map_or(self.offset, |value| value.span().start);
+        self.fault(offset, key, message);
+    }
+
     /// Reads one value with `read`; `None` when absent or faulty (then reported).
     pub(crate) fn maybe<T>(
         &mut self,
@@ -66,13 +73,7 @@ impl<'t, 'f> Section<'t, '_, 'f> {
         expected: &str,
         read: impl FnOnce(&DeValue<'t>) -> Option<T>,
     ) -> Option<T> {
-        let value = self.lookup(key)?;
-        let parsed = read(value.get_ref());
-        if parsed.is_none() {
-            let message = format!("expected {expected}, found {}", describe(value.get_ref()));
-            self.fault(value.span().start, key, message);
-        }
-        parsed
+        self.value(key, read, |value| format!("expected {expected}, found {}", describe(value)))
     }
 
     /// As [`Section::maybe`], for a key where somebody may have written a secret: the value never appears in the error.
@@ -82,10 +83,19 @@ impl<'t, 'f> Section<'t, '_, 'f> {
         expected: &str,
         read: impl FnOnce(&DeValue<'t>) -> Option<T>,
     ) -> Option<T> {
+        self.value(key, read, |_| format!("expected {expected}; the value found is not shown"))
+    }
+
+    fn value<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&DeValue<'t>) -> Option<T>,
+        complaint: impl FnOnce(&DeValue<'t>) -> String,
+    ) -> Option<T> {
         let value = self.lookup(key)?;
         let parsed = read(value.get_ref());
         if parsed.is_none() {
-            self.fault(value.span().start, key, format!("expected {expected}; the value found is not shown"));
+            self.fault(value.span().start, key, complaint(value.get_ref()));
         }
         parsed
     }
@@ -108,6 +118,19 @@ impl<'t, 'f> Section<'t, '_, 'f> {
 
     pub(crate) fn text(&mut self, key: &'static str, default: &str) -> String {
         self.maybe(key, "a string", as_text).unwrap_or_else(|| default.to_owned())
+    }
+
+    /// A string of 1 to `bytes_max` bytes without a line end.
+    pub(crate) fn name(&mut self, key: &'static str, default: &str, bytes_max: usize) -> String {
+        let fits = |text: &String| (1..=bytes_max).contains(&text.len()) && !text.contains(char::is_control);
+        self.maybe(key, &format!("a name of 1 to {bytes_max} bytes"), |value| as_text(value).filter(fits))
+            .unwrap_or_else(|| default.to_owned())
+    }
+
+    /// A path; an empty one would be the directory of the file.
+    pub(crate) fn path_of(&mut self, key: &'static str, default: &Path) -> PathBuf {
+        let fits = |text: &String| !text.is_empty() && !text.contains('\0');
+        self.maybe(key, "a path", |value| as_text(value).filter(fits)).map_or_else(|| default.to_owned(), PathBuf::from)
     }
 
     pub(crate) fn flag(&mut self, key: &'static str, default: bool) -> bool {
@@ -163,6 +186,11 @@ impl<'t, 'f> Section<'t, '_, 'f> {
         };
         let mut results = Vec::new();
         for (index, item) in array.iter().enumerate() {
+            if item.get_ref().as_table().is_none() {
+                let message = format!("expected [[{key}]] tables, found {}", describe(item.get_ref()));
+                self.fault(item.span().start, key, message);
+                continue;
+            }
             let mut section = Section {
                 name: format!("{}[{index}]", self.path(key)),
                 offset: item.span().start,

@@ -56,9 +56,14 @@ fn read(root: &mut Section<'_, '_, '_>) -> Option<Genesis> {
     })
 }
 
-fn read_name(value: &toml::de::DeValue<'_>) -> Option<String> {
+/// Whether `text` can be a chain's or a group's id.
+pub fn is_chain_name(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    as_text(value).filter(|text| (1..=64).contains(&text.len()) && text.chars().all(allowed))
+    (1..=64).contains(&text.len()) && text.chars().all(allowed)
+}
+
+fn read_name(value: &toml::de::DeValue<'_>) -> Option<String> {
+    as_text(value).filter(|text| is_chain_name(text))
 }
 
 fn number(root: &mut Section<'_, '_, '_>, key: &'static str, min: u64, max: u64) -> Option<u64> {
@@ -74,15 +79,17 @@ fn read_validators(root: &mut Section<'_, '_, '_>) -> Option<Vec<Validator>> {
         let weight = section.integer("weight", 1, 1..=1_000_000);
         Some(Validator { id: id?, weight })
     });
-    let validators: Vec<Validator> = validators.into_iter().collect::<Option<_>>()?;
-    let mut ids: Vec<_> = validators.iter().map(|validator| validator.id).collect();
-    ids.sort();
-    ids.dedup();
-    if validators.is_empty() || validators.len() > VALIDATORS_MAX || ids.len() != validators.len() {
-        root.required("validator", &format!("1 to {VALIDATORS_MAX} [[validator]] tables with different ids"), |_| {
-            None::<()>
-        });
+    let count = validators.len();
+    if !(1..=VALIDATORS_MAX).contains(&count) {
+        root.contradiction("validator", format!("expected 1 to {VALIDATORS_MAX} [[validator]] tables, found {count}"));
         return None;
+    }
+    let validators: Vec<Validator> = validators.into_iter().collect::<Option<_>>()?;
+    for (index, validator) in validators.iter().enumerate() {
+        if let Some(first) = validators[..index].iter().position(|earlier| earlier.id == validator.id) {
+            root.contradiction("validator", format!("[{first}] and [{index}] have the same id"));
+            return None;
+        }
     }
     Some(validators)
 }
@@ -166,6 +173,17 @@ mod tests {
         let mut genesis = sample();
         genesis.validators[1].id = genesis.validators[0].id;
         let errors = parse_genesis(Path::new("genesis.toml"), &render_genesis(&genesis)).unwrap_err();
-        assert!(errors.to_string().contains("different ids"), "{errors}");
+        assert!(errors.to_string().contains("[0] and [1] have the same id"), "{errors}");
+    }
+
+    #[test]
+    fn what_is_no_table_is_told_as_it_was_found() {
+        let text = render_genesis(&sample());
+        let head = &text[..text.find("[[validator]]").unwrap()];
+        let errors =
+            parse_genesis(Path::new("genesis.toml"), &format!("{head}validator = [1]\n")).unwrap_err().to_string();
+        assert!(errors.contains("expected [[validator]] tables, found the integer 1"), "{errors}");
+        let errors = parse_genesis(Path::new("genesis.toml"), head).unwrap_err().to_string();
+        assert!(errors.contains("expected 1 to") && errors.contains("found 0"), "{errors}");
     }
 }

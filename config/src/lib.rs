@@ -12,5 +12,5 @@ mod genesis;
 mod node;
 
 pub use diagnostic::{ConfigErrors, Diagnostic};
-pub use genesis::{parse_genesis, render_genesis};
+pub use genesis::{is_chain_name, parse_genesis, render_genesis};
 pub use node::{Consensus, Hsm, IoBackend, Log, LogFormat, NodeConfig, Pin, PlacementMode, Rpc, Storage, Txpool};

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::ConfigErrors;
+use crate::diagnostic::{ConfigErrors, nearest};
 use crate::document::{Section, parse, word_of};
 
 /// Everything an operator may set on one node. Relative paths are relative to the file.
@@ -94,7 +94,8 @@ impl Pin {
     fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {
             Some(("file", path)) if !path.is_empty() => Some(Self::File(path.into())),
-            Some(("fd", number)) => number.parse().ok().filter(|fd| *fd >= 0).map(Self::Fd),
+            // 0, 1 and 2 are the standard streams.
+            Some(("fd", number)) => number.parse().ok().filter(|fd| *fd > 2).map(Self::Fd),
             Some(("credential", name)) if !name.is_empty() && !name.contains('/') => {
                 Some(Self::Credential(name.to_owned()))
             }
@@ -168,7 +169,7 @@ const IO_BACKENDS: [(&str, IoBackend); 4] = [
 pub struct Storage {
     /// System calls.
     pub io: IoBackend,
-    /// Free space below which the node stops taking transactions, MiB.
+    /// Free space wanted on the disk of the data directory, MiB; the doctor warns below it.
     pub free_mb_min: u64,
 }
 
@@ -264,12 +265,32 @@ impl NodeConfig {
     }
 }
 
+/// The level words of a log filter.
+const LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "off"];
+const NAME_BYTES_MAX: usize = 64;
+/// `CK_TOKEN_INFO.label` (PKCS#11 2.40, 3.2).
+const TOKEN_LABEL_BYTES_MAX: usize = 32;
+
+/// The filter's own parser takes a misspelt level for a module's name and then logs nothing else.
+fn read_filter(section: &mut Section<'_, '_, '_>, default: &str) -> String {
+    let filter = section.text("filter", default);
+    for part in filter.split(',').map(str::trim) {
+        let level = part.rsplit('=').next().unwrap_or(part).to_ascii_lowercase();
+        if !LEVELS.contains(&level.as_str())
+            && let Some(meant) = nearest(&level, LEVELS)
+        {
+            section.contradiction("filter", format!("{part:?} names no level; did you mean `{meant}`?"));
+        }
+    }
+    filter
+}
+
 fn read_node(root: &mut Section<'_, '_, '_>) -> NodeConfig {
     let default = NodeConfig::default();
     NodeConfig {
-        name: root.text("name", &default.name),
-        genesis: root.text("genesis", &default.genesis.to_string_lossy()).into(),
-        data_dir: root.text("data_dir", &default.data_dir.to_string_lossy()).into(),
+        name: root.name("name", &default.name, NAME_BYTES_MAX),
+        genesis: root.path_of("genesis", &default.genesis),
+        data_dir: root.path_of("data_dir", &default.data_dir),
         production: root.flag("production", default.production),
         memory_mb_max: root.integer("memory_mb_max", default.memory_mb_max, 64..=1_048_576),
         rpc: root.section("rpc", |section| read_rpc(section, default.rpc)),
@@ -282,7 +303,7 @@ fn read_node(root: &mut Section<'_, '_, '_>) -> NodeConfig {
         }),
         placement: root.section("placement", |section| section.choice("mode", default.placement, &PLACEMENT_MODES)),
         log: root.section("log", |section| Log {
-            filter: section.text("filter", &default.log.filter),
+            filter: read_filter(section, &default.log.filter),
             format: section.choice("format", default.log.format, &LOG_FORMATS),
         }),
     }
@@ -300,9 +321,9 @@ fn read_rpc(section: &mut Section<'_, '_, '_>, default: Rpc) -> Rpc {
 
 fn read_hsm(section: &mut Section<'_, '_, '_>, default: Hsm) -> Hsm {
     Hsm {
-        module: section.text("module", &default.module.to_string_lossy()).into(),
+        module: section.path_of("module", &default.module),
         profile: section.text("profile", &default.profile),
-        token: section.text("token", &default.token),
+        token: section.name("token", &default.token, TOKEN_LABEL_BYTES_MAX),
         token_config: section.text("token_config", &default.token_config.to_string_lossy()).into(),
         pin: section
             .maybe_unshown(
@@ -311,9 +332,9 @@ fn read_hsm(section: &mut Section<'_, '_, '_>, default: Hsm) -> Hsm {
                 |value| Pin::parse(value.as_str()?),
             )
             .unwrap_or(default.pin),
-        consensus_key: section.text("consensus_key", &default.consensus_key),
-        tls_key: section.text("tls_key", &default.tls_key),
-        kek: section.text("kek", &default.kek),
+        consensus_key: section.name("consensus_key", &default.consensus_key, NAME_BYTES_MAX),
+        tls_key: section.name("tls_key", &default.tls_key, NAME_BYTES_MAX),
+        kek: section.name("kek", &default.kek, NAME_BYTES_MAX),
         sessions_max: section.integer("sessions_max", default.sessions_max, 1..=256),
         timeout_ms: section.integer("timeout_ms", default.timeout_ms, 10..=600_000),
     }
@@ -348,7 +369,7 @@ fn read_consensus(section: &mut Section<'_, '_, '_>, default: &Consensus) -> Con
 
 const HEADER: &str = "\
 # Bixi node settings. Relative paths are relative to this file.
-# Every key may be left out; the value shown by `bixi doctor` then holds. Units stand at the end of each name.
+# Every key may be left out; the value shown here then holds. Units stand at the end of each name.
 
 ";
 
@@ -427,7 +448,7 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
     )?;
     writeln!(
         out,
-        "# Free space below which the node stops taking transactions.\nfree_mb_min = {}\n",
+        "# Free space a node wants on the disk of data_dir, MiB; `bixi doctor` warns below it.\nfree_mb_min = {}\n",
         c.storage.free_mb_min
     )?;
 
