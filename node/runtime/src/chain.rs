@@ -23,7 +23,7 @@ mod seal;
 
 pub use certify::certify;
 pub use keys::{KeyRecord, NodeKeys, make_keys};
-pub use layout::{NodeDirectory, Preparation, TokenHome, ca_home, node_directories, prepare, write_genesis};
+pub use layout::{NodeDirectory, Preparation, TokenHome, ca_home, check, node_directories, prepare, write_genesis};
 pub use seal::seal;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +35,9 @@ pub enum ChainError {
     /// There is already something where the chain should go.
     #[error("{} exists already and is left as it is; name another directory, or remove it yourself", .0.display())]
     Exists(PathBuf),
+    /// A directory cannot be made where there is none to hold it.
+    #[error("{} cannot be made: make the directory that is to hold it first", .0.display())]
+    NoParent(PathBuf),
     /// An earlier step is missing.
     #[error("{} is missing; run `{before}` first", path.display())]
     Missing {

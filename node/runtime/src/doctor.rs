@@ -3,6 +3,7 @@
 //! Nothing here changes anything but one scratch file in the data directory, removed again. The device is opened only when
 //! asked, because that takes the PIN.
 
+mod files;
 mod host;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -104,6 +105,7 @@ impl Report {
             .map(|check| json!({"check": check.name, "verdict": check.verdict.word(), "detail": check.detail}))
             .collect();
         json!({
+            "ok": self.is_well(),
             "checks": checks,
             "placement_mode": self.placement_mode,
             "placement": self.placement.iter().map(PlacementRow::to_json).collect::<Vec<_>>(),
@@ -131,8 +133,9 @@ pub fn examine(config: &Path, offline: bool) -> Report {
     report.checks.push(host::kernels());
     report.checks.extend(host::limits());
     report.checks.push(host::huge_pages());
-    report.checks.push(host::clock());
+    report.checks.push(host::clock(settings.config.consensus.clock_drift_ms_max));
     report.checks.push(host::fsync_latency(&settings.path(&settings.config.data_dir)));
+    report.checks.extend(files::examine(&settings));
     examine_device(&settings, offline, &mut report);
     report
 }
@@ -147,7 +150,7 @@ fn examine_placement(settings: &Settings, report: &mut Report) {
                 .map(|row| PlacementRow { thread: row.thread, cores: row.cores, numa_node: row.numa_node })
                 .collect();
             let detail = match plan.shared_reason() {
-                Some(reason) => format!("shared: {reason}"),
+                Some(reason) => reason.to_owned(),
                 None => format!("pinned over {} NUMA node(s)", plan.numa_nodes()),
             };
             report.checks.push(Check::new("placement", Verdict::Good, detail));
@@ -182,7 +185,12 @@ fn examine_device(settings: &Settings, offline: bool, report: &mut Report) {
         info.manufacturer, info.model, info.serial, info.token, info.custody
     );
     let soft = info.custody != Custody::Hardware;
-    report.checks.push(Check::new("key device", if soft { Verdict::Warn } else { Verdict::Good }, detail));
+    report.checks.push(if soft && settings.config.production {
+        let text = format!("{detail}; production = true refuses it: name a hardware device in hsm.module");
+        Check::new("key device", Verdict::Bad, text)
+    } else {
+        Check::new("key device", if soft { Verdict::Warn } else { Verdict::Good }, detail)
+    });
     match node_keys(settings, device.as_ref()) {
         Ok(found) => {
             report.checks.push(key_check(&found));

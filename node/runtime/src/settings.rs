@@ -1,5 +1,7 @@
 //! A node's settings as its rooms want them: paths resolved, files read, keys' references made.
 
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,12 +16,23 @@ use bixi_types::genesis::Genesis;
 #[non_exhaustive]
 pub enum SettingsError {
     /// A file cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), remedy(source))]
     Read {
         /// The file.
         path: PathBuf,
         /// From the system.
         source: std::io::Error,
+    },
+    /// A file is no configuration file.
+    #[error("{} is larger than {FILE_BYTES_MAX} bytes; is it the right file?", .0.display())]
+    TooLarge(PathBuf),
+    /// A file is not UTF-8.
+    #[error("{}:{line}: not UTF-8; save the file in that encoding", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// The first line that is not.
+        line: usize,
     },
     /// A file says something that cannot be.
     #[error("{0}")]
@@ -29,6 +42,16 @@ pub enum SettingsError {
     Io(String),
 }
 
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::NotFound => {
+            "; name the node file with --config; `bixi chain new` makes one, and the genesis beside it"
+        }
+        ErrorKind::PermissionDenied => "; run this as the user to whom the node's directory belongs",
+        _ => "",
+    }
+}
+
 /// One node's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -36,19 +59,35 @@ pub struct Settings {
     pub config: NodeConfig,
     /// The chain.
     pub genesis: Genesis,
-    /// Where relative paths start.
+    /// Where relative paths start: the absolute directory of the node file as it was named. A link to it is not followed.
     pub base: PathBuf,
 }
 
+/// A file written by a person is far smaller; a device or a disk image named by mistake must not fill the memory.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
 fn read(path: &Path) -> Result<String, SettingsError> {
-    std::fs::read_to_string(path).map_err(|source| SettingsError::Read { path: path.to_owned(), source })
+    let failed = |source| SettingsError::Read { path: path.to_owned(), source };
+    let mut text = Vec::new();
+    File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)).map_err(failed)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(SettingsError::TooLarge(path.to_owned()));
+    }
+    String::from_utf8(text).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        SettingsError::NotText { path: path.to_owned(), line }
+    })
 }
 
 impl Settings {
     /// Reads a node file and the genesis it names.
     pub fn load(file: &Path) -> Result<Self, SettingsError> {
         let config = NodeConfig::parse(file, &read(file)?)?;
-        let base = file.parent().map(Path::to_owned).unwrap_or_default();
+        // Absolute, because a module's path without a slash would be looked for among the system's libraries.
+        let absolute = std::path::absolute(file);
+        let absolute = absolute.map_err(|source| SettingsError::Read { path: file.to_owned(), source })?;
+        let base = absolute.parent().map(Path::to_owned).unwrap_or_default();
         let genesis_path = base.join(&config.genesis);
         let genesis = bixi_config::parse_genesis(&genesis_path, &read(&genesis_path)?)?;
         Ok(Self { config, genesis, base })
@@ -89,5 +128,33 @@ impl Settings {
             Some(reason) if backend != Backend::Auto => Err(SettingsError::Io(reason)),
             _ => Ok(selection.storage),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_configuration_file_is_refused_and_not_swallowed() {
+        let endless = Settings::load(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(endless.contains("is it the right file?"), "{endless}");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("bixi.toml");
+        std::fs::write(&file, b"name = \"a\"\n# \xff\n").unwrap();
+        let latin = Settings::load(&file).unwrap_err().to_string();
+        assert!(latin.contains("bixi.toml:2: not UTF-8"), "{latin}");
+    }
+
+    #[test]
+    fn relative_paths_start_at_the_directory_of_the_named_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let (real, linked) = (directory.path().join("real"), directory.path().join("linked"));
+        std::fs::create_dir(&real).unwrap();
+        std::fs::create_dir(&linked).unwrap();
+        std::fs::write(real.join("bixi.toml"), "genesis = \"absent.toml\"\n").unwrap();
+        std::os::unix::fs::symlink(real.join("bixi.toml"), linked.join("bixi.toml")).unwrap();
+        let error = Settings::load(&linked.join("bixi.toml")).unwrap_err().to_string();
+        assert!(error.contains("linked/absent.toml"), "{error}");
     }
 }

@@ -183,7 +183,8 @@ pub fn prepare(wish: &Preparation) -> Result<(), ChainError> {
     Ok(())
 }
 
-fn check(wish: &Preparation) -> Result<(), ChainError> {
+/// Refuses a wish that this release cannot fulfil, or that no node would take, before anything is made.
+pub fn check(wish: &Preparation) -> Result<(), ChainError> {
     if wish.nodes != 1 {
         let text = format!(
             "a chain of {} nodes is not in this release, which runs one validator; leave --nodes at 1",
@@ -193,6 +194,12 @@ fn check(wish: &Preparation) -> Result<(), ChainError> {
     }
     if wish.suite != CryptoSuite::Sm {
         return Err(ChainError::Unsupported("the suite \"std\" is not in this release; use --suite sm".into()));
+    }
+    for (name, id) in [("--chain-id", &wish.chain_id), ("--group-id", &wish.group_id)] {
+        if !bixi_config::is_chain_name(id) {
+            let text = format!("{name} {id:?}: an id has 1 to 64 letters, digits, '_' or '-'");
+            return Err(ChainError::Unsupported(text));
+        }
     }
     Ok(())
 }
@@ -251,7 +258,11 @@ fn fresh_pin(path: &Path) -> Result<Zeroizing<[u8; 2 * PIN_BYTES]>, ChainError> 
 }
 
 fn make_directory(path: &Path) -> Result<(), ChainError> {
-    DirBuilder::new().mode(0o700).recursive(false).create(path).map_err(io_at(path))
+    DirBuilder::new().mode(0o700).recursive(false).create(path).map_err(|source| match source.kind() {
+        // Made by nobody but the operator: who may enter it is not ours to say.
+        std::io::ErrorKind::NotFound => ChainError::NoParent(path.to_owned()),
+        _ => io_at(path)(source),
+    })
 }
 
 pub(super) fn read(path: &Path, before: &'static str) -> Result<String, ChainError> {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bixi_accel::{cpu, selftest};
+use bixi_platform::clock;
 
 use crate::doctor::{Check, Verdict};
 
@@ -69,16 +70,28 @@ pub(super) fn huge_pages() -> Check {
     }
 }
 
-pub(super) fn clock() -> Check {
-    let marks = ["/run/systemd/timesync/synchronized", "/run/chrony/chronyd.pid", "/run/chronyd.pid", "/run/ntpd.pid"];
-    match marks.iter().find(|mark| Path::new(mark).exists()) {
-        Some(mark) => Check::new("clock", Verdict::Good, format!("kept by a time service ({mark})")),
-        None => Check::new(
-            "clock",
-            Verdict::Warn,
-            "no time service seen; proposals with a time too far ahead are refused, so run chrony or systemd-timesyncd",
-        ),
+pub(super) fn clock(drift_ms_max: u64) -> Check {
+    match clock::discipline() {
+        Ok(kept) => judge_clock(kept, Duration::from_millis(drift_ms_max)),
+        Err(error) => Check::new("clock", Verdict::Skipped, format!("the kernel does not tell: {error}")),
     }
+}
+
+fn judge_clock(kept: clock::Discipline, drift_max: Duration) -> Check {
+    let off = format!("{:.1} ms", kept.error_max.as_secs_f64() * 1e3);
+    if !kept.synchronised {
+        let text = "nobody keeps it, says the kernel; proposals with a time too far ahead are refused, so run chrony or \
+                    systemd-timesyncd (in a container: on the host)";
+        return Check::new("clock", Verdict::Warn, text);
+    }
+    if kept.error_max >= drift_max {
+        let text = format!(
+            "kept, but may be off by {off}, and consensus.clock_drift_ms_max is {} ms; see to the time service",
+            drift_max.as_millis()
+        );
+        return Check::new("clock", Verdict::Warn, text);
+    }
+    Check::new("clock", Verdict::Good, format!("kept, off by {off} at most"))
 }
 
 pub(super) fn fsync_latency(data: &Path) -> Check {
@@ -92,7 +105,11 @@ pub(super) fn fsync_latency(data: &Path) -> Check {
                 format!("{:.1} ms in the median; every block waits for it several times", median.as_secs_f64() * 1e3);
             Check::new(name, Verdict::Warn, text)
         }
-        Err(error) => Check::new(name, Verdict::Bad, format!("{}: {error}", data.display())),
+        Err(error) => {
+            let text =
+                format!("{}: {error}; make the directory with `bixi chain new`, or correct data_dir", data.display());
+            Check::new(name, Verdict::Bad, text)
+        }
     }
 }
 
@@ -126,6 +143,15 @@ mod tests {
         assert_eq!(soft_limit(text, "Max locked memory"), Some(8_388_608));
         assert_eq!(soft_limit(text, "Max open files"), Some(u64::MAX));
         assert_eq!(soft_limit(text, "Max cpu time"), None);
+    }
+
+    #[test]
+    fn a_clock_is_judged_by_what_the_kernel_says() {
+        let kept = |synchronised, ms| clock::Discipline { synchronised, error_max: Duration::from_millis(ms) };
+        let verdict = |discipline| judge_clock(discipline, Duration::from_secs(10)).verdict;
+        assert_eq!(verdict(kept(true, 5)), Verdict::Good);
+        assert_eq!(verdict(kept(true, 10_000)), Verdict::Warn);
+        assert_eq!(verdict(kept(false, 5)), Verdict::Warn);
     }
 
     #[test]

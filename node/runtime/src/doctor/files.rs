@@ -1,0 +1,137 @@
+//! Checks of what lies in a node's directory, and of the address it listens on. Nothing is opened that a running node locks.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use bixi_platform::credentials::PinSource;
+use rustix::fs::statvfs;
+
+use crate::doctor::{Check, Verdict};
+use crate::settings::Settings;
+
+const MIB: u64 = 1024 * 1024;
+
+pub(super) fn examine(settings: &Settings) -> Vec<Check> {
+    let running = is_locked(&settings.data("guard.lock"));
+    vec![
+        if running {
+            Check::new("node", Verdict::Good, "running: a process holds its sign-once guard")
+        } else {
+            Check::new("node", Verdict::Good, "not running")
+        },
+        sealed(settings),
+        private(settings),
+        free_space(settings),
+        address(settings.config.rpc.listen, running),
+    ]
+}
+
+/// Whether a process holds a lock on `file`. `/proc/locks` is read, because taking the lock to find out could make a node that
+/// starts at this moment fail.
+fn is_locked(file: &Path) -> bool {
+    let Ok(metadata) = fs::metadata(file) else { return false };
+    let inode = format!(":{}", metadata.ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    locks.lines().any(|line| line.split_whitespace().any(|field| field.ends_with(&inode)))
+}
+
+fn sealed(settings: &Settings) -> Check {
+    let missing: Vec<&str> = ["vault", "guard"].into_iter().filter(|name| !settings.data(name).exists()).collect();
+    if missing.is_empty() {
+        return Check::new("vault and guard", Verdict::Good, "there");
+    }
+    let text = format!(
+        "no {} in {}; a new node gets them from `bixi chain seal`, a node that has signed must get its own back",
+        missing.join(" and no "),
+        settings.path(&settings.config.data_dir).display()
+    );
+    Check::new("vault and guard", Verdict::Bad, text)
+}
+
+/// What only the node's user may read or enter.
+fn private(settings: &Settings) -> Check {
+    let mut places = vec![settings.path(&settings.config.data_dir)];
+    if let PinSource::File(pin) = settings.pin() {
+        places.extend(pin.parent().map(Path::to_owned));
+        places.push(pin);
+    }
+    let open: Vec<String> = places
+        .iter()
+        .filter_map(|place| {
+            let mode = fs::metadata(place).ok()?.permissions().mode() & 0o7777;
+            (mode & 0o077 != 0).then(|| format!("{} ({mode:04o})", place.display()))
+        })
+        .collect();
+    if open.is_empty() {
+        return Check::new("private files", Verdict::Good, "closed to group and others");
+    }
+    let text = format!("open to group or others: {}; `chmod go=` them", open.join(", "));
+    Check::new("private files", Verdict::Warn, text)
+}
+
+fn free_space(settings: &Settings) -> Check {
+    let data = settings.path(&settings.config.data_dir);
+    match statvfs(&data) {
+        Ok(disk) => judge_space(disk.f_bavail.saturating_mul(disk.f_frsize) / MIB, settings.config.storage.free_mb_min),
+        Err(error) => Check::new("disk space", Verdict::Bad, format!("{}: {error}", data.display())),
+    }
+}
+
+fn judge_space(free_mb: u64, wanted_mb: u64) -> Check {
+    if free_mb >= wanted_mb {
+        return Check::new("disk space", Verdict::Good, format!("{free_mb} MiB free"));
+    }
+    let text = format!("{free_mb} MiB free, storage.free_mb_min wants {wanted_mb}; a node stops when a write fails");
+    Check::new("disk space", Verdict::Warn, text)
+}
+
+fn address(listen: SocketAddr, running: bool) -> Check {
+    let name = "JSON-RPC address";
+    match TcpListener::bind(listen) {
+        Ok(_) if listen.ip().is_loopback() => Check::new(name, Verdict::Good, format!("{listen}, free")),
+        Ok(_) => Check::new(name, Verdict::Warn, format!("{listen} is plain HTTP for a whole network; {GATEWAY}")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && running => {
+            Check::new(name, Verdict::Good, format!("{listen}, in use while the node runs"))
+        }
+        Err(error) => {
+            let text = format!("{listen}: {error}; change rpc.listen, or stop what uses the port");
+            Check::new(name, Verdict::Bad, text)
+        }
+    }
+}
+
+const GATEWAY: &str = "listen on loopback and put a TLS proxy before it";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_space_is_told_before_a_write_fails() {
+        assert_eq!(judge_space(256, 256).verdict, Verdict::Good);
+        assert_eq!(judge_space(255, 256).verdict, Verdict::Warn);
+    }
+
+    #[test]
+    fn an_address_in_use_is_bad_unless_the_node_runs() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listen = taken.local_addr().unwrap();
+        assert_eq!(address(listen, false).verdict, Verdict::Bad);
+        assert_eq!(address(listen, true).verdict, Verdict::Good);
+        assert_eq!(address("0.0.0.0:0".parse().unwrap(), false).verdict, Verdict::Warn);
+        assert_eq!(address("127.0.0.1:0".parse().unwrap(), false).verdict, Verdict::Good);
+    }
+
+    #[test]
+    fn a_lock_of_another_descriptor_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("guard.lock");
+        let file = fs::File::create(&path).unwrap();
+        assert!(!is_locked(&path));
+        file.lock().unwrap();
+        assert!(is_locked(&path));
+    }
+}
