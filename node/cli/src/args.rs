@@ -5,12 +5,13 @@ use clap::{Parser, Subcommand};
 use crate::chain::ChainCommand;
 use crate::demo::DemoArgs;
 use crate::doctor::DoctorArgs;
+use crate::failure::STATUSES;
 use crate::run::RunArgs;
 use crate::version::VersionArgs;
 
-/// A permissioned-ledger node: FISCO BCOS's and Ethereum's RPC, SM2/SM3/SM4, keys in an HSM, every byte on disk sealed.
+/// A permissioned-ledger node: FISCO BCOS's RPC, SM2/SM3/SM4, keys in an HSM, every byte on disk sealed.
 #[derive(Debug, Parser)]
-#[command(name = "bixi", version, arg_required_else_help = true)]
+#[command(name = "bixi", version, arg_required_else_help = true, max_term_width = 100, after_help = STATUSES)]
 pub(crate) struct Bixi {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -18,16 +19,11 @@ pub(crate) struct Bixi {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a node until SIGINT or SIGTERM.
     Run(RunArgs),
-    /// Make a chain, run it, load it, verify it from outside and report.
     Demo(DemoArgs),
-    /// The ceremony that makes a chain, whole or step by step.
     #[command(subcommand)]
     Chain(ChainCommand),
-    /// Check a node's configuration, machine and key device.
     Doctor(DoctorArgs),
-    /// Print the version and the processor kernels in use.
     Version(VersionArgs),
 }
 
@@ -46,6 +42,17 @@ mod tests {
         let parsed = Bixi::try_parse_from(["bixi", "demo"]).unwrap();
         let Command::Demo(args) = parsed.command else { panic!("not a demo") };
         assert_eq!((args.nodes, args.txs, args.exit, args.json), (1, 20_000, false, false));
+    }
+
+    #[test]
+    fn every_command_says_what_it_does_and_how_it_ends() {
+        use clap::CommandFactory as _;
+        for mut command in Bixi::command().get_subcommands().cloned().collect::<Vec<_>>() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            let help = command.render_long_help().to_string();
+            let leaf = command.get_subcommands().next().is_none();
+            assert!(!leaf || help.contains("Exit status"), "{help}");
+        }
     }
 
     #[test]

@@ -9,11 +9,15 @@ use bixi_runtime::chain::{self, NodeDirectory, Preparation};
 use bixi_types::{CryptoSuite, EvmHash};
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Status};
 use crate::{console, token};
 
-/// The ceremony. `new` takes every step; the others are its parts, for officers who take them one by one. Nothing that exists
-/// is ever replaced. PINs are random, and are only in `secrets/` (0400).
+/// The ceremony that makes a chain, whole or step by step.
+///
+/// `new` takes every step; the others are its parts, for officers who take them one by one. Nothing that exists is ever
+/// replaced. PINs are random, and are only in `secrets/` (0400).
+///
+/// Exit status: 0 made; 1 a step failed; 2 not in this release; 77 the key device refused the PIN; 78 a file cannot be used.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ChainCommand {
     /// Make a chain: directories, tokens, keys, genesis, certificates, vaults, guards.
@@ -109,7 +113,7 @@ fn new(args: &NewArgs) -> Result<(), Failure> {
         ContractHash::Sm3 => EvmHash::Sm3,
         ContractHash::Keccak256 => EvmHash::Keccak256,
     };
-    make(&Preparation {
+    let wish = Preparation {
         directory: args.dir.clone(),
         nodes: args.nodes,
         suite: args.suite.crypto(),
@@ -117,28 +121,47 @@ fn new(args: &NewArgs) -> Result<(), Failure> {
         group_id: args.group_id.clone(),
         evm_hash,
         rpc_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.rpc_port),
-        module: token::module(args.module.as_deref())?,
-    })?;
-    console::say(&format!("run it with: bixi run --config {}", args.dir.join("node0/bixi.toml").display()));
+        // Looked for below, after what needs no looking.
+        module: PathBuf::new(),
+    };
+    available(&wish)?;
+    let wish = Preparation { module: token::module(args.module.as_deref())?, ..wish };
+    make(&wish, &mut || Ok(()))?;
+    console::say(&format!("chain: run it with: bixi run --config {}", args.dir.join("node0/bixi.toml").display()));
     Ok(())
 }
 
-/// Takes every step. Each one that touches a token is a process of its own, because the module reads its settings once.
-pub(crate) fn make(wish: &Preparation) -> Result<(), Failure> {
+/// Refuses what this release cannot make, before anything is touched.
+pub(crate) fn available(wish: &Preparation) -> Result<(), Failure> {
+    chain::check(wish).map_err(|error| Failure::new(Status::Usage, error))
+}
+
+/// Takes every step, asking `go_on` before each. Each one that touches a token is a process of its own, because the module
+/// reads its settings once.
+pub(crate) fn make(wish: &Preparation, go_on: &mut dyn FnMut() -> Result<(), Failure>) -> Result<(), Failure> {
     console::say(&format!("chain: preparing {}", wish.directory.display()));
     chain::prepare(wish)?;
+    let step = |name, directory: &Path, module| {
+        child_step(name, directory, module).with_context(|| {
+            let all = wish.directory.display();
+            format!("{all} is no chain yet; remove what is in it before trying again")
+        })
+    };
     let nodes = chain::node_directories(&wish.directory);
     for node in &nodes {
+        go_on()?;
         console::say(&format!("chain: generating keys inside the token of {}", name(node)));
-        child_step("keys", node.path(), None)?;
+        step("keys", node.path(), None)?;
     }
     let genesis = chain::write_genesis(wish)?;
     console::say(&format!("chain: genesis {}", genesis.hash()));
+    go_on()?;
     console::say("chain: certifying TLS keys with a CA in a token of its own");
-    child_step("certify", &wish.directory, Some(&wish.module))?;
+    step("certify", &wish.directory, Some(&wish.module))?;
     for node in &nodes {
+        go_on()?;
         console::say(&format!("chain: making vault and sign-once guard of {}", name(node)));
-        child_step("seal", node.path(), None)?;
+        step("seal", node.path(), None)?;
     }
     Ok(())
 }
@@ -155,10 +178,7 @@ fn child_step(step: &str, directory: &Path, module: Option<&Path>) -> anyhow::Re
     }
     let status = command.status().with_context(|| format!("cannot start the step `chain {step}`"))?;
     if !status.success() {
-        bail!(
-            "the step `chain {step}` ended with {status}; its message is above. Remove {} before trying again",
-            directory.display()
-        );
+        bail!("the step `chain {step}` ended with {status}; its message is above");
     }
     Ok(())
 }
@@ -167,8 +187,7 @@ fn keys(node: &NodeDirectory) -> Result<(), Failure> {
     token::bind(&node.token_home().token_config())?;
     bixi_runtime::process::harden()?;
     let made = chain::make_keys(node)?;
-    console::result(&made.to_json().to_string());
-    Ok(())
+    Ok(console::result(&made.to_json().to_string())?)
 }
 
 fn certify(args: &CertifyArgs) -> Result<(), Failure> {

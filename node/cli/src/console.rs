@@ -1,34 +1,81 @@
-//! The two streams: results on standard output, everything else on standard error. A closed stream is not an error.
+//! The two streams: results on standard output, everything else on standard error.
+//!
+//! Plain ASCII, because a terminal may know nothing else. A terminal gets rows broken at its width; a pipe or a file gets one
+//! row a line, so that it can be searched.
 
-use std::io::Write as _;
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 
 /// One line of the result.
-pub(crate) fn result(line: &str) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+///
+/// # Errors
+/// When it was not delivered, as to a full disk. A reader that went away, such as `head`, has what it wanted.
+pub(crate) fn result(line: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(io::Error::new(error.kind(), format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
-/// One line about what happens.
+/// One line about what happens. Nobody may be reading it.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// Rows with their columns aligned; the last column is not padded.
+/// Rows for standard output with their columns aligned.
 pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    aligned(rows, terminal_columns())
+}
+
+/// Columns of the terminal that standard output is, if it is one that says so.
+fn terminal_columns() -> Option<usize> {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    rustix::termios::tcgetwinsize(stdout).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// The last column takes what is left of `columns` and goes on below itself; a word longer than that stays whole.
+fn aligned<const N: usize>(rows: &[[String; N]], columns: Option<usize>) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
+    let indent: usize = widths.iter().take(N - 1).map(|width| width + 2).sum();
+    let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(indent).max(20));
     let mut lines = Vec::with_capacity(rows.len());
     for row in rows {
         let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
+        for (column, cell) in row.iter().enumerate().take(N - 1) {
             line.push_str(cell);
-            if column + 1 < N {
-                line.extend(std::iter::repeat_n(' ', widths[column] - cell.chars().count() + 2));
-            }
+            line.extend(std::iter::repeat_n(' ', widths[column] - cell.chars().count() + 2));
         }
-        lines.push(line.trim_end().to_owned());
+        for part in broken(&row[N - 1], room) {
+            lines.push(format!("{line}{part}").trim_end().to_owned());
+            line = " ".repeat(indent);
+        }
     }
     lines.join("\n")
+}
+
+/// `text` in lines of at most `room` characters, broken at spaces; a line break of its own stays one.
+fn broken(text: &str, room: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in text.split('\n') {
+        let mut line = String::new();
+        for word in paragraph.split(' ') {
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
+                lines.push(std::mem::take(&mut line));
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        lines.push(line);
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -38,6 +85,20 @@ mod tests {
     #[test]
     fn columns_are_aligned() {
         let rows = [["a".to_owned(), "1".to_owned()], ["long".to_owned(), "2".to_owned()]];
-        assert_eq!(table(&rows), "a     1\nlong  2");
+        assert_eq!(aligned(&rows, None), "a     1\nlong  2");
+    }
+
+    #[test]
+    fn a_terminal_gets_rows_within_its_width() {
+        let rows = [["ok".to_owned(), "some words that go on and pkcs11:token=bixi;object=consensus".to_owned()]];
+        let text = aligned(&rows, Some(24));
+        assert_eq!(text, "ok  some words that go\n    on and\n    pkcs11:token=bixi;object=consensus");
+        assert_eq!(aligned(&rows, None).lines().count(), 1);
+    }
+
+    #[test]
+    fn every_line_of_a_cell_stays_in_its_column() {
+        let rows = [["bad".to_owned(), "file:1: a\nfile:2: b".to_owned()]];
+        assert_eq!(aligned(&rows, None), "bad  file:1: a\n     file:2: b");
     }
 }

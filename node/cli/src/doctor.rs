@@ -8,6 +8,10 @@ use clap::Args;
 use crate::failure::{Failure, Status};
 use crate::{console, token};
 
+/// Check a node's configuration, files, machine and key device.
+///
+/// Opens the key device with its PIN, so that a wrong PIN counts as one; --offline leaves the device alone. A running node is not disturbed.
+///
 /// Exit status: 0 nothing is bad; 1 something is.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
@@ -33,11 +37,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<(), Failure> {
         process::harden()?;
     }
     let report = doctor::examine(&args.config, args.offline);
-    if args.json {
-        console::result(&report.to_json().to_string());
-    } else {
-        console::result(&text(&report));
-    }
+    console::result(&if args.json { report.to_json().to_string() } else { text(&report) })?;
     if report.is_well() { Ok(()) } else { Err(Failure::new(Status::Fault, "something is bad; see above")) }
 }
 
@@ -60,12 +60,12 @@ fn text(report: &doctor::Report) -> String {
         parts.push(format!("placement ({})\n{}", report.placement_mode, console::table(&rows)));
     }
     if !report.keys.is_empty() {
-        let rows: Vec<[String; 4]> = report
+        let rows: Vec<[String; 2]> = report
             .keys
             .iter()
             .map(|key| {
                 let extractable = if key.extractable { "EXTRACTABLE" } else { "not extractable" };
-                [format!("  {}", key.role), extractable.to_owned(), key.custody.clone(), key.uri.clone()]
+                [format!("  {}", key.role), format!("{extractable}; {}; {}", key.custody, key.uri)]
             })
             .collect();
         parts.push(format!("keys\n{}", console::table(&rows)));

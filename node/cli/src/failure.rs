@@ -4,12 +4,25 @@ use std::process::ExitCode;
 
 use crate::console;
 
+/// What `bixi --help` ends with.
+pub(crate) const STATUSES: &str = "\
+Exit status:
+    0  done, or stopped when asked
+    1  could not be done; the reason is the last line of standard error
+    2  the command line is wrong, or asks for what this release does not have
+   77  the key device refused the PIN: correct it before another start
+   78  a file of the operator's cannot be used: correct it before another start
+  130  `bixi demo` was interrupted before its report
+A second signal ends a command on the spot, with the signal's own status.";
+
 /// Exit statuses. A unit lists [`Status::WrongPin`] and [`Status::Configuration`] in `RestartPreventExitStatus`, because
 /// another start cannot do better until a person has acted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
     /// The command could not do its work.
     Fault = 1,
+    /// The command line asks for what this release does not have; clap ends a wrong one with the same status.
+    Usage = 2,
     /// The device refused the PIN (`EX_NOPERM`).
     WrongPin = 77,
     /// A file of the operator's cannot be used (`EX_CONFIG`).
@@ -34,6 +47,11 @@ impl Failure {
         Self::new(Status::Configuration, message)
     }
 
+    /// Whether a person ended the command before it was done.
+    pub(crate) fn is_interruption(&self) -> bool {
+        self.status == Status::Interrupted
+    }
+
     pub(crate) fn report(self) -> ExitCode {
         if !self.message.is_empty() {
             console::say(&format!("bixi: {}", self.message));
@@ -44,6 +62,30 @@ impl Failure {
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::new(Status::Fault, format!("{:#}", error.into()))
+        Self::new(Status::Fault, words(&error.into()))
+    }
+}
+
+/// The error and its causes. A cause that the text already holds, as the texts of many error types do, is not said again.
+fn words(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let disk = std::io::Error::other("disk full");
+        let told = anyhow::Error::new(disk).context("data/vault: disk full").context("making the vault");
+        assert_eq!(words(&told), "making the vault: data/vault: disk full");
     }
 }

@@ -10,6 +10,7 @@ mod doctor;
 mod failure;
 mod logging;
 mod run;
+mod signals;
 mod token;
 mod version;
 

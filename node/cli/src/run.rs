@@ -7,14 +7,19 @@ use bixi_runtime::process::{self, Notifier, State};
 use bixi_runtime::{LaunchError, Node, Settings, launch};
 use clap::Args;
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::{Failure, Status};
+use crate::signals::{self, StopSignal};
 use crate::{console, logging, token};
 
 /// How often the node is looked at, and the service manager told that it is alive.
 const WATCH_PERIOD: Duration = Duration::from_millis(500);
 
+/// Run a node until SIGINT, SIGTERM or SIGHUP.
+///
+/// The first signal stops the node in order; a second one ends it on the spot, which loses nothing that a client was told.
+/// A signal during the start ends it on the spot, too. Log lines go to standard error.
+///
 /// Exit status: 0 stopped when asked; 1 the node could not start or had to stop; 77 the key device refused the PIN;
 /// 78 a configuration file cannot be used.
 #[derive(Debug, Args)]
@@ -22,9 +27,14 @@ pub(crate) struct RunArgs {
     /// The node file.
     #[arg(long, value_name = "PATH", default_value = "/etc/bixi/bixi.toml")]
     config: PathBuf,
-    /// Print one JSON line on standard output when ready: {rpc, placement_mode, placement: [{thread, cores, numa_node}]}.
+    /// Print one JSON line on standard output when ready.
+    ///
+    /// {"rpc", "placement_mode", "placement": [{"thread", "cores", "numa_node"}]}
     #[arg(long)]
     ready_json: bool,
+    /// Stop in order when the process PID, which must be the parent, is gone.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    stop_with: Option<i32>,
 }
 
 pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
@@ -32,18 +42,38 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     if !settings.config.hsm.token_config.as_os_str().is_empty() {
         token::bind(&settings.path(&settings.config.hsm.token_config))?;
     }
+    token::expect_module(&settings.path(&settings.config.hsm.module))?;
     logging::start(&settings.config.log)?;
     process::harden()?;
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut stop = waiting.block_on(async { StopSignal::new() })?;
+    // A start can be broken off anywhere, and may wait long: for a PIN, for the device, for the log to be replayed.
+    stop.end_at_once(true);
+    if let Some(parent) = args.stop_with {
+        signals::end_with(parent)?;
+    }
     let node = launch(&settings).map_err(refusal)?;
-    let notifier = Notifier::from_env()?;
-    notifier.notify(&[State::Ready, State::Status(&format!("JSON-RPC at {}", node.rpc_address()))])?;
-    if args.ready_json {
-        console::result(&ready_line(&node));
+    stop.end_at_once(false);
+    let notifier = Notifier::from_env().unwrap_or_else(|error| {
+        tracing::warn!(%error, "NOTIFY_SOCKET cannot be used; the service manager will not hear from this node");
+        Notifier::default()
+    });
+    if let Err(error) = notifier.notify(&[State::Ready, State::Status(&format!("JSON-RPC at {}", node.rpc_address()))])
+    {
+        tracing::warn!(%error, "the service manager was not told that the node is ready");
+    }
+    if args.ready_json
+        && let Err(error) = console::result(&ready_line(&node))
+    {
+        node.stop();
+        return Err(error.into());
     }
     waiting.block_on(watch(&node, &notifier, &mut stop));
     let _ = notifier.notify(&[State::Stopping]);
+    match signals::end_with_nobody() {
+        Ok(()) => stop.end_at_once(true),
+        Err(error) => tracing::warn!(%error, "a second signal will wait for the orderly stop"),
+    }
     match node.stop() {
         None => Ok(()),
         Some(fault) => Err(Failure::new(Status::Fault, fault)),
@@ -74,28 +104,11 @@ async fn watch(node: &Node, notifier: &Notifier, stop: &mut StopSignal) {
     let mut tick = tokio::time::interval(WATCH_PERIOD);
     while node.is_running() {
         tokio::select! {
-            () = stop.wait() => return,
+            () = stop.wait() => {
+                tracing::info!("stopping in order; a second signal ends the node on the spot");
+                return;
+            }
             _ = tick.tick() => { let _ = notifier.notify(&[State::Watchdog]); }
-        }
-    }
-}
-
-/// SIGINT or SIGTERM, caught from the moment this exists.
-pub(crate) struct StopSignal {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl StopSignal {
-    /// Must be called inside a tokio runtime.
-    pub(crate) fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    pub(crate) async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
         }
     }
 }

@@ -14,9 +14,12 @@ const MODULE_INSTALLED: &str = "/usr/lib/bixi/libbixi_token.so";
 /// Makes sure the token module of this process will read `config`: the module takes its path from the environment when it is
 /// loaded, so a process that was started without it becomes one that was. The path is no secret.
 pub(crate) fn bind(config: &Path) -> Result<(), Failure> {
-    let config = config
-        .canonicalize()
-        .map_err(|error| Failure::configuration(format!("token configuration {}: {error}", config.display())))?;
+    let config = config.canonicalize().map_err(|error| {
+        Failure::configuration(format!(
+            "token configuration {}: {error}; it lies in the directory that `bixi chain new` made",
+            config.display()
+        ))
+    })?;
     if has_token_config(&config) {
         return Ok(());
     }
@@ -25,6 +28,17 @@ pub(crate) fn bind(config: &Path) -> Result<(), Failure> {
         .env(TOKEN_CONFIG_VARIABLE, &config)
         .exec();
     Err(error.into())
+}
+
+/// A module that is not there is a fault of the node file: no further start can do better.
+pub(crate) fn expect_module(path: &Path) -> Result<(), Failure> {
+    if path.is_file() {
+        return Ok(());
+    }
+    Err(Failure::configuration(format!(
+        "hsm.module: there is no file {}; name the PKCS#11 module of the key device",
+        path.display()
+    )))
 }
 
 /// The PKCS#11 module: the one named, else ours beside this executable or where packages put it.

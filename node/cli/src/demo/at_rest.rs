@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use bixi_runtime::process::OsRandom;
 
 use crate::demo::node::{Started, start};
@@ -23,16 +23,37 @@ pub(crate) struct AtRest {
 /// One copy with one flipped byte.
 #[derive(Debug)]
 pub(crate) struct Flip {
-    /// The file, below the data directory.
-    pub(crate) file: PathBuf,
-    /// The node's last words, or `None` when it became ready.
-    pub(crate) refusal: Option<String>,
+    /// What kind of file.
+    pub(crate) kind: &'static str,
+    /// The file, below the data directory; none when there was none to damage.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) outcome: Outcome,
+}
+
+/// What became of a flipped copy.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It did not start; its last words, which name the damaged file.
+    Refused(String),
+    /// It did not start, for another reason: nothing is proven.
+    Elsewhere(String),
+    /// It became ready.
+    Unnoticed,
+    /// Nothing was flipped, and why.
+    Skipped(&'static str),
 }
 
 impl AtRest {
-    /// Every flip was refused, and there was one.
+    /// Every flip that was tried was refused, and there was one. What was not tried is in [`AtRest::skipped`].
     pub(crate) fn flip_refused(&self) -> bool {
-        !self.flips.is_empty() && self.flips.iter().all(|flip| flip.refusal.is_some())
+        let refused = |flip: &Flip| matches!(flip.outcome, Outcome::Refused(_));
+        let unproven = |flip: &Flip| matches!(flip.outcome, Outcome::Unnoticed | Outcome::Elsewhere(_));
+        self.flips.iter().any(refused) && !self.flips.iter().any(unproven)
+    }
+
+    /// Kinds of files of which this chain has none yet.
+    pub(crate) fn skipped(&self) -> usize {
+        self.flips.iter().filter(|flip| matches!(flip.outcome, Outcome::Skipped(_))).count()
     }
 }
 
@@ -42,13 +63,12 @@ pub(crate) fn fresh_marker() -> anyhow::Result<String> {
     Ok(format!("BixiMarker{}", hex::encode(random)))
 }
 
-/// Searches the node's files and flips bytes in copies of them. The node keeps running; a copy of it never does: it has the
-/// same keys, so one that became ready is killed at once and counts as a failure.
+/// Searches every file of the chain in `work`, logs too, and flips bytes in copies of `node`. The node keeps running; a copy of
+/// it never does: it has the same keys, so one that became ready is killed at once and counts as a failure, and no copy
+/// outlives its test.
 pub(crate) async fn check(node: &Path, work: &Path, marker: &str) -> anyhow::Result<AtRest> {
     let mut files = Vec::new();
-    for directory in ["data", "token"] {
-        walk(&node.join(directory), &mut files)?;
-    }
+    walk(work, &mut files)?;
     let hex_marker = hex::encode(marker);
     let patterns = [marker.as_bytes().to_vec(), hex_marker.to_uppercase().into_bytes(), hex_marker.into_bytes()];
     let mut marker_hits = Vec::new();
@@ -59,12 +79,11 @@ pub(crate) async fn check(node: &Path, work: &Path, marker: &str) -> anyhow::Res
     }
     let mut flips = Vec::new();
     for kind in [Kind::Wal, Kind::Table, Kind::OrderingLog, Kind::Vault] {
-        let copy = work.join(format!("flip-{}", kind.name()));
-        copy_node(node, &copy)?;
-        if let Some(flip) = flip(&copy, kind, &copy.join("node.log")).await? {
-            flips.push(flip);
-        }
-        fs::remove_dir_all(&copy)?;
+        // Closed to others, and removed on every way out.
+        let copy = tempfile::Builder::new().prefix("flipped-").tempdir_in(work)?;
+        copy_node(node, copy.path())?;
+        flips.push(flip(copy.path(), kind, &copy.path().join("node.log")).await?);
+        copy.close()?;
     }
     Ok(AtRest { marker_hits, files: files.len(), flips })
 }
@@ -91,9 +110,9 @@ enum Kind {
 impl Kind {
     fn name(self) -> &'static str {
         match self {
-            Self::Wal => "wal",
+            Self::Wal => "write-ahead log",
             Self::Table => "table",
-            Self::OrderingLog => "ordering-log",
+            Self::OrderingLog => "ordering log",
             Self::Vault => "vault",
         }
     }
@@ -120,25 +139,35 @@ impl Kind {
     }
 }
 
-/// Damages the largest file of that kind and starts a node on it; `None` when the chain has no such file yet.
-async fn flip(copy: &Path, kind: Kind, log: &Path) -> anyhow::Result<Option<Flip>> {
+/// Damages the largest file of that kind and starts a node on it.
+async fn flip(copy: &Path, kind: Kind, log: &Path) -> anyhow::Result<Flip> {
     let data = copy.join("data");
     let mut files = Vec::new();
     walk(&data, &mut files)?;
     let below = |file: &Path| file.strip_prefix(&data).unwrap_or(file).to_owned();
     let size = |file: &PathBuf| fs::metadata(file).map_or(0, |metadata| metadata.len());
     let largest = files.iter().filter(|file| kind.is(&below(file))).max_by_key(|file| size(file));
-    let Some(target) = largest.filter(|file| size(file) > 0) else { return Ok(None) };
+    let Some(target) = largest.filter(|file| size(file) > 0) else {
+        let outcome = match kind {
+            Kind::Table => Outcome::Skipped("the ledger writes its first table after some thousand transactions"),
+            _ => bail!("the node has no {} to damage", kind.name()),
+        };
+        return Ok(Flip { kind: kind.name(), file: None, outcome });
+    };
     let mut bytes = fs::read(target)?;
     let place = kind.place(bytes.len());
     bytes[place] ^= 1;
     fs::write(target, bytes)?;
-    let refusal = match start(&copy.join("bixi.toml"), log).await? {
-        Started::Refused(words) => Some(words),
+    let outcome = match start(&copy.join("bixi.toml"), log).await? {
+        Started::Refused(words) if words.contains(&*target.to_string_lossy()) => {
+            // The copy is gone when this is read.
+            Outcome::Refused(words.replace(&format!("{}/", copy.display()), ""))
+        }
+        Started::Refused(words) => Outcome::Elsewhere(words),
         // Dropping it kills it.
-        Started::Ready(_) => None,
+        Started::Ready(_) => Outcome::Unnoticed,
     };
-    Ok(Some(Flip { file: below(target), refusal }))
+    Ok(Flip { kind: kind.name(), file: Some(below(target)), outcome })
 }
 
 /// Copies a node's directory, its node file changed to another port. Files that vanish meanwhile are left out.

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use bixi_types::{Address, H256};
 use hdrhistogram::Histogram;
-use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::demo::abi::{Argument, call};
 use crate::demo::client::Client;
 use crate::demo::node::NodeProcess;
+use crate::demo::progress::Progress;
 use crate::demo::wallet::{Action, Chain, Signed, Wallet};
 
 /// Ids of the demonstration's chain.
@@ -33,6 +33,9 @@ const START_BALANCE: u128 = 1_000_000_000;
 /// Latencies above this are counted as this, microseconds.
 const LATENCY_US_MAX: u64 = 120_000_000;
 
+/// Reasons of failures that are kept; the others are like them.
+const FAILURES_KEPT: usize = 20;
+
 /// What the load did.
 pub(crate) struct Outcome {
     /// Receipts with status 0.
@@ -43,10 +46,12 @@ pub(crate) struct Outcome {
     pub(crate) timed: u64,
     /// Sent to receipt, microseconds.
     pub(crate) latency_us: Histogram<u64>,
-    /// The first refusals and failures, in words.
+    /// Transactions that were refused or failed.
+    pub(crate) failed: u64,
+    /// Some of their reasons, at most [`FAILURES_KEPT`].
     pub(crate) failures: Vec<String>,
-    /// One of the committed transactions.
-    pub(crate) sample: H256,
+    /// Committed transactions: one of the system contract, one of the EVM.
+    pub(crate) samples: Vec<H256>,
 }
 
 /// Everything the senders share.
@@ -63,7 +68,7 @@ pub(crate) async fn run(
     node: &NodeProcess,
     marker: &str,
     transactions: u64,
-    bar: ProgressBar,
+    progress: Progress,
 ) -> anyhow::Result<Outcome> {
     let mut client = Client::connect(node.rpc).await?;
     let height = client.call("getBlockNumber", json!([GROUP_ID, ""])).await?.as_u64().context("getBlockNumber")?;
@@ -77,8 +82,8 @@ pub(crate) async fn run(
     for receipt in receipts {
         receipt?;
     }
-    bar.inc(SETUP_TRANSACTIONS);
-    drive(node, Arc::new(field), transactions - SETUP_TRANSACTIONS, bar).await
+    progress.advance(SETUP_TRANSACTIONS);
+    drive(node, Arc::new(field), transactions - SETUP_TRANSACTIONS, progress).await
 }
 
 async fn deploy(client: &mut Client, chain: &Chain, wallet: &Wallet, marker: &str) -> anyhow::Result<Address> {
@@ -163,35 +168,42 @@ fn accepted(chain: &Chain, hash: &H256, receipt: Value) -> anyhow::Result<Value>
 struct Share {
     committed: u64,
     latency_us: Histogram<u64>,
+    failed: u64,
     failures: Vec<String>,
-    last: Option<H256>,
+    /// The last one of the system contract, and of the EVM.
+    last: [Option<H256>; 2],
 }
 
-async fn drive(node: &NodeProcess, field: Arc<Field>, transfers: u64, bar: ProgressBar) -> anyhow::Result<Outcome> {
+async fn drive(node: &NodeProcess, field: Arc<Field>, transfers: u64, progress: Progress) -> anyhow::Result<Outcome> {
     let next = Arc::new(AtomicU64::new(0));
     let began = Instant::now();
     let mut connections = JoinSet::new();
     for _ in 0..CONNECTIONS {
         let client = Client::connect(node.rpc).await?;
-        connections.spawn(connection(client, Arc::clone(&field), Arc::clone(&next), transfers, bar.clone()));
+        connections.spawn(connection(client, Arc::clone(&field), Arc::clone(&next), transfers, progress.clone()));
     }
     let mut outcome = Outcome {
         committed: SETUP_TRANSACTIONS,
         elapsed: Duration::ZERO,
         timed: transfers,
         latency_us: histogram()?,
+        failed: 0,
         failures: Vec::new(),
-        sample: H256::ZERO,
+        samples: Vec::new(),
     };
+    let mut samples = [None, None];
     while let Some(share) = connections.join_next().await {
         let share = share??;
         outcome.committed += share.committed;
         outcome.latency_us.add(&share.latency_us)?;
+        outcome.failed += share.failed;
         outcome.failures.extend(share.failures);
-        outcome.sample = share.last.unwrap_or(outcome.sample);
+        samples = [share.last[0].or(samples[0]), share.last[1].or(samples[1])];
     }
     outcome.elapsed = began.elapsed();
-    bar.finish_and_clear();
+    outcome.failures.truncate(FAILURES_KEPT);
+    outcome.samples = samples.into_iter().flatten().collect();
+    progress.finish();
     Ok(outcome)
 }
 
@@ -204,28 +216,34 @@ async fn connection(
     field: Arc<Field>,
     next: Arc<AtomicU64>,
     transfers: u64,
-    bar: ProgressBar,
+    progress: Progress,
 ) -> anyhow::Result<Share> {
-    let mut share = Share { committed: 0, latency_us: histogram()?, failures: Vec::new(), last: None };
+    let mut share =
+        Share { committed: 0, latency_us: histogram()?, failed: 0, failures: Vec::new(), last: [None, None] };
     loop {
         let first = next.fetch_add(BATCH_CALLS, Ordering::Relaxed);
         if first >= transfers {
             return Ok(share);
         }
         let numbers = first..(first + BATCH_CALLS).min(transfers);
-        let signed = numbers.map(|number| field.transfer(number)).collect::<Result<Vec<_>, _>>()?;
+        let signed = numbers.clone().map(|number| field.transfer(number)).collect::<Result<Vec<_>, _>>()?;
         let sent = Instant::now();
         let receipts = send(&mut client, &field.chain, &signed).await?;
         let latency_us = (sent.elapsed().as_micros() as u64).clamp(1, LATENCY_US_MAX);
-        bar.inc(signed.len() as u64);
-        for (receipt, transaction) in receipts.into_iter().zip(&signed) {
+        progress.advance(signed.len() as u64);
+        for ((receipt, transaction), number) in receipts.into_iter().zip(&signed).zip(numbers) {
             match receipt {
                 Ok(_) => {
                     share.committed += 1;
                     share.latency_us.record(latency_us)?;
-                    share.last = Some(transaction.hash);
+                    share.last[number as usize % 2] = Some(transaction.hash);
                 }
-                Err(error) => share.failures.push(format!("{error:#}")),
+                Err(error) => {
+                    share.failed += 1;
+                    if share.failures.len() < FAILURES_KEPT {
+                        share.failures.push(format!("{error:#}"));
+                    }
+                }
             }
         }
     }

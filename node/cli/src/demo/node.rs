@@ -18,14 +18,36 @@ use crate::demo::client::Client;
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 const HEALTH_PERIOD: Duration = Duration::from_millis(50);
+/// How long a killed process may take to vanish.
+const REAP_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a node that breaks its connections may take to end.
+const EPITAPH_PATIENCE: Duration = Duration::from_secs(2);
+const REAP_PERIOD: Duration = Duration::from_millis(5);
 
 /// A started node; killed when dropped without [`NodeProcess::stop`].
 pub(crate) struct NodeProcess {
-    child: Child,
+    process: Held,
     /// Where it answers.
     pub(crate) rpc: SocketAddr,
     /// What it said when it was ready.
     pub(crate) ready: Value,
+}
+
+/// A child that does not outlive its holder: when this is dropped it is killed and waited for, so that its directory can go.
+struct Held(Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !matches!(self.0.try_wait(), Ok(None)) {
+            return;
+        }
+        let _ = self.0.start_kill();
+        let mut waited = Duration::ZERO;
+        while waited < REAP_DEADLINE && matches!(self.0.try_wait(), Ok(None)) {
+            std::thread::sleep(REAP_PERIOD);
+            waited += REAP_PERIOD;
+        }
+    }
 }
 
 /// How a start ended.
@@ -35,22 +57,25 @@ pub(crate) enum Started {
     Refused(String),
 }
 
-/// Starts `bixi run` with its log in `log` and waits until it is ready or ended.
+/// Starts `bixi run` with its log in `log` and waits until it is ready or ended. Must be called on the main thread: the kernel
+/// tells the node that its parent is gone when the thread that started it is.
 pub(crate) async fn start(config: &Path, log: &Path) -> anyhow::Result<Started> {
     let log_file = File::create(log).with_context(|| log.display().to_string())?;
     let mut command = std::process::Command::new(std::env::current_exe()?);
     command.arg("run").arg("--config").arg(config).arg("--ready-json");
+    // Whatever ends this process, kill -9 included, stops the node.
+    command.arg("--stop-with").arg(std::process::id().to_string());
     // Ctrl-C reaches this process, which then stops the node in order.
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file).process_group(0);
-    let mut child = Command::from(command).kill_on_drop(true).spawn().context("cannot start `bixi run`")?;
-    let stdout = child.stdout.take().ok_or_else(|| anyhow!("the node has no standard output"))?;
+    let mut process = Held(Command::from(command).spawn().context("cannot start `bixi run`")?);
+    let stdout = process.0.stdout.take().ok_or_else(|| anyhow!("the node has no standard output"))?;
     let mut line = String::new();
     let read = tokio::time::timeout(START_DEADLINE, BufReader::new(stdout).read_line(&mut line)).await;
     match read {
         Err(_) => bail!("the node was not ready within {} s; its log is {}", START_DEADLINE.as_secs(), log.display()),
         Ok(Err(error)) => Err(error.into()),
         Ok(Ok(0)) => {
-            child.wait().await?;
+            process.0.wait().await?;
             Ok(Started::Refused(last_words(log)))
         }
         Ok(Ok(_)) => {
@@ -58,7 +83,7 @@ pub(crate) async fn start(config: &Path, log: &Path) -> anyhow::Result<Started> 
             let url = ready["rpc"].as_str().unwrap_or_default();
             let rpc =
                 url.trim_start_matches("http://").parse().with_context(|| format!("the node's RPC URL {url:?}"))?;
-            Ok(Started::Ready(Box::new(NodeProcess { child, rpc, ready })))
+            Ok(Started::Ready(Box::new(NodeProcess { process, rpc, ready })))
         }
     }
 }
@@ -87,11 +112,11 @@ impl NodeProcess {
 
     /// Asks it to stop and waits; an exit status other than 0 is an error.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        let id = self.child.id().and_then(|id| Pid::from_raw(id as i32));
+        let id = self.process.0.id().and_then(|id| Pid::from_raw(id as i32));
         if let Some(id) = id {
             kill_process(id, Signal::TERM)?;
         }
-        let status = tokio::time::timeout(STOP_DEADLINE, self.child.wait())
+        let status = tokio::time::timeout(STOP_DEADLINE, self.process.0.wait())
             .await
             .with_context(|| format!("the node did not stop within {} s", STOP_DEADLINE.as_secs()))??;
         if !status.success() {
@@ -100,9 +125,15 @@ impl NodeProcess {
         Ok(())
     }
 
+    /// Its last words, if it has ended or does so at once: why a connection to it broke.
+    pub(crate) async fn epitaph(&mut self, log: &Path) -> Option<String> {
+        let status = tokio::time::timeout(EPITAPH_PATIENCE, self.process.0.wait()).await.ok()?.ok()?;
+        Some(format!("the node ended with {status}: {}", last_words(log)))
+    }
+
     /// Waits for its end.
     pub(crate) async fn ended(&mut self) -> anyhow::Result<()> {
-        let status = self.child.wait().await?;
+        let status = self.process.0.wait().await?;
         bail!("the node ended by itself with {status}")
     }
 }

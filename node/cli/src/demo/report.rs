@@ -4,7 +4,7 @@ use bixi_runtime::chain::KeyRecord;
 use serde_json::{Value, json};
 
 use crate::console::table;
-use crate::demo::at_rest::AtRest;
+use crate::demo::at_rest::{AtRest, Outcome};
 
 /// Everything the demonstration found out.
 pub(crate) struct Report {
@@ -27,6 +27,8 @@ pub(crate) struct Report {
     pub(crate) placement: Value,
     pub(crate) placement_mode: String,
     pub(crate) rpc: Vec<String>,
+    /// Transactions refused or failed, and some of the reasons.
+    pub(crate) failed: u64,
     pub(crate) failures: Vec<String>,
 }
 
@@ -34,7 +36,7 @@ impl Report {
     /// Whether every check holds.
     pub(crate) fn holds(&self) -> bool {
         self.committed == self.txs
-            && self.failures.is_empty()
+            && self.failed == 0
             && self.heads_equal
             && self.state_roots_equal
             && self.quorum_verified
@@ -57,7 +59,15 @@ impl Report {
             .at_rest
             .flips
             .iter()
-            .map(|flip| json!({"file": flip.file.display().to_string(), "refusal": flip.refusal}))
+            .map(|flip| {
+                let file = flip.file.as_ref().map(|file| file.display().to_string());
+                let (refusal, skipped) = match &flip.outcome {
+                    Outcome::Refused(words) => (Some(words.as_str()), None),
+                    Outcome::Unnoticed | Outcome::Elsewhere(_) => (None, None),
+                    Outcome::Skipped(reason) => (None, Some(*reason)),
+                };
+                json!({"kind": flip.kind, "file": file, "refusal": refusal, "skipped": skipped})
+            })
             .collect();
         json!({
             "suite": self.suite,
@@ -75,12 +85,14 @@ impl Report {
                 "marker_hits": self.at_rest.marker_hits.len(),
                 "files_searched": self.at_rest.files,
                 "flip_refused": self.at_rest.flip_refused(),
+                "flips_skipped": self.at_rest.skipped(),
                 "flips": flips,
             },
             "keys": keys,
             "placement_mode": self.placement_mode,
             "placement": self.placement,
             "rpc": self.rpc,
+            "failed": self.failed,
             "failures": self.failures,
             "ok": self.holds(),
         })
@@ -100,14 +112,22 @@ impl Report {
             ["quorum".to_owned(), said(self.quorum_verified, "signatures of a header verified from outside")],
             [
                 "proof".to_owned(),
-                said(self.proof_verified, "Merkle proofs of a transaction and its receipt verified from outside"),
+                said(
+                    self.proof_verified,
+                    "transactions and receipts hashed anew, their Merkle proofs verified from outside",
+                ),
             ],
             ["at rest".to_owned(), self.markers()],
         ];
         for flip in &self.at_rest.flips {
-            let text = match &flip.refusal {
-                Some(words) => format!("one flipped byte in {} is refused: {words}", flip.file.display()),
-                None => format!("FAILED: one flipped byte in {} went unnoticed", flip.file.display()),
+            let file = flip.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+            let text = match &flip.outcome {
+                Outcome::Refused(words) => format!("one flipped byte in {file} is refused: {words}"),
+                Outcome::Elsewhere(words) => {
+                    format!("FAILED: a copy with a flipped byte in {file} tells another reason: {words}")
+                }
+                Outcome::Unnoticed => format!("FAILED: one flipped byte in {file} went unnoticed"),
+                Outcome::Skipped(reason) => format!("skipped: a flipped byte in a {}: {reason}", flip.kind),
             };
             rows.push([String::new(), text]);
         }
@@ -116,8 +136,11 @@ impl Report {
             rows.push(["key".to_owned(), format!("{node} {}: {}, {extractable}; {}", key.role, key.custody, key.uri)]);
         }
         rows.push(["rpc".to_owned(), self.rpc.join(" ")]);
+        if self.failed > 0 {
+            rows.push(["FAILED".to_owned(), format!("{} transactions refused or failed, among them:", self.failed)]);
+        }
         for failure in self.failures.iter().take(5) {
-            rows.push(["failure".to_owned(), failure.clone()]);
+            rows.push([String::new(), failure.clone()]);
         }
         format!("{}\n\nplacement ({})\n{}", table(&rows), self.placement_mode, self.placement_table())
     }
@@ -181,12 +204,20 @@ mod tests {
             at_rest: AtRest {
                 marker_hits: Vec::new(),
                 files: 9,
-                flips: vec![Flip { file: "ledger/1.log".into(), refusal: Some("tampered".into()) }],
+                flips: vec![
+                    Flip {
+                        kind: "write-ahead log",
+                        file: Some("ledger/1.log".into()),
+                        outcome: Outcome::Refused("tampered".into()),
+                    },
+                    Flip { kind: "table", file: None, outcome: Outcome::Skipped("there is none") },
+                ],
             },
             keys: vec![("node0".into(), key)],
             placement: json!([{"thread": "consensus", "cores": [0], "numa_node": 0}]),
             placement_mode: "shared".into(),
             rpc: vec!["http://127.0.0.1:1".into()],
+            failed: 0,
             failures: Vec::new(),
         }
     }
@@ -201,9 +232,9 @@ mod tests {
             |report| report.quorum_verified = false,
             |report| report.proof_verified = false,
             |report| report.at_rest.marker_hits.push("x".into()),
-            |report| report.at_rest.flips[0].refusal = None,
+            |report| report.at_rest.flips[0].outcome = Outcome::Unnoticed,
             |report| report.keys[0].1.extractable = true,
-            |report| report.failures.push("status 12".into()),
+            |report| report.failed = 1,
         ];
         for (index, make_wrong) in breaks.iter().enumerate() {
             let mut report = sound();
@@ -230,6 +261,7 @@ mod tests {
             "/proof_verified",
             "/at_rest/marker_hits",
             "/at_rest/flip_refused",
+            "/at_rest/flips_skipped",
             "/keys/0/node",
             "/keys/0/role",
             "/keys/0/uri",
@@ -242,6 +274,17 @@ mod tests {
             assert!(shown.pointer(path).is_some(), "{path}");
         }
         assert_eq!(shown["tps"], json!(1234.57));
+    }
+
+    #[test]
+    fn what_was_not_tried_is_not_claimed() {
+        let shown = sound().to_json();
+        assert_eq!(shown["at_rest"]["flips_skipped"], 1);
+        assert_eq!(shown["at_rest"]["flips"][1]["skipped"], "there is none");
+        assert!(sound().to_text().contains("skipped: a flipped byte in a table: there is none"));
+        let mut nothing_tried = sound();
+        nothing_tried.at_rest.flips.remove(0);
+        assert!(!nothing_tried.holds());
     }
 
     #[test]

@@ -7,11 +7,13 @@ use anyhow::{Context as _, bail};
 use bixi_accel::sm2::{self, DEFAULT_ID, PublicKey, Signature};
 use bixi_types::consensus::{Validator, ValidatorSet};
 use bixi_types::header::{BlockHeader, HeaderSignature, ParentInfo};
+use bixi_types::receipt::{LogEntry, Receipt};
+use bixi_types::transaction::{self, ChainIdentity, Transaction};
 use bixi_types::{CryptoSuite, H256, NodeId, merkle};
 use serde_json::{Value, json};
 
 use crate::demo::client::Client;
-use crate::demo::load::GROUP_ID;
+use crate::demo::load::{CHAIN_ID, GROUP_ID};
 
 const SUITE: CryptoSuite = CryptoSuite::Sm;
 
@@ -57,16 +59,72 @@ pub(crate) fn quorum(checked: &Checked, set: &ValidatorSet) -> bool {
     weight >= set.quorum_weight()
 }
 
-/// Whether the transaction and its receipt are under the roots of a header that a quorum signed. The leaf of the transaction
-/// is the hash its sender computed.
+/// Whether the transaction and its receipt are under the roots of a header that a quorum signed. Neither leaf is taken from the
+/// node: `transaction` is the hash its sender computed, and the receipt's is computed here from what the node shows of it.
 pub(crate) async fn proof(client: &mut Client, transaction: &H256, set: &ValidatorSet) -> anyhow::Result<bool> {
-    let receipt = client.call("getTransactionReceipt", json!([GROUP_ID, "", transaction.to_string(), true])).await?;
+    let asked = json!([GROUP_ID, "", transaction.to_string(), true]);
+    let shown = client.call("getTransaction", asked.clone()).await?;
+    let receipt = client.call("getTransactionReceipt", asked).await?;
     let number = receipt["blockNumber"].as_u64().context("the receipt names no block")?;
     let checked = header(client, number).await?;
-    let receipt_hash: H256 = text(&receipt, "hash")?.parse()?;
+    let leaf = read_receipt(&receipt)?.hash(SUITE);
     Ok(quorum(&checked, set)
+        && is_signed_by_its_sender(&shown, transaction)?
+        && merkle::verify(SUITE, transaction, &elements(&shown["transactionProof"])?, &checked.header.txs_root)
         && merkle::verify(SUITE, transaction, &elements(&receipt["transactionProof"])?, &checked.header.txs_root)
-        && merkle::verify(SUITE, &receipt_hash, &elements(&receipt["txReceiptProof"])?, &checked.header.receipts_root))
+        && merkle::verify(SUITE, &leaf, &elements(&receipt["txReceiptProof"])?, &checked.header.receipts_root))
+}
+
+/// Whether the transaction's fields, as shown, hash to `expected` and are signed by the account it is said to be from.
+fn is_signed_by_its_sender(shown: &Value, expected: &H256) -> anyhow::Result<bool> {
+    let chain = ChainIdentity { chain_id: CHAIN_ID.into(), group_id: GROUP_ID.into() };
+    Ok(match transaction::verify(SUITE, &chain, read_transaction(shown)?) {
+        Ok(verified) => verified.hash == *expected && shown["from"] == json!(verified.sender.to_string()),
+        Err(_) => false,
+    })
+}
+
+/// The signed fields of a transaction of version 0, which is what the load sends.
+fn read_transaction(shown: &Value) -> anyhow::Result<Transaction> {
+    anyhow::ensure!(shown["version"] == 0, "a transaction of version {} was never sent", shown["version"]);
+    Ok(Transaction {
+        chain_id: text(shown, "chainID")?.to_owned(),
+        group_id: text(shown, "groupID")?.to_owned(),
+        block_limit: number(shown, "blockLimit")?,
+        // The text of the number, shown in hexadecimal.
+        nonce: String::from_utf8(bytes(text(shown, "nonce")?)?)?,
+        to: text(shown, "to")?.to_owned(),
+        input: bytes(text(shown, "input")?)?,
+        abi: text(shown, "abi")?.to_owned(),
+        signature: bytes(text(shown, "signature")?)?,
+        extra_data: text(shown, "extraData")?.to_owned(),
+        ..Transaction::default()
+    })
+}
+
+fn read_receipt(shown: &Value) -> anyhow::Result<Receipt> {
+    let version = i32::try_from(number(shown, "version")?)?;
+    let log_entries = list(shown, "logEntries")?.iter().map(|entry| {
+        let topics = list(entry, "topics")?.iter();
+        let topics = topics.map(|topic| Ok(topic.as_str().context("a topic is not text")?.parse()?));
+        Ok(LogEntry {
+            address: text(entry, "address")?.to_owned(),
+            topics: topics.collect::<anyhow::Result<_>>()?,
+            data: bytes(text(entry, "data")?)?,
+        })
+    });
+    Ok(Receipt {
+        version,
+        gas_used: decimal(text(shown, "gasUsed")?)?,
+        // Hashed without the prefix it is shown with.
+        contract_address: text(shown, "contractAddress")?.trim_start_matches("0x").to_owned(),
+        status: i32::try_from(number(shown, "status")?)?,
+        output: bytes(text(shown, "output")?)?,
+        log_entries: log_entries.collect::<anyhow::Result<_>>()?,
+        block_number: number(shown, "blockNumber")?,
+        effective_gas_price: shown["effectiveGasPrice"].as_str().unwrap_or_default().to_owned(),
+        message: text(shown, "message")?.to_owned(),
+    })
 }
 
 /// Whether the header names its parent's hash, which is recomputed too.
@@ -108,6 +166,11 @@ fn bytes(text: &str) -> anyhow::Result<Vec<u8>> {
     Ok(hex::decode(text.trim_start_matches("0x"))?)
 }
 
+/// Gas is shown in hexadecimal and hashed in decimal.
+fn decimal(hexadecimal: &str) -> anyhow::Result<String> {
+    Ok(u128::from_str_radix(hexadecimal.trim_start_matches("0x"), 16)?.to_string())
+}
+
 fn text<'a>(value: &'a Value, name: &str) -> anyhow::Result<&'a str> {
     value[name].as_str().with_context(|| format!("no text named {name}"))
 }
@@ -147,8 +210,7 @@ fn parse(shown: &Value) -> anyhow::Result<BlockHeader> {
         receipts_root: text(shown, "receiptsRoot")?.parse()?,
         state_root: text(shown, "stateRoot")?.parse()?,
         number: number(shown, "number")?,
-        // Shown in hexadecimal, hashed in decimal.
-        gas_used: u128::from_str_radix(text(shown, "gasUsed")?.trim_start_matches("0x"), 16)?.to_string(),
+        gas_used: decimal(text(shown, "gasUsed")?)?,
         timestamp: number(shown, "timestamp")?,
         sealer: number(shown, "sealer")?,
         sealer_list: sealers.collect::<anyhow::Result<_>>()?,
@@ -161,8 +223,9 @@ fn parse(shown: &Value) -> anyhow::Result<BlockHeader> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::wallet::SystemRandom;
+    use crate::demo::wallet::{Action, Chain, SystemRandom, Wallet};
     use bixi_accel::sm2::PrivateKey;
+    use bixi_types::Address;
 
     fn signed(key: &PrivateKey) -> Checked {
         let id = NodeId(key.public_key().to_bytes());
@@ -201,5 +264,55 @@ mod tests {
         let header = parse(&shown).unwrap();
         assert_eq!((header.gas_used.as_str(), header.number, header.extra_data.as_slice()), ("24363", 3, &[1][..]));
         assert!(parse(&json!({"version": 1})).is_err());
+    }
+
+    /// As a node shows it, JSON as in `bixi-rpc`.
+    fn shown_receipt() -> Value {
+        json!({
+            "version": 0, "contractAddress": format!("0x{}", "ab".repeat(20)), "gasUsed": "5f2b", "status": 0,
+            "blockNumber": 7, "output": "0x01", "message": "", "hash": H256([9; 32]).to_string(),
+            "logEntries": [{"address": "cd".repeat(20), "topics": [H256([4; 32]).to_string()], "data": "0x05"}],
+        })
+    }
+
+    #[test]
+    fn a_receipt_is_hashed_from_its_fields_whatever_hash_is_claimed() {
+        let expected = Receipt {
+            gas_used: "24363".into(),
+            contract_address: "ab".repeat(20),
+            output: vec![1],
+            log_entries: vec![LogEntry { address: "cd".repeat(20), topics: vec![H256([4; 32])], data: vec![5] }],
+            block_number: 7,
+            ..Receipt::default()
+        };
+        assert_eq!(read_receipt(&shown_receipt()).unwrap().hash(SUITE), expected.hash(SUITE));
+        for (field, other) in
+            [("status", json!(1)), ("gasUsed", json!("1")), ("output", json!("0x")), ("blockNumber", json!(8))]
+        {
+            let mut edited = shown_receipt();
+            edited[field] = other;
+            assert_ne!(read_receipt(&edited).unwrap().hash(SUITE), expected.hash(SUITE), "{field}");
+        }
+    }
+
+    #[test]
+    fn an_edited_transaction_is_not_its_senders() {
+        let (wallet, chain) = (Wallet::generate().unwrap(), Chain::new(CHAIN_ID, GROUP_ID, 7));
+        let action = Action { to: Some(Address([1; 20])), input: vec![1, 2, 3, 4], ..Action::default() };
+        let signed = wallet.sign(&chain, action).unwrap();
+        let sent = Transaction::decode(&hex::decode(&signed.hex[2..]).unwrap()).unwrap();
+        let shown = json!({
+            "version": 0, "chainID": sent.chain_id, "groupID": sent.group_id, "blockLimit": sent.block_limit,
+            "nonce": hex::encode(&sent.nonce), "to": sent.to, "input": format!("0x{}", hex::encode(&sent.input)),
+            "abi": sent.abi, "signature": format!("0x{}", hex::encode(&sent.signature)), "extraData": "",
+            "from": wallet.address().to_string(),
+        });
+        assert!(is_signed_by_its_sender(&shown, &signed.hash).unwrap());
+        assert!(!is_signed_by_its_sender(&shown, &H256([1; 32])).unwrap());
+        for (field, other) in [("input", "0x0102030405"), ("from", "0x0101010101010101010101010101010101010101")] {
+            let mut edited = shown.clone();
+            edited[field] = json!(other);
+            assert!(!is_signed_by_its_sender(&edited, &signed.hash).unwrap(), "{field}");
+        }
     }
 }

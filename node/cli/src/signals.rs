@@ -1,0 +1,104 @@
+//! The signals that end a command: SIGINT, SIGTERM, and SIGHUP unless whoever started us ignores it, as `nohup` does.
+//!
+//! The first one is waited for and answered in order. While the end is armed ([`StopSignal::end_at_once`]) another has its
+//! default action: the process dies on the spot, which costs nothing that a client was told.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag::register_conditional_default;
+use tokio::signal::unix::{self, SignalKind};
+
+/// Requests to stop, caught from the moment this exists.
+pub(crate) struct StopSignal {
+    streams: Vec<unix::Signal>,
+    at_once: Arc<AtomicBool>,
+}
+
+impl StopSignal {
+    /// Must be called inside a tokio runtime.
+    pub(crate) fn new() -> io::Result<Self> {
+        let at_once = Arc::new(AtomicBool::new(false));
+        let ignored = ignored_signals();
+        let mut streams = Vec::new();
+        for number in [SIGINT, SIGTERM, SIGHUP] {
+            if number == SIGHUP && ignored & 1 << (SIGHUP - 1) != 0 {
+                continue;
+            }
+            register_conditional_default(number, Arc::clone(&at_once))?;
+            streams.push(unix::signal(SignalKind::from_raw(number))?);
+        }
+        Ok(Self { streams, at_once })
+    }
+
+    /// From now on a signal kills this process instead of being waited for.
+    pub(crate) fn end_at_once(&self, armed: bool) {
+        self.at_once.store(armed, Ordering::SeqCst);
+    }
+
+    /// The next signal.
+    pub(crate) async fn wait(&mut self) {
+        poll_fn(|context| {
+            let came = self.streams.iter_mut().any(|stream| stream.poll_recv(context).is_ready());
+            if came { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Whether a signal came already or comes within `patience`.
+    pub(crate) async fn came_within(&mut self, patience: Duration) -> bool {
+        tokio::time::timeout(patience, self.wait()).await.is_ok()
+    }
+}
+
+/// The signals this process was started to ignore: bit n − 1 for signal n.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// Has the kernel send SIGTERM when the parent, which must be `parent`, is gone, however it ended.
+///
+/// # Errors
+/// When it is not the parent, or is gone already.
+pub(crate) fn end_with(parent: i32) -> anyhow::Result<()> {
+    set_parent_process_death_signal(Some(Signal::TERM))?;
+    // Asked after the request: a parent that ended before it would never be noticed.
+    match getppid().map(Pid::as_raw_pid) {
+        Some(found) if found == parent => Ok(()),
+        _ => anyhow::bail!("--stop-with {parent}: that process is not, or no longer, the parent of this one"),
+    }
+}
+
+/// Takes [`end_with`] back. The kernel hands a child from one dying thread of its parent to the next and signals every time: the
+/// first is the request to stop, and the others must not count as a second one. Those sent before are handled when this returns.
+pub(crate) fn end_with_nobody() -> io::Result<()> {
+    Ok(set_parent_process_death_signal(None)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_not_the_parent_is_refused() {
+        assert!(end_with(1 << 22).unwrap_err().to_string().contains("not, or no longer"));
+        set_parent_process_death_signal(None).unwrap();
+    }
+
+    #[test]
+    fn nothing_came_within_no_time() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut stop = StopSignal::new().unwrap();
+            assert!(!stop.came_within(Duration::ZERO).await);
+        });
+    }
+}
