@@ -2,11 +2,14 @@
 # The main job on a fresh machine: installs what is missing, builds, runs `bixi demo` with the arguments given here.
 #   ./packaging/dev/demo.sh                      runs until Ctrl-C
 #   ./packaging/dev/demo.sh --exit --json        runs the load, prints one JSON object, ends
+#   ./packaging/dev/demo.sh --help               what else there is
+# A relative --dir starts where you stand. Standard output is the demonstration's alone.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+. "$root/packaging/dev/toolchain.sh"
 
-command -v cargo >/dev/null || { echo "demo.sh: cargo is not here; install Rust from your distribution or rustup" >&2; exit 1; }
-./packaging/dev/packages.sh >&2
+require_cargo "$root"
+"$root/packaging/dev/packages.sh" >&2
 echo "building (the first build compiles RocksDB: ten minutes or more on two cores)" >&2
-cargo build --locked --workspace --bins --lib
-exec "${CARGO_TARGET_DIR:-target}/debug/bixi" demo "$@"
+(cd "$root" && cargo build --locked --workspace --bins --lib) >&2
+exec "$(target_directory "$root")/debug/bixi" demo "$@"

@@ -1,15 +1,23 @@
 #!/usr/bin/env bash
 # Installs the system packages a build needs (and, with --tests, what the tests need), if any is missing.
-# Debian and its relatives by apt, RPM systems by dnf. Needs root, or sudo.
+# Debian and its relatives by apt, RPM systems by dnf. Needs root, or sudo; neither is asked for when nothing is missing.
 set -euo pipefail
 
+usage="usage: packages.sh [--tests]"
+again="$0 $*"
 tests=false
-[ "${1:-}" = "--tests" ] && tests=true
+case "$#:${1:-}" in
+    0:) ;;
+    1:--tests) tests=true ;;
+    *) echo "$usage" >&2; exit 2 ;;
+esac
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"
     elif command -v sudo >/dev/null; then sudo "$@"
-    else echo "packages.sh: need root or sudo to run: $*" >&2; exit 1
+    else
+        echo "packages.sh: this needs root, and there is no sudo; run this as root, then start again: $again" >&2
+        exit 1
     fi
 }
 
@@ -22,7 +30,8 @@ if command -v apt-get >/dev/null; then
     done
     [ "${#missing[@]}" -eq 0 ] && exit 0
     echo "installing: ${missing[*]}"
-    as_root apt-get update -q
+    # A repository of somebody else's that does not answer is no reason to stop: the installation says what is missing.
+    as_root apt-get update -q || echo "packages.sh: apt-get update failed; going on with the lists that are there" >&2
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
 elif command -v dnf >/dev/null; then
     wanted=(clang clang-devel cmake gcc-c++ hwloc-devel systemd-devel openssl-devel pkgconf-pkg-config protobuf-compiler)
@@ -36,6 +45,6 @@ elif command -v dnf >/dev/null; then
     as_root dnf install -y "${missing[@]}"
 else
     echo "packages.sh: neither apt-get nor dnf is here; install by hand: clang, libclang, cmake, a C++20 compiler," >&2
-    echo "  the headers of hwloc and udev and OpenSSL, pkg-config and protoc" >&2
+    echo "  the headers of hwloc, udev and OpenSSL, pkg-config and protoc; then build with cargo (see demo.sh)" >&2
     exit 1
 fi

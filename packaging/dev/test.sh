@@ -2,23 +2,38 @@
 # Every check of the project: formatting, lints, dependency rules, tests, documentation. Installs what is missing.
 # Prints the minutes of each stage. Stages can be named: ./packaging/dev/test.sh fmt test
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+. packaging/dev/toolchain.sh
 
+stages=(packages fmt deny clippy test doc)
 deny_version=0.20.2
 summary=()
+running=
+
+# The minutes of every stage, and which one failed, however the script ends.
+report() {
+    local status=$?
+    [ "${#summary[@]}" -eq 0 ] && [ -z "$running" ] && return
+    echo "== minutes"
+    [ "${#summary[@]}" -eq 0 ] || printf '%s\n' "${summary[@]}"
+    [ -z "$running" ] || echo "$running FAILED (status $status); again with: ./packaging/dev/test.sh $running"
+}
+trap report EXIT
 
 stage() {
     local name=$1 start=$SECONDS
     shift
     echo "== $name: $*"
+    running=$name
     "$@"
+    running=
     local seconds=$((SECONDS - start))
     summary+=("$(printf '%-8s %3d min %02d s' "$name" $((seconds / 60)) $((seconds % 60)))")
 }
 
 packages() {
     ./packaging/dev/packages.sh --tests
-    if ! cargo deny --version 2>/dev/null | grep -q "$deny_version"; then
+    if [ "$(cargo deny --version 2>/dev/null)" != "cargo-deny $deny_version" ]; then
         cargo install --locked --quiet cargo-deny@"$deny_version"
     fi
 }
@@ -37,12 +52,15 @@ run() {
         clippy) stage clippy cargo clippy --locked --workspace --all-targets -- -D warnings ;;
         test) stage test tests ;;
         doc) RUSTDOCFLAGS="-D warnings" stage doc cargo doc --locked --workspace --no-deps ;;
-        *) echo "test.sh: no stage $1; there are: packages fmt deny clippy test doc" >&2; exit 2 ;;
     esac
 }
 
-[ $# -gt 0 ] || set -- packages fmt deny clippy test doc
+[ $# -gt 0 ] || set -- "${stages[@]}"
+for name in "$@"; do
+    case " ${stages[*]} " in
+        *" $name "*) ;;
+        *) echo "test.sh: no stage $name; there are: ${stages[*]}" >&2; exit 2 ;;
+    esac
+done
+require_cargo .
 for name in "$@"; do run "$name"; done
-
-echo "== minutes"
-printf '%s\n' "${summary[@]}"
