@@ -65,3 +65,41 @@ fn a_wrong_node_file_has_its_own_status() {
     assert!(said(&ran).contains("bixi.toml:1"), "{}", said(&ran));
     assert_eq!(bixi(&["run", "--config", "absent.toml"], place.path()).status.code(), Some(78));
 }
+
+/// OpenSSL 3.0 verifies SM2 certificates only when told the signers' ID (GB/T 32918.2 5.5's default).
+#[test]
+fn openssl_verifies_the_certificates_of_the_ceremony() {
+    let place = tempfile::tempdir().unwrap();
+    let made = bixi(&["chain", "new", "--dir", "chain"], place.path());
+    assert!(made.status.success(), "{}", said(&made));
+    let verify = |authority: &str, certificate: &str| {
+        Command::new("openssl")
+            .args(["verify", "-x509_strict", "-vfyopt", "distid:1234567812345678", "-CAfile", authority, certificate])
+            .current_dir(place.path())
+            .output()
+            .expect("openssl is installed")
+    };
+    for (authority, certificate) in [
+        ("chain/ca/ca.crt", "chain/ca/ca.crt"),
+        ("chain/ca/ca.crt", "chain/node0/conf/node.crt"),
+        ("chain/node0/conf/ca.crt", "chain/node0/conf/node.crt"),
+    ] {
+        let verified = verify(authority, certificate);
+        assert!(verified.status.success(), "{certificate}: {}", said(&verified));
+    }
+    let other = bixi(&["chain", "new", "--dir", "other"], place.path());
+    assert!(other.status.success(), "{}", said(&other));
+    assert!(!verify("other/ca/ca.crt", "chain/node0/conf/node.crt").status.success());
+
+    // The certified key is the one the token made.
+    let shown = Command::new("openssl")
+        .args(["x509", "-noout", "-pubkey", "-in", "chain/node0/conf/node.crt"])
+        .current_dir(place.path())
+        .output()
+        .unwrap();
+    let key = openssl::pkey::PKey::public_key_from_pem(&shown.stdout).unwrap().public_key_to_der().unwrap();
+    let record: serde_json::Value =
+        serde_json::from_slice(&fs::read(place.path().join("chain/node0/conf/keys.json")).unwrap()).unwrap();
+    let tls = record["keys"].as_array().unwrap().iter().find(|key| key["role"] == "tls").unwrap();
+    assert_eq!(hex::encode(&key[key.len() - 64..]), tls["public_key"].as_str().unwrap());
+}

@@ -1,0 +1,463 @@
+//! What an operator does to the programs: signals at every phase, closed and full streams, odd modes, wrong wishes.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use bixi_tests::binary;
+use bixi_tests::node::Connection;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn bixi(arguments: &[&str]) -> Output {
+    Command::new(binary("bixi")).args(arguments).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A new chain on a port of the system's choice; its node file.
+fn new_chain(place: &Path) -> PathBuf {
+    let made = Command::new(binary("bixi"))
+        .args(["chain", "new", "--rpc-port", "0", "--dir"])
+        .arg(place.join("chain"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", said(&made));
+    place.join("chain/node0/bixi.toml")
+}
+
+fn run_command(config: &Path) -> Command {
+    let mut command = Command::new(binary("bixi"));
+    command.args(["run", "--ready-json", "--config"]).arg(config).stdout(Stdio::piped());
+    command
+}
+
+/// A child that a failing test does not leave behind.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+
+    fn id(&self) -> Pid {
+        Pid::from_child(&self.0)
+    }
+
+    fn send(&self, signal: Signal) {
+        kill_process(self.id(), signal).unwrap();
+    }
+
+    /// Waits for the ready line of `bixi run`.
+    fn rpc(&mut self) -> SocketAddr {
+        let mut line = String::new();
+        BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("not ready: {error}: {line:?}"));
+        ready["rpc"].as_str().unwrap().trim_start_matches("http://").parse().unwrap()
+    }
+
+    fn end(&mut self, patience: Duration) -> ExitStatus {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            assert!(began.elapsed() < patience, "still running after {patience:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+fn height(rpc: SocketAddr) -> u64 {
+    let answer = Connection::open(rpc).and_then(|mut node| node.call("getBlockNumber", json!(["group0", ""])));
+    answer.unwrap().as_u64().unwrap()
+}
+
+/// Command lines of live processes that mention `word`.
+fn processes_about(word: &Path) -> Vec<String> {
+    let word = word.to_str().unwrap();
+    let lines = fs::read_dir("/proc").unwrap().filter_map(|entry| fs::read(entry.ok()?.path().join("cmdline")).ok());
+    lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).filter(|line| line.contains(word)).collect()
+}
+
+fn gone_within(word: &Path, patience: Duration) -> Vec<String> {
+    let began = Instant::now();
+    loop {
+        let left = processes_about(word);
+        if left.is_empty() || began.elapsed() > patience {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A demonstration with its temporary files in `temporary`, led by itself as a terminal's foreground job is.
+fn demo(temporary: &Path, arguments: &[&str]) -> Process {
+    let mut command = Command::new(binary("bixi"));
+    command.arg("demo").args(arguments).env("TMPDIR", temporary).process_group(0);
+    Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+}
+
+/// Reads standard error up to a line that begins with `beginning`; the reader keeps the pipe open.
+fn read_until(process: &mut Process, beginning: &str) -> BufReader<std::process::ChildStderr> {
+    let mut lines = BufReader::new(process.0.stderr.take().unwrap());
+    let (mut line, mut all) = (String::new(), String::new());
+    while lines.read_line(&mut line).unwrap() > 0 {
+        if line.starts_with(beginning) {
+            return lines;
+        }
+        all.push_str(&std::mem::take(&mut line));
+    }
+    panic!("it never said {beginning:?} but: {all}");
+}
+
+#[test]
+fn ctrl_c_at_every_phase_of_the_demonstration_leaves_nothing_behind() {
+    for (phase, delay_ms) in [
+        ("chain: preparing", 0),
+        ("chain: generating", 100),
+        ("chain: certifying", 100),
+        ("chain: making vault", 100),
+        ("demo: starting", 0),
+        ("demo: starting", 60),
+        ("demo: sending", 0),
+        ("demo: verifying", 0),
+        ("demo: looking at the disk", 0),
+        ("demo: looking at the disk", 150),
+    ] {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut process = demo(temporary.path(), &["--txs", "300"]);
+        let mut lines = read_until(&mut process, phase);
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        kill_process_group(process.id(), Signal::INT).unwrap();
+        let status = process.end(PATIENCE);
+        let mut rest = String::new();
+        lines.read_to_string(&mut rest).unwrap();
+        assert_eq!(status.code(), Some(130), "{phase}: {rest}");
+        assert_eq!(gone_within(temporary.path(), Duration::from_secs(2)), Vec::<String>::new(), "{phase}: {rest}");
+        let left: Vec<_> = fs::read_dir(temporary.path()).unwrap().collect();
+        assert!(left.is_empty(), "{phase}: {left:?}");
+        let mut output = String::new();
+        process.0.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+        assert_eq!(output, "", "{phase}");
+    }
+}
+
+#[test]
+fn an_interrupted_demonstration_leaves_the_chain_and_no_copy_of_its_keys() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("chain");
+    let mut process = demo(place.path(), &["--txs", "100", "--dir", directory.to_str().unwrap()]);
+    let _lines = read_until(&mut process, "demo: looking at the disk");
+    std::thread::sleep(Duration::from_millis(100));
+    process.send(Signal::INT);
+    assert_eq!(process.end(PATIENCE).code(), Some(130));
+    let mut names: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["ca", "node0", "node0.log"]);
+}
+
+#[test]
+fn kill_9_of_the_demonstration_stops_its_node_in_order() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut process = demo(temporary.path(), &["--txs", "100"]);
+    let _lines = read_until(&mut process, "demo: the node runs on");
+    assert_ne!(processes_about(temporary.path()), Vec::<String>::new(), "the node names its file");
+    process.send(Signal::KILL);
+    process.end(PATIENCE);
+    assert_eq!(gone_within(temporary.path(), PATIENCE), Vec::<String>::new());
+    let made = fs::read_dir(temporary.path()).unwrap().next().unwrap().unwrap().path();
+    let log = fs::read_to_string(made.join("node0.log")).unwrap();
+    assert!(log.lines().last().unwrap().contains("stopped"), "{log}");
+}
+
+#[test]
+fn a_node_is_not_bound_to_a_process_that_is_not_its_parent() {
+    let place = tempfile::tempdir().unwrap();
+    let config = new_chain(place.path());
+    let refused = run_command(&config).args(["--stop-with", "1"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said(&refused).contains("not, or no longer, the parent"), "{}", said(&refused));
+}
+
+#[test]
+fn a_log_that_cannot_be_written_does_not_end_the_node() {
+    let place = tempfile::tempdir().unwrap();
+    let config = new_chain(place.path());
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut node = Process::start(run_command(&config).stderr(full));
+    let rpc = node.rpc();
+    assert_eq!(height(rpc), 0);
+    node.send(Signal::TERM);
+    assert_eq!(node.end(PATIENCE).code(), Some(0));
+
+    let mut node = Process::start(run_command(&config).stderr(Stdio::piped()));
+    drop(node.0.stderr.take());
+    let rpc = node.rpc();
+    assert_eq!(height(rpc), 0);
+    node.send(Signal::TERM);
+    assert_eq!(node.end(PATIENCE).code(), Some(0));
+}
+
+#[test]
+fn a_hangup_stops_the_node_unless_it_was_started_to_ignore_it() {
+    let place = tempfile::tempdir().unwrap();
+    let config = new_chain(place.path());
+    let mut node = Process::start(&mut run_command(&config));
+    node.rpc();
+    node.send(Signal::HUP);
+    assert_eq!(node.end(PATIENCE).code(), Some(0));
+
+    let mut ignoring = Command::new("sh");
+    ignoring.args(["-c", "trap '' HUP; exec \"$0\" run --ready-json --config \"$1\""]);
+    let mut node = Process::start(ignoring.arg(binary("bixi")).arg(&config).stdout(Stdio::piped()));
+    let rpc = node.rpc();
+    node.send(Signal::HUP);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(height(rpc), 0);
+    node.send(Signal::TERM);
+    assert_eq!(node.end(PATIENCE).code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_a_client() {
+    let place = tempfile::tempdir().unwrap();
+    let config = new_chain(place.path());
+    let mut node = Process::start(&mut run_command(&config));
+    // A request that never ends holds up an orderly stop for some seconds.
+    let mut client = TcpStream::connect(node.rpc()).unwrap();
+    client.write_all(b"POST / HTTP/1.1\r\nHost: node\r\nContent-Length: 10\r\n\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    node.send(Signal::INT);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(node.0.try_wait().unwrap().is_none(), "the first signal stops in order");
+    node.send(Signal::INT);
+    assert_eq!(node.end(Duration::from_secs(1)).signal(), Some(Signal::INT.as_raw()));
+    let mut again = Process::start(&mut run_command(&config));
+    again.rpc();
+}
+
+#[test]
+fn a_signal_breaks_off_a_start_that_waits_for_its_pin() {
+    let place = tempfile::tempdir().unwrap();
+    let config = new_chain(place.path());
+    let text = fs::read_to_string(&config).unwrap().replace("file:secrets/user.pin", "fd:3");
+    fs::write(&config, text).unwrap();
+    let pipe = place.path().join("pin");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" run --config \"$1\" 3<>\"$2\""]).arg(binary("bixi")).arg(&config).arg(&pipe);
+    let mut node = Process::start(command.stderr(Stdio::piped()));
+    let _lines = read_until_contains(&mut node, "step=\"storage\"");
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(node.0.try_wait().unwrap().is_none(), "it waits for the PIN");
+    node.send(Signal::INT);
+    assert_eq!(node.end(Duration::from_secs(2)).signal(), Some(Signal::INT.as_raw()));
+}
+
+fn read_until_contains(process: &mut Process, word: &str) -> BufReader<std::process::ChildStderr> {
+    let mut lines = BufReader::new(process.0.stderr.take().unwrap());
+    let mut line = String::new();
+    while lines.read_line(&mut line).unwrap() > 0 {
+        if line.contains(word) {
+            return lines;
+        }
+        line.clear();
+    }
+    panic!("no line with {word:?}");
+}
+
+#[test]
+fn a_service_manager_that_does_not_listen_is_no_reason_to_stop() {
+    let place = tempfile::tempdir().unwrap();
+    let config = new_chain(place.path());
+    let mut node = Process::start(run_command(&config).env("NOTIFY_SOCKET", place.path().join("nobody")));
+    assert_eq!(height(node.rpc()), 0);
+    node.send(Signal::TERM);
+    assert_eq!(node.end(PATIENCE).code(), Some(0));
+}
+
+#[test]
+fn json_is_all_of_standard_output_and_words_are_plain() {
+    let ran = Command::new(binary("bixi"))
+        .args(["demo", "--txs", "100", "--exit", "--json"])
+        .env_clear()
+        .env("LANG", "C")
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", said(&ran));
+    let text = String::from_utf8(ran.stdout.clone()).unwrap();
+    assert_eq!(text.lines().count(), 1);
+    assert!(serde_json::from_str::<Value>(&text).unwrap().is_object());
+    assert!(ran.stderr.iter().all(|byte| *byte == b'\n' || (b' '..=b'~').contains(byte)), "{}", said(&ran));
+    assert!(said(&ran).contains("demo: 100 of 100 transactions answered"), "{}", said(&ran));
+}
+
+#[test]
+fn wishes_of_later_releases_are_refused_before_anything_is_made() {
+    let temporary = tempfile::tempdir().unwrap();
+    let target = temporary.path().join("chain");
+    let target = target.to_str().unwrap();
+    let cases: [(&[&str], &str); 6] = [
+        (&["demo", "--nodes", "2"], "leave --nodes at 1"),
+        (&["demo", "--suite", "std"], "use --suite sm"),
+        (&["chain", "new", "--dir", target, "--nodes", "0"], "leave --nodes at 1"),
+        (&["chain", "new", "--dir", target, "--chain-id", "my chain"], "--chain-id \"my chain\""),
+        (&["demo", "--txs", "1"], "100..=100000000"),
+        (&["demo", "--txs", "99999999999999999999"], "too large"),
+    ];
+    for (arguments, words) in cases {
+        let ran = Command::new(binary("bixi")).args(arguments).env("TMPDIR", temporary.path()).output().unwrap();
+        assert_eq!(ran.status.code(), Some(2), "{arguments:?}: {}", said(&ran));
+        assert!(said(&ran).contains(words), "{arguments:?}: {}", said(&ran));
+        assert!(ran.stdout.is_empty());
+        assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_result_that_is_not_delivered_is_a_failure() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let ran = Command::new(binary("bixi")).args(["version", "--json"]).stdout(full).output().unwrap();
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(said(&ran).contains("standard output: No space left"), "{}", said(&ran));
+}
+
+#[test]
+fn another_module_is_used_where_it_is_and_a_wrong_one_is_told() {
+    let place = tempfile::tempdir().unwrap();
+    let module = place.path().join("vendor.so");
+    fs::copy(binary("libbixi_token.so"), &module).unwrap();
+    let chain = place.path().join("chain");
+    let (module, chain) = (module.to_str().unwrap(), chain.to_str().unwrap());
+    let made = bixi(&["chain", "new", "--rpc-port", "0", "--dir", chain, "--module", module]);
+    assert!(made.status.success(), "{}", said(&made));
+    let config = Path::new(chain).join("node0/bixi.toml");
+    assert!(fs::read_to_string(&config).unwrap().contains(&format!("module = \"{module}\"")));
+    let mut node = Process::start(&mut run_command(&config));
+    assert_eq!(height(node.rpc()), 0);
+    drop(node);
+
+    fs::remove_file(module).unwrap();
+    let gone = run_command(&config).output().unwrap();
+    assert_eq!(gone.status.code(), Some(78), "{}", said(&gone));
+    assert!(said(&gone).contains("hsm.module: there is no file"), "{}", said(&gone));
+
+    let other = place.path().join("other");
+    let absent = bixi(&["chain", "new", "--dir", other.to_str().unwrap(), "--module", module]);
+    assert_eq!(absent.status.code(), Some(78), "{}", said(&absent));
+    assert!(!other.exists(), "nothing is begun without a module");
+
+    fs::copy(binary("bixi"), module).unwrap();
+    let wrong = bixi(&["chain", "new", "--dir", other.to_str().unwrap(), "--module", module]);
+    assert_eq!(wrong.status.code(), Some(1), "{}", said(&wrong));
+    let words = said(&wrong);
+    assert!(words.contains("is no chain yet; remove what is in it"), "{words}");
+    // Each reason once.
+    let reason = words.lines().find(|line| line.starts_with("bixi: ")).unwrap();
+    assert!(
+        !reason.split(": ").enumerate().any(|(at, part)| reason.split(": ").skip(at + 1).any(|later| later == part)),
+        "{words}"
+    );
+}
+
+#[test]
+fn nobody_else_reads_what_is_made_whatever_the_umask() {
+    let place = tempfile::tempdir().unwrap();
+    let chain = place.path().join("chain");
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 000; exec \"$0\" chain new --rpc-port 0 --dir \"$1\""]).arg(binary("bixi")).arg(&chain);
+    assert!(command.output().unwrap().status.success());
+    let config = chain.join("node0/bixi.toml");
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 000; exec \"$0\" run --ready-json --config \"$1\""]).arg(binary("bixi")).arg(&config);
+    let mut node = Process::start(command.stdout(Stdio::piped()));
+    node.rpc();
+    node.send(Signal::TERM);
+    node.end(PATIENCE);
+    let public = ["bixi.toml", "genesis.toml", "token.conf", "keys.json", "node.crt", "ca.crt"];
+    let mut seen = 0;
+    let mut places = vec![chain];
+    while let Some(place) = places.pop() {
+        let mode = fs::metadata(&place).unwrap().permissions().mode() & 0o7777;
+        let name = place.file_name().unwrap().to_str().unwrap().to_owned();
+        let wanted = if public.contains(&name.as_str()) { 0o644 } else { 0o700 };
+        assert_eq!(mode & !wanted, 0, "{} has {mode:o}", place.display());
+        if name.ends_with(".pin") {
+            assert_eq!(mode, 0o400, "{}", place.display());
+        }
+        if place.is_dir() {
+            places.extend(fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        seen += 1;
+    }
+    assert!(seen > 30, "{seen} files and directories");
+}
+
+#[test]
+fn a_running_node_shows_its_pin_nowhere_and_cannot_dump() {
+    let place = tempfile::tempdir().unwrap();
+    let config = new_chain(place.path());
+    let pin = fs::read(place.path().join("chain/node0/secrets/user.pin")).unwrap();
+    let log = place.path().join("log");
+    let text = fs::read_to_string(&config).unwrap();
+    let filter = text.lines().find(|line| line.starts_with("filter = ")).unwrap();
+    fs::write(&config, text.replace(filter, "filter = \"trace\"")).unwrap();
+    let mut node = Process::start(run_command(&config).stderr(File::create(&log).unwrap()));
+    node.rpc();
+    let proc = PathBuf::from(format!("/proc/{}", node.id().as_raw_pid()));
+    let holds = |bytes: &[u8]| bytes.windows(pin.len()).any(|window| window == pin);
+    assert!(!holds(&fs::read(proc.join("cmdline")).unwrap()));
+    // A process that cannot be dumped hides its environment from its own user, too.
+    if let Ok(environment) = fs::read(proc.join("environ")) {
+        assert!(!holds(&environment));
+    }
+    let limits = fs::read_to_string(proc.join("limits")).unwrap();
+    let core: Vec<&str> =
+        limits.lines().find(|line| line.starts_with("Max core")).unwrap().split_whitespace().collect();
+    assert_eq!(core[4..6], ["0", "0"], "{limits}");
+    node.send(Signal::TERM);
+    node.end(PATIENCE);
+    let log = fs::read(&log).unwrap();
+    assert!(log.len() > 10_000, "trace says much");
+    assert!(!holds(&log));
+}
+
+#[test]
+fn doctor_tells_a_running_node_from_a_stopped_one_and_disturbs_neither() {
+    let place = tempfile::tempdir().unwrap();
+    let config = new_chain(place.path());
+    let found = |name: &str| {
+        let asked = bixi(&["doctor", "--json", "--config", config.to_str().unwrap()]);
+        let report: Value = serde_json::from_slice(&asked.stdout).unwrap();
+        assert_eq!(report["ok"], true, "{report}");
+        let check = report["checks"].as_array().unwrap().iter().find(|check| check["check"] == name).cloned();
+        check.unwrap_or_else(|| panic!("no check {name} in {report}"))["detail"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(found("node"), "not running");
+    let mut node = Process::start(&mut run_command(&config));
+    let rpc = node.rpc();
+    assert!(found("node").starts_with("running"));
+    assert_eq!(height(rpc), 0);
+    fs::remove_file(place.path().join("chain/node0/data/guard")).unwrap();
+    let asked = bixi(&["doctor", "--offline", "--config", config.to_str().unwrap()]);
+    assert_eq!(asked.status.code(), Some(1));
+    let table = String::from_utf8_lossy(&asked.stdout).into_owned();
+    assert!(table.contains("no guard in"), "{table}");
+}
