@@ -82,7 +82,7 @@ pub enum ServiceError {
     )]
     SharedKey(Box<KeyRef>),
     /// A device call failed.
-    #[error(transparent)]
+    #[error("{0}")]
     Device(#[from] DeviceError),
 }
 

@@ -76,13 +76,13 @@ pub struct Params {
     pub token: TokenSelector,
     /// Where the user PIN is read from, once, at opening.
     pub pin: PinSource,
-    /// Where a wrong PIN is remembered; one file per token, in a directory that exists.
+    /// Where a wrong PIN is remembered; one file per token, in a directory that exists. A lock file is made beside it.
     pub pin_state_path: PathBuf,
     /// Which numbers the module understands.
     pub profile: ProfileChoice,
     /// Most sessions in use at once, at least 1.
     pub sessions_max: usize,
-    /// Longest wait for a free session, milliseconds.
+    /// Longest wait for a free session, or for the login of another process, milliseconds.
     pub timeout_ms: u64,
 }
 
@@ -106,7 +106,8 @@ impl Pkcs11Device {
     ///
     /// # Errors
     /// [`Cause::Setup`] for a module or profile that cannot be used, [`Cause::Absent`] for a missing token,
-    /// [`Cause::WrongPin`] once and for every later attempt with the same PIN.
+    /// [`Cause::WrongPin`] once, [`Cause::PinHeldBack`] for every later attempt with the same PIN, [`Cause::PinLocked`]
+    /// when the device takes none: [`Cause::concerns_pin`] tells these three.
     pub fn open(params: Params) -> Result<Self, DeviceError> {
         let loaded = module::load(&params.module_path)?;
         let library = loaded.get_library_info().map_err(|error| device_error("read the module", &error))?;
@@ -117,8 +118,8 @@ impl Pkcs11Device {
         let pin = params.pin.read().map_err(|error| {
             DeviceError::new("PIN source", Cause::Setup, error.to_string()).with_advice("correct the PIN's source")
         })?;
-        let memory = PinMemory::new(params.pin_state_path);
         let timeout = Duration::from_millis(params.timeout_ms);
+        let memory = PinMemory::new(params.pin_state_path, timeout);
         let pool = Pool::new(loaded, params.token, pin, memory, params.sessions_max.max(1), timeout);
         let device = Self {
             pool,

@@ -129,7 +129,12 @@ pub(crate) fn list(session: &Session, token: &str, profile: &Profile) -> Result<
         let template =
             [Attribute::Token(true), Attribute::Class(class_of(kind)), Attribute::KeyType(key_type(number)?)];
         for handle in session.find_objects(&template)? {
-            infos.push(describe(session, token, handle, kind)?);
+            match describe(session, token, handle, kind) {
+                Ok(info) => infos.push(info),
+                // Another application's key, with a name that no reference of ours can hold.
+                Err(Failure::Ours(error)) => tracing::warn!(%error, "a key on the token is left out of its list"),
+                Err(failure) => return Err(failure),
+            }
         }
     }
     Ok(infos)

@@ -6,11 +6,15 @@
 //!
 //! An attempt that never came back (a crash inside the vendor's library) counts too: after two of them the same PIN
 //! is held back until the file is removed.
+//!
+//! From reading the file to the device's verdict an attempt holds a lock beside it, so that of several processes with the
+//! same wrong PIN one tries it and the others find it refused.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use bixi_hsm::{Cause, DeviceError};
@@ -26,11 +30,15 @@ const PASSES: u32 = 2;
 /// Verdict of a PIN the device refused; smaller values count attempts that never came back.
 const REFUSED: u8 = 0xFF;
 const UNFINISHED_MAX: u8 = 2;
+/// Between two looks at a lock that another attempt holds.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// One file per device; removed when a PIN was right.
 #[derive(Clone, Debug)]
 pub(crate) struct PinMemory {
     path: PathBuf,
+    /// Longest wait for an attempt of another process or device.
+    patience: Duration,
 }
 
 struct Record {
@@ -40,12 +48,14 @@ struct Record {
 }
 
 impl PinMemory {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path }
+    pub(crate) fn new(path: PathBuf, patience: Duration) -> Self {
+        Self { path, patience }
     }
 
-    /// Note that `pin` is about to be tried; refuses when it was refused before.
+    /// Note that `pin` is about to be tried; refuses when it was refused before. Nobody else tries one until the attempt
+    /// is dropped.
     pub(crate) fn begin(&self, pin: &Secret) -> Result<Attempt<'_>, DeviceError> {
+        let turn = self.wait_for_turn()?;
         let known = self.read()?;
         let unfinished = match &known {
             Some(record) if fingerprint(pin, &record.salt)? == record.fingerprint => match record.verdict {
@@ -60,12 +70,31 @@ impl PinMemory {
         let salt = OsRandom.array().map_err(|error| self.unusable(error))?;
         let record = Record { verdict: unfinished, salt, fingerprint: fingerprint(pin, &salt)? };
         self.write(&record)?;
-        Ok(Attempt { memory: self, record })
+        Ok(Attempt { memory: self, record, _turn: turn })
+    }
+
+    /// The lock beside the file, which the system releases when its holder ends, however it ends.
+    fn wait_for_turn(&self) -> Result<File, DeviceError> {
+        let path = beside(&self.path, "lock");
+        let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = opened.map_err(|error| self.unusable(error))?;
+        let began = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(error)) => return Err(self.unusable(error)),
+                Err(TryLockError::WouldBlock) if began.elapsed() < self.patience => std::thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) => {
+                    let message = format!("another login is under way; it holds {}", path.display());
+                    return Err(DeviceError::new("C_Login", Cause::Busy, message));
+                }
+            }
+        }
     }
 
     fn held_back(&self, why: &str) -> DeviceError {
         let message = format!("the PIN was not tried: {why} (noted in {})", self.path.display());
-        DeviceError::new("C_Login", Cause::WrongPin, message)
+        DeviceError::new("C_Login", Cause::PinHeldBack, message)
             .with_advice("correct the PIN; if it is right, remove the file and start again")
     }
 
@@ -103,12 +132,20 @@ fn parse(bytes: &[u8]) -> Option<Record> {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
+    let temporary = beside(path, "tmp");
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     sync_directory(path)
+}
+
+/// Appended, not exchanged: two files that differ in their extension only must not share what lies beside them.
+fn beside(path: &Path, extension: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    name.into()
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -133,6 +170,8 @@ fn fingerprint(pin: &Secret, salt: &[u8; SALT_BYTES]) -> Result<[u8; FINGERPRINT
 pub(crate) struct Attempt<'a> {
     memory: &'a PinMemory,
     record: Record,
+    /// Released with the attempt, after its end was noted.
+    _turn: File,
 }
 
 impl Attempt<'_> {
@@ -158,7 +197,7 @@ mod tests {
 
     fn memory() -> (tempfile::TempDir, PinMemory) {
         let dir = tempfile::tempdir().unwrap();
-        let memory = PinMemory::new(dir.path().join("pin.state"));
+        let memory = PinMemory::new(dir.path().join("pin.state"), Duration::from_secs(10));
         (dir, memory)
     }
 
@@ -168,7 +207,7 @@ mod tests {
         let (wrong, right) = (Secret::from_slice(b"111111"), Secret::from_slice(b"222222"));
         memory.begin(&wrong).unwrap().refuse().unwrap();
         for _ in 0..3 {
-            assert_eq!(memory.begin(&wrong).err().unwrap().cause, Cause::WrongPin);
+            assert_eq!(memory.begin(&wrong).err().unwrap().cause, Cause::PinHeldBack);
         }
         memory.begin(&right).unwrap().forget().unwrap();
         assert!(memory.begin(&wrong).is_ok(), "a right PIN ends the memory of a wrong one");
@@ -180,12 +219,35 @@ mod tests {
         let pin = Secret::from_slice(b"111111");
         assert!(memory.begin(&pin).is_ok());
         assert!(memory.begin(&pin).is_ok());
-        assert_eq!(memory.begin(&pin).err().unwrap().cause, Cause::WrongPin);
+        assert_eq!(memory.begin(&pin).err().unwrap().cause, Cause::PinHeldBack);
+    }
+
+    #[test]
+    fn a_second_attempt_waits_for_the_verdict_on_the_first() {
+        let (_dir, memory) = memory();
+        let pin = Secret::from_slice(b"111111");
+        let first = memory.begin(&pin).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| memory.begin(&pin).err().map(|error| error.cause));
+            std::thread::sleep(Duration::from_millis(100));
+            assert!(!second.is_finished(), "it did not wait");
+            first.refuse().unwrap();
+            assert_eq!(second.join().unwrap(), Some(Cause::PinHeldBack));
+        });
+        let impatient = PinMemory { patience: Duration::ZERO, ..memory.clone() };
+        let other = memory.begin(&Secret::from_slice(b"222222")).unwrap();
+        assert_eq!(impatient.begin(&pin).err().unwrap().cause, Cause::Busy);
+        drop(other);
+        assert_eq!(
+            impatient.begin(&pin).err().map(|error| error.cause),
+            None,
+            "a changed PIN ended the memory of the first"
+        );
     }
 
     #[test]
     fn no_pin_is_tried_when_the_memory_cannot_be_kept() {
-        let memory = PinMemory::new(PathBuf::from("/nonexistent/directory/pin.state"));
+        let memory = PinMemory::new(PathBuf::from("/nonexistent/directory/pin.state"), Duration::ZERO);
         assert_eq!(memory.begin(&Secret::from_slice(b"111111")).err().unwrap().cause, Cause::Setup);
         let (_dir, memory) = self::memory();
         fs::write(&memory.path, b"junk").unwrap();

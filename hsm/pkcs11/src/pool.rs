@@ -45,10 +45,40 @@ struct State {
     halted: Option<DeviceError>,
 }
 
-/// A session taken from the pool; goes back only by [`Pool::put_back`].
-pub(crate) struct Taken {
-    session: Session,
+/// A session taken from the pool. Dropped without [`Lease::settle`], by a panic of whoever works with it, it is closed, and
+/// its place is free again.
+struct Lease<'a> {
+    pool: &'a Pool,
+    session: Option<Session>,
     epoch: Epoch,
+}
+
+impl Lease<'_> {
+    fn session(&self) -> &Session {
+        self.session.as_ref().expect("held until the lease ends")
+    }
+
+    /// Give the session back. After a failure it is closed; after a lost login everything of its epoch is.
+    fn settle(mut self, failure: Option<&DeviceError>) {
+        let mut state = self.pool.state();
+        let lost =
+            failure.is_some_and(|error| matches!(error.cause, Cause::SessionLost | Cause::Absent | Cause::Fault));
+        if lost && self.epoch == state.epoch {
+            state.idle.clear();
+            state.anchor = None;
+        } else if failure.is_none() && self.epoch == state.epoch {
+            state.idle.extend(self.session.take());
+        }
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        // Closed before its place is free: the device may have no other.
+        drop(self.session.take());
+        self.pool.state().in_use -= 1;
+        self.pool.returned.notify_one();
+    }
 }
 
 impl Pool {
@@ -85,26 +115,26 @@ impl Pool {
         what: &'static str,
         work: &impl Fn(&Session, Epoch) -> Result<T, Failure>,
     ) -> Result<T, DeviceError> {
-        let taken = self.take()?;
-        match work(&taken.session, taken.epoch) {
+        let lease = self.take()?;
+        match work(lease.session(), lease.epoch) {
             Ok(value) => {
-                self.put_back(taken, None);
+                lease.settle(None);
                 Ok(value)
             }
             Err(Failure::Ours(error)) => {
-                self.put_back(taken, None);
+                lease.settle(None);
                 Err(error)
             }
             Err(Failure::Module(error)) => {
                 let error = device_error(what, &error);
-                self.put_back(taken, Some(&error));
+                lease.settle(Some(&error));
                 Err(error)
             }
         }
     }
 
-    fn take(&self) -> Result<Taken, DeviceError> {
-        let deadline = Instant::now() + self.timeout;
+    fn take(&self) -> Result<Lease<'_>, DeviceError> {
+        let began = Instant::now();
         let mut state = self.state();
         loop {
             if let Some(error) = &state.halted {
@@ -112,21 +142,24 @@ impl Pool {
             }
             self.ensure_login(&mut state)?;
             if let Some(session) = state.idle.pop() {
-                state.in_use += 1;
-                return Ok(Taken { session, epoch: state.epoch });
+                return Ok(self.lease(&mut state, session));
             }
             if state.in_use < self.sessions_max
                 && let Some(session) = self.open_another(&state)?
             {
-                state.in_use += 1;
-                return Ok(Taken { session, epoch: state.epoch });
+                return Ok(self.lease(&mut state, session));
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = self.timeout.saturating_sub(began.elapsed());
             if left.is_zero() {
                 return Err(self.exhausted(state.in_use));
             }
             state = self.returned.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    fn lease(&self, state: &mut State, session: Session) -> Lease<'_> {
+        state.in_use += 1;
+        Lease { pool: self, session: Some(session), epoch: state.epoch }
     }
 
     fn exhausted(&self, in_use: usize) -> DeviceError {
@@ -152,7 +185,7 @@ impl Pool {
         let session =
             self.module.open_rw_session(slot).map_err(|error| device_error("open the first session", &error))?;
         if let Err(error) = self.login(&session) {
-            if matches!(error.cause, Cause::WrongPin | Cause::PinLocked) {
+            if error.cause.concerns_pin() {
                 tracing::error!(%error, "the device is not used any more");
                 state.halted = Some(error.clone());
                 self.returned.notify_all();
@@ -179,22 +212,6 @@ impl Pool {
             }
         }
     }
-
-    /// Give a session back. After a failure it is closed; after a lost login everything of its epoch is.
-    fn put_back(&self, taken: Taken, failure: Option<&DeviceError>) {
-        let mut state = self.state();
-        state.in_use -= 1;
-        let lost =
-            failure.is_some_and(|error| matches!(error.cause, Cause::SessionLost | Cause::Absent | Cause::Fault));
-        if lost && taken.epoch == state.epoch {
-            state.idle.clear();
-            state.anchor = None;
-        } else if failure.is_none() && taken.epoch == state.epoch {
-            state.idle.push(taken.session);
-        }
-        drop(state);
-        self.returned.notify_one();
-    }
 }
 
 /// Why work with a session failed.
@@ -216,3 +233,6 @@ impl From<DeviceError> for Failure {
         Failure::Ours(error)
     }
 }
+
+#[cfg(test)]
+mod tests;

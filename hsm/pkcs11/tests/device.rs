@@ -60,10 +60,15 @@ fn params(module: &Path, pin: &[u8]) -> Params {
     let _ = std::fs::remove_file(&pin_path);
     let mut file = std::fs::File::options().create_new(true).write(true).mode(0o400).open(&pin_path).unwrap();
     file.write_all(pin).unwrap();
+    params_of_file(module)
+}
+
+/// With the PIN that is in the file now.
+fn params_of_file(module: &Path) -> Params {
     Params {
         module_path: module.into(),
         token: TokenSelector::label("bixi-test"),
-        pin: PinSource::File(pin_path),
+        pin: PinSource::File(directory().join("pin")),
         pin_state_path: directory().join("pin.state"),
         profile: ProfileChoice::Named(std::env::var(PROFILE).unwrap()),
         sessions_max: 4,
@@ -144,13 +149,43 @@ fn case_wrong_pin() {
     assert_eq!((first.cause, first.code), (Cause::WrongPin, Some(0xA0)));
     for _ in 0..10 {
         let held_back = Pkcs11Device::open(params(&module, b"wrong-pin")).unwrap_err();
-        assert_eq!((held_back.cause, held_back.code), (Cause::WrongPin, None), "{held_back}");
+        assert_eq!((held_back.cause, held_back.code), (Cause::PinHeldBack, None), "{held_back}");
     }
     // Five attempts were allowed: the device is still open to the right PIN, and the others did not reach it.
     let log = std::fs::read_to_string(directory().join("token.log")).unwrap();
     assert_eq!(log.matches("wrong User PIN").count(), 1, "{log}");
     assert!(!log.contains("wrong-pin"));
     Pkcs11Device::open(params(&module, USER_PIN)).unwrap().health().unwrap();
+}
+
+#[test]
+fn of_many_processes_with_one_wrong_pin_one_tries_it() {
+    in_process("case_many_processes", "bixi", "bixi-token");
+}
+
+#[test]
+#[ignore = "run in a process of its own"]
+fn case_many_processes() {
+    let module = token_module();
+    initialise(&module);
+    params(&module, b"wrong-pin");
+    let start = || {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "child_with_a_wrong_pin", "--ignored", "--nocapture"]).spawn().unwrap()
+    };
+    let children: Vec<_> = (0..6).map(|_| start()).collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success(), "a child was let in, or failed otherwise");
+    }
+    let log = std::fs::read_to_string(directory().join("token.log")).unwrap();
+    assert_eq!(log.matches("wrong User PIN").count(), 1, "{log}");
+}
+
+#[test]
+#[ignore = "run by case_many_processes"]
+fn child_with_a_wrong_pin() {
+    let refused = Pkcs11Device::open(params_of_file(&token_module())).unwrap_err();
+    assert!(refused.cause.concerns_pin(), "{refused}");
 }
 
 #[test]
@@ -234,7 +269,7 @@ fn case_softhsm() {
     initialise(module);
     let wrong = Pkcs11Device::open(params(module, b"wrong-pin")).unwrap_err();
     assert_eq!((wrong.cause, wrong.code), (Cause::WrongPin, Some(0xA0)));
-    assert_eq!(Pkcs11Device::open(params(module, b"wrong-pin")).unwrap_err().code, None);
+    assert_eq!(Pkcs11Device::open(params(module, b"wrong-pin")).unwrap_err().cause, Cause::PinHeldBack);
     let device = Pkcs11Device::open(params(module, USER_PIN)).unwrap();
     assert!(device.info().manufacturer.contains("SoftHSM"), "{:?}", device.info());
     let mut random = [0; 64];
