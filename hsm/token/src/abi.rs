@@ -93,8 +93,8 @@ fn guarded(work: impl FnOnce() -> CkResult<()>) -> CK_RV {
 pub unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> CK_RV {
     guarded(|| {
         // SAFETY: passed on from this function's contract.
-        let list = unsafe { pointers::required(list)? };
-        *list = std::ptr::from_ref(&FUNCTIONS).cast_mut();
+        let list = unsafe { pointers::place(list)? };
+        list.put(std::ptr::from_ref(&FUNCTIONS).cast_mut());
         Ok(())
     })
 }

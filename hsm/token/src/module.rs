@@ -82,11 +82,13 @@ impl Module {
     pub(crate) fn init_token(&self, slot: CK_SLOT_ID, pin: &[u8], label: [u8; 32]) -> CkResult<()> {
         let token = self.token(slot)?;
         self.check_new_pin(pin)?;
+        // Logins first, sessions second, as everywhere.
+        let logins = token.serialise_logins();
         let sessions = self.sessions();
         if sessions.counts(slot).all > 0 {
             return refuse(CKR_SESSION_EXISTS);
         }
-        token.initialise(pin, label)
+        token.initialise(&logins, pin, label)
     }
 
     fn check_new_pin(&self, pin: &[u8]) -> CkResult<()> {
@@ -188,11 +190,27 @@ impl Module {
             CKU_CONTEXT_SPECIFIC => return refuse(CKR_OPERATION_NOT_INITIALIZED),
             _ => return refuse(CKR_USER_TYPE_INVALID),
         };
-        let counts = self.session_counts(slot);
+        // Before an attempt is spent, and again after it.
+        self.admit(handle, slot, role, || {})?;
+        let logins = token.serialise_logins();
+        let unlocked = token.unlock(&logins, role, pin)?;
+        self.admit(handle, slot, role, || token.enter(&logins, role, unlocked))?;
+        token.check_login(&logins)
+    }
+
+    /// The PIN took its time: whether the login may stand is decided by the sessions that are open now. A session that was
+    /// closed meanwhile leaves no login behind, for nobody would end it.
+    fn admit(&self, handle: CK_SESSION_HANDLE, slot: CK_SLOT_ID, role: Role, enter: impl FnOnce()) -> CkResult<()> {
+        let sessions = self.sessions();
+        if !sessions.open.contains_key(&handle) {
+            return refuse(CKR_SESSION_CLOSED);
+        }
+        let counts = sessions.counts(slot);
         if role == Role::Officer && counts.all > counts.read_write {
             return refuse(CKR_SESSION_READ_ONLY_EXISTS);
         }
-        token.login(role, pin)
+        enter();
+        Ok(())
     }
 
     /// `C_Logout`.
@@ -299,7 +317,8 @@ impl Module {
         self.with_session(handle, |session| session.begin_search(|| token.find(template)))
     }
 
-    /// Begin an operation with a key.
+    /// Begin an operation with a key. The key is looked up while the session is held, so that a logout either hides it before
+    /// or finds the operation and ends it.
     pub(crate) fn begin_with_key(
         &self,
         handle: CK_SESSION_HANDLE,
@@ -307,7 +326,9 @@ impl Module {
         key: CK_OBJECT_HANDLE,
         begin: impl FnOnce(&mut Session, Mechanism<'_>, &Arc<Object>) -> CkResult<()>,
     ) -> CkResult<()> {
-        let key = self.key(handle, key)?;
-        self.with_session(handle, |session| begin(session, mechanism, &key))
+        self.with_session(handle, |session| begin(session, mechanism, &self.key(handle, key)?))
     }
 }
+
+#[cfg(test)]
+mod tests;

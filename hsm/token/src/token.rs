@@ -37,6 +37,9 @@ pub(crate) struct Token {
     state: Mutex<State>,
 }
 
+/// Held while a login is made.
+pub(crate) struct Logins<'a>(#[expect(dead_code, reason = "held, not read")] MutexGuard<'a, ()>);
+
 #[derive(Default)]
 struct State {
     login: Option<(Role, Arc<Unlocked>)>,
@@ -110,8 +113,9 @@ impl Token {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serialise_logins(&self) -> MutexGuard<'_, ()> {
-        self.login.lock().unwrap_or_else(PoisonError::into_inner)
+    /// One login, or change of a PIN, at a time. Taken before the module's sessions are locked, never after.
+    pub(crate) fn serialise_logins(&self) -> Logins<'_> {
+        Logins(self.login.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Label, serial and PIN state; `None` before the first initialisation.
@@ -133,25 +137,31 @@ impl Token {
     }
 
     /// Make the token, or make it anew.
-    pub(crate) fn initialise(&self, pin: &[u8], label: [u8; 32]) -> CkResult<()> {
-        let _logins = self.serialise_logins();
+    pub(crate) fn initialise(&self, _: &Logins<'_>, pin: &[u8], label: [u8; 32]) -> CkResult<()> {
         self.store.initialise(pin, label)?;
         *self.state() = State::default();
         Ok(())
     }
 
-    pub(crate) fn login(&self, role: Role, pin: &[u8]) -> CkResult<()> {
-        let _logins = self.serialise_logins();
+    /// What the PIN opens, if nobody is logged in.
+    pub(crate) fn unlock(&self, _: &Logins<'_>, role: Role, pin: &[u8]) -> CkResult<Unlocked> {
         match self.role() {
-            Some(current) if current == role => return refuse(CKR_USER_ALREADY_LOGGED_IN),
-            Some(_) => return refuse(CKR_USER_ANOTHER_ALREADY_LOGGED_IN),
-            None => {}
+            Some(current) if current == role => refuse(CKR_USER_ALREADY_LOGGED_IN),
+            Some(_) => refuse(CKR_USER_ANOTHER_ALREADY_LOGGED_IN),
+            None => self.store.unlock(role, pin),
         }
-        let unlocked = Arc::new(self.store.unlock(role, pin)?);
+    }
+
+    /// The login stands.
+    pub(crate) fn enter(&self, _: &Logins<'_>, role: Role, unlocked: Unlocked) {
         let mut state = self.state();
-        state.login = Some((role, unlocked));
+        state.login = Some((role, Arc::new(unlocked)));
         state.seen = None;
-        // A damaged store must be refused here, not at the first signature.
+    }
+
+    /// A damaged store ends the login here, not at the first signature.
+    pub(crate) fn check_login(&self, _: &Logins<'_>) -> CkResult<()> {
+        let mut state = self.state();
         self.refresh(&mut state).inspect_err(|_| state.forget_login())
     }
 

@@ -490,6 +490,73 @@ fn case_fork() {
 }
 
 #[test]
+fn input_may_be_constant_shared_and_under_the_output() {
+    in_process("case_aliasing");
+}
+
+/// Given to be read only: it lies in constant memory, and threads share it.
+struct Constant(cryptoki_sys::CK_MECHANISM);
+// SAFETY: nobody writes to it, which is what the test shows.
+unsafe impl Sync for Constant {}
+static DIGEST: Constant =
+    Constant(cryptoki_sys::CK_MECHANISM { mechanism: SM3, pParameter: std::ptr::null_mut(), ulParameterLen: 0 });
+
+#[test]
+#[ignore = "run in a process of its own"]
+fn case_aliasing() {
+    use cryptoki_sys::{CK_ATTRIBUTE, CKA_LABEL, CKR_OK};
+    let mut list = std::ptr::null_mut();
+    // SAFETY: a writable pointer; the list lives as long as the process.
+    let functions = unsafe {
+        assert_eq!(bixi_token::abi::C_GetFunctionList(&raw mut list), CKR_OK);
+        &*list
+    };
+    let expected = {
+        let (module, slot) = initialised();
+        module.open_rw_session(slot).unwrap().digest(&vendor(SM3), &[7; 32]).unwrap()
+    };
+    // SAFETY: every pointer below is to live memory of the length beside it.
+    unsafe {
+        assert_eq!(functions.C_Initialize.unwrap()(std::ptr::null_mut()), CKR_OK);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut session = 0;
+                    let open = functions.C_OpenSession.unwrap();
+                    assert_eq!(open(0, 6, std::ptr::null_mut(), None, &raw mut session), CKR_OK);
+                    for _ in 0..100 {
+                        let mut buffer = [7; 32];
+                        let (place, mut length) = (buffer.as_mut_ptr(), 32);
+                        let mechanism = (&raw const DIGEST.0).cast_mut();
+                        assert_eq!(functions.C_DigestInit.unwrap()(session, mechanism), CKR_OK);
+                        assert_eq!(functions.C_Digest.unwrap()(session, place, 32, place, &raw mut length), CKR_OK);
+                        assert_eq!((&buffer[..], length), (&expected[..], 32));
+                    }
+                    // One template for two purposes, and one place for two results.
+                    let label = *b"twice";
+                    let value = label.as_ptr().cast_mut().cast();
+                    let attribute = CK_ATTRIBUTE { type_: CKA_LABEL, pValue: value, ulValueLen: 5 };
+                    let template = (&raw const attribute).cast_mut();
+                    let pair = cryptoki_sys::CK_MECHANISM { mechanism: SM2_PAIR, ..DIGEST.0 };
+                    let mut handle = 0;
+                    let refused = functions.C_GenerateKeyPair.unwrap()(
+                        session,
+                        (&raw const pair).cast_mut(),
+                        template,
+                        1,
+                        template,
+                        1,
+                        &raw mut handle,
+                        &raw mut handle,
+                    );
+                    assert_eq!(refused, cryptoki_sys::CKR_USER_NOT_LOGGED_IN, "a private key wants a login");
+                });
+            }
+        });
+    }
+}
+
+#[test]
 fn a_crash_between_the_two_object_files_is_repaired_at_login() {
     in_process("case_projection");
 }

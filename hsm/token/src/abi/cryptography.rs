@@ -1,12 +1,41 @@
 //! Digests, signatures, ciphers and randomness (PKCS#11 2.40 base, 5.8 to 5.11 and 5.14).
+//!
+//! Functions of one shape are rows of a table: the name, and the session's method behind it.
 
 use cryptoki_sys::*;
 
+use super::output::Output;
 use super::{guarded, module, pointers};
 use crate::error::{CkResult, refuse};
-use crate::operation::cipher::Direction;
+use crate::operation::cipher::Direction::{Decrypt, Encrypt};
 use crate::session::Session;
 
+/// `C_…Init(session, mechanism, key)`.
+macro_rules! beginnings {
+    ($($name:ident => $begin:expr;)*) => {$(
+        pub(super) unsafe extern "C" fn $name(
+            session: CK_SESSION_HANDLE,
+            mechanism: *mut CK_MECHANISM,
+            key: CK_OBJECT_HANDLE,
+        ) -> CK_RV {
+            guarded(|| {
+                let module = module()?;
+                // SAFETY: the standard makes the mechanism null or good.
+                let mechanism = unsafe { pointers::mechanism(module.config.profile, mechanism)? };
+                module.begin_with_key(session, mechanism, key, $begin)
+            })
+        }
+    )*};
+}
+
+beginnings! {
+    C_SignInit => Session::begin_signature;
+    C_VerifyInit => Session::begin_verification;
+    C_EncryptInit => |session, mechanism, key| session.begin_cipher(Encrypt, mechanism, key);
+    C_DecryptInit => |session, mechanism, key| session.begin_cipher(Decrypt, mechanism, key);
+}
+
+/// `C_DigestInit`: the one operation without a key.
 pub(super) unsafe extern "C" fn C_DigestInit(session: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM) -> CK_RV {
     guarded(|| {
         let module = module()?;
@@ -16,105 +45,80 @@ pub(super) unsafe extern "C" fn C_DigestInit(session: CK_SESSION_HANDLE, mechani
     })
 }
 
-pub(super) unsafe extern "C" fn C_DigestUpdate(
-    session: CK_SESSION_HANDLE,
-    data: *mut CK_BYTE,
-    length: CK_ULONG,
-) -> CK_RV {
-    // SAFETY: the contract is the same.
-    unsafe { absorb(session, data, length, Session::update_digest) }
+/// `C_…Update(session, data, length)`: what gives nothing back yet.
+macro_rules! updates {
+    ($($name:ident => $update:expr;)*) => {$(
+        pub(super) unsafe extern "C" fn $name(
+            session: CK_SESSION_HANDLE,
+            data: *mut CK_BYTE,
+            length: CK_ULONG,
+        ) -> CK_RV {
+            guarded(|| {
+                let module = module()?;
+                // SAFETY: the standard makes `data` `length` bytes; nothing is written in this call.
+                let data = unsafe { pointers::bytes(data, length)? };
+                module.with_session(session, |session| $update(session, data))
+            })
+        }
+    )*};
 }
 
-pub(super) unsafe extern "C" fn C_Digest(
+updates! {
+    C_DigestUpdate => Session::update_digest;
+    C_SignUpdate => Session::update_signature;
+    C_VerifyUpdate => Session::update_verification;
+}
+
+/// `C_…(session, data, length, out, out_length)`, and for what ends an operation its `C_…Final(session, out, out_length)`.
+macro_rules! transforms {
+    ($($name:ident $(and $last:ident)? => $work:expr;)*) => {$(
+        pub(super) unsafe extern "C" fn $name(
+            session: CK_SESSION_HANDLE,
+            data: *mut CK_BYTE,
+            length: CK_ULONG,
+            out: *mut CK_BYTE,
+            out_length: *mut CK_ULONG,
+        ) -> CK_RV {
+            // SAFETY: the contract is the same.
+            unsafe { transform(session, (data, length), (out, out_length), $work) }
+        }
+
+        $(
+            pub(super) unsafe extern "C" fn $last(
+                session: CK_SESSION_HANDLE,
+                out: *mut CK_BYTE,
+                out_length: *mut CK_ULONG,
+            ) -> CK_RV {
+                // SAFETY: no data is within the contract, and the rest is the same.
+                unsafe { $name(session, std::ptr::null_mut(), 0, out, out_length) }
+            }
+        )?
+    )*};
+}
+
+transforms! {
+    C_Digest and C_DigestFinal => Session::finish_digest;
+    C_Sign and C_SignFinal => Session::finish_signature;
+    C_Encrypt and C_EncryptFinal => |session, data, out| session.finish_cipher(Encrypt, data, out);
+    C_Decrypt and C_DecryptFinal => |session, data, out| session.finish_cipher(Decrypt, data, out);
+    C_EncryptUpdate => |session, data, out| session.update_cipher(Encrypt, data, out);
+    C_DecryptUpdate => |session, data, out| session.update_cipher(Decrypt, data, out);
+}
+
+/// # Safety
+/// `data` is null or `length` readable bytes; `out` is null or as long as the length beside it. They may overlap.
+unsafe fn transform(
     session: CK_SESSION_HANDLE,
-    data: *mut CK_BYTE,
-    length: CK_ULONG,
-    digest: *mut CK_BYTE,
-    digest_length: *mut CK_ULONG,
+    (data, length): (*const CK_BYTE, CK_ULONG),
+    (out, out_length): (*mut CK_BYTE, *mut CK_ULONG),
+    work: impl FnOnce(&mut Session, &[u8], Output<'_>) -> CkResult<()>,
 ) -> CK_RV {
     guarded(|| {
         let module = module()?;
-        // SAFETY: the standard makes `data` `length` bytes, and `digest` null or as long as the length beside it.
-        let (data, out) = unsafe { (pointers::bytes(data, length)?, pointers::output(digest, digest_length)?) };
-        module.with_session(session, |session| session.finish_digest(data, out))
+        // SAFETY: passed on from this function's contract; the data is copied before the output becomes a reference.
+        let (data, out) = unsafe { (pointers::copied(data, length)?, pointers::output(out, out_length)?) };
+        module.with_session(session, |session| work(session, &data, out))
     })
-}
-
-pub(super) unsafe extern "C" fn C_DigestFinal(
-    session: CK_SESSION_HANDLE,
-    digest: *mut CK_BYTE,
-    digest_length: *mut CK_ULONG,
-) -> CK_RV {
-    // SAFETY: no data is within the contract, and the rest is the same.
-    unsafe { C_Digest(session, std::ptr::null_mut(), 0, digest, digest_length) }
-}
-
-pub(super) unsafe extern "C" fn C_SignInit(
-    session: CK_SESSION_HANDLE,
-    mechanism: *mut CK_MECHANISM,
-    key: CK_OBJECT_HANDLE,
-) -> CK_RV {
-    guarded(|| {
-        let module = module()?;
-        // SAFETY: the standard makes the mechanism null or good.
-        let mechanism = unsafe { pointers::mechanism(module.config.profile, mechanism)? };
-        module.begin_with_key(session, mechanism, key, Session::begin_signature)
-    })
-}
-
-pub(super) unsafe extern "C" fn C_SignUpdate(
-    session: CK_SESSION_HANDLE,
-    data: *mut CK_BYTE,
-    length: CK_ULONG,
-) -> CK_RV {
-    // SAFETY: the contract is the same.
-    unsafe { absorb(session, data, length, Session::update_signature) }
-}
-
-pub(super) unsafe extern "C" fn C_Sign(
-    session: CK_SESSION_HANDLE,
-    data: *mut CK_BYTE,
-    length: CK_ULONG,
-    signature: *mut CK_BYTE,
-    signature_length: *mut CK_ULONG,
-) -> CK_RV {
-    guarded(|| {
-        let module = module()?;
-        // SAFETY: the standard makes `data` `length` bytes, and `signature` null or as long as the length beside it.
-        let (data, out) = unsafe { (pointers::bytes(data, length)?, pointers::output(signature, signature_length)?) };
-        module.with_session(session, |session| session.finish_signature(data, out))
-    })
-}
-
-pub(super) unsafe extern "C" fn C_SignFinal(
-    session: CK_SESSION_HANDLE,
-    signature: *mut CK_BYTE,
-    signature_length: *mut CK_ULONG,
-) -> CK_RV {
-    // SAFETY: no data is within the contract, and the rest is the same.
-    unsafe { C_Sign(session, std::ptr::null_mut(), 0, signature, signature_length) }
-}
-
-pub(super) unsafe extern "C" fn C_VerifyInit(
-    session: CK_SESSION_HANDLE,
-    mechanism: *mut CK_MECHANISM,
-    key: CK_OBJECT_HANDLE,
-) -> CK_RV {
-    guarded(|| {
-        let module = module()?;
-        // SAFETY: the standard makes the mechanism null or good.
-        let mechanism = unsafe { pointers::mechanism(module.config.profile, mechanism)? };
-        module.begin_with_key(session, mechanism, key, Session::begin_verification)
-    })
-}
-
-pub(super) unsafe extern "C" fn C_VerifyUpdate(
-    session: CK_SESSION_HANDLE,
-    data: *mut CK_BYTE,
-    length: CK_ULONG,
-) -> CK_RV {
-    // SAFETY: the contract is the same.
-    unsafe { absorb(session, data, length, Session::update_verification) }
 }
 
 pub(super) unsafe extern "C" fn C_Verify(
@@ -126,7 +130,7 @@ pub(super) unsafe extern "C" fn C_Verify(
 ) -> CK_RV {
     guarded(|| {
         let module = module()?;
-        // SAFETY: the standard makes both inputs as long as the length beside them.
+        // SAFETY: the standard makes both inputs as long as the length beside them; nothing is written in this call.
         let (data, signature) =
             unsafe { (pointers::bytes(data, length)?, pointers::bytes(signature, signature_length)?) };
         module.with_session(session, |session| session.finish_verification(data, signature))
@@ -141,87 +145,6 @@ pub(super) unsafe extern "C" fn C_VerifyFinal(
     // SAFETY: no data is within the contract, and the rest is the same.
     unsafe { C_Verify(session, std::ptr::null_mut(), 0, signature, signature_length) }
 }
-
-/// # Safety
-/// `data` is null or has `length` readable bytes.
-unsafe fn absorb(
-    session: CK_SESSION_HANDLE,
-    data: *mut CK_BYTE,
-    length: CK_ULONG,
-    update: fn(&mut Session, &[u8]) -> CkResult<()>,
-) -> CK_RV {
-    guarded(|| {
-        let module = module()?;
-        // SAFETY: passed on from this function's contract.
-        let data = unsafe { pointers::bytes(data, length)? };
-        module.with_session(session, |session| update(session, data))
-    })
-}
-
-macro_rules! cipher_functions {
-    ($direction:expr, $init:ident, $whole:ident, $update:ident, $last:ident) => {
-        pub(super) unsafe extern "C" fn $init(
-            session: CK_SESSION_HANDLE,
-            mechanism: *mut CK_MECHANISM,
-            key: CK_OBJECT_HANDLE,
-        ) -> CK_RV {
-            guarded(|| {
-                let module = module()?;
-                // SAFETY: the standard makes the mechanism null or good.
-                let mechanism = unsafe { pointers::mechanism(module.config.profile, mechanism)? };
-                module.begin_with_key(session, mechanism, key, |session, mechanism, key| {
-                    session.begin_cipher($direction, mechanism, key)
-                })
-            })
-        }
-
-        pub(super) unsafe extern "C" fn $whole(
-            session: CK_SESSION_HANDLE,
-            data: *mut CK_BYTE,
-            length: CK_ULONG,
-            out: *mut CK_BYTE,
-            out_length: *mut CK_ULONG,
-        ) -> CK_RV {
-            guarded(|| {
-                let module = module()?;
-                // SAFETY: the standard makes `data` `length` bytes; it may be the output buffer too, so it is copied.
-                let data = zeroize::Zeroizing::new(unsafe { pointers::bytes(data, length)? }.to_vec());
-                // SAFETY: the standard makes `out` null or as long as the length beside it.
-                let out = unsafe { pointers::output(out, out_length)? };
-                module.with_session(session, |session| session.finish_cipher($direction, &data, out))
-            })
-        }
-
-        pub(super) unsafe extern "C" fn $update(
-            session: CK_SESSION_HANDLE,
-            data: *mut CK_BYTE,
-            length: CK_ULONG,
-            out: *mut CK_BYTE,
-            out_length: *mut CK_ULONG,
-        ) -> CK_RV {
-            guarded(|| {
-                let module = module()?;
-                // SAFETY: the standard makes `data` `length` bytes; it may be the output buffer too, so it is copied.
-                let data = zeroize::Zeroizing::new(unsafe { pointers::bytes(data, length)? }.to_vec());
-                // SAFETY: the standard makes `out` null or as long as the length beside it.
-                let out = unsafe { pointers::output(out, out_length)? };
-                module.with_session(session, |session| session.update_cipher($direction, &data, out))
-            })
-        }
-
-        pub(super) unsafe extern "C" fn $last(
-            session: CK_SESSION_HANDLE,
-            out: *mut CK_BYTE,
-            out_length: *mut CK_ULONG,
-        ) -> CK_RV {
-            // SAFETY: no data is within the contract, and the rest is the same.
-            unsafe { $whole(session, std::ptr::null_mut(), 0, out, out_length) }
-        }
-    };
-}
-
-cipher_functions!(Direction::Encrypt, C_EncryptInit, C_Encrypt, C_EncryptUpdate, C_EncryptFinal);
-cipher_functions!(Direction::Decrypt, C_DecryptInit, C_Decrypt, C_DecryptUpdate, C_DecryptFinal);
 
 /// The generator is the operating system's: it takes no seed from a caller.
 pub(super) unsafe extern "C" fn C_SeedRandom(

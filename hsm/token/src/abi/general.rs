@@ -21,7 +21,7 @@ pub(super) unsafe extern "C" fn C_Initialize(arguments: *mut std::ffi::c_void) -
         let pointer: *mut CK_C_INITIALIZE_ARGS = arguments.cast();
         if !pointer.is_null() {
             // SAFETY: the standard makes a pointer that is not null one to these arguments.
-            check_arguments(unsafe { pointers::required(pointer)? })?;
+            check_arguments(&unsafe { pointers::read(pointer)? })?;
         }
         initialise()
     })
@@ -54,13 +54,13 @@ pub(super) unsafe extern "C" fn C_GetInfo(info: *mut CK_INFO) -> CK_RV {
     guarded(|| {
         module()?;
         // SAFETY: the standard makes `info` null or a writable structure.
-        *unsafe { pointers::required(info)? } = CK_INFO {
+        unsafe { pointers::place(info)? }.put(CK_INFO {
             cryptokiVersion: CK_VERSION { major: 2, minor: 40 },
             manufacturerID: padded(MANUFACTURER),
             flags: 0,
             libraryDescription: padded("Bixi software token"),
             libraryVersion: VERSION,
-        };
+        });
         Ok(())
     })
 }
@@ -77,13 +77,13 @@ pub(super) unsafe extern "C" fn C_GetSlotInfo(slot: CK_SLOT_ID, info: *mut CK_SL
     guarded(|| {
         module()?.token(slot)?;
         // SAFETY: the standard makes `info` null or a writable structure.
-        *unsafe { pointers::required(info)? } = CK_SLOT_INFO {
+        unsafe { pointers::place(info)? }.put(CK_SLOT_INFO {
             slotDescription: padded(&format!("Bixi software slot {slot}")),
             manufacturerID: padded(MANUFACTURER),
             flags: CKF_TOKEN_PRESENT,
             hardwareVersion: VERSION,
             firmwareVersion: VERSION,
-        };
+        });
         Ok(())
     })
 }
@@ -92,8 +92,8 @@ pub(super) unsafe extern "C" fn C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_T
     guarded(|| {
         let module = module()?;
         // SAFETY: the standard makes `info` null or a writable structure.
-        let info = unsafe { pointers::required(info)? };
-        *info = token_info(&module, slot)?;
+        let info = unsafe { pointers::place(info)? };
+        info.put(token_info(&module, slot)?);
         Ok(())
     })
 }
@@ -169,11 +169,11 @@ pub(super) unsafe extern "C" fn C_GetMechanismInfo(
         let Some(algorithm) = module.config.profile.algorithm(number) else { return refuse(CKR_MECHANISM_INVALID) };
         let known = algorithm.info();
         // SAFETY: the standard makes `info` null or a writable structure.
-        *unsafe { pointers::required(info)? } = CK_MECHANISM_INFO {
+        unsafe { pointers::place(info)? }.put(CK_MECHANISM_INFO {
             ulMinKeySize: known.key_size_min,
             ulMaxKeySize: known.key_size_max,
             flags: known.flags,
-        };
+        });
         Ok(())
     })
 }

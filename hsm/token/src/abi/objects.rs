@@ -16,8 +16,8 @@ pub(super) unsafe extern "C" fn C_CreateObject(
     guarded(|| {
         let module = module()?;
         // SAFETY: the standard makes `template` an array of `count` attributes and `object` null or writable.
-        let (template, object) = unsafe { (pointers::template(template, count)?, pointers::required(object)?) };
-        *object = module.create_object(session, &template)?;
+        let (template, object) = unsafe { (pointers::template(template, count)?, pointers::place(object)?) };
+        object.put(module.create_object(session, &template)?);
         Ok(())
     })
 }
@@ -35,36 +35,45 @@ pub(super) unsafe extern "C" fn C_GetAttributeValue(
     guarded(|| {
         let module = module()?;
         let object = module.object(session, object)?;
-        // SAFETY: the standard makes `template` an array of `count` attributes.
-        let attributes = unsafe { pointers::attributes(template, count)? };
         let mut result = Ok(());
-        for attribute in attributes {
-            // SAFETY: the standard makes each value null or as long as its attribute says.
-            let one = unsafe { put_attribute(module.config.profile, &object, attribute) };
-            if one.is_err() {
-                attribute.ulValueLen = CK_UNAVAILABLE_INFORMATION;
-                // Every attribute is processed; one of the errors is returned (5.7.5).
-                result = one;
-            }
+        // SAFETY: the standard makes `template` an array of `count` attributes.
+        for attribute in unsafe { pointers::attributes(template, count)? } {
+            // SAFETY: one of that array, its value null or as long as it says.
+            let one = unsafe { answer(module.config.profile, &object, attribute) };
+            // Every attribute is processed; one of the errors is returned (5.7.5).
+            result = result.and(one);
         }
         result
     })
 }
 
 /// # Safety
+/// `attribute` can be read and written; its `pValue` is null or can be written for `ulValueLen` bytes.
+unsafe fn answer(profile: &Profile, object: &Object, attribute: *mut CK_ATTRIBUTE) -> CkResult<()> {
+    // SAFETY: passed on from this function's contract.
+    let (mut asked, place) = unsafe { (pointers::read(attribute)?, pointers::place(attribute)?) };
+    // SAFETY: as above.
+    let answered = unsafe { put_value(profile, object, &asked) };
+    asked.ulValueLen = answered.as_ref().map_or(CK_UNAVAILABLE_INFORMATION, |length| *length);
+    place.put(asked);
+    answered.map(drop)
+}
+
+/// The value's length.
+///
+/// # Safety
 /// `pValue` is null or can be written for `ulValueLen` bytes.
-unsafe fn put_attribute(profile: &Profile, object: &Object, attribute: &mut CK_ATTRIBUTE) -> CkResult<()> {
-    let value = object.attribute(profile, attribute.type_)?;
+unsafe fn put_value(profile: &Profile, object: &Object, asked: &CK_ATTRIBUTE) -> CkResult<CK_ULONG> {
+    let value = object.attribute(profile, asked.type_)?;
     let length = value.len() as CK_ULONG;
-    if !attribute.pValue.is_null() {
-        if attribute.ulValueLen < length {
+    if !asked.pValue.is_null() {
+        if asked.ulValueLen < length {
             return refuse(CKR_BUFFER_TOO_SMALL);
         }
         // SAFETY: not null, with room for `length` bytes as just checked; the token's memory is never the caller's.
-        unsafe { std::ptr::copy_nonoverlapping(value.as_ptr(), attribute.pValue.cast(), value.len()) };
+        unsafe { std::ptr::copy_nonoverlapping(value.as_ptr(), asked.pValue.cast(), value.len()) };
     }
-    attribute.ulValueLen = length;
-    Ok(())
+    Ok(length)
 }
 
 pub(super) unsafe extern "C" fn C_SetAttributeValue(
@@ -101,14 +110,15 @@ pub(super) unsafe extern "C" fn C_FindObjects(
     guarded(|| {
         let module = module()?;
         // SAFETY: the standard makes `count` null or writable.
-        let count = unsafe { pointers::required(count)? };
+        let count = unsafe { pointers::place(count)? };
         if list.is_null() && max > 0 {
             return refuse(CKR_ARGUMENTS_BAD);
         }
         let found = module.with_session(session, |session| session.next_found(max as usize))?;
-        *count = max;
         // SAFETY: the standard makes `list` an array of `max` elements, and no more than that were found.
-        unsafe { pointers::put_numbers(&found, list, count) }
+        unsafe { std::ptr::copy_nonoverlapping(found.as_ptr(), list, found.len()) };
+        count.put(found.len() as CK_ULONG);
+        Ok(())
     })
 }
 
@@ -128,10 +138,10 @@ pub(super) unsafe extern "C" fn C_GenerateKey(
         // SAFETY: the standard makes the mechanism null or good, `template` an array of `count` attributes, `key` writable.
         let (mechanism, template, key) = unsafe {
             let mechanism = pointers::mechanism(module.config.profile, mechanism)?;
-            (mechanism, pointers::template(template, count)?, pointers::required(key)?)
+            (mechanism, pointers::template(template, count)?, pointers::place(key)?)
         };
         mechanism.parameter.none()?;
-        *key = module.generate_key(session, mechanism.number, &template)?;
+        key.put(module.generate_key(session, mechanism.number, &template)?);
         Ok(())
     })
 }
@@ -154,10 +164,12 @@ pub(super) unsafe extern "C" fn C_GenerateKeyPair(
             let public = pointers::template(public_template, public_count)?;
             (mechanism, public, pointers::template(private_template, private_count)?)
         };
-        // SAFETY: the standard makes both handles null or writable, and not the same place.
-        let (public_key, private_key) = unsafe { (pointers::required(public_key)?, pointers::required(private_key)?) };
+        // SAFETY: the standard makes both handles null or writable.
+        let (public_key, private_key) = unsafe { (pointers::place(public_key)?, pointers::place(private_key)?) };
         mechanism.parameter.none()?;
-        [*public_key, *private_key] = module.generate_key_pair(session, mechanism.number, &public, &private)?;
+        let [public, private] = module.generate_key_pair(session, mechanism.number, &public, &private)?;
+        public_key.put(public);
+        private_key.put(private);
         Ok(())
     })
 }

@@ -3,16 +3,17 @@
 
 use cryptoki_sys::{CK_ULONG, CKR_BUFFER_TOO_SMALL, CKR_GENERAL_ERROR};
 
+use super::pointers::Place;
 use crate::error::{CkResult, refuse};
 
 /// A buffer and the place for its length.
 pub(crate) struct Output<'a> {
     buffer: Option<&'a mut [u8]>,
-    length: &'a mut CK_ULONG,
+    length: Place<'a, CK_ULONG>,
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(buffer: Option<&'a mut [u8]>, length: &'a mut CK_ULONG) -> Self {
+    pub(crate) fn new(buffer: Option<&'a mut [u8]>, length: Place<'a, CK_ULONG>) -> Self {
         Self { buffer, length }
     }
 
@@ -21,11 +22,11 @@ impl<'a> Output<'a> {
         match &self.buffer {
             Some(buffer) if buffer.len() >= bytes => Ok(true),
             Some(_) => {
-                *self.length = bytes as CK_ULONG;
+                self.length.put(bytes as CK_ULONG);
                 refuse(CKR_BUFFER_TOO_SMALL)
             }
             None => {
-                *self.length = bytes as CK_ULONG;
+                self.length.put(bytes as CK_ULONG);
                 Ok(false)
             }
         }
@@ -36,25 +37,31 @@ impl<'a> Output<'a> {
         let room = self.buffer.and_then(|buffer| buffer.get_mut(..bytes.len()));
         let Some(room) = room else { return refuse(CKR_GENERAL_ERROR) };
         room.copy_from_slice(bytes);
-        *self.length = bytes.len() as CK_ULONG;
+        self.length.put(bytes.len() as CK_ULONG);
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::pointers;
     use super::*;
 
     #[test]
     fn tells_the_length_without_a_buffer_and_refuses_a_short_one() {
         let mut length = 0;
-        assert_eq!(Output::new(None, &mut length).reserve(64), Ok(false));
-        assert_eq!(length, 64);
-        let mut short = [0; 63];
-        let refused = Output::new(Some(&mut short), &mut length).reserve(64).unwrap_err();
-        assert_eq!((refused.0, length), (CKR_BUFFER_TOO_SMALL, 64));
+        // SAFETY: a live number and no buffer.
+        let asked = unsafe { pointers::output(std::ptr::null_mut(), &raw mut length) }.unwrap().reserve(64);
+        assert_eq!((asked, length), (Ok(false), 64));
         let mut buffer = [0; 80];
-        let mut output = Output::new(Some(&mut buffer), &mut length);
+        length = 63;
+        // SAFETY: a live number that is at most the buffer's length.
+        let refused =
+            unsafe { pointers::output(buffer.as_mut_ptr(), &raw mut length) }.unwrap().reserve(64).unwrap_err();
+        assert_eq!((refused.0, length), (CKR_BUFFER_TOO_SMALL, 64));
+        length = 80;
+        // SAFETY: as above.
+        let mut output = unsafe { pointers::output(buffer.as_mut_ptr(), &raw mut length) }.unwrap();
         assert_eq!(output.reserve(64), Ok(true));
         output.put(b"short").unwrap();
         assert_eq!((length, &buffer[..5]), (5, &b"short"[..]));

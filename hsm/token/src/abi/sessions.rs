@@ -14,8 +14,8 @@ pub(super) unsafe extern "C" fn C_OpenSession(
     guarded(|| {
         let module = module()?;
         // SAFETY: the standard makes `session` null or writable.
-        let session = unsafe { pointers::required(session)? };
-        *session = module.open_session(slot, flags)?;
+        let session = unsafe { pointers::place(session)? };
+        session.put(module.open_session(slot, flags)?);
         Ok(())
     })
 }
@@ -32,8 +32,8 @@ pub(super) unsafe extern "C" fn C_GetSessionInfo(session: CK_SESSION_HANDLE, inf
     guarded(|| {
         let module = module()?;
         // SAFETY: the standard makes `info` null or a writable structure.
-        let info = unsafe { pointers::required(info)? };
-        *info = module.session_info(session)?;
+        let info = unsafe { pointers::place(info)? };
+        info.put(module.session_info(session)?);
         Ok(())
     })
 }
