@@ -96,7 +96,7 @@ pub enum VaultError {
     #[error("the system's random source failed: {0}")]
     Random(std::io::Error),
     /// The device failed.
-    #[error(transparent)]
+    #[error("{0}")]
     Device(#[from] DeviceError),
 }
 

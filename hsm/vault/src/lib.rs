@@ -187,6 +187,13 @@ impl Vault {
         body.salt = wrap::fresh_salt()?;
         wrap::seal_epochs(&mut body, &self.epochs, &self.key);
         let bytes = format::print(&body, &wrap::mac_key(&body, &self.key));
+        // Whoever opens it refuses a longer file, and with it everything on this node's disk.
+        if bytes.len() > format::FILE_BYTES_MAX {
+            return Err(VaultError::Full {
+                path: self.path.clone(),
+                what: "bytes; its labels or key references are too long",
+            });
+        }
         self.seen = file::replace(&*self.storage, &self.path, &bytes, expect, &self.seen)?;
         self.body = body;
         Ok(())

@@ -80,6 +80,27 @@ fn rotation_is_seen_at_once_and_survives() {
 }
 
 #[test]
+fn a_vault_that_nobody_could_read_again_is_not_written() {
+    let bench = bench();
+    let mut vault = bench.create();
+    let long = "x".repeat(format::FILE_BYTES_MAX);
+    let other = bench.other_kek("standby");
+    let refused = vault.add_slot(SlotKind::Standby, &long, &bench.device, &other);
+    assert!(matches!(refused, Err(VaultError::Full { .. })), "{refused:?}");
+    assert_eq!((bench.open().unwrap().slots().len(), vault.slots().len()), (1, 1));
+    vault.add_slot(SlotKind::Standby, "standby", &bench.device, &other).unwrap();
+}
+
+#[test]
+fn what_the_device_said_stays_in_the_chain_of_causes() {
+    use std::error::Error as _;
+    let refused = bixi_hsm::DeviceError::new("C_Login", bixi_hsm::Cause::PinHeldBack, "not tried");
+    let error = VaultError::from(refused.clone());
+    assert_eq!(error.to_string(), refused.to_string());
+    assert_eq!(error.source().and_then(|source| source.downcast_ref()), Some(&refused));
+}
+
+#[test]
 fn a_stale_handle_cannot_undo_another_process() {
     let bench = bench();
     let mut first = bench.create();
