@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 pub use tokens::Portable;
 #[cfg(target_arch = "x86_64")]
-pub use tokens::{AesNi, Avx2, Bmi2Adx, Gfni256, Gfni512, Ifma512, Int512, Pclmul, Vpclmul512};
+pub use tokens::{AesNi, Avx2, Bmi2, Bmi2Adx, Gfni256, Gfni512, Ifma512, Int512, Pclmul, Vpclmul512};
 
 /// The variable [`configure_from_env`] reads.
 pub const OVERRIDE_VARIABLE: &str = "BIXI_CPU";
@@ -91,10 +91,11 @@ pub fn limit() -> Limit {
 
 /// The kernel of each operation, for `doctor` and the start-up log.
 pub fn selected() -> Vec<Selected> {
+    let sm3 = crate::sm3::kernel_names();
     let sm4 = crate::sm4::kernel_names();
     [
-        ("sm3", "portable"),
-        ("sm3.many", "portable"),
+        ("sm3", sm3.single),
+        ("sm3.many", sm3.many),
         ("sm4", sm4.cipher),
         ("sm4.ghash", sm4.ghash),
         ("sm2.field", "portable"),

@@ -2,17 +2,24 @@
 //!
 //! Messages may be secret: time depends on lengths only. A [`Hasher`] wipes its state when dropped.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod bmi2;
 pub mod hkdf;
 mod hmac;
 mod kdf;
-pub(crate) mod portable;
+mod lanes;
+mod many;
+mod portable;
+mod single;
 #[cfg(test)]
 mod tests;
 
 pub use hmac::Hmac;
 pub use kdf::kdf;
 
-use zeroize::Zeroize;
+use lanes::{Cut, Start, Whole};
 
 /// Bytes of a digest.
 pub const DIGEST_BYTES: usize = 32;
@@ -40,7 +47,11 @@ impl Default for Hasher {
 impl Hasher {
     /// Starts with the standard's initial value.
     pub fn new() -> Self {
-        Self { state: IV, block: [0; BLOCK_BYTES], filled: 0, length_bytes: 0 }
+        Self::resume(&Start::IV)
+    }
+
+    fn resume(start: &Start) -> Self {
+        Self { state: start.state, block: [0; BLOCK_BYTES], filled: 0, length_bytes: start.bytes }
     }
 
     /// Appends `data` to the message. The standard bounds a message to fewer than 2^64 bits.
@@ -54,11 +65,11 @@ impl Hasher {
             if self.filled < BLOCK_BYTES {
                 return;
             }
-            portable::compress(&mut self.state, &[self.block]);
+            single::compress(&mut self.state, &[self.block]);
             self.filled = 0;
         }
         let (blocks, rest) = data.as_chunks::<BLOCK_BYTES>();
-        portable::compress(&mut self.state, blocks);
+        single::compress(&mut self.state, blocks);
         self.block[..rest.len()].copy_from_slice(rest);
         self.filled = rest.len();
     }
@@ -69,23 +80,33 @@ impl Hasher {
         self.block[self.filled] = 0x80;
         self.block[self.filled + 1..].fill(0);
         if self.filled + 1 > BLOCK_BYTES - 8 {
-            portable::compress(&mut self.state, &[self.block]);
+            single::compress(&mut self.state, &[self.block]);
             self.block.fill(0);
         }
         self.block[BLOCK_BYTES - 8..].copy_from_slice(&length_bits.to_be_bytes());
-        portable::compress(&mut self.state, &[self.block]);
-        let mut digest = [0; 32];
-        for (out, word) in digest.chunks_exact_mut(4).zip(self.state) {
-            out.copy_from_slice(&word.to_be_bytes());
-        }
-        digest
+        single::compress(&mut self.state, &[self.block]);
+        to_bytes(&self.state)
     }
+}
+
+fn to_bytes(state: &[u32; 8]) -> [u8; 32] {
+    let mut digest = [0; 32];
+    for (out, word) in digest.chunks_exact_mut(4).zip(state) {
+        out.copy_from_slice(&word.to_be_bytes());
+    }
+    digest
+}
+
+/// Overwrites plain data, as `zeroize` does one element at a time.
+fn wipe<T: Copy>(data: &mut [T], zero: T) {
+    data.fill(zero);
+    zeroize::optimization_barrier(data);
 }
 
 impl Drop for Hasher {
     fn drop(&mut self) {
-        self.state.zeroize();
-        self.block.zeroize();
+        wipe(&mut self.state, 0);
+        wipe(&mut self.block, 0);
     }
 }
 
@@ -107,8 +128,23 @@ pub fn digest(data: &[u8]) -> [u8; 32] {
 /// # Panics
 /// When the slices differ in length.
 pub fn digest_many(messages: &[&[u8]], out: &mut [[u8; 32]]) {
-    assert_eq!(messages.len(), out.len(), "digest_many: one digest per message");
-    for (message, digest_out) in messages.iter().zip(out) {
-        *digest_out = digest(message);
-    }
+    many::digests(&Start::IV, &Whole(messages), out);
+}
+
+/// [`digest_many`] of messages in parts: `out[i]` becomes the digest of the concatenation of the parts of `messages[i]`.
+///
+/// # Panics
+/// When the slices differ in length.
+pub fn digest_many_parts<'a, M: AsRef<[&'a [u8]]>>(messages: &[M], out: &mut [[u8; 32]]) {
+    many::digests(&Start::IV, &Cut::new(messages), out);
+}
+
+/// Names of the selected kernels.
+pub(crate) struct KernelNames {
+    pub(crate) single: &'static str,
+    pub(crate) many: &'static str,
+}
+
+pub(crate) fn kernel_names() -> KernelNames {
+    KernelNames { single: single::kernel_name(), many: many::kernel_name() }
 }

@@ -43,6 +43,8 @@ macro_rules! tokens {
 tokens! {
     /// Proof of AVX2.
     Avx2 on Avx2: "avx2";
+    /// Proof of RORX and ANDN (BMI1 and BMI2).
+    Bmi2 on Avx2: "bmi1", "bmi2";
     /// Proof of MULX, RORX and the two carry chains (BMI2 and ADX).
     Bmi2Adx on Avx2: "bmi1", "bmi2", "adx";
     /// Proof of AES-NI and SSSE3's byte shuffle.

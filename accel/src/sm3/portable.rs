@@ -3,7 +3,7 @@
 use super::BLOCK_BYTES;
 
 /// `T_j <<< (j mod 32)` of GB/T 32905 4.2 and 5.3.3.
-const T: [u32; 64] = {
+pub(super) const T: [u32; 64] = {
     let mut table = [0; 64];
     let mut j = 0;
     while j < 64 {
@@ -84,7 +84,13 @@ fn choose(x: u32, y: u32, z: u32) -> u32 {
 }
 
 /// Folds whole blocks into the state.
-pub(crate) fn compress(state: &mut [u32; 8], blocks: &[[u8; BLOCK_BYTES]]) {
+pub(super) fn compress(state: &mut [u32; 8], blocks: &[[u8; BLOCK_BYTES]]) {
+    compress_inline(state, blocks);
+}
+
+/// [`compress`], to be compiled for the instruction set of its caller.
+#[inline(always)]
+pub(super) fn compress_inline(state: &mut [u32; 8], blocks: &[[u8; BLOCK_BYTES]]) {
     for block in blocks {
         let mut w: [u32; 16] = core::array::from_fn(|i| {
             u32::from_be_bytes([block[4 * i], block[4 * i + 1], block[4 * i + 2], block[4 * i + 3]])

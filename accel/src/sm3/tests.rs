@@ -1,3 +1,5 @@
+mod kernels;
+
 use super::*;
 use ::sm3::Digest as _;
 use proptest::prelude::*;
@@ -50,13 +52,17 @@ proptest! {
     }
 
     #[test]
-    fn digest_many_is_digest_of_each(messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 0..40)) {
+    fn digest_many_is_digest_of_each(messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..700), 0..100)) {
         let slices: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
         let mut out = vec![[0; 32]; slices.len()];
         digest_many(&slices, &mut out);
-        for (message, digest_out) in messages.iter().zip(out) {
-            prop_assert_eq!(digest_out, oracle(message));
+        for (message, digest_out) in messages.iter().zip(&out) {
+            prop_assert_eq!(*digest_out, oracle(message));
         }
+        let halves: Vec<[&[u8]; 2]> = slices.iter().map(|slice| slice.split_at(slice.len() / 3).into()).collect();
+        let mut of_parts = vec![[0; 32]; halves.len()];
+        digest_many_parts(&halves, &mut of_parts);
+        prop_assert_eq!(of_parts, out);
     }
 
     #[test]

@@ -1,0 +1,344 @@
+//! SM3 in sixteen lanes of AVX-512, two such groups side by side: a step of one group waits for its own results most of the
+//! time, a second group fills the gaps. With a third the state would leave the 32 registers.
+//!
+//! A block is loaded one lane per register and transposed; the 68 words of the message expansion go to memory; the 64
+//! steps read them from there. Rotations are one instruction, so are the three-operand Boolean functions and XORs:
+//! 19 instructions a step, 7 a word of expansion. No data-dependent address or branch.
+#![allow(unsafe_code)]
+
+mod transpose;
+
+use super::lanes::{Block, Kernel, States, Tail};
+use super::{BLOCK_BYTES, portable, wipe};
+use crate::cpu::Int512;
+use core::arch::x86_64::*;
+
+/// Lanes of one register.
+const GROUP: usize = 16;
+/// Lanes of the kernel.
+pub(super) const LANES: usize = 32;
+/// Words of the expanded message (GB/T 32905 5.3.2).
+const WORDS: usize = 68;
+
+/// Expanded messages: row `j` is `W_j` of the lanes of `G` registers.
+type Expanded<const G: usize> = [[__m512i; G]; WORDS];
+
+/// Room for the expanded messages of two groups, or of one.
+#[repr(align(64))]
+struct Room([__m512i; 2 * WORDS]);
+
+impl Room {
+    // SAFETY: a vector of integers may have any bits, all zero among them.
+    const ZERO: __m512i = unsafe { core::mem::zeroed() };
+
+    fn new() -> Self {
+        Self([Self::ZERO; 2 * WORDS])
+    }
+
+    fn expanded<const G: usize>(&mut self) -> &mut Expanded<G> {
+        let (rows, _) = self.0.as_chunks_mut();
+        (&mut rows[..WORDS]).try_into().expect("one or two groups fit")
+    }
+}
+
+/// The kernel with its room.
+pub(super) struct Lanes {
+    _token: Int512,
+    room: Room,
+    /// The expansion of a block all lanes have in common, kept for the next time.
+    common: Room,
+    common_of: Option<(Block, usize)>,
+}
+
+impl Lanes {
+    pub(super) fn new(token: Int512) -> Self {
+        Self { _token: token, room: Room::new(), common: Room::new(), common_of: None }
+    }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        wipe(&mut self.room.0, Room::ZERO);
+    }
+}
+
+impl Kernel<LANES> for Lanes {
+    fn blocks(&mut self, states: &mut States<LANES>, data: &[&[Block]; LANES], count: usize, live: usize) {
+        assert!(data.iter().all(|blocks| blocks.len() >= count), "every lane has {count} blocks");
+        // SAFETY: `_token` exists only where the features were detected.
+        unsafe {
+            if live > GROUP {
+                blocks::<2>(self.room.expanded(), states, data, count);
+            } else {
+                blocks::<1>(self.room.expanded(), states, data, count);
+            }
+        }
+    }
+
+    fn tails(&mut self, states: &mut States<LANES>, data: &[Tail<'_>; LANES], live: usize) {
+        // SAFETY: `_token` exists only where the features were detected.
+        unsafe {
+            if live > GROUP {
+                tails::<2>(self.room.expanded(), states, data);
+            } else {
+                tails::<1>(self.room.expanded(), states, data);
+            }
+        }
+    }
+
+    fn same(&mut self, states: &mut States<LANES>, block: &Block, live: usize) {
+        let groups = live.div_ceil(GROUP);
+        let is_kept = self.common_of == Some((*block, groups));
+        self.common_of = Some((*block, groups));
+        // SAFETY: `_token` exists only where the features were detected.
+        unsafe {
+            if groups == 2 {
+                same::<2>(self.common.expanded(), states, (!is_kept).then_some(block));
+            } else {
+                same::<1>(self.common.expanded(), states, (!is_kept).then_some(block));
+            }
+        }
+    }
+
+    fn digests(&self, states: &States<LANES>, out: &mut [[u8; 32]; LANES]) {
+        // SAFETY: `_token` exists only where the features were detected.
+        unsafe { digests(states, out) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+fn blocks<const G: usize>(w: &mut Expanded<G>, states: &mut States<LANES>, data: &[&[Block]; LANES], count: usize) {
+    let mut state = load_states::<G>(states);
+    for block in 0..count {
+        for g in 0..G {
+            let mut x = [_mm512_setzero_si512(); GROUP];
+            for (x, blocks) in x.iter_mut().zip(&data[g * GROUP..]) {
+                *x = load(&blocks[block]);
+            }
+            put_words(w, g, transpose::square(x));
+        }
+        fold(w, &mut state);
+    }
+    store_states(&state, states);
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+fn tails<const G: usize>(w: &mut Expanded<G>, states: &mut States<LANES>, tails: &[Tail<'_>; LANES]) {
+    let mut state = load_states::<G>(states);
+    for g in 0..G {
+        let mut x = [_mm512_setzero_si512(); GROUP];
+        let (mut high, mut low) = ([0; GROUP], [0; GROUP]);
+        for (lane, tail) in tails[g * GROUP..][..GROUP].iter().enumerate() {
+            x[lane] = load_tail(tail);
+            (high[lane], low[lane]) = ((tail.length_bits >> 32) as i32, tail.length_bits as i32);
+        }
+        let mut words = transpose::square(x);
+        // A last block is zero where the length goes.
+        words[14] = _mm512_or_si512(words[14], load_words(&high));
+        words[15] = _mm512_or_si512(words[15], load_words(&low));
+        put_words(w, g, words);
+    }
+    fold(w, &mut state);
+    store_states(&state, states);
+}
+
+/// Folds the block `w` was expanded from, or `block` after expanding it there.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn same<const G: usize>(w: &mut Expanded<G>, states: &mut States<LANES>, block: Option<&Block>) {
+    if let Some(block) = block {
+        for (row, word) in w.iter_mut().zip(block.as_chunks().0) {
+            *row = [_mm512_set1_epi32(i32::from_be_bytes(*word)); G];
+        }
+        expand(w);
+    }
+    let mut state = load_states::<G>(states);
+    compress(&mut state, w);
+    store_states(&state, states);
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+fn digests(states: &States<LANES>, out: &mut [[u8; 32]; LANES]) {
+    let state = load_states::<2>(states);
+    for (g, out) in out.chunks_exact_mut(GROUP).enumerate() {
+        let mut words = [_mm512_setzero_si512(); 8];
+        for (word, state) in words.iter_mut().zip(&state) {
+            *word = transpose::swap_bytes(state[g]);
+        }
+        for (out, lane) in out.iter_mut().zip(transpose::to_lanes(words)) {
+            // SAFETY: `out` has 32 bytes; the store needs no alignment.
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), lane) };
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn load(block: &Block) -> __m512i {
+    // SAFETY: a block has 64 bytes; the load needs no alignment.
+    transpose::swap_bytes(unsafe { _mm512_loadu_si512(block.as_ptr().cast()) })
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn load_tail(tail: &Tail<'_>) -> __m512i {
+    let bytes = tail.data.len();
+    let mask = if bytes >= BLOCK_BYTES { u64::MAX } else { (1 << bytes) - 1 };
+    // SAFETY: the mask selects bytes of `data` only, and the load touches no other.
+    let x = unsafe { _mm512_maskz_loadu_epi8(mask, tail.data.as_ptr().cast()) };
+    // Where `data` fills the block there is no mark, and the shift, of 64 or more, would be none.
+    let mark = u64::from(tail.mark) << (bytes % BLOCK_BYTES);
+    transpose::swap_bytes(_mm512_mask_mov_epi8(x, mark, _mm512_set1_epi8(0x80_u8 as i8)))
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn load_words<T>(words: &[T; GROUP]) -> __m512i {
+    const { assert!(size_of::<T>() == 4) };
+    // SAFETY: sixteen words of 32 bits are 64 bytes; the load needs no alignment.
+    unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn store_words(words: &mut [u32; GROUP], x: __m512i) {
+    // SAFETY: sixteen words of 32 bits are 64 bytes; the store needs no alignment.
+    unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), x) };
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn put_words<const G: usize>(w: &mut Expanded<G>, g: usize, words: [__m512i; 16]) {
+    for (row, word) in w.iter_mut().zip(words) {
+        row[g] = word;
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn load_states<const G: usize>(states: &States<LANES>) -> [[__m512i; G]; 8] {
+    let mut state = [[_mm512_setzero_si512(); G]; 8];
+    for (state, row) in state.iter_mut().zip(&states.0) {
+        for (state, words) in state.iter_mut().zip(row.as_chunks().0) {
+            *state = load_words(words);
+        }
+    }
+    state
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn store_states<const G: usize>(state: &[[__m512i; G]; 8], states: &mut States<LANES>) {
+    for (state, row) in state.iter().zip(&mut states.0) {
+        for (state, words) in state.iter().zip(row.as_chunks_mut().0) {
+            store_words(words, *state);
+        }
+    }
+}
+
+/// Expands the first sixteen rows of `w` and compresses.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn fold<const G: usize>(w: &mut Expanded<G>, state: &mut [[__m512i; G]; 8]) {
+    expand(w);
+    compress(state, w);
+}
+
+/// GB/T 32905 5.3.2 a): rows 16 to 67 from the first sixteen. `W'_j = W_j ⊕ W_{j+4}` is left to the steps.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn expand<const G: usize>(w: &mut Expanded<G>) {
+    // W_j needs W_{j-3} soonest: the last three rows stay in registers.
+    let mut last = [w[13], w[14], w[15]];
+    for i in 0..13 {
+        let j = 4 * i;
+        let w0 = next_word(&w[j], &w[j + 7], &last[0], &w[j + 3], &w[j + 10]);
+        let w1 = next_word(&w[j + 1], &w[j + 8], &last[1], &w[j + 4], &w[j + 11]);
+        let w2 = next_word(&w[j + 2], &w[j + 9], &last[2], &w[j + 5], &w[j + 12]);
+        let w3 = next_word(&w[j + 3], &w[j + 10], &w0, &w[j + 6], &w[j + 13]);
+        (w[j + 16], w[j + 17], w[j + 18], w[j + 19]) = (w0, w1, w2, w3);
+        last = [w1, w2, w3];
+    }
+}
+
+const XOR3: i32 = 0x96;
+const MAJORITY: i32 = 0xe8;
+const CHOOSE: i32 = 0xca;
+
+/// `P1(W_{j-16} ⊕ W_{j-9} ⊕ (W_{j-3} <<< 15)) ⊕ (W_{j-13} <<< 7) ⊕ W_{j-6}`.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn next_word<const G: usize>(
+    w16: &[__m512i; G],
+    w9: &[__m512i; G],
+    w3: &[__m512i; G],
+    w13: &[__m512i; G],
+    w6: &[__m512i; G],
+) -> [__m512i; G] {
+    let mut next = *w16;
+    for g in 0..G {
+        let x = _mm512_ternarylogic_epi32::<XOR3>(w16[g], w9[g], _mm512_rol_epi32::<15>(w3[g]));
+        let p1 = _mm512_ternarylogic_epi32::<XOR3>(x, _mm512_rol_epi32::<15>(x), _mm512_rol_epi32::<23>(x));
+        next[g] = _mm512_ternarylogic_epi32::<XOR3>(p1, _mm512_rol_epi32::<7>(w13[g]), w6[g]);
+    }
+    next
+}
+
+/// One step of CF, GB/T 32905 5.3.3; the roles of the eight rows of `$r` are renamed by the caller.
+macro_rules! step {
+    ($ff:ident $gg:ident $r:ident[$a:literal $b:literal $c:literal $d:literal $e:literal $f:literal $g:literal $h:literal] $t:expr, $w:expr, $w4:expr) => {
+        for i in 0..G {
+            let a12 = _mm512_rol_epi32::<12>($r[$a][i]);
+            let e_t = _mm512_add_epi32($r[$e][i], _mm512_set1_epi32($t as i32));
+            let ss1 = _mm512_rol_epi32::<7>(_mm512_add_epi32(a12, e_t));
+            let ss2 = _mm512_xor_si512(ss1, a12);
+            let ff = _mm512_ternarylogic_epi32::<$ff>($r[$a][i], $r[$b][i], $r[$c][i]);
+            let gg = _mm512_ternarylogic_epi32::<$gg>($r[$e][i], $r[$f][i], $r[$g][i]);
+            let d_w = _mm512_add_epi32($r[$d][i], _mm512_xor_si512($w[i], $w4[i]));
+            let h_w = _mm512_add_epi32($r[$h][i], $w[i]);
+            let tt1 = _mm512_add_epi32(_mm512_add_epi32(d_w, ff), ss2);
+            let tt2 = _mm512_add_epi32(_mm512_add_epi32(h_w, gg), ss1);
+            let p0 = _mm512_ternarylogic_epi32::<XOR3>(tt2, _mm512_rol_epi32::<9>(tt2), _mm512_rol_epi32::<17>(tt2));
+            $r[$b][i] = _mm512_rol_epi32::<9>($r[$b][i]);
+            $r[$d][i] = tt1;
+            $r[$f][i] = _mm512_rol_epi32::<19>($r[$f][i]);
+            $r[$h][i] = p0;
+        }
+    };
+}
+
+/// Four steps; after them every row holds its own name again.
+macro_rules! four_steps {
+    ($ff:ident $gg:ident $r:ident $t:expr, $now:expr, $next:expr) => {
+        step!($ff $gg $r[0 1 2 3 4 5 6 7] $t[0], $now[0], $next[0]);
+        step!($ff $gg $r[3 0 1 2 7 4 5 6] $t[1], $now[1], $next[1]);
+        step!($ff $gg $r[2 3 0 1 6 7 4 5] $t[2], $now[2], $next[2]);
+        step!($ff $gg $r[1 2 3 0 5 6 7 4] $t[3], $now[3], $next[3]);
+    };
+}
+
+/// CF, GB/T 32905 5.3.3, on expanded messages.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn compress<const G: usize>(state: &mut [[__m512i; G]; 8], w: &Expanded<G>) {
+    let mut r = *state;
+    steps(&mut r, w, 0);
+    for (state, r) in state.iter_mut().zip(r) {
+        for g in 0..G {
+            state[g] = _mm512_xor_si512(state[g], r[g]);
+        }
+    }
+}
+
+/// Steps `4 * first` to 63.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn steps<const G: usize>(state: &mut [[__m512i; G]; 8], w: &Expanded<G>, first: usize) {
+    let (w, _) = w.as_chunks::<4>();
+    let (t, _) = portable::T.as_chunks::<4>();
+    let mut r = *state;
+    for ((now, next), t) in w[first..].iter().zip(&w[first + 1..]).zip(&t[first..4]) {
+        four_steps!(XOR3 XOR3 r t, now, next);
+    }
+    for ((now, next), t) in w[4..].iter().zip(&w[5..]).zip(&t[4..]) {
+        four_steps!(MAJORITY CHOOSE r t, now, next);
+    }
+    *state = r;
+}
