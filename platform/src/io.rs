@@ -89,6 +89,14 @@ pub use select::{Backend, Selection, select};
 pub use tokio_uring::TokioUringStorage;
 pub use uring::UringStorage;
 
+/// The directory that holds the name `path`: what to sync after the name has changed.
+pub fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
 /// How [`Storage::open`] treats an existing or missing file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
@@ -153,7 +161,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// # Errors
     /// The system's error; nothing is then known about the names' durability.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Makes a directory and its missing parents, for the owner only (0700).
+    /// Makes a directory and its missing parents, for the owner only (0700), and makes the new names durable.
     ///
     /// # Errors
     /// The system's error.

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{File, Lock, Metadata, OpenMode, Storage};
+use super::{File, Lock, Metadata, OpenMode, Storage, directory_of};
 
 /// Files of the operating system through blocking calls.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,6 +48,18 @@ pub(super) fn allocate_std(file: &fs::File, offset: u64, len: u64) -> io::Result
     if error.raw_os_error() == Some(libc::EOPNOTSUPP) { Ok(()) } else { Err(error) }
 }
 
+/// The directories that making `dir` would make, lowest first.
+fn missing_levels(dir: &Path) -> io::Result<Vec<&Path>> {
+    let mut missing = Vec::new();
+    for level in dir.ancestors().take_while(|level| *level != Path::new("")) {
+        if level.try_exists()? {
+            break;
+        }
+        missing.push(level);
+    }
+    Ok(missing)
+}
+
 impl Storage for PreadStorage {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn File>> {
         Ok(Box::new(PreadFile(open_std(path, mode)?)))
@@ -81,7 +93,10 @@ impl Storage for PreadStorage {
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+        let missing = missing_levels(dir)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        // The lowest level is durable once every name on the way to it is.
+        missing.into_iter().try_for_each(|level| self.sync_dir(directory_of(level)))
     }
 
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
@@ -148,5 +163,22 @@ impl File for PreadFile {
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         allocate_std(&self.0, offset, len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_that_must_be_made_is_found_lowest_first() {
+        let root = tempfile::tempdir().unwrap();
+        let (a, b, c) = (root.path().join("a"), root.path().join("a/b"), root.path().join("a/b/c"));
+        assert_eq!(missing_levels(&c).unwrap(), [&c, &b, &a]);
+        PreadStorage.create_dir_all(&b).unwrap();
+        assert_eq!(missing_levels(&c).unwrap(), [&c]);
+        assert!(missing_levels(&b).unwrap().is_empty());
+        let relative = Path::new("no-such-directory/below");
+        assert_eq!(missing_levels(relative).unwrap(), [relative, Path::new("no-such-directory")]);
     }
 }
