@@ -7,7 +7,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -26,6 +26,8 @@ struct State {
     fail_once_at: AtomicU64,
     dead_from: AtomicU64,
     bytes_left: AtomicU64,
+    /// Only files of this extension find the disk full.
+    full_for: Mutex<Option<String>>,
     fail_reads_at: AtomicU64,
 }
 
@@ -43,6 +45,7 @@ impl Faults {
             fail_once_at: AtomicU64::new(NEVER),
             dead_from: AtomicU64::new(NEVER),
             bytes_left: AtomicU64::new(NEVER),
+            full_for: Mutex::default(),
             fail_reads_at: AtomicU64::new(NEVER),
         }))
     }
@@ -64,6 +67,13 @@ impl Faults {
 
     /// Writes that extend beyond `bytes` more bytes fail with ENOSPC, after a prefix.
     pub fn full_after(&self, bytes: u64) {
+        *self.full_for() = None;
+        self.0.bytes_left.store(bytes, Ordering::SeqCst);
+    }
+
+    /// As [`Faults::full_after`], for files with this extension alone: the others have room reserved.
+    pub fn full_after_for(&self, bytes: u64, extension: &str) {
+        *self.full_for() = Some(extension.to_owned());
         self.0.bytes_left.store(bytes, Ordering::SeqCst);
     }
 
@@ -79,6 +89,10 @@ impl Faults {
         }
     }
 
+    fn full_for(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.full_for.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Counts a changing operation and fails it if it is due.
     fn step(&self) -> io::Result<()> {
         let number = self.0.operations.fetch_add(1, Ordering::SeqCst) + 1;
@@ -89,10 +103,12 @@ impl Faults {
         Ok(())
     }
 
-    /// How much of a write of `len` bytes finds room.
-    fn room_for(&self, len: usize) -> usize {
+    /// How much of a write of `len` bytes to a file finds room.
+    fn room_for(&self, len: usize, path: &Path) -> usize {
         let left = self.0.bytes_left.load(Ordering::SeqCst);
-        if left == NEVER {
+        let spared =
+            self.full_for().as_ref().is_some_and(|only| path.extension().is_none_or(|name| name != only.as_str()));
+        if left == NEVER || spared {
             return len;
         }
         let taken = left.min(len as u64);
@@ -120,7 +136,11 @@ impl Storage for FaultyStorage {
         if matches!(mode, OpenMode::CreateNew | OpenMode::Truncate) {
             self.faults.step()?;
         }
-        Ok(Box::new(FaultyFile { inner: self.inner.open(path, mode)?, faults: self.faults.clone() }))
+        Ok(Box::new(FaultyFile {
+            inner: self.inner.open(path, mode)?,
+            path: path.to_owned(),
+            faults: self.faults.clone(),
+        }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -173,6 +193,8 @@ impl Storage for FaultyStorage {
 #[derive(Debug)]
 struct FaultyFile {
     inner: Box<dyn File>,
+    /// As it was opened.
+    path: PathBuf,
     faults: Faults,
 }
 
@@ -190,7 +212,7 @@ impl File for FaultyFile {
             self.inner.write_at(offset, &data[..data.len() / 2])?;
             return Err(error);
         }
-        let room = self.faults.room_for(data.len());
+        let room = self.faults.room_for(data.len(), &self.path);
         self.inner.write_at(offset, &data[..room])?;
         if room < data.len() { Err(io::Error::from_raw_os_error(libc::ENOSPC)) } else { Ok(()) }
     }
@@ -244,6 +266,19 @@ mod tests {
         assert!(file.write_at(3, b"45").is_err());
         faults.heal();
         file.write_at(3, b"45").unwrap();
+    }
+
+    #[test]
+    fn a_disk_may_be_full_for_one_kind_of_file() {
+        let (storage, faults) = storage();
+        let open = |name| storage.open(Path::new(name), OpenMode::CreateNew).unwrap();
+        let (table, log) = (open("/1.sst"), open("/2.log"));
+        faults.full_after_for(2, "sst");
+        log.write_at(0, b"12345").unwrap();
+        assert_eq!(table.write_at(0, b"123").unwrap_err().kind(), io::ErrorKind::StorageFull);
+        log.write_at(5, b"6").unwrap();
+        faults.full_after(0);
+        assert!(log.write_at(6, b"7").is_err());
     }
 
     #[test]

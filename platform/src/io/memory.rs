@@ -48,6 +48,7 @@ struct Disk {
     locks: BTreeSet<PathBuf>,
     /// Handles of an earlier life are dead.
     life: u64,
+    fail_next_sync: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -75,12 +76,19 @@ impl MemoryDisk {
             next_inode: 1,
             locks: BTreeSet::new(),
             life: 0,
+            fail_next_sync: false,
         })))
     }
 
     /// Takes the power away and gives it back: open files and locks are gone, unsynced changes fare as `crash` says.
     pub fn crash(&self, crash: Crash) {
         self.disk().crash(crash);
+    }
+
+    /// The next sync of a file fails with EIO, the way Linux fails it: what it should have written stays readable, counts as
+    /// clean, and reaches the disk only if it is written again. A second sync succeeds and makes nothing durable.
+    pub fn fail_next_sync(&self) {
+        self.disk().fail_next_sync = true;
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -326,6 +334,10 @@ impl File for MemoryFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        if std::mem::take(&mut self.disk.disk().fail_next_sync) {
+            self.with(Inode::forget_unsynced)?;
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
         self.with(Inode::sync)
     }
 

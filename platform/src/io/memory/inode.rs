@@ -52,6 +52,11 @@ impl Inode {
         }
     }
 
+    /// Unsynced changes stay readable and are no longer waiting to be written.
+    pub(super) fn forget_unsynced(&mut self) {
+        self.unsynced.clear();
+    }
+
     pub(super) fn crash(&mut self, crash: Crash, random: &mut SplitMix) {
         for change in self.unsynced.drain(..) {
             match crash {

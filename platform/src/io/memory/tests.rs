@@ -76,3 +76,18 @@ fn the_end_of_the_process_alone_loses_nothing() {
     disk.crash(Crash::KeepAll);
     assert_eq!(content(&disk, "/f").unwrap(), b"written");
 }
+
+#[test]
+fn what_a_failed_sync_leaves_is_readable_and_never_durable() {
+    let disk = MemoryDisk::new();
+    let file = disk.open(Path::new("/f"), OpenMode::CreateNew).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    file.write_at(0, b"lost").unwrap();
+    disk.fail_next_sync();
+    assert!(file.sync_data().is_err());
+    file.write_at(4, b" kept").unwrap();
+    file.sync_data().unwrap();
+    assert_eq!(content(&disk, "/f").unwrap(), b"lost kept");
+    disk.crash(Crash::LoseUnsynced);
+    assert_eq!(content(&disk, "/f").unwrap(), b"\0\0\0\0 kept");
+}
