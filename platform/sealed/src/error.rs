@@ -61,6 +61,9 @@ pub enum SealedError {
         /// Named by the segment.
         epoch: u32,
     },
+    /// The keys are another process's.
+    #[error("this process was forked from the one that unlocked the keys: it may neither open nor seal")]
+    Forked,
     /// The header does not authenticate.
     #[error("the header is refused under key epoch {epoch}: another node's key, or the header was edited")]
     HeaderRefused {
@@ -138,7 +141,7 @@ impl SealedError {
     pub fn kind(&self) -> ErrorKind {
         match self.cause() {
             Self::Io { .. } => ErrorKind::Retry,
-            Self::Tampered { .. } | Self::HeaderRefused { .. } | Self::Poisoned => ErrorKind::Halt,
+            Self::Tampered { .. } | Self::HeaderRefused { .. } | Self::Poisoned | Self::Forked => ErrorKind::Halt,
             _ => ErrorKind::Refuse,
         }
     }

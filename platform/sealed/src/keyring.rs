@@ -2,13 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, process,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use bixi_platform::secret::Secret;
 
-use crate::AtRest;
+use crate::{AtRest, Result, SealedError};
 
 /// Bytes of an epoch key, whatever the suite.
 pub const EPOCH_KEY_BYTES: usize = 32;
@@ -57,7 +57,34 @@ pub enum KeyRingError {
 #[derive(Clone)]
 pub struct KeyRing {
     suite: AtRest,
+    home: Arc<Home>,
     state: Arc<RwLock<State>>,
+}
+
+/// The process that unlocked the keys, and the only one that may use them.
+///
+/// A forked child has the epoch keys wiped (all zero) and the expanded keys of open segments whole: it would seal under a key
+/// that everybody knows, or repeat its parent's counters. The process id alone does not tell: ids come again, and in a new
+/// name space a child has its parent's. The mark is wiped with the keys.
+pub(crate) struct Home {
+    process: u32,
+    mark: Secret,
+}
+
+impl Home {
+    const MARK: [u8; 1] = [1];
+
+    fn here() -> Self {
+        Self { process: process::id(), mark: Secret::from_slice(&Self::MARK) }
+    }
+
+    /// Refuses in any other process.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.mark.as_slice() == Self::MARK && process::id() == self.process {
+            return Ok(());
+        }
+        Err(SealedError::Forked)
+    }
 }
 
 struct State {
@@ -70,7 +97,7 @@ impl KeyRing {
     ///
     /// # Errors
     /// If a key has not 32 bytes, an epoch comes twice, or `current` has no key.
-    pub fn new(suite: AtRest, epochs: Vec<(u32, Secret)>, current: u32) -> Result<Self, KeyRingError> {
+    pub fn new(suite: AtRest, epochs: Vec<(u32, Secret)>, current: u32) -> std::result::Result<Self, KeyRingError> {
         let mut keys = BTreeMap::new();
         for (epoch, key) in epochs {
             insert(&mut keys, epoch, key)?;
@@ -78,14 +105,15 @@ impl KeyRing {
         if !keys.contains_key(&current) {
             return Err(KeyRingError::NoCurrent { epoch: current });
         }
-        Ok(Self { suite, state: Arc::new(RwLock::new(State { current, keys })) })
+        let state = RwLock::new(State { current, keys });
+        Ok(Self { suite, home: Arc::new(Home::here()), state: Arc::new(state) })
     }
 
     /// Adds `key` as a new epoch and makes it current, for all clones, at once.
     ///
     /// # Errors
     /// If the epoch is not above the current one or the key has not 32 bytes.
-    pub fn rotate(&self, epoch: u32, key: Secret) -> Result<(), KeyRingError> {
+    pub fn rotate(&self, epoch: u32, key: Secret) -> std::result::Result<(), KeyRingError> {
         let mut state = self.write();
         if epoch <= state.current {
             return Err(KeyRingError::NotNewer { epoch, current: state.current });
@@ -99,7 +127,7 @@ impl KeyRing {
     ///
     /// # Errors
     /// If the epoch is the current one.
-    pub fn retire(&self, epoch: u32) -> Result<(), KeyRingError> {
+    pub fn retire(&self, epoch: u32) -> std::result::Result<(), KeyRingError> {
         let mut state = self.write();
         if epoch == state.current {
             return Err(KeyRingError::Current { epoch });
@@ -123,8 +151,13 @@ impl KeyRing {
         self.read().keys.keys().copied().collect()
     }
 
-    pub(crate) fn key(&self, epoch: u32) -> Option<Arc<Secret>> {
-        self.read().keys.get(&epoch).cloned()
+    pub(crate) fn key(&self, epoch: u32) -> Result<Arc<Secret>> {
+        self.home.check()?;
+        self.read().keys.get(&epoch).cloned().ok_or(SealedError::MissingEpoch { epoch })
+    }
+
+    pub(crate) fn home(&self) -> Arc<Home> {
+        Arc::clone(&self.home)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -148,7 +181,7 @@ impl fmt::Debug for KeyRing {
     }
 }
 
-fn insert(keys: &mut BTreeMap<u32, Arc<Secret>>, epoch: u32, key: Secret) -> Result<(), KeyRingError> {
+fn insert(keys: &mut BTreeMap<u32, Arc<Secret>>, epoch: u32, key: Secret) -> std::result::Result<(), KeyRingError> {
     if key.len() != EPOCH_KEY_BYTES {
         return Err(KeyRingError::KeyLength { epoch, bytes: key.len() });
     }

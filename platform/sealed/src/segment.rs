@@ -4,6 +4,8 @@
 //! covers the file header, the segment's offset and the fields before it. The previous tag chains the segment to what
 //! stood before it when it was made.
 
+use std::sync::Arc;
+
 use bixi_accel::sm3::hkdf;
 use bixi_platform::random::OsRandom;
 use zeroize::Zeroizing;
@@ -12,6 +14,7 @@ use crate::{
     KeyRing, Result, SealedError,
     aead::{Aead, TAG_BYTES, Tag},
     header::{HEADER_BYTES, Header, array},
+    keyring::Home,
 };
 
 /// As a little-endian length this is above every frame's bound, so a segment can never be read as a frame.
@@ -29,6 +32,7 @@ pub(crate) struct Segment {
     pub(crate) previous: Tag,
     pub(crate) tag: Tag,
     pub(crate) aead: Aead,
+    home: Arc<Home>,
 }
 
 impl Segment {
@@ -49,7 +53,7 @@ impl Segment {
         let aead = derive(ring, header, epoch, &salt)?;
         let tag = aead.seal(0, &associated(header, offset, &bytes), &mut []);
         bytes[SIGNED_BYTES..].copy_from_slice(&tag);
-        Ok((Self { epoch, previous, tag, aead }, bytes))
+        Ok((Self { epoch, previous, tag, aead, home: ring.home() }, bytes))
     }
 
     /// Opens the segment at `offset`. The caller has compared the magic, or chose to ignore it.
@@ -69,7 +73,17 @@ impl Segment {
         if !aead.open(0, &associated(header, offset, &bytes), &mut [], &tag) {
             return Ok(None);
         }
-        Ok(Some(Self { epoch, previous: array(&bytes[40..SIGNED_BYTES]), tag, aead }))
+        let previous = array(&bytes[40..SIGNED_BYTES]);
+        Ok(Some(Self { epoch, previous, tag, aead, home: ring.home() }))
+    }
+
+    /// Encrypts `data` in place and returns the tag over it and `aad`. Each `counter` may be used once.
+    ///
+    /// # Errors
+    /// [`SealedError::Forked`]: the counters are another process's.
+    pub(crate) fn seal(&self, counter: u64, aad: &[u8], data: &mut [u8]) -> Result<Tag> {
+        self.home.check()?;
+        Ok(self.aead.seal(counter, aad, data))
     }
 }
 
@@ -84,7 +98,7 @@ fn associated(header: &Header, offset: u64, bytes: &[u8; SEGMENT_BYTES]) -> [u8;
 
 /// `HKDF-SM3(salt, epoch key, domain ‖ suite ‖ layout ‖ purpose ‖ page size ‖ file id ‖ epoch)`.
 fn derive(ring: &KeyRing, header: &Header, epoch: u32, salt: &[u8; 32]) -> Result<Aead> {
-    let key = ring.key(epoch).ok_or(SealedError::MissingEpoch { epoch })?;
+    let key = ring.key(epoch)?;
     let prk = Zeroizing::new(hkdf::extract(salt, key.as_slice()));
     let fields = header.encode();
     let mut material = Zeroizing::new([0; 32]);

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bixi_platform::io::{OpenMode, Storage};
+use bixi_platform::io::{OpenMode, Storage, directory_of};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -49,7 +49,7 @@ fn seal(ring: &KeyRing, purpose: Purpose, body: &[u8]) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(PROLOGUE_BYTES + body.len() + TAG_BYTES);
     out.extend_from_slice(&prologue);
     out.extend_from_slice(body);
-    let tag = segment.aead.seal(BODY_COUNTER, &associated(body.len()), &mut out[PROLOGUE_BYTES..]);
+    let tag = segment.seal(BODY_COUNTER, &associated(body.len()), &mut out[PROLOGUE_BYTES..])?;
     out.extend_from_slice(&tag);
     Ok(out)
 }
@@ -59,7 +59,7 @@ fn replace(storage: &dyn Storage, path: &Path, sealed: &[u8]) -> Result<()> {
     let file = storage.open(&temporary, OpenMode::Truncate).map_err(SealedError::io("create"))?;
     file.write_and_sync(0, sealed).map_err(SealedError::io("write"))?;
     storage.rename(&temporary, path).map_err(SealedError::io("replace"))?;
-    storage.sync_dir(parent(path)).map_err(SealedError::io("sync the directory of"))
+    storage.sync_dir(directory_of(path)).map_err(SealedError::io("sync the directory of"))
 }
 
 fn read_body(storage: &dyn Storage, path: &Path, ring: &KeyRing, purpose: Purpose) -> Result<Zeroizing<Vec<u8>>> {
@@ -104,13 +104,6 @@ fn temporary_name(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".tmp");
     name.into()
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
 }
 
 #[cfg(test)]

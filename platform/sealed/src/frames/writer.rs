@@ -246,8 +246,8 @@ impl Writer {
     fn write_frame(&mut self, and_sync: bool) -> Result<()> {
         self.check_usable()?;
         self.roll_segment()?;
-        let head = self.seal_pending();
         self.poisoned = true;
+        let head = self.seal_pending()?;
         let written = if and_sync {
             self.file.write_and_sync(self.end, &self.pending)
         } else {
@@ -265,7 +265,7 @@ impl Writer {
     }
 
     /// Turns the pending plaintext into a frame, in place, and burns its counter.
-    fn seal_pending(&mut self) -> Head {
+    fn seal_pending(&mut self) -> Result<Head> {
         let head = Head {
             length: u32::try_from(self.pending_bytes()).expect("a frame's bound is below 4 GiB"),
             counter: self.counter,
@@ -275,9 +275,9 @@ impl Writer {
         self.segment_bytes += u64::from(head.length) + FRAME_OVERHEAD_BYTES as u64;
         let (front, body) = self.pending.split_at_mut(HEAD_BYTES);
         front.copy_from_slice(&head.encode());
-        self.last_tag = self.segment.aead.seal(u64::from(head.counter), &head.associated(self.end), body);
+        self.last_tag = self.segment.seal(u64::from(head.counter), &head.associated(self.end), body)?;
         self.pending.extend_from_slice(&self.last_tag);
-        head
+        Ok(head)
     }
 
     fn sync_written(&mut self) -> Result<()> {

@@ -154,13 +154,13 @@ impl Writer {
         let offset = PAGES_START + self.next * self.page.bytes() as u64;
         let (pages, tail) = self.pending.split_at(full * payload);
         let mut out = Vec::with_capacity(self.pending.len() + (full + 1) * TAG_BYTES);
+        self.state = State::Poisoned;
         for page in pages.chunks_exact(payload) {
-            seal_page(&self.segment, &mut self.next, false, page, &mut out);
+            seal_page(&self.segment, &mut self.next, false, page, &mut out)?;
         }
         if is_final {
-            seal_page(&self.segment, &mut self.next, true, tail, &mut out);
+            seal_page(&self.segment, &mut self.next, true, tail, &mut out)?;
         }
-        self.state = State::Poisoned;
         self.file.write_at(offset, &out).map_err(SealedError::io("append to"))?;
         self.pending.drain(..full * payload);
         self.state = State::Open;
@@ -169,10 +169,12 @@ impl Writer {
 }
 
 /// Appends one sealed page to `out` and burns its index.
-fn seal_page(segment: &Segment, next: &mut u64, is_final: bool, plaintext: &[u8], out: &mut Vec<u8>) {
+fn seal_page(segment: &Segment, next: &mut u64, is_final: bool, plaintext: &[u8], out: &mut Vec<u8>) -> Result<()> {
     let start = out.len();
     out.extend_from_slice(plaintext);
-    let tag = segment.aead.seal(counter(*next), &associated(*next, is_final), &mut out[start..]);
-    out.extend_from_slice(&tag);
+    let index = *next;
     *next += 1;
+    let tag = segment.seal(counter(index), &associated(index, is_final), &mut out[start..])?;
+    out.extend_from_slice(&tag);
+    Ok(())
 }

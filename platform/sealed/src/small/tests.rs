@@ -2,7 +2,7 @@ use std::path::Path;
 
 use bixi_platform::io::Storage;
 
-use super::{parent, read, write_atomic};
+use super::{directory_of, read, write_atomic};
 use crate::{
     Layout, Purpose, SealedError,
     fixtures::{Disk, SUITES, key, pattern, ring},
@@ -21,7 +21,11 @@ fn bodies_come_back_and_leave_no_trace_in_the_file() {
             let bytes = disk.bytes("f");
             assert!(!bytes.windows(8).any(|window| MARKER.windows(8).any(|marker| marker == window)));
         }
-        assert_eq!(disk.storage.list(parent(&disk.path("f"))).unwrap(), [Path::new("f")], "no temporary file is left");
+        assert_eq!(
+            disk.storage.list(directory_of(&disk.path("f"))).unwrap(),
+            [Path::new("f")],
+            "no temporary file is left"
+        );
         let facts = inspect_path(&disk.storage, &disk.path("f")).unwrap();
         assert_eq!((facts.suite, facts.layout, facts.purpose, facts.epoch), (suite, Layout::Small, Purpose::Guard, 1));
     }
