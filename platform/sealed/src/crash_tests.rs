@@ -154,6 +154,40 @@ fn a_failed_sync_poisons_the_writer() {
     assert!(matches!(log.sync(), Err(SealedError::Poisoned)), "a second sync would lie");
 }
 
+/// After a failed sync the kernel shows data that it will never write. A writer that found it, and built on it, must have
+/// written it.
+#[test]
+fn what_a_failed_sync_left_readable_is_durable_once_it_was_replayed() {
+    for unsynced in [1, 40] {
+        let (disk, ring) = (MemoryDisk::new(), ring(AtRest::Sm4Gcm));
+        let open = |mode| disk.open(Path::new(LOG), mode).unwrap();
+        let mut log = frames::Writer::create(open(OpenMode::CreateNew), &ring, PURPOSE).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        log.append(&record(0)).unwrap();
+        log.sync().unwrap();
+        for index in 1..=unsynced {
+            log.append(&record(index)).unwrap();
+            log.flush().unwrap();
+        }
+        disk.fail_next_sync();
+        assert!(matches!(log.sync(), Err(SealedError::Io { .. })));
+        drop(log);
+
+        let mut found = Vec::new();
+        let reopened = frames::Writer::replay_append(open(OpenMode::ReadWrite), &ring, PURPOSE, |frame| {
+            found.push(frame.to_vec());
+        });
+        let mut log = reopened.unwrap().writer;
+        assert_eq!(found.len() as u64, unsynced + 1, "the page cache shows them");
+        log.append(b"built on them").unwrap();
+        log.sync().unwrap();
+        found.push(b"built on them".to_vec());
+        disk.crash(Crash::LoseUnsynced);
+        let (after, end) = frames::read_all(open(OpenMode::Read), &ring, PURPOSE).unwrap();
+        assert!(after == found && end == frames::End::Clean, "{} of {} records", after.len(), found.len());
+    }
+}
+
 #[test]
 fn a_read_error_is_an_io_error_and_changes_nothing() {
     let (disk, faults, ring) = (MemoryDisk::new(), Faults::none(), ring(AtRest::Sm4Gcm));

@@ -30,6 +30,8 @@ pub enum End {
 #[derive(Clone, Copy)]
 pub(super) struct Start {
     pub(super) end: u64,
+    /// Below it everything was durable when the last frame was sealed.
+    pub(super) synced_through: u64,
     pub(super) last_tag: Tag,
     pub(super) plaintext_len: u64,
 }
@@ -130,8 +132,8 @@ impl Reader {
     }
 
     pub(super) fn into_start(self) -> Option<(Header, Start)> {
-        let Opened { header, offset, last_tag, plaintext_len, .. } = self.opened?;
-        Some((header, Start { end: offset, last_tag, plaintext_len }))
+        let Opened { header, offset, synced_through, last_tag, plaintext_len, .. } = self.opened?;
+        Some((header, Start { end: offset, synced_through, last_tag, plaintext_len }))
     }
 }
 
@@ -206,7 +208,13 @@ impl Opened {
         }
         let mut bytes = [0; SEGMENT_BYTES];
         file.read_exact_at(self.offset, &mut bytes).map_err(SealedError::io("read"))?;
-        let Some(segment) = Segment::open(ring, &self.header, self.offset, &bytes)? else { return Ok(Step::Bad) };
+        let segment = match Segment::open(ring, &self.header, self.offset, &bytes) {
+            Ok(Some(segment)) => segment,
+            // Half of a head names any epoch. Nothing was sealed under one that ends the file, so dropping it loses nothing.
+            Err(SealedError::MissingEpoch { .. }) if left == SEGMENT_BYTES as u64 => return Ok(Step::Bad),
+            Ok(None) => return Ok(Step::Bad),
+            Err(error) => return Err(error),
+        };
         if segment.previous != self.last_tag {
             let what = "a segment continues another history of this file";
             return Err(SealedError::Tampered { offset: self.offset, what });

@@ -5,6 +5,9 @@
 //! once, so no crash can have torn them. Authentic frames without such a mark prove nothing: a disk may persist unsynced
 //! writes in any order.
 //!
+//! When the bad bytes are a segment's head, the frames after it have lost their key. Their heads are in clear: frames that
+//! follow each other to the end of the file, with marks above the damage, are refused unopened.
+//!
 //! An honest torn tail costs a scan and no cryptography: random bytes hold a plausible mark about once in 2^40 positions.
 //! The work on a crafted tail is bounded; beyond the bound the file is refused.
 
@@ -26,6 +29,7 @@ const CANDIDATE_BYTES_MAX: u64 = 256 << 20;
 const LATER_FRAME: &str = "a frame does not authenticate, though a later one proves it was durable";
 const LATER_SEGMENT: &str = "a frame does not authenticate, though a later segment proves it was durable";
 const SEGMENT_EDITED: &str = "a segment's head does not authenticate, though it was durable before what follows it";
+const LOST_SEGMENT: &str = "a segment's head is damaged, and the frames it was for stand after it";
 const CRAFTED: &str = "the tail imitates frames, which no crash does";
 
 /// Refuses the bytes at `opened.offset` if they were durable.
@@ -46,17 +50,15 @@ pub(super) fn refuse_if_durable(file: &dyn File, ring: &KeyRing, file_len: u64, 
     Ok(())
 }
 
-/// Whether a segment's head stands at the bad offset and something follows it, or only its magic was damaged.
+/// Whether a segment's head stands at the bad offset, whole or with a damaged magic, and something follows it. A head is
+/// durable before anything follows it, so a crash tears it only where it ends the file.
 fn segment_was_edited(file: &dyn File, ring: &KeyRing, file_len: u64, opened: &Opened) -> Result<bool> {
-    if file_len - opened.offset < SEGMENT_BYTES as u64 {
+    if file_len - opened.offset <= SEGMENT_BYTES as u64 {
         return Ok(false);
     }
     let mut bytes = [0; SEGMENT_BYTES];
     file.read_exact_at(opened.offset, &mut bytes).map_err(SealedError::io("read"))?;
-    if bytes[..4] == SEGMENT_MAGIC {
-        return Ok(file_len - opened.offset > SEGMENT_BYTES as u64);
-    }
-    authentic_segment(ring, opened, opened.offset, &bytes)
+    Ok(bytes[..4] == SEGMENT_MAGIC || authentic_segment(ring, opened, opened.offset, &bytes)?)
 }
 
 fn authentic_segment(ring: &KeyRing, opened: &Opened, offset: u64, bytes: &[u8; SEGMENT_BYTES]) -> Result<bool> {
@@ -97,15 +99,41 @@ impl Search<'_> {
     fn look_at_frame(&mut self, offset: u64, head: Head) -> Result<()> {
         let Some(frame_bytes) = head.frame_bytes() else { return Ok(()) };
         let proves = head.synced_through > self.opened.offset && head.synced_through <= offset;
-        let ahead_max = (offset - self.opened.offset) / FRAME_OVERHEAD_BYTES as u64 + 1;
-        let ahead = u64::from(head.counter).checked_sub(u64::from(self.opened.counter));
-        let in_order = ahead.is_some_and(|ahead| (1..=ahead_max).contains(&ahead));
-        if !(proves && in_order && frame_bytes as u64 <= self.file_len - offset) {
+        if !(proves && frame_bytes as u64 <= self.file_len - offset) {
             return Ok(());
         }
-        self.charge(u64::from(head.length))?;
-        let authentic = open_frame_at(self.file, &self.opened.segment, offset, head, &mut self.scratch)?.is_some();
-        if authentic { Err(self.tampered(LATER_FRAME)) } else { Ok(()) }
+        let ahead_max = (offset - self.opened.offset) / FRAME_OVERHEAD_BYTES as u64 + 1;
+        let ahead = u64::from(head.counter).checked_sub(u64::from(self.opened.counter));
+        if ahead.is_some_and(|ahead| (1..=ahead_max).contains(&ahead)) {
+            self.charge(u64::from(head.length))?;
+            if open_frame_at(self.file, &self.opened.segment, offset, head, &mut self.scratch)?.is_some() {
+                return Err(self.tampered(LATER_FRAME));
+            }
+        }
+        if self.leads_to_the_end(offset, head)? { Err(self.tampered(LOST_SEGMENT)) } else { Ok(()) }
+    }
+
+    /// Whether frame heads follow each other, in order, from `offset` to the end of the file.
+    fn leads_to_the_end(&mut self, mut offset: u64, mut head: Head) -> Result<bool> {
+        while let Some(frame_bytes) = head.frame_bytes() {
+            offset += frame_bytes as u64;
+            if offset == self.file_len {
+                return Ok(true);
+            }
+            if offset + HEAD_BYTES as u64 > self.file_len {
+                break;
+            }
+            self.charge(0)?;
+            let mut bytes = [0; HEAD_BYTES];
+            self.file.read_exact_at(offset, &mut bytes).map_err(SealedError::io("read"))?;
+            let next = Head::decode(&bytes);
+            let marked = (head.synced_through..=offset).contains(&next.synced_through);
+            if head.counter.checked_add(1) != Some(next.counter) || !marked {
+                break;
+            }
+            head = next;
+        }
+        Ok(false)
     }
 
     fn charge(&mut self, bytes: u64) -> Result<()> {

@@ -271,6 +271,60 @@ fn a_segment_of_another_history_is_refused() {
     assert!(matches!(error, SealedError::Tampered { offset, .. } if offset == cut as u64), "{error}");
 }
 
+/// The power goes while the head of a segment is written: each of the two sectors it lies in may be there or not.
+#[test]
+fn a_segment_torn_at_any_sector_boundary_is_a_torn_tail() {
+    const SECTOR_BYTES: usize = 512;
+    let (disk, ring) = (Disk::new(), ring(SUITES[0]));
+    for in_first_sector in 1..=72 {
+        let len = SECTOR_BYTES - in_first_sector - (128 + 32);
+        let record = pattern(len, 3);
+        let _ = std::fs::remove_file(disk.path("log"));
+        write(&disk, "log", &ring, &[(&record, true)]);
+        let end = disk.bytes("log").len();
+        drop(Writer::open_append(disk.file("log", OpenMode::ReadWrite), &ring, PURPOSE).unwrap());
+        let whole = disk.bytes("log");
+        for lost in [end..SECTOR_BYTES, SECTOR_BYTES..whole.len(), end..whole.len()] {
+            let mut torn = whole.clone();
+            torn[lost.clone()].fill(0);
+            let (frames, found) = read_all(disk.put("torn", &torn), &ring, PURPOSE)
+                .unwrap_or_else(|error| panic!("head at {end}, bytes {lost:?} lost: {error}"));
+            assert_eq!(frames, [&record[..]], "head at {end}, bytes {lost:?} lost");
+            let dropped = if lost.is_empty() { End::Clean } else { End::TornTail { offset: end as u64, dropped: 72 } };
+            assert_eq!(found, dropped, "head at {end}, bytes {lost:?} lost");
+            let mut writer = Writer::open_append(disk.put("torn", &torn), &ring, PURPOSE).unwrap().writer;
+            append(&mut writer, &[(b"after the crash", true)]);
+            assert_eq!(read(&disk, "torn", &ring).unwrap().0, [&record[..], b"after the crash"]);
+        }
+    }
+}
+
+/// A segment's head was durable before its frames: losing it, to damage or to an attacker, must not pass for a crash.
+#[test]
+fn a_durable_segment_whose_head_is_gone_is_refused() {
+    let (disk, ring) = (Disk::new(), ring(SUITES[0]));
+    write(&disk, "log", &ring, &[(b"alpha", true)]);
+    let head = disk.bytes("log").len();
+    for records in [&[(&b"beta"[..], false)][..], &[(b"beta", true), (b"gamma", true), (b"delta", false)]] {
+        let file = disk.put("damaged", &disk.bytes("log"));
+        append(&mut Writer::open_append(file, &ring, PURPOSE).unwrap().writer, records);
+        let whole = disk.bytes("damaged");
+        for damage in [head..head + 72, head..head + 5, head + 3..head + 40, head + 20..head + 72] {
+            for filler in [0, 0xa5] {
+                let mut edited = whole.clone();
+                edited[damage.clone()].fill(filler);
+                let error = outcome(&disk, &ring, &edited, &[b"alpha"]).expect_err("dropped as a torn tail");
+                let refused = matches!(error, SealedError::Tampered { offset, .. } if offset == head as u64);
+                assert!(refused || matches!(error, SealedError::MissingEpoch { .. }), "{damage:?}: {error}");
+            }
+        }
+    }
+    let mut sector = disk.bytes("damaged");
+    sector[head..head + 72 + 36].fill(0);
+    let error = outcome(&disk, &ring, &sector, &[b"alpha"]).expect_err("the first frame is lost too");
+    assert!(matches!(error, SealedError::Tampered { offset, .. } if offset == head as u64), "{error}");
+}
+
 #[test]
 fn a_crafted_tail_costs_bounded_work() {
     let (disk, ring) = (Disk::new(), ring(SUITES[0]));

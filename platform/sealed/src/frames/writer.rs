@@ -1,6 +1,6 @@
 //! The appending side.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bixi_platform::io::File;
 
@@ -14,6 +14,9 @@ use crate::{
     header::Header,
     segment::{SEGMENT_BYTES, Segment, fresh_prologue},
 };
+
+/// Written again at once.
+const REWRITE_BYTES: usize = 1 << 20;
 
 /// How much one segment's key may seal before the writer starts the next segment.
 ///
@@ -91,11 +94,12 @@ impl Writer {
         let header = Header::fresh(ring.suite(), Layout::Frames, purpose, 0, ring.current_epoch())?;
         let (segment, prologue) = fresh_prologue(ring, &header)?;
         file.write_and_sync(0, &prologue).map_err(SealedError::io("write the header of"))?;
-        let start = Start { end: prologue.len() as u64, last_tag: segment.tag, plaintext_len: 0 };
+        let end = prologue.len() as u64;
+        let start = Start { end, synced_through: end, last_tag: segment.tag, plaintext_len: 0 };
         Ok(Self::at(file, ring, header, limits, segment, start))
     }
 
-    /// Reopens a log: verifies all of it, drops a torn tail, and continues in a new segment.
+    /// Reopens a log: verifies all of it, drops a torn tail, makes the rest durable, and continues in a new segment.
     ///
     /// # Errors
     /// What [`Reader`] reports, or the system's error. The file is changed only after all of it was verified.
@@ -125,10 +129,12 @@ impl Writer {
         if file.len().map_err(SealedError::io("measure"))? > start.end {
             file.truncate(start.end).map_err(SealedError::io("drop the torn tail of"))?;
         }
+        write_again(&*file, start.synced_through..start.end)?;
         file.sync_all().map_err(SealedError::io("sync"))?;
         let (segment, bytes) = Segment::fresh(ring, &header, start.end, start.last_tag, ring.current_epoch())?;
         file.write_and_sync(start.end, &bytes).map_err(SealedError::io("start a segment in"))?;
-        let start = Start { end: start.end + SEGMENT_BYTES as u64, last_tag: segment.tag, ..start };
+        let after = start.end + SEGMENT_BYTES as u64;
+        let start = Start { end: after, synced_through: after, last_tag: segment.tag, ..start };
         Ok(Reopened { writer: Self::at(file, ring, header, Limits::default(), segment, start), end })
     }
 
@@ -149,7 +155,7 @@ impl Writer {
             segment_bytes: 0,
             last_tag: start.last_tag,
             end: start.end,
-            synced_through: start.end,
+            synced_through: start.synced_through,
             plaintext_len: start.plaintext_len,
             pending: vec![0; HEAD_BYTES],
             poisoned: false,
@@ -313,4 +319,19 @@ impl Writer {
         self.poisoned = false;
         Ok(())
     }
+}
+
+/// Writes the bytes of `range` over themselves. A sync that failed in an earlier life leaves its data readable but clean: no
+/// later sync would write it, and the frames after it would say that it was durable. Equal bytes cannot be torn.
+fn write_again(file: &dyn File, range: Range<u64>) -> Result<()> {
+    let mut bytes = vec![0; REWRITE_BYTES.min((range.end - range.start) as usize)];
+    let mut offset = range.start;
+    while offset < range.end {
+        let count = bytes.len().min((range.end - offset) as usize);
+        let chunk = &mut bytes[..count];
+        file.read_exact_at(offset, chunk).map_err(SealedError::io("read"))?;
+        file.write_at(offset, chunk).map_err(SealedError::io("write again"))?;
+        offset += count as u64;
+    }
+    Ok(())
 }
