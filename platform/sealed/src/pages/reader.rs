@@ -7,7 +7,7 @@ use bixi_platform::io::File;
 use super::{PAGES_START, PLAINTEXT_BYTES_MAX, PageSize, associated, counter};
 use crate::{
     KeyRing, Layout, Purpose, Result, SealedError,
-    aead::TAG_BYTES,
+    aead::{Sealed, TAG_BYTES},
     header::{Header, MAGIC, array},
     segment::{PROLOGUE_BYTES, Segment, open_prologue},
 };
@@ -102,8 +102,9 @@ impl Reader {
         let mut index = first;
         while index <= last {
             self.read_span(index, (last - index + 1).min(span_pages), &mut sealed)?;
-            for page in sealed.chunks_mut(self.page.bytes()) {
-                let plaintext = self.open_checked(index, page)?;
+            self.open_span(index, &mut sealed)?;
+            for page in sealed.chunks(self.page.bytes()) {
+                let plaintext = &page[..page.len() - TAG_BYTES];
                 let skip = (offset + filled as u64 - index * payload) as usize;
                 let take = (plaintext.len() - skip).min(wanted - filled);
                 out[filled..filled + take].copy_from_slice(&plaintext[skip..skip + take]);
@@ -125,14 +126,18 @@ impl Reader {
         self.file.read_exact_at(self.page_offset(index), sealed).map_err(SealedError::io("read"))
     }
 
-    fn open_checked<'a>(&self, index: u64, page: &'a mut [u8]) -> Result<&'a [u8]> {
-        if !self.open_page(index, index == self.last, page) {
-            return Err(SealedError::Tampered {
-                offset: self.page_offset(index),
-                what: "a page does not authenticate",
-            });
-        }
-        Ok(&page[..page.len() - TAG_BYTES])
+    /// Decrypts in place the pages from `first` on; their tags stay between them.
+    fn open_span(&self, first: u64, pages: &mut [u8]) -> Result<()> {
+        let count = pages.len().div_ceil(self.page.bytes()) as u64;
+        let aads: Vec<_> = (first..first + count).map(|index| associated(index, index == self.last)).collect();
+        let sealed = pages.chunks_mut(self.page.bytes()).zip(&aads).zip(first..).map(|((page, aad), index)| {
+            let (data, tag) = page.split_at_mut(page.len() - TAG_BYTES);
+            Sealed { counter: counter(index), aad, data, tag: array(tag) }
+        });
+        self.segment.aead.open_many(sealed.collect()).map_err(|wrong| SealedError::Tampered {
+            offset: self.page_offset(first + wrong as u64),
+            what: "a page does not authenticate",
+        })
     }
 
     fn open_page(&self, index: u64, is_final: bool, page: &mut [u8]) -> bool {
