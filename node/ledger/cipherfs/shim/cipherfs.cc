@@ -75,16 +75,52 @@ IOStatus Guarded(Body&& body) noexcept {
   }
 }
 
+CipherfsBytes Bytes(const Slice& slice) { return CipherfsBytes{slice.data(), slice.size()}; }
+
+// Calls a function of the ABI. Outputs keep their values when it fails.
+template <typename Function, typename... Arguments>
+IOStatus CallOr(Missing missing, Function function, Arguments... arguments) noexcept {
+  return Guarded([&] {
+    Buffer error;
+    return ToStatus(function(arguments..., error.out()), error, missing);
+  });
+}
+
+template <typename Function, typename... Arguments>
+IOStatus Call(Function function, Arguments... arguments) noexcept {
+  return CallOr(Missing::kPathNotFound, function, arguments...);
+}
+
+template <typename Function, typename... Arguments>
+IOStatus Query(Function function, Arguments... arguments) noexcept {
+  return CallOr(Missing::kNotFound, function, arguments...);
+}
+
+// Calls an opening function and gives its handle to a file object; without memory for one the handle is freed.
+template <typename File, typename Base, typename Handle, typename... Options>
+IOStatus Open(int32_t (*function)(const CipherfsFs*, CipherfsBytes, Handle**, CipherfsBuffer*), void (*free)(Handle*),
+              const CipherfsFs* fs, const std::string& path, std::unique_ptr<Base>* result,
+              const Options&... options) noexcept {
+  return Guarded([&] {
+    result->reset();
+    Handle* handle = nullptr;
+    IOStatus status = Call(function, fs, Bytes(path), &handle);
+    std::unique_ptr<Handle, void (*)(Handle*)> owned(handle, free);
+    if (status.ok()) {
+      result->reset(new File(handle, options...));
+      owned.release();
+    }
+    return status;
+  });
+}
+
 class SealedWritableFile final : public FSWritableFile {
  public:
   SealedWritableFile(CipherfsWritable* file, const FileOptions& options) : FSWritableFile(options), file_(file) {}
   ~SealedWritableFile() override { cipherfs_writable_free(file_); }
 
   IOStatus Append(const Slice& data, const IOOptions&, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_writable_append(file_, data.data(), data.size(), error.out()), error);
-    });
+    return Call(cipherfs_writable_append, file_, Bytes(data));
   }
   // The handed-over CRC32C is weaker than the tag every frame and page gets.
   IOStatus Append(const Slice& data, const IOOptions& options, const DataVerificationInfo&,
@@ -100,28 +136,16 @@ class SealedWritableFile final : public FSWritableFile {
     return IOStatus::NotSupported("sealed files are append-only");
   }
   IOStatus Truncate(uint64_t size, const IOOptions&, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_writable_truncate(file_, size, error.out()), error);
-    });
+    return Call(cipherfs_writable_truncate, file_, size);
   }
   IOStatus Close(const IOOptions&, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_writable_close(file_, error.out()), error);
-    });
+    return Call(cipherfs_writable_close, file_);
   }
   IOStatus Flush(const IOOptions&, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_writable_flush(file_, error.out()), error);
-    });
+    return Call(cipherfs_writable_flush, file_);
   }
   IOStatus Sync(const IOOptions&, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_writable_sync(file_, error.out()), error);
-    });
+    return Call(cipherfs_writable_sync, file_);
   }
   IOStatus Fsync(const IOOptions& options, IODebugContext* dbg) override { return Sync(options, dbg); }
   bool IsSyncThreadSafe() const override { return true; }
@@ -148,32 +172,23 @@ class SealedSequentialFile final : public FSSequentialFile {
   ~SealedSequentialFile() override { cipherfs_sequential_free(file_); }
 
   IOStatus Read(size_t n, const IOOptions&, Slice* result, char* scratch, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      size_t filled = 0;
-      IOStatus status = ToStatus(cipherfs_sequential_read(file_, scratch, n, &filled, error.out()), error);
-      *result = Slice(scratch, status.ok() ? filled : 0);
-      return status;
-    });
+    size_t filled = 0;
+    IOStatus status = Call(cipherfs_sequential_read, file_, CipherfsScratch{scratch, n}, &filled);
+    *result = Slice(scratch, filled);
+    return status;
   }
   IOStatus Skip(uint64_t n) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_sequential_skip(file_, n, error.out()), error);
-    });
+    return Call(cipherfs_sequential_skip, file_, n);
   }
   bool use_direct_io() const override { return false; }
   size_t GetRequiredBufferAlignment() const override { return 1; }
   IOStatus InvalidateCache(size_t, size_t) override { return IOStatus::OK(); }
   IOStatus PositionedRead(uint64_t offset, size_t n, const IOOptions&, Slice* result, char* scratch,
                           IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      size_t filled = 0;
-      IOStatus status = ToStatus(cipherfs_sequential_read_at(file_, offset, scratch, n, &filled, error.out()), error);
-      *result = Slice(scratch, status.ok() ? filled : 0);
-      return status;
-    });
+    size_t filled = 0;
+    IOStatus status = Call(cipherfs_sequential_read_at, file_, offset, CipherfsScratch{scratch, n}, &filled);
+    *result = Slice(scratch, filled);
+    return status;
   }
   Temperature GetTemperature() const override { return Temperature::kUnknown; }
 
@@ -188,13 +203,10 @@ class SealedRandomAccessFile final : public FSRandomAccessFile {
 
   IOStatus Read(uint64_t offset, size_t n, const IOOptions&, Slice* result, char* scratch,
                 IODebugContext*) const override {
-    return Guarded([&] {
-      Buffer error;
-      size_t filled = 0;
-      IOStatus status = ToStatus(cipherfs_random_read(file_, offset, scratch, n, &filled, error.out()), error);
-      *result = Slice(scratch, status.ok() ? filled : 0);
-      return status;
-    });
+    size_t filled = 0;
+    IOStatus status = Call(cipherfs_random_read, file_, offset, CipherfsScratch{scratch, n}, &filled);
+    *result = Slice(scratch, filled);
+    return status;
   }
   // NotSupported makes RocksDB read ahead into its own buffer, so that many pages are opened by one call.
   IOStatus Prefetch(uint64_t, size_t, const IOOptions&, IODebugContext*) override {
@@ -239,10 +251,7 @@ class SealedDirectory final : public FSDirectory {
   SealedDirectory(const CipherfsFs* fs, std::string path) : fs_(fs), path_(std::move(path)) {}
 
   IOStatus Fsync(const IOOptions&, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_sync_dir(fs_, path_.data(), path_.size(), error.out()), error);
-    });
+    return Call(cipherfs_sync_dir, fs_, Bytes(path_));
   }
   IOStatus FsyncWithDirOptions(const IOOptions& options, IODebugContext* dbg, const DirFsyncOptions&) override {
     return Fsync(options, dbg);
@@ -277,7 +286,7 @@ class ForwardingLogger final : public Logger {
     const int length = vsnprintf(text, sizeof(text), format, ap);
     if (length > 0) {
       const size_t used = static_cast<size_t>(length);
-      cipherfs_log(static_cast<int32_t>(level), text, used < sizeof(text) ? used : sizeof(text) - 1);
+      cipherfs_log(static_cast<int32_t>(level), CipherfsBytes{text, used < sizeof(text) ? used : sizeof(text) - 1});
     }
   }
 
@@ -294,39 +303,19 @@ class SealedFileSystem final : public FileSystem {
 
   IOStatus NewSequentialFile(const std::string& path, const FileOptions&, std::unique_ptr<FSSequentialFile>* result,
                              IODebugContext*) override {
-    return Guarded([&] {
-      result->reset();
-      Buffer error;
-      CipherfsSequential* file = nullptr;
-      IOStatus status = ToStatus(cipherfs_open_sequential(fs_, path.data(), path.size(), &file, error.out()), error);
-      if (status.ok()) {
-        result->reset(new SealedSequentialFile(file));
-      }
-      return status;
-    });
+    return Open<SealedSequentialFile>(cipherfs_open_sequential, cipherfs_sequential_free, fs_, path, result);
   }
-
   IOStatus NewRandomAccessFile(const std::string& path, const FileOptions&,
                                std::unique_ptr<FSRandomAccessFile>* result, IODebugContext*) override {
-    return Guarded([&] {
-      result->reset();
-      Buffer error;
-      CipherfsRandom* file = nullptr;
-      IOStatus status = ToStatus(cipherfs_open_random(fs_, path.data(), path.size(), &file, error.out()), error);
-      if (status.ok()) {
-        result->reset(new SealedRandomAccessFile(file));
-      }
-      return status;
-    });
+    return Open<SealedRandomAccessFile>(cipherfs_open_random, cipherfs_random_free, fs_, path, result);
   }
-
   IOStatus NewWritableFile(const std::string& path, const FileOptions& options,
                            std::unique_ptr<FSWritableFile>* result, IODebugContext*) override {
-    return OpenWritable(path, options, false, result);
+    return Open<SealedWritableFile>(cipherfs_create, cipherfs_writable_free, fs_, path, result, options);
   }
   IOStatus ReopenWritableFile(const std::string& path, const FileOptions& options,
                               std::unique_ptr<FSWritableFile>* result, IODebugContext*) override {
-    return OpenWritable(path, options, true, result);
+    return Open<SealedWritableFile>(cipherfs_reopen, cipherfs_writable_free, fs_, path, result, options);
   }
   // Recycling a log would write new records over old ones under one key.
   IOStatus ReuseWritableFile(const std::string&, const std::string&, const FileOptions&,
@@ -348,9 +337,8 @@ class SealedFileSystem final : public FileSystem {
                         IODebugContext*) override {
     return Guarded([&] {
       result->reset();
-      Buffer error;
       bool is_dir = false;
-      IOStatus status = ToStatus(cipherfs_is_dir(fs_, path.data(), path.size(), &is_dir, error.out()), error);
+      IOStatus status = Call(cipherfs_is_dir, fs_, Bytes(path), &is_dir);
       if (status.ok() && !is_dir) {
         return IOStatus::IOError("not a directory: " + path);
       }
@@ -362,20 +350,15 @@ class SealedFileSystem final : public FileSystem {
   }
 
   IOStatus FileExists(const std::string& path, const IOOptions&, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_exists(fs_, path.data(), path.size(), error.out()), error, Missing::kNotFound);
-    });
+    return Query(cipherfs_exists, fs_, Bytes(path));
   }
 
   IOStatus GetChildren(const std::string& path, const IOOptions&, std::vector<std::string>* result,
                        IODebugContext*) override {
     return Guarded([&] {
       result->clear();
-      Buffer error;
       Buffer names;
-      const int32_t code = cipherfs_children(fs_, path.data(), path.size(), names.out(), error.out());
-      IOStatus status = ToStatus(code, error, Missing::kNotFound);
+      IOStatus status = Query(cipherfs_children, fs_, Bytes(path), names.out());
       const Slice all = names.slice();
       size_t start = 0;
       for (size_t i = 0; i < all.size(); ++i) {
@@ -411,90 +394,56 @@ class SealedFileSystem final : public FileSystem {
   }
 
   IOStatus DeleteFile(const std::string& path, const IOOptions&, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_delete(fs_, path.data(), path.size(), error.out()), error);
-    });
+    return Call(cipherfs_delete, fs_, Bytes(path));
   }
   // Cutting a closed file would cut authenticated bytes.
   IOStatus Truncate(const std::string&, size_t, const IOOptions&, IODebugContext*) override {
     return IOStatus::NotSupported("sealed files are append-only");
   }
   IOStatus CreateDir(const std::string& path, const IOOptions&, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_create_dir(fs_, path.data(), path.size(), false, error.out()), error);
-    });
+    return Call(cipherfs_create_dir, fs_, Bytes(path), false);
   }
   IOStatus CreateDirIfMissing(const std::string& path, const IOOptions&, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_create_dir(fs_, path.data(), path.size(), true, error.out()), error);
-    });
+    return Call(cipherfs_create_dir, fs_, Bytes(path), true);
   }
   IOStatus DeleteDir(const std::string& path, const IOOptions&, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_delete_dir(fs_, path.data(), path.size(), error.out()), error);
-    });
+    return Call(cipherfs_delete_dir, fs_, Bytes(path));
   }
   IOStatus GetFileSize(const std::string& path, const IOOptions&, uint64_t* size, IODebugContext*) override {
-    return Guarded([&] {
-      *size = 0;
-      Buffer error;
-      return ToStatus(cipherfs_file_size(fs_, path.data(), path.size(), size, error.out()), error);
-    });
+    *size = 0;
+    return Call(cipherfs_file_size, fs_, Bytes(path), size);
   }
   IOStatus GetFileModificationTime(const std::string& path, const IOOptions&, uint64_t* seconds,
                                    IODebugContext*) override {
-    return Guarded([&] {
-      *seconds = 0;
-      Buffer error;
-      return ToStatus(cipherfs_modified_s(fs_, path.data(), path.size(), seconds, error.out()), error);
-    });
+    *seconds = 0;
+    return Call(cipherfs_modified_s, fs_, Bytes(path), seconds);
   }
   IOStatus RenameFile(const std::string& from, const std::string& to, const IOOptions&, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_rename(fs_, from.data(), from.size(), to.data(), to.size(), error.out()), error);
-    });
+    return Call(cipherfs_rename, fs_, Bytes(from), Bytes(to));
   }
   IOStatus LinkFile(const std::string& from, const std::string& to, const IOOptions&, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_link(fs_, from.data(), from.size(), to.data(), to.size(), error.out()), error);
-    });
+    return Call(cipherfs_link, fs_, Bytes(from), Bytes(to));
   }
   IOStatus SyncFile(const std::string& path, const FileOptions&, const IOOptions&, bool, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_sync_file(fs_, path.data(), path.size(), error.out()), error);
-    });
+    return Call(cipherfs_sync_file, fs_, Bytes(path));
   }
   IOStatus NumFileLinks(const std::string& path, const IOOptions&, uint64_t* count, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_link_count(fs_, path.data(), path.size(), count, error.out()), error);
-    });
+    return Call(cipherfs_link_count, fs_, Bytes(path), count);
   }
   IOStatus AreFilesSame(const std::string& first, const std::string& second, const IOOptions&, bool* same,
                         IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      const int32_t code =
-          cipherfs_same_file(fs_, first.data(), first.size(), second.data(), second.size(), same, error.out());
-      return ToStatus(code, error);
-    });
+    return Call(cipherfs_same_file, fs_, Bytes(first), Bytes(second), same);
   }
 
   IOStatus LockFile(const std::string& path, const IOOptions&, FileLock** result, IODebugContext*) override {
     return Guarded([&] {
       *result = nullptr;
-      Buffer error;
       CipherfsLock* lock = nullptr;
-      IOStatus status = ToStatus(cipherfs_lock(fs_, path.data(), path.size(), &lock, error.out()), error);
+      IOStatus status = Call(cipherfs_lock, fs_, Bytes(path), &lock);
+      std::unique_ptr<CipherfsLock, void (*)(CipherfsLock*)> owned(lock, cipherfs_unlock);
       if (status.ok()) {
         *result = new SealedLock(lock);
+        owned.release();
       }
       return status;
     });
@@ -506,9 +455,8 @@ class SealedFileSystem final : public FileSystem {
 
   IOStatus GetTestDirectory(const IOOptions&, std::string* path, IODebugContext*) override {
     return Guarded([&] {
-      Buffer error;
       Buffer chosen;
-      IOStatus status = ToStatus(cipherfs_test_dir(fs_, chosen.out(), error.out()), error);
+      IOStatus status = Call(cipherfs_test_dir, fs_, chosen.out());
       *path = chosen.str();
       return status;
     });
@@ -522,24 +470,17 @@ class SealedFileSystem final : public FileSystem {
   IOStatus GetAbsolutePath(const std::string& path, const IOOptions&, std::string* absolute,
                            IODebugContext*) override {
     return Guarded([&] {
-      Buffer error;
       Buffer resolved;
-      const int32_t code = cipherfs_absolute_path(fs_, path.data(), path.size(), resolved.out(), error.out());
+      IOStatus status = Call(cipherfs_absolute_path, fs_, Bytes(path), resolved.out());
       *absolute = resolved.str();
-      return ToStatus(code, error);
+      return status;
     });
   }
   IOStatus GetFreeSpace(const std::string& path, const IOOptions&, uint64_t* bytes, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_free_bytes(fs_, path.data(), path.size(), bytes, error.out()), error);
-    });
+    return Call(cipherfs_free_bytes, fs_, Bytes(path), bytes);
   }
   IOStatus IsDirectory(const std::string& path, const IOOptions&, bool* is_dir, IODebugContext*) override {
-    return Guarded([&] {
-      Buffer error;
-      return ToStatus(cipherfs_is_dir(fs_, path.data(), path.size(), is_dir, error.out()), error, Missing::kNotFound);
-    });
+    return Query(cipherfs_is_dir, fs_, Bytes(path), is_dir);
   }
 
   Status RegisterDbPaths(const std::vector<std::string>&) override { return Status::OK(); }
@@ -583,21 +524,6 @@ class SealedFileSystem final : public FileSystem {
     FileOptions buffered(options);
     SanitizeFileOptions(&buffered);
     return buffered;
-  }
-
-  IOStatus OpenWritable(const std::string& path, const FileOptions& options, bool reopen,
-                        std::unique_ptr<FSWritableFile>* result) {
-    return Guarded([&] {
-      result->reset();
-      Buffer error;
-      CipherfsWritable* file = nullptr;
-      IOStatus status =
-          ToStatus(cipherfs_open_writable(fs_, path.data(), path.size(), reopen, &file, error.out()), error);
-      if (status.ok()) {
-        result->reset(new SealedWritableFile(file, options));
-      }
-      return status;
-    });
   }
 
   CipherfsFs* const fs_;

@@ -1,17 +1,18 @@
 //! The Rust side of `shim/cipherfs.h`.
 //!
-//! Every function that the shim calls turns raw parts into safe ones, runs safe code under [`guard`] and turns the outcome
-//! back. The shim keeps this contract, on which every SAFETY line below rests:
+//! Every function that the shim calls turns raw parts into safe ones ([`Raw`]), runs safe code under [`guard`] and turns the
+//! outcome back; [`exports!`] writes that down once, and its table names the functions. The shim keeps this contract, on which
+//! every SAFETY line below rests:
 //! - (P) a pointer and length describe memory that stays valid and unaliased during the call; length 0 may come with null;
 //! - (H) a handle came from the matching open function and its free function runs once, last;
 //! - (O) out-pointers are valid and writable during the call.
 
 use std::any::Any;
-use std::ffi::{OsStr, c_char, c_void};
+use std::ffi::{OsStr, OsString, c_char, c_void};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bixi_platform::io::Lock;
@@ -109,34 +110,105 @@ unsafe fn guard(error: *mut Buffer, body: impl FnOnce() -> Result<(), CipherFsEr
     code as i32
 }
 
-/// # Safety
-/// (P), and the slice is not used after the call.
-unsafe fn bytes<'a>(data: *const c_char, length: usize) -> &'a [u8] {
-    if length == 0 {
-        return &[];
-    }
-    // SAFETY: (P) from the caller.
-    unsafe { std::slice::from_raw_parts(data.cast(), length) }
+/// Mirror of `CipherfsBytes`: memory to read. Also a path.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Bytes {
+    data: *const c_char,
+    length: usize,
 }
 
-/// # Safety
-/// As [`bytes`], and the memory is initialised or only written: RocksDB's scratch buffers are plain `char` arrays.
-unsafe fn bytes_mut<'a>(data: *mut c_char, length: usize) -> &'a mut [u8] {
-    if length == 0 {
-        return &mut [];
-    }
-    // SAFETY: (P) from the caller. The bytes may be uninitialised for C++; they are zeroed before a reference is made.
-    unsafe {
-        data.cast::<u8>().write_bytes(0, length);
-        std::slice::from_raw_parts_mut(data.cast(), length)
+impl Bytes {
+    /// # Safety
+    /// (P), and the slice is not used after the call.
+    unsafe fn slice<'a>(self) -> &'a [u8] {
+        if self.length == 0 {
+            return &[];
+        }
+        // SAFETY: (P) from the caller.
+        unsafe { std::slice::from_raw_parts(self.data.cast(), self.length) }
     }
 }
 
-/// # Safety
-/// As [`bytes`].
-unsafe fn path<'a>(data: *const c_char, length: usize) -> &'a Path {
-    // SAFETY: (P) from the caller.
-    Path::new(OsStr::from_bytes(unsafe { bytes(data, length) }))
+/// A path: bytes without NUL.
+#[repr(transparent)]
+struct RawPath(Bytes);
+
+/// Mirror of `CipherfsScratch`: memory to fill.
+#[repr(C)]
+struct Scratch {
+    data: *mut c_char,
+    length: usize,
+}
+
+/// What comes over the boundary, and the safe thing it stands for.
+trait Raw {
+    type Safe<'a>;
+    /// # Safety
+    /// The contract of this module, by the kind of the parameter; the result is not used after the call.
+    unsafe fn safe<'a>(self) -> Self::Safe<'a>;
+}
+
+/// Implements [`Raw`] for what is passed by value and for handles.
+macro_rules! raw {
+    (values: $($value:ty),*; shared: $($shared:ty),*; exclusive: $($exclusive:ty),*;) => {
+        $(impl Raw for $value {
+            type Safe<'a> = Self;
+            unsafe fn safe<'a>(self) -> Self::Safe<'a> {
+                self
+            }
+        })*
+        $(impl Raw for *const $shared {
+            type Safe<'a> = &'a $shared;
+            unsafe fn safe<'a>(self) -> &'a $shared {
+                // SAFETY: (H) from the caller; the type is `Sync`.
+                unsafe { &*self }
+            }
+        })*
+        $(impl Raw for *mut $exclusive {
+            type Safe<'a> = &'a mut $exclusive;
+            unsafe fn safe<'a>(self) -> &'a mut $exclusive {
+                // SAFETY: (H) from the caller; one thread at a time uses the handle.
+                unsafe { &mut *self }
+            }
+        })*
+    };
+}
+
+raw! {
+    values: bool, u64;
+    shared: SharedFs, Writable, Random;
+    exclusive: Sequential;
+}
+
+impl Raw for Bytes {
+    type Safe<'a> = &'a [u8];
+    unsafe fn safe<'a>(self) -> &'a [u8] {
+        // SAFETY: (P) from the caller.
+        unsafe { self.slice() }
+    }
+}
+
+impl Raw for RawPath {
+    type Safe<'a> = &'a Path;
+    unsafe fn safe<'a>(self) -> &'a Path {
+        // SAFETY: (P) from the caller.
+        Path::new(OsStr::from_bytes(unsafe { self.0.slice() }))
+    }
+}
+
+impl Raw for Scratch {
+    type Safe<'a> = &'a mut [u8];
+    unsafe fn safe<'a>(self) -> &'a mut [u8] {
+        if self.length == 0 {
+            return &mut [];
+        }
+        // SAFETY: (P) from the caller. RocksDB's scratch may be uninitialised: it is zeroed before a reference is made.
+        unsafe {
+            self.data.cast::<u8>().write_bytes(0, self.length);
+            std::slice::from_raw_parts_mut(self.data.cast(), self.length)
+        }
+    }
 }
 
 /// Frees a box given away; panics in a destructor end here.
@@ -151,237 +223,143 @@ unsafe fn free<T>(handle: *mut T) {
     }
 }
 
-/// Frees a buffer.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_buffer_free(buffer: Buffer) {
-    // SAFETY: (H): the buffer came from `Buffer::from_bytes` and is freed once.
-    drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(buffer.data, buffer.length)) });
-}
-
-/// Frees the file system.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_fs_free(fs: *mut SharedFs) {
-    // SAFETY: (H).
-    unsafe { free(fs) }
-}
-
-/// Declares an operation on a path: `fn name(path; outputs…) = method`. The method's value goes to the output.
-macro_rules! path_operations {
-    ($($(#[$doc:meta])* fn $name:ident(fs, path $(, $arg:ident: $arg_type:ty)*) -> $out:ty = $body:expr;)*) => { $(
+/// Declares the fallible functions of the ABI: parameters, the output if there is one, and the safe code for it. An output is
+/// written only on success.
+macro_rules! exports {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),*) $(-> $out:ty)? = $body:expr;)*) => { $(
         $(#[$doc])*
         #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name(
-            fs: *const SharedFs,
-            path_data: *const c_char,
-            path_length: usize,
-            $($arg: $arg_type,)*
-            out: *mut $out,
-            error: *mut Buffer,
-        ) -> i32 {
-            // SAFETY: (P), (H) and (O); `out` is written only on success.
+        unsafe extern "C" fn $name($($arg: $type,)* $(out: *mut $out,)? error: *mut Buffer) -> i32 {
+            // SAFETY: (P), (H) and (O).
             unsafe {
                 guard(error, || {
-                    let body: fn(&SealedFs, &Path $(, $arg_type)*) -> Result<$out, CipherFsError> = $body;
-                    out.write(body(&(*fs).0, path(path_data, path_length) $(, $arg)*)?);
+                    $(let $arg = $arg.safe();)*
+                    let value = $body?;
+                    exports!(@give value $(, out: $out)?);
                     Ok(())
                 })
             }
         }
     )* };
+    (@give $value:ident) => { let () = $value; };
+    (@give $value:ident, $out:ident: $type:ty) => { <*mut $type>::write($out, $value) };
 }
 
-/// Declares an operation on a path without an output.
-macro_rules! path_actions {
-    ($($(#[$doc:meta])* fn $name:ident = $body:expr;)*) => { $(
-        $(#[$doc])*
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name(
-            fs: *const SharedFs,
-            path_data: *const c_char,
-            path_length: usize,
-            error: *mut Buffer,
-        ) -> i32 {
-            // SAFETY: (P), (H) and (O).
-            unsafe {
-                guard(error, || {
-                    let body: fn(&SealedFs, &Path) -> Result<(), CipherFsError> = $body;
-                    body(&(*fs).0, path(path_data, path_length))
-                })
-            }
-        }
-    )* };
+/// Gives a value away as a handle.
+fn handle<T>(opened: Result<T, CipherFsError>) -> Result<*mut T, CipherFsError> {
+    opened.map(|value| Box::into_raw(Box::new(value)))
 }
 
-/// Declares an operation on two paths.
-macro_rules! pair_actions {
-    ($($(#[$doc:meta])* fn $name:ident = $body:expr;)*) => { $(
-        $(#[$doc])*
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name(
-            fs: *const SharedFs,
-            from_data: *const c_char,
-            from_length: usize,
-            to_data: *const c_char,
-            to_length: usize,
-            error: *mut Buffer,
-        ) -> i32 {
-            // SAFETY: (P), (H) and (O).
-            unsafe {
-                guard(error, || {
-                    let body: fn(&SealedFs, &Path, &Path) -> Result<(), CipherFsError> = $body;
-                    body(&(*fs).0, path(from_data, from_length), path(to_data, to_length))
-                })
-            }
-        }
-    )* };
+fn text(path: Result<PathBuf, CipherFsError>) -> Result<Buffer, CipherFsError> {
+    path.map(|path| Buffer::from_bytes(path.into_os_string().into_encoded_bytes()))
 }
 
-path_actions! {
+fn each_with_nul(names: Result<Vec<OsString>, CipherFsError>) -> Result<Buffer, CipherFsError> {
+    names.map(|names| {
+        let bytes = names.into_iter().flat_map(|name| name.into_encoded_bytes().into_iter().chain([0]));
+        Buffer::from_bytes(bytes.collect())
+    })
+}
+
+exports! {
     /// Makes names in a directory durable.
-    fn cipherfs_sync_dir = |fs, path| fs.sync_dir(path);
+    fn cipherfs_sync_dir(fs: *const SharedFs, path: RawPath) = fs.0.sync_dir(path);
     /// Makes a closed file durable.
-    fn cipherfs_sync_file = |fs, path| fs.sync_file(path);
+    fn cipherfs_sync_file(fs: *const SharedFs, path: RawPath) = fs.0.sync_file(path);
     /// Whether a name exists.
-    fn cipherfs_exists = |fs, path| fs.require(path);
+    fn cipherfs_exists(fs: *const SharedFs, path: RawPath) = fs.0.require(path);
     /// Removes a file.
-    fn cipherfs_delete = |fs, path| fs.delete(path);
+    fn cipherfs_delete(fs: *const SharedFs, path: RawPath) = fs.0.delete(path);
+    /// Makes a directory.
+    fn cipherfs_create_dir(fs: *const SharedFs, path: RawPath, may_exist: bool) = fs.0.create_dir(path, may_exist);
     /// Removes an empty directory.
-    fn cipherfs_delete_dir = |fs, path| fs.delete_dir(path);
-}
-
-pair_actions! {
+    fn cipherfs_delete_dir(fs: *const SharedFs, path: RawPath) = fs.0.delete_dir(path);
     /// Renames atomically.
-    fn cipherfs_rename = |fs, from, to| fs.rename(from, to);
+    fn cipherfs_rename(fs: *const SharedFs, from: RawPath, to: RawPath) = fs.0.rename(from, to);
     /// Gives a file a second name.
-    fn cipherfs_link = |fs, from, to| fs.link(from, to);
-}
-
-path_operations! {
-    /// Opens for sequential reading.
-    fn cipherfs_open_sequential(fs, path) -> *mut Sequential = |fs, path| Ok(Box::into_raw(Box::new(fs.sequential(path)?)));
-    /// Opens for random reading.
-    fn cipherfs_open_random(fs, path) -> *mut Random = |fs, path| Ok(Box::into_raw(Box::new(fs.random(path)?)));
-    /// Opens for writing: a new file, or the end of an old one.
-    fn cipherfs_open_writable(fs, path, reopen: bool) -> *mut Writable = |fs, path, reopen| {
-        Ok(Box::into_raw(Box::new(if reopen { fs.reopen(path)? } else { fs.create(path)? })))
-    };
+    fn cipherfs_link(fs: *const SharedFs, from: RawPath, to: RawPath) = fs.0.link(from, to);
+    /// Whether two names are one file.
+    fn cipherfs_same_file(fs: *const SharedFs, first: RawPath, second: RawPath) -> bool = fs.0.same_file(first, second);
     /// Plaintext length.
-    fn cipherfs_file_size(fs, path) -> u64 = |fs, path| fs.file_size(path);
+    fn cipherfs_file_size(fs: *const SharedFs, path: RawPath) -> u64 = fs.0.file_size(path);
     /// Seconds since the Unix epoch.
-    fn cipherfs_modified_s(fs, path) -> u64 = |fs, path| fs.modified_s(path);
+    fn cipherfs_modified_s(fs: *const SharedFs, path: RawPath) -> u64 = fs.0.modified_s(path);
     /// Hard links.
-    fn cipherfs_link_count(fs, path) -> u64 = |fs, path| fs.link_count(path);
+    fn cipherfs_link_count(fs: *const SharedFs, path: RawPath) -> u64 = fs.0.link_count(path);
     /// Whether it is a directory.
-    fn cipherfs_is_dir(fs, path) -> bool = |fs, path| fs.is_dir(path);
+    fn cipherfs_is_dir(fs: *const SharedFs, path: RawPath) -> bool = fs.0.is_dir(path);
     /// Free bytes of the file system.
-    fn cipherfs_free_bytes(fs, path) -> u64 = |fs, path| fs.free_bytes(path);
+    fn cipherfs_free_bytes(fs: *const SharedFs, path: RawPath) -> u64 = fs.0.free_bytes(path);
     /// Names in a directory, each followed by NUL.
-    fn cipherfs_children(fs, path) -> Buffer = |fs, path| {
-        let mut names = Vec::new();
-        for name in fs.children(path)? {
-            names.extend_from_slice(name.as_os_str().as_bytes());
-            names.push(0);
-        }
-        Ok(Buffer::from_bytes(names))
-    };
+    fn cipherfs_children(fs: *const SharedFs, path: RawPath) -> Buffer = each_with_nul(fs.0.children(path));
     /// The absolute form of a path.
-    fn cipherfs_absolute_path(fs, path) -> Buffer = |fs, path| {
-        Ok(Buffer::from_bytes(fs.absolute(path)?.into_os_string().into_encoded_bytes()))
-    };
+    fn cipherfs_absolute_path(fs: *const SharedFs, path: RawPath) -> Buffer = text(fs.0.absolute(path));
+    /// A directory for RocksDB's own tests.
+    fn cipherfs_test_dir(fs: *const SharedFs) -> Buffer = text(fs.0.test_dir());
     /// Takes the lock file.
-    fn cipherfs_lock(fs, path) -> *mut Box<dyn Lock> = |fs, path| Ok(Box::into_raw(Box::new(fs.lock(path)?)));
+    fn cipherfs_lock(fs: *const SharedFs, path: RawPath) -> *mut Box<dyn Lock> = handle(fs.0.lock(path));
+
+    /// Opens a new file for writing.
+    fn cipherfs_create(fs: *const SharedFs, path: RawPath) -> *mut Writable = handle(fs.0.create(path));
+    /// Opens the end of an old file for writing.
+    fn cipherfs_reopen(fs: *const SharedFs, path: RawPath) -> *mut Writable = handle(fs.0.reopen(path));
+    /// Appends to a file.
+    fn cipherfs_writable_append(file: *const Writable, data: Bytes) = file.append(data);
+    /// Hands what was appended to the system.
+    fn cipherfs_writable_flush(file: *const Writable) = file.flush();
+    /// Makes what was appended durable.
+    fn cipherfs_writable_sync(file: *const Writable) = file.sync();
+    /// Accepts the present length only.
+    fn cipherfs_writable_truncate(file: *const Writable, size: u64) = file.truncate(size);
+    /// Ends a file.
+    fn cipherfs_writable_close(file: *const Writable) = file.close();
+
+    /// Opens for sequential reading.
+    fn cipherfs_open_sequential(fs: *const SharedFs, path: RawPath) -> *mut Sequential = handle(fs.0.sequential(path));
+    /// Reads on.
+    fn cipherfs_sequential_read(file: *mut Sequential, scratch: Scratch) -> usize = file.read(scratch);
+    /// Reads elsewhere, without moving.
+    fn cipherfs_sequential_read_at(file: *mut Sequential, offset: u64, scratch: Scratch) -> usize =
+        file.read_at(offset, scratch);
+    /// Moves on without reading.
+    fn cipherfs_sequential_skip(file: *mut Sequential, count: u64) = file.skip(count);
+
+    /// Opens for random reading.
+    fn cipherfs_open_random(fs: *const SharedFs, path: RawPath) -> *mut Random = handle(fs.0.random(path));
+    /// Reads at an offset.
+    fn cipherfs_random_read(file: *const Random, offset: u64, scratch: Scratch) -> usize = file.read_at(offset, scratch);
 }
 
-/// Makes a directory.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_create_dir(
-    fs: *const SharedFs,
-    path_data: *const c_char,
-    path_length: usize,
-    may_exist: bool,
-    error: *mut Buffer,
-) -> i32 {
-    // SAFETY: (P), (H) and (O).
-    unsafe { guard(error, || (*fs).0.create_dir(path(path_data, path_length), may_exist)) }
+/// Declares the functions that free a handle.
+macro_rules! frees {
+    ($($(#[$doc:meta])* fn $name:ident($type:ty);)*) => { $(
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(handle: *mut $type) {
+            // SAFETY: (H).
+            unsafe { free(handle) }
+        }
+    )* };
 }
 
-/// Whether two names are one file.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_same_file(
-    fs: *const SharedFs,
-    first_data: *const c_char,
-    first_length: usize,
-    second_data: *const c_char,
-    second_length: usize,
-    same: *mut bool,
-    error: *mut Buffer,
-) -> i32 {
-    // SAFETY: (P), (H) and (O).
-    unsafe {
-        guard(error, || {
-            same.write((*fs).0.same_file(path(first_data, first_length), path(second_data, second_length))?);
-            Ok(())
-        })
-    }
+frees! {
+    /// Frees the file system.
+    fn cipherfs_fs_free(SharedFs);
+    /// Frees a writable file.
+    fn cipherfs_writable_free(Writable);
+    /// Frees a sequential file.
+    fn cipherfs_sequential_free(Sequential);
+    /// Frees a random-access file.
+    fn cipherfs_random_free(Random);
+    /// Releases the lock file.
+    fn cipherfs_unlock(Box<dyn Lock>);
 }
 
-/// A directory for RocksDB's own tests.
+/// Frees a buffer.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_test_dir(fs: *const SharedFs, out: *mut Buffer, error: *mut Buffer) -> i32 {
-    // SAFETY: (H) and (O).
-    unsafe {
-        guard(error, || {
-            out.write(Buffer::from_bytes((*fs).0.test_dir()?.into_os_string().into_encoded_bytes()));
-            Ok(())
-        })
-    }
-}
-
-/// Releases the lock file.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_unlock(lock: *mut Box<dyn Lock>) {
-    // SAFETY: (H).
-    unsafe { free(lock) }
-}
-
-/// Appends to a file.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_writable_append(
-    file: *const Writable,
-    data: *const c_char,
-    length: usize,
-    error: *mut Buffer,
-) -> i32 {
-    // SAFETY: (P), (H) and (O).
-    unsafe { guard(error, || (*file).append(bytes(data, length))) }
-}
-
-/// Hands what was appended to the system.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_writable_flush(file: *const Writable, error: *mut Buffer) -> i32 {
-    // SAFETY: (H) and (O).
-    unsafe { guard(error, || (*file).flush()) }
-}
-
-/// Makes what was appended durable.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_writable_sync(file: *const Writable, error: *mut Buffer) -> i32 {
-    // SAFETY: (H) and (O).
-    unsafe { guard(error, || (*file).sync()) }
-}
-
-/// Accepts the present length only.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_writable_truncate(file: *const Writable, size: u64, error: *mut Buffer) -> i32 {
-    // SAFETY: (H) and (O).
-    unsafe { guard(error, || (*file).truncate(size)) }
-}
-
-/// Ends a file.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_writable_close(file: *const Writable, error: *mut Buffer) -> i32 {
-    // SAFETY: (H) and (O).
-    unsafe { guard(error, || (*file).close()) }
+unsafe extern "C" fn cipherfs_buffer_free(buffer: Buffer) {
+    // SAFETY: (H): the buffer came from `Buffer::from_bytes` and is freed once.
+    drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(buffer.data, buffer.length)) });
 }
 
 /// Plaintext length, what is not flushed included.
@@ -391,95 +369,11 @@ unsafe extern "C" fn cipherfs_writable_size(file: *const Writable) -> u64 {
     unsafe { (*file).size() }
 }
 
-/// Frees a writable file.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_writable_free(file: *mut Writable) {
-    // SAFETY: (H).
-    unsafe { free(file) }
-}
-
-/// Reads on.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_sequential_read(
-    file: *mut Sequential,
-    out: *mut c_char,
-    length: usize,
-    filled: *mut usize,
-    error: *mut Buffer,
-) -> i32 {
-    // SAFETY: (P), (H) and (O); one thread at a time uses a sequential file.
-    unsafe {
-        guard(error, || {
-            filled.write((*file).read(bytes_mut(out, length))?);
-            Ok(())
-        })
-    }
-}
-
-/// Reads elsewhere, without moving.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_sequential_read_at(
-    file: *mut Sequential,
-    offset: u64,
-    out: *mut c_char,
-    length: usize,
-    filled: *mut usize,
-    error: *mut Buffer,
-) -> i32 {
-    // SAFETY: (P), (H) and (O); one thread at a time uses a sequential file.
-    unsafe {
-        guard(error, || {
-            filled.write((*file).read_at(offset, bytes_mut(out, length))?);
-            Ok(())
-        })
-    }
-}
-
-/// Moves on without reading.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_sequential_skip(file: *mut Sequential, count: u64, error: *mut Buffer) -> i32 {
-    // SAFETY: (H) and (O); one thread at a time uses a sequential file.
-    unsafe { guard(error, || (*file).skip(count)) }
-}
-
-/// Frees a sequential file.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_sequential_free(file: *mut Sequential) {
-    // SAFETY: (H).
-    unsafe { free(file) }
-}
-
-/// Reads at an offset.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_random_read(
-    file: *const Random,
-    offset: u64,
-    out: *mut c_char,
-    length: usize,
-    filled: *mut usize,
-    error: *mut Buffer,
-) -> i32 {
-    // SAFETY: (P), (H) and (O); `Random` is `Sync`.
-    unsafe {
-        guard(error, || {
-            filled.write((*file).read_at(offset, bytes_mut(out, length))?);
-            Ok(())
-        })
-    }
-}
-
 /// Plaintext length.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cipherfs_random_size(file: *const Random) -> u64 {
     // SAFETY: (H); returning a field cannot panic.
     unsafe { (*file).len() }
-}
-
-/// Frees a random-access file.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_random_free(file: *mut Random) {
-    // SAFETY: (H).
-    unsafe { free(file) }
 }
 
 /// What the ABI relies on: files may be used and freed on any of RocksDB's threads.

@@ -1,7 +1,8 @@
 //! RocksDB's info log, forwarded to `tracing`.
 
-use std::ffi::c_char;
 use std::panic::catch_unwind;
+
+use super::Bytes;
 
 /// `rocksdb::InfoLogLevel`.
 const LEVEL_DEBUG: i32 = 0;
@@ -22,9 +23,9 @@ fn forward(level: i32, text: &str) {
 
 /// One line of the info log.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_log(level: i32, text: *const c_char, length: usize) {
+unsafe extern "C" fn cipherfs_log(level: i32, text: Bytes) {
     // SAFETY: (P) of the parent module.
-    let text = unsafe { super::bytes(text, length) };
+    let text = unsafe { text.slice() };
     // A subscriber that panics loses its line; there is nobody to tell.
     let _ = catch_unwind(|| forward(level, &String::from_utf8_lossy(text)));
 }

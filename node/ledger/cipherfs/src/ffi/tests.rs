@@ -1,5 +1,3 @@
-use std::path::PathBuf;
-
 use super::*;
 
 /// Runs `body` as an FFI function would and takes the outcome apart.
@@ -12,9 +10,9 @@ fn outcome(body: impl FnOnce() -> Result<(), CipherFsError>) -> (i32, String) {
     }
     // SAFETY: `guard` filled the buffer through `Buffer::from_bytes`; it is read once and then freed once.
     unsafe {
-        let text = String::from_utf8(bytes(error.data.cast(), error.length).to_vec()).expect("text");
+        let text = Bytes { data: error.data.cast(), length: error.length }.slice().to_vec();
         cipherfs_buffer_free(error);
-        (code, text)
+        (code, String::from_utf8(text).expect("text"))
     }
 }
 
