@@ -4,6 +4,8 @@ mod crash;
 mod database;
 mod disk_full;
 mod driver;
+#[path = "../support/kill.rs"]
+mod kill;
 mod power;
 mod shim;
 mod tamper;
