@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bixi_platform::io::Storage;
+use bixi_platform::io::{Storage, directory_of};
 use bixi_sealed::KeyRing;
 use rocksdb::Env;
 
@@ -31,23 +31,22 @@ impl CipherFs {
         ffi::new_env(Arc::clone(&self.fs))
     }
 
-    /// Makes the database directory, for the owner only, and makes its name durable: RocksDB's bindings do neither.
+    /// Makes the database directory, for the owner only, and makes its name durable, also when another program made it:
+    /// RocksDB's bindings do neither.
     ///
     /// # Errors
     /// The system's.
     pub fn create_dir(&self, dir: &Path) -> Result<(), CipherFsError> {
         self.fs.create_dir(dir, true)?;
-        match self.fs.absolute(dir)?.parent() {
-            Some(parent) => self.fs.sync_dir(parent),
-            None => Ok(()),
-        }
+        self.fs.sync_dir(directory_of(dir))
     }
 
     /// Refuses a directory that RocksDB could only refuse with a riddle: a plaintext or foreign database, a wrong or missing
-    /// key, a damaged CURRENT. An empty or missing directory passes.
+    /// key, a damaged CURRENT. One whose CURRENT is lost is refused too: RocksDB would overwrite it. An empty or missing
+    /// directory passes.
     ///
     /// # Errors
-    /// [`CipherFsError::NotSealed`], or what reading CURRENT says.
+    /// [`CipherFsError::NotSealed`], [`CipherFsError::LostCurrent`], or what reading CURRENT says.
     pub fn check(&self, dir: &Path) -> Result<(), CipherFsError> {
         self.fs.check_database(dir)
     }

@@ -36,6 +36,25 @@ pub enum CipherFsError {
         /// The file looked at.
         path: PathBuf,
     },
+    /// A log of another name.
+    #[error("{path} was written as {title}: one log cannot stand in for another; restore the file that was here")]
+    Misplaced {
+        /// The file.
+        path: PathBuf,
+        /// What its first frame says.
+        title: String,
+    },
+    /// The directory holds a database without the file that says where it begins.
+    #[error(
+        "{path} is missing, but {witness} beside it holds data: RocksDB would begin an empty database and delete the old one; \
+         restore {path} or the whole directory from a backup, or move the directory away and resynchronise from peers"
+    )]
+    LostCurrent {
+        /// Where CURRENT was.
+        path: PathBuf,
+        /// A file that exists only while CURRENT does.
+        witness: String,
+    },
     /// The operation does not exist for sealed files.
     #[error("{path}: {what} is not supported on sealed files")]
     Unsupported {

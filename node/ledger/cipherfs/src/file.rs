@@ -3,6 +3,8 @@
 //! - Logs and small files are frames: one frame for each flush, a sync mark carried by the next frame.
 //! - Tables are pages: read at random, sealed as final by the first sync or by close.
 //!
+//! A log's first frame is its title, which no caller sees: [`FileKind::title`].
+//!
 //! A reader sees what was flushed when it was opened, also while the writer goes on.
 
 use std::path::{Path, PathBuf};
@@ -44,7 +46,10 @@ impl Writable {
         let kind = FileKind::of(path);
         let sink = match kind {
             FileKind::Table => pages::Writer::create(file, keys, kind.purpose()).map(Sink::Pages),
-            _ => frames::Writer::create(file, keys, kind.purpose()).map(Sink::Frames),
+            _ => frames::Writer::create(file, keys, kind.purpose()).and_then(|mut writer| {
+                write_title(&mut writer, path)?;
+                Ok(Sink::Frames(writer))
+            }),
         };
         Ok(Self::new(path, sink.map_err(CipherFsError::sealed(path))?, 0))
     }
@@ -59,10 +64,18 @@ impl Writable {
             return Self::create(storage, keys, path);
         }
         let file = storage.open(path, OpenMode::ReadWrite).map_err(CipherFsError::io(path))?;
-        let reopened = frames::Writer::open_append(file, keys, kind.purpose()).map_err(CipherFsError::sealed(path))?;
-        check_end(path, kind, reopened.end)?;
-        let size = reopened.writer.plaintext_len();
-        Ok(Self::new(path, Sink::Frames(reopened.writer), size))
+        let mut first = None;
+        let reopened = frames::Writer::replay_append(file, keys, kind.purpose(), |frame| {
+            first.get_or_insert_with(|| frame.to_vec());
+        });
+        let frames::Reopened { mut writer, end } = reopened.map_err(CipherFsError::sealed(path))?;
+        check_end(path, kind, end)?;
+        match &first {
+            Some(title) => check_title(path, title)?,
+            None => write_title(&mut writer, path).map_err(CipherFsError::sealed(path))?,
+        }
+        let size = writer.plaintext_len() - title_bytes(path);
+        Ok(Self::new(path, Sink::Frames(writer), size))
     }
 
     fn new(path: &Path, sink: Sink, size: u64) -> Self {
@@ -122,6 +135,27 @@ impl Writable {
     }
 }
 
+fn write_title(writer: &mut frames::Writer, path: &Path) -> bixi_sealed::Result<()> {
+    match FileKind::title(path) {
+        Some(title) => writer.append(&title).and_then(|()| writer.flush()),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a log whose first frame is not its title.
+fn check_title(path: &Path, first: &[u8]) -> Result<()> {
+    match FileKind::title(path) {
+        Some(title) if title != first => {
+            Err(CipherFsError::Misplaced { path: path.to_owned(), title: String::from_utf8_lossy(first).into_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn title_bytes(path: &Path) -> u64 {
+    FileKind::title(path).map_or(0, |title| title.len() as u64)
+}
+
 /// A file that was synced before it got its name has no torn end.
 fn check_end(path: &Path, kind: FileKind, end: End) -> Result<()> {
     match end {
@@ -151,7 +185,12 @@ impl FrameCursor {
     fn open(storage: &dyn Storage, keys: &KeyRing, path: &Path) -> Result<Self> {
         let kind = FileKind::of(path);
         let file = storage.open(path, OpenMode::Read).map_err(CipherFsError::io(path))?;
-        let reader = frames::Reader::open(file, keys, kind.purpose()).map_err(CipherFsError::sealed(path))?;
+        let mut reader = frames::Reader::open(file, keys, kind.purpose()).map_err(CipherFsError::sealed(path))?;
+        if FileKind::title(path).is_some()
+            && let Some(first) = reader.next_frame().map_err(CipherFsError::sealed(path))?
+        {
+            check_title(path, first)?;
+        }
         Ok(Self { path: path.to_owned(), kind, reader, consumed: 0, frame: Vec::new(), ended: false })
     }
 
@@ -203,7 +242,7 @@ impl FrameCursor {
 }
 
 enum Source {
-    Frames(FrameCursor),
+    Frames(Box<FrameCursor>),
     Pages { reader: pages::Reader, offset: u64 },
 }
 
@@ -217,7 +256,7 @@ impl Sequential {
     pub(crate) fn open(storage: &dyn Storage, keys: &KeyRing, path: &Path) -> Result<Self> {
         let source = match FileKind::of(path) {
             FileKind::Table => Source::Pages { reader: open_pages(storage, keys, path)?, offset: 0 },
-            _ => Source::Frames(FrameCursor::open(storage, keys, path)?),
+            _ => Source::Frames(Box::new(FrameCursor::open(storage, keys, path)?)),
         };
         Ok(Self { path: path.to_owned(), source })
     }
@@ -266,7 +305,8 @@ pub(crate) fn plaintext_len(storage: &dyn Storage, keys: &KeyRing, path: &Path) 
     }
     let mut cursor = FrameCursor::open(storage, keys, path)?;
     while cursor.reader.next_frame().map_err(CipherFsError::sealed(path))?.is_some() {}
-    Ok(cursor.reader.plaintext_len())
+    // A log cut off in its creation has no title.
+    Ok(cursor.reader.plaintext_len().saturating_sub(title_bytes(path)))
 }
 
 enum Content {

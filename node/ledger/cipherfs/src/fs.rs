@@ -159,12 +159,16 @@ impl SealedFs {
 
     /// See [`crate::CipherFs::check`]. RocksDB reads IDENTITY and OPTIONS rarely or never; here they are all authenticated.
     pub(crate) fn check_database(&self, dir: &Path) -> Result<()> {
-        let current = dir.join("CURRENT");
-        if !self.storage.exists(&current).map_err(CipherFsError::io(&current))? {
+        if !self.storage.exists(dir).map_err(CipherFsError::io(dir))? {
             return Ok(());
         }
+        let names = self.children(dir)?;
+        let current = dir.join("CURRENT");
+        if !self.storage.exists(&current).map_err(CipherFsError::io(&current))? {
+            return refuse_orphans(current, &names);
+        }
         self.random(&current).map_err(foreign)?;
-        for name in self.children(dir)? {
+        for name in names {
             let path = dir.join(name);
             let unread = path.extension().is_some_and(|extension| extension == "dbtmp") || path.ends_with("LOCK");
             if FileKind::of(&path) == FileKind::Small && !unread && !self.is_dir(&path)? {
@@ -172,6 +176,15 @@ impl SealedFs {
             }
         }
         Ok(())
+    }
+}
+
+/// RocksDB makes logs and tables only after CURRENT is durable; a MANIFEST alone is what a cut-off creation leaves.
+fn refuse_orphans(current: PathBuf, names: &[OsString]) -> Result<()> {
+    let holds_data = |name: &&OsString| matches!(FileKind::of(Path::new(name)), FileKind::Log | FileKind::Table);
+    match names.iter().find(holds_data) {
+        Some(name) => Err(CipherFsError::LostCurrent { path: current, witness: name.to_string_lossy().into_owned() }),
+        None => Ok(()),
     }
 }
 

@@ -22,8 +22,7 @@ pub enum FileKind {
 impl FileKind {
     /// Classifies a path. A suffix `.tmp` is looked through, because backups are renamed from such names.
     pub fn of(path: &Path) -> Self {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = name.strip_suffix(".tmp").unwrap_or(&name);
+        let name = Self::name(path);
         if name.starts_with("MANIFEST-") {
             return Self::Manifest;
         }
@@ -31,6 +30,20 @@ impl FileKind {
             Some("log") => Self::Log,
             Some("sst" | "blob") => Self::Table,
             _ => Self::Small,
+        }
+    }
+
+    fn name(path: &Path) -> String {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.strip_suffix(".tmp").unwrap_or(&name).to_owned()
+    }
+
+    /// What the first frame of a log says, so that one log cannot stand in for another: RocksDB skips the records of an older
+    /// one and goes on behind the gap. Tables carry RocksDB's own unique id; small files are renamed into place.
+    pub(crate) fn title(path: &Path) -> Option<Vec<u8>> {
+        match Self::of(path) {
+            Self::Log | Self::Manifest => Some(Self::name(path).into_bytes()),
+            Self::Table | Self::Small => None,
         }
     }
 

@@ -238,3 +238,63 @@ fn a_cut_table_is_refused() {
         }
     }
 }
+
+/// RocksDB takes a directory without CURRENT for an empty one: it begins a database, and the next start deletes the old tables.
+#[test]
+fn a_lost_current_is_refused_and_nothing_is_deleted() {
+    let (dir, rows) = database();
+    let current = dir.path().join("CURRENT");
+    let kept = std::fs::read(&current).unwrap();
+    std::fs::remove_file(&current).unwrap();
+    let left = all_files(dir.path());
+    for start in ["first", "second"] {
+        let error = use_database(dir.path()).expect_err("an empty database was begun");
+        assert!(error.contains("CURRENT") && error.contains("restore"), "{start} start: {error}");
+        assert_eq!(all_files(dir.path()), left, "{start} start");
+    }
+    std::fs::write(&current, kept).unwrap();
+    assert_eq!(use_database(dir.path()).unwrap(), rows);
+}
+
+#[test]
+fn a_creation_cut_off_before_current_begins_again() {
+    let (dir, _) = database();
+    for path in all_files(dir.path()) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if !(name.starts_with("MANIFEST-") || name == "IDENTITY") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    assert!(use_database(dir.path()).unwrap().is_empty());
+}
+
+#[test]
+fn an_older_log_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    put_synced(&db, &[(b"a", b"1")]).unwrap();
+    let is_log = |name: &str| name.ends_with(".log");
+    let old = std::fs::read(named(dir.path(), is_log)).unwrap();
+    db.flush().unwrap();
+    put_synced(&db, &[(b"a", b"2")]).unwrap();
+    drop(db);
+    let path = named(dir.path(), is_log);
+    std::fs::write(&path, old).unwrap();
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    let error = use_database(dir.path()).expect_err("an older log was replayed");
+    assert!(error.contains(&name) && error.contains("was written as"), "{error}");
+}
+
+/// The title is the first frame: a creation that was cut off before it leaves an empty log, and so it stays when reopened.
+#[test]
+fn a_log_cut_anywhere_in_its_beginning_is_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let path = named(dir.path(), |name| name.ends_with(".log"));
+    let whole = std::fs::read(&path).unwrap();
+    for cut in [0, 1, 127, 128, 140, 128 + 32 + "000004.log".len()] {
+        let copy = copy_dir(dir.path());
+        std::fs::write(copy.path().join(path.file_name().unwrap()), &whole[..cut]).unwrap();
+        assert!(use_database(copy.path()).unwrap().is_empty(), "cut to {cut} bytes");
+    }
+}
