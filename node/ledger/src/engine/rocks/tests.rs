@@ -7,6 +7,8 @@ use bixi_sealed::{AtRest, KeyRing};
 use super::*;
 use crate::engine::conformance;
 
+mod one_moment;
+
 const SMALL: Memory = Memory { cache_bytes: 4 << 20, write_buffer_bytes: 4 << 20 };
 
 fn files(key: u8) -> CipherFs {

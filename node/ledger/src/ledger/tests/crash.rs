@@ -2,17 +2,17 @@
 //!
 //! The kill loop runs this binary again as a child; `BIXI_CRASH_ROUNDS` sets the number of kills.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bixi_platform::io::{Crash, Faults, FaultyStorage, MemoryDisk, PreadStorage, Storage};
 
 use super::*;
+use crate::Params;
+use kill::{dir_of_child, number, run_and_kill, say_durable};
 
-const DIR: &str = "BIXI_CRASH_DIR";
+#[path = "../../../cipherfs/tests/support/kill.rs"]
+mod kill;
 
 #[test]
 fn a_crash_between_prepare_and_commit_leaves_the_parent() {
@@ -28,10 +28,6 @@ fn a_crash_between_prepare_and_commit_leaves_the_parent() {
     assert_eq!(again.state_root, before.state_root, "executing again gives the same block");
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
 /// Block n sets `height` and one row of its own; the state of any height is known from it.
 fn rows_of(number: u64) -> WriteSet {
     writes(&[&format!("height={number}"), &format!("row-{number}={number}")])
@@ -40,35 +36,16 @@ fn rows_of(number: u64) -> WriteSet {
 #[test]
 #[ignore = "runs as the child of the kill loop"]
 fn commit_until_killed() {
-    let Ok(dir) = std::env::var(DIR) else { return };
-    let ledger = Ledger::open(params(Path::new(&dir))).unwrap();
+    let Some(dir) = dir_of_child() else { return };
+    let ledger = Ledger::open(params(&dir)).unwrap();
     if ledger.genesis().is_none() {
         initialise(&ledger, "chain0", &rows_of(0));
     }
-    let mut out = std::io::stdout();
     loop {
         let number = ledger.height() + 1;
         grow(&ledger, &rows_of(number)).unwrap();
-        writeln!(out, "committed {number}").and_then(|()| out.flush()).unwrap();
+        say_durable(number);
     }
-}
-
-fn run_and_kill(dir: &Path, alive: Duration) -> Option<u64> {
-    let mut child = Command::new(std::env::current_exe().expect("this binary"))
-        .args(["--exact", "ledger::tests::crash::commit_until_killed", "--ignored", "--nocapture", "--test-threads=1"])
-        .env(DIR, dir)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("child");
-    let output = BufReader::new(child.stdout.take().expect("piped"));
-    let listener = std::thread::spawn(move || {
-        let lines = output.lines().map_while(Result::ok);
-        lines.filter_map(|line| line.split_once("committed ")?.1.parse::<u64>().ok()).last()
-    });
-    std::thread::sleep(alive);
-    child.kill().expect("SIGKILL");
-    child.wait().expect("reaped");
-    listener.join().expect("listener")
 }
 
 #[test]
@@ -76,8 +53,8 @@ fn no_committed_block_is_lost_by_kills() {
     let dir = tempfile::tempdir().unwrap();
     let mut committed = 0;
     for round in 0..number("BIXI_CRASH_ROUNDS", 4) {
-        let alive_ms = 100 + round.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 300;
-        committed = run_and_kill(dir.path(), Duration::from_millis(alive_ms)).unwrap_or(committed);
+        let child = "ledger::tests::crash::commit_until_killed";
+        committed = run_and_kill(child, dir.path(), 100, round).unwrap_or(committed);
         let ledger = Ledger::open(params(dir.path())).unwrap();
         let found = ledger.height();
         assert!((committed..=committed + 1).contains(&found), "round {round}: {committed} committed, {found} found");
@@ -112,6 +89,53 @@ fn a_full_disk_in_the_middle_of_a_commit_leaves_the_parent() {
         let ledger = Ledger::open(params(dir.path())).unwrap();
         assert_eq!((ledger.height(), read(&ledger, "height").as_deref()), (1, Some("1")), "{room_bytes}");
         grow_with(&ledger, &rows_of(2), vec![transaction(1, "1")]).unwrap();
+    }
+}
+
+/// One MiB of memtables, so that RocksDB flushes and compacts while blocks are committed.
+fn busy_params(dir: &Path, storage: Arc<dyn Storage>) -> Params {
+    Params { write_buffer_mb: 1, ..params_on(dir, storage) }
+}
+
+/// As [`rows_of`], with enough bytes to fill memtables.
+fn heavy_rows_of(number: u64) -> WriteSet {
+    let mut rows = rows_of(number);
+    let noise: Vec<u8> = (0..40_000u64).map(|i| (i.wrapping_mul(i ^ number) >> 3) as u8).collect();
+    rows.insert(key(&format!("heavy-{}", number % 7)), Some(noise));
+    rows
+}
+
+/// The tables find no room while the log does: the flush or the compaction behind the commits fails, at once or after a while.
+#[test]
+fn a_full_disk_under_background_work_stops_the_ledger_and_loses_nothing() {
+    for room_bytes in [0, 500_000, 3_000_000, 6_000_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let faults = Faults::none();
+        let storage = Arc::new(FaultyStorage::new(Arc::new(PreadStorage), faults.clone()));
+        let ledger = Ledger::open(busy_params(dir.path(), storage)).unwrap();
+        initialise(&ledger, "chain0", &rows_of(0));
+        faults.full_after_for(room_bytes, "sst");
+        let error =
+            (1..2_000).find_map(|number| grow(&ledger, &heavy_rows_of(number)).err()).expect("no commit failed");
+        let committed = ledger.height();
+        assert!(committed > 0, "{room_bytes}: the log had room");
+        assert_eq!(error.kind(), ErrorKind::Halt, "{room_bytes}: {error}");
+        assert!(error.to_string().to_lowercase().contains("space"), "{room_bytes}: {error}");
+        ledger.discard_prepared(committed + 1);
+        assert_eq!(read(&ledger, "height"), Some(committed.to_string()), "reads go on");
+        faults.heal();
+        let again = grow(&ledger, &rows_of(committed + 1)).unwrap_err();
+        assert!(matches!(again, LedgerError::Poisoned), "a failed ledger stays failed: {again}");
+        drop(ledger);
+        let ledger = Ledger::open(busy_params(dir.path(), Arc::new(PreadStorage))).unwrap();
+        assert_eq!(
+            (ledger.height(), read(&ledger, "height")),
+            (committed, Some(committed.to_string())),
+            "{room_bytes}"
+        );
+        for number in committed + 1..committed + 60 {
+            grow(&ledger, &heavy_rows_of(number)).unwrap();
+        }
     }
 }
 
