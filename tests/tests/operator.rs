@@ -411,6 +411,18 @@ fn nobody_else_reads_what_is_made_whatever_the_umask() {
 }
 
 #[test]
+fn a_umask_that_takes_the_owners_rights_is_refused_before_anything_is_made() {
+    let place = tempfile::tempdir().unwrap();
+    let chain = place.path().join("chain");
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 0277; exec \"$0\" chain new --dir \"$1\""]).arg(binary("bixi")).arg(&chain);
+    let refused = command.output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said(&refused).contains("the umask 0277 takes the owner's own rights"), "{}", said(&refused));
+    assert!(!chain.exists());
+}
+
+#[test]
 fn a_running_node_shows_its_pin_nowhere_and_cannot_dump() {
     let place = tempfile::tempdir().unwrap();
     let config = new_chain(place.path());

@@ -131,9 +131,18 @@ fn new(args: &NewArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses what this release cannot make, before anything is touched.
+/// Refuses what this release cannot make, and a umask under which nobody could, before anything is touched.
 pub(crate) fn available(wish: &Preparation) -> Result<(), Failure> {
-    chain::check(wish).map_err(|error| Failure::new(Status::Usage, error))
+    chain::check(wish).map_err(|error| Failure::new(Status::Usage, error))?;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    match status.lines().find_map(|line| line.strip_prefix("Umask:")).map(str::trim) {
+        Some(umask) if u32::from_str_radix(umask, 8).is_ok_and(|mask| mask & 0o700 != 0) => {
+            let text =
+                format!("the umask {umask} takes the owner's own rights to what is made; set it to 0077 or 0022");
+            Err(Failure::new(Status::Fault, text))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Takes every step, asking `go_on` before each. Each one that touches a token is a process of its own, because the module
