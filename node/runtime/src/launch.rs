@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 
 use bixi_consensus::Core;
 use bixi_execution::{ExecutionParams, Executor};
-use bixi_hsm::DeviceError;
+use bixi_hsm::audit::AuditLog;
+use bixi_hsm::{DeviceError, KeyDevice};
 use bixi_ledger::Ledger;
 use bixi_platform::placement::{Plan, Role};
 use bixi_platform::threads::{LiveThread, Spawner};
 use bixi_rpc::Server;
 use bixi_txpool::{Admission, TxPool};
+use bixi_types::genesis::Genesis;
 use bixi_types::ports::Signer as _;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded, unbounded};
 use tokio::runtime::Runtime;
@@ -42,6 +44,8 @@ const EXPIRY_PERIOD: Duration = Duration::from_secs(1);
 /// How often the trail of ordinary signatures is made durable; refusals and key management are at once.
 const AUDIT_SYNC_PERIOD: Duration = Duration::from_secs(1);
 
+/// How often the log tells how far a long catching up has come.
+const CATCH_UP_TOLD: Duration = Duration::from_secs(5);
 /// How long a stop waits for the threads behind consensus.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 
@@ -112,8 +116,9 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
     let (log, records) =
         step("ordering log", || OrderingLog::open(Arc::clone(&storage), &settings.data("ordering"), ring.clone()))?;
     let batches = Arc::new(BatchStore::default());
+    let highest_decided = checks::highest_decided(&records);
     let start = step("replay", || {
-        checks::check_head(&ledger, &records, decided_at_least)?;
+        checks::check_head(&ledger, highest_decided, decided_at_least)?;
         chain_state::replay(genesis, &ledger, &batches, records)
     })?;
 
@@ -163,26 +168,27 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
         };
         threads::start(&spawner, parts)
     })?;
-    let mut rooms = Rooms { rpc: None, stop_watchers: Vec::new(), helpers, ledger };
-    step("watchers", || {
-        rooms.watch(&spawner, "device-watch", Device::PERIOD, move || device_health.look(device.as_ref()))?;
-        rooms.watch(&spawner, "audit-sync", AUDIT_SYNC_PERIOD, move || {
-            // The log is broken from then on: the next signature is refused and stops the node.
-            if let Err(error) = audit.sync() {
-                tracing::error!(%error, "the audit log cannot be written; nothing more will be signed");
+    let rooms = Rooms { rpc: None, stop_watchers: Vec::new(), helpers, ledger };
+    let rpc_address = settings.config.rpc.listen;
+    let mut node = Node { rpc_address, spawner, plan, events: events_in, consensus: Some(consensus), rooms };
+    let watched = Watched { device, device_health, audit, pool };
+    match node.open(settings, api, highest_decided, watched) {
+        Ok(()) => Ok(node),
+        Err(mut error) => {
+            if let Some(fault) = node.stop() {
+                error.reason = fault.into();
             }
-        })?;
-        rooms.watch(&spawner, "pool-expiry", EXPIRY_PERIOD, move || pool.expire(Instant::now()))
-    })?;
-    let (server, runtime) = step("rpc", || {
-        let runtime = spawner.tokio(Role::Rpc, "rpc", plan.instances(Role::Rpc).max(1))?;
-        let server = runtime.block_on(bixi_rpc::serve(params::rpc_params(settings), api))?;
-        Ok::<_, Failure>((server, runtime))
-    })?;
-    let rpc_address = server.address();
-    rooms.rpc = Some((server, runtime));
-    tracing::info!(height = rooms.ledger.height(), rpc = %rpc_address, "ready");
-    Ok(Node { rpc_address, spawner, plan, events: events_in, consensus: Some(consensus), rooms })
+            Err(error)
+        }
+    }
+}
+
+/// What is looked at now and then.
+struct Watched {
+    device: Arc<dyn KeyDevice>,
+    device_health: Arc<Device>,
+    audit: Arc<AuditLog>,
+    pool: Arc<TxPool>,
 }
 
 /// Waits for a thread to end. One that hangs in a device's library ends with the process: everything durable is durable
@@ -230,6 +236,56 @@ impl Rooms {
 }
 
 impl Node {
+    /// The steps after consensus has begun. When one fails the node is stopped in order.
+    fn open(
+        &mut self,
+        settings: &Settings,
+        api: Arc<Api>,
+        highest_decided: u64,
+        watched: Watched,
+    ) -> Result<(), LaunchError> {
+        step("catch up", || self.catch_up(&settings.genesis, highest_decided))?;
+        let Watched { device, device_health, audit, pool } = watched;
+        step("watchers", || {
+            let (rooms, spawner) = (&mut self.rooms, &self.spawner);
+            rooms.watch(spawner, "device-watch", Device::PERIOD, move || device_health.look(device.as_ref()))?;
+            rooms.watch(spawner, "audit-sync", AUDIT_SYNC_PERIOD, move || {
+                // The log is broken from then on: the next signature is refused and stops the node.
+                if let Err(error) = audit.sync() {
+                    tracing::error!(%error, "the audit log cannot be written; nothing more will be signed");
+                }
+            })?;
+            rooms.watch(spawner, "pool-expiry", EXPIRY_PERIOD, move || pool.expire(Instant::now()))
+        })?;
+        let (server, runtime) = step("rpc", || {
+            let runtime = self.spawner.tokio(Role::Rpc, "rpc", self.plan.instances(Role::Rpc).max(1))?;
+            let server = runtime.block_on(bixi_rpc::serve(params::rpc_params(settings), api))?;
+            Ok::<_, Failure>((server, runtime))
+        })?;
+        self.rpc_address = server.address();
+        self.rooms.rpc = Some((server, runtime));
+        tracing::info!(height = self.rooms.ledger.height(), rpc = %self.rpc_address, "ready");
+        Ok(())
+    }
+
+    /// Waits until the heights decided before the start are in the ledger again: a client must not miss a transaction it was
+    /// told of. With more than one validator that takes their signatures, which may be long in coming, so only a chain of one
+    /// waits.
+    fn catch_up(&self, genesis: &Genesis, highest_decided: u64) -> Result<(), Failure> {
+        let mut told = Instant::now();
+        while genesis.validators.len() == 1 && self.rooms.ledger.height() < highest_decided {
+            if !self.is_running() {
+                return Err("consensus ended while decided heights were executed again".into());
+            }
+            if told.elapsed() >= CATCH_UP_TOLD {
+                told = Instant::now();
+                tracing::info!(height = self.rooms.ledger.height(), to = highest_decided, "executing decided heights");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
     /// Where JSON-RPC listens.
     pub fn rpc_address(&self) -> SocketAddr {
         self.rpc_address

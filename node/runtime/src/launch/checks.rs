@@ -39,14 +39,19 @@ pub(super) fn check_membership(genesis: &Genesis, node: NodeId) -> Result<(), Fa
     .into())
 }
 
-/// What the key has signed says how far the decisions on this disk must reach. Less is a disk that lost acknowledged bytes,
-/// or an old copy of one.
-pub(super) fn check_head(ledger: &Ledger, records: &[Record], decided_at_least: u64) -> Result<(), Failure> {
+/// The highest height whose decision the ordering log holds, 0 when there is none.
+pub(super) fn highest_decided(records: &[Record]) -> u64 {
     let decided = records.iter().filter_map(|record| match record {
         Record::Entry(entry) if matches!(**entry, LogEntry::Decided { .. }) => Some(entry.height()),
         _ => None,
     });
-    let reached = decided.max().unwrap_or(0).max(ledger.height());
+    decided.max().unwrap_or(0)
+}
+
+/// What the key has signed says how far the decisions on this disk must reach. Less is a disk that lost acknowledged bytes,
+/// or an old copy of one.
+pub(super) fn check_head(ledger: &Ledger, highest_decided: u64, decided_at_least: u64) -> Result<(), Failure> {
+    let reached = highest_decided.max(ledger.height());
     if reached >= decided_at_least {
         return Ok(());
     }

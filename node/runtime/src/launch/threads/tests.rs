@@ -153,7 +153,7 @@ impl Host {
         )?);
         let (log, records) = OrderingLog::open(self.storage(), &self.path("ordering"), ring())?;
         let batches = Arc::new(BatchStore::default());
-        checks::check_head(&ledger, &records, signed)?;
+        checks::check_head(&ledger, checks::highest_decided(&records), signed)?;
         let start = chain_state::replay(&self.genesis, &ledger, &batches, records)?;
         let (events_in, events) = unbounded();
         let pool_params = PoolParams {
