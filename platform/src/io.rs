@@ -119,6 +119,12 @@ pub struct Metadata {
     pub is_dir: bool,
     /// Time of the last change of content.
     pub modified: SystemTime,
+    /// Number of the file in its file system: another file that takes the name has another one.
+    pub inode: u64,
+    /// Names that lead to the file: more than 1 when it has hard links. Of a directory it says nothing.
+    pub names: u64,
+    /// Whether the name is a symbolic link; everything else here is of the file it leads to.
+    pub is_symlink: bool,
 }
 
 /// Held while a lock file is locked; released on drop.

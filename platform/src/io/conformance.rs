@@ -65,17 +65,24 @@ fn names_move_and_vanish(storage: &dyn Storage, root: &Path) {
     let (one, two, three) = (dir.join("one"), dir.join("two"), dir.join("three"));
     storage.open(&one, OpenMode::CreateNew).unwrap().write_at(0, b"1").unwrap();
     storage.open(&two, OpenMode::CreateNew).unwrap().write_at(0, b"22").unwrap();
+    let (first, second) = (storage.metadata(&one).unwrap().inode, storage.metadata(&two).unwrap().inode);
+    assert_ne!(first, second);
     storage.rename(&one, &two).unwrap();
+    assert_eq!(storage.metadata(&two).unwrap().inode, first);
     assert!(!storage.exists(&one).unwrap());
     assert_eq!(storage.metadata(&two).unwrap().len, 1, "rename replaces");
     storage.hard_link(&two, &three).unwrap();
     assert_eq!(kind(storage.hard_link(&two, &three)), io::ErrorKind::AlreadyExists);
+    assert_eq!(storage.metadata(&two).unwrap().names, 2);
+    assert_eq!(storage.metadata(&three).unwrap().names, 2);
+    assert_eq!(storage.metadata(&three).unwrap().inode, storage.metadata(&two).unwrap().inode);
     assert_eq!(storage.list(&dir).unwrap(), [Path::new("three"), Path::new("two")]);
     storage.remove(&two).unwrap();
     assert_eq!(kind(storage.remove(&two)), io::ErrorKind::NotFound);
     let mut byte = [0];
     storage.open(&three, OpenMode::Read).unwrap().read_exact_at(0, &mut byte).unwrap();
     assert_eq!(&byte, b"1", "the second name keeps the content");
+    assert_eq!(storage.metadata(&three).unwrap().names, 1);
     storage.sync_dir(&dir).unwrap();
     assert!(storage.metadata(&dir).unwrap().is_dir);
     assert_eq!(kind(storage.remove_dir(&dir)), io::ErrorKind::DirectoryNotEmpty);
@@ -116,6 +123,18 @@ fn many_threads_share_a_file(storage: &dyn Storage, root: &Path) {
 fn pread_conforms() {
     let root = tempfile::tempdir().unwrap();
     check(&PreadStorage::new(), root.path());
+}
+
+#[test]
+fn a_symbolic_link_is_told_from_its_file() {
+    let root = tempfile::tempdir().unwrap();
+    let (file, link) = (root.path().join("file"), root.path().join("link"));
+    let storage = PreadStorage::new();
+    storage.open(&file, OpenMode::CreateNew).unwrap().write_at(0, b"123").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let facts = storage.metadata(&link).unwrap();
+    assert!(facts.is_symlink && facts.len == 3 && facts.names == 1, "{facts:?}");
+    assert!(!storage.metadata(&file).unwrap().is_symlink);
 }
 
 #[test]

@@ -166,6 +166,11 @@ fn apply(names: &mut BTreeMap<PathBuf, u64>, change: NameChange) {
     }
 }
 
+/// There are no symbolic links here, and no clock.
+fn facts(len: u64, is_dir: bool, inode: u64, names: u64) -> Metadata {
+    Metadata { len, is_dir, modified: SystemTime::UNIX_EPOCH, inode, names, is_symlink: false }
+}
+
 impl Storage for MemoryDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn File>> {
         let mut disk = self.disk();
@@ -256,10 +261,11 @@ impl Storage for MemoryDisk {
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         let disk = self.disk();
         if disk.dirs.contains(path) {
-            return Ok(Metadata { len: 0, is_dir: true, modified: SystemTime::UNIX_EPOCH });
+            return Ok(facts(0, true, 0, 1));
         }
         let inode = disk.inode_of(path)?;
-        Ok(Metadata { len: disk.inodes[&inode].len(), is_dir: false, modified: SystemTime::UNIX_EPOCH })
+        let names = disk.names.values().filter(|other| **other == inode).count() as u64;
+        Ok(facts(disk.inodes[&inode].len(), false, inode, names))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {

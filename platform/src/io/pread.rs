@@ -4,7 +4,7 @@ use std::{
     fs, io,
     os::{
         fd::AsRawFd,
-        unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+        unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -102,7 +102,14 @@ impl Storage for PreadStorage {
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         let metadata = fs::metadata(path)?;
         let len = if metadata.is_dir() { 0 } else { metadata.len() };
-        Ok(Metadata { len, is_dir: metadata.is_dir(), modified: metadata.modified()? })
+        Ok(Metadata {
+            len,
+            is_dir: metadata.is_dir(),
+            modified: metadata.modified()?,
+            inode: metadata.ino(),
+            names: metadata.nlink(),
+            is_symlink: fs::symlink_metadata(path)?.is_symlink(),
+        })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
