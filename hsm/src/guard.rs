@@ -7,7 +7,9 @@
 //!   two signatures of one statement say the same thing); anything else is a conflict, for ever;
 //! - a write that fails poisons the guard: it grants nothing more until it is opened again;
 //! - opening reads and authenticates everything. A torn tail is accepted only above the last sync mark, where no signature
-//!   can depend on it; any other damage is an error that names the file.
+//!   can depend on it; any other damage is an error that names the file;
+//! - one file, one signer: the lock beside the file keeps a second one away, a file with a second name (symbolic or hard
+//!   link) is refused, and a file that was replaced or removed under a running guard ends its grants.
 //!
 //! What one disk cannot show is a complete older copy of the guard put in its place: the device's mark and the peers'
 //! witness find that.
@@ -79,6 +81,18 @@ pub enum GuardError {
     InUse {
         /// The guard's file.
         path: PathBuf,
+    },
+    /// The file has more than one name: whoever comes by another name takes another lock, and each would rewrite a file of
+    /// its own.
+    #[error(
+        "sign-once guard {path} is {what}; configure the file's one real path, and remove the other names: two signers of \
+         one key would contradict each other"
+    )]
+    Linked {
+        /// The name that was given.
+        path: PathBuf,
+        /// What is at that name.
+        what: String,
     },
     /// A guard exists where one was to be made.
     #[error("sign-once guard {path} exists; open it instead of making a new one")]

@@ -40,6 +40,8 @@ pub(super) struct Journal {
     ring: KeyRing,
     chain: H256,
     writer: Writer,
+    /// The file being written, which must stay the one its name leads to.
+    inode: u64,
     records: usize,
     poisoned: bool,
     #[cfg(test)]
@@ -54,6 +56,7 @@ impl Journal {
         ring: KeyRing,
         chain: H256,
     ) -> Result<Self, GuardError> {
+        check_names(&*storage, path)?;
         let lock = lock(&*storage, path)?;
         if storage.exists(path).map_err(|error| failed(path, "look", &error))? {
             return Err(GuardError::Exists { path: path.to_owned() });
@@ -67,6 +70,7 @@ impl Journal {
         ring: KeyRing,
         chain: H256,
     ) -> Result<(Lanes, Self), GuardError> {
+        check_names(&*storage, path)?;
         let lock = lock(&*storage, path)?;
         let lanes = read(&*storage, path, &ring, chain)?;
         let journal = Self::begin(storage, path, ring, chain, &lanes, lock)?;
@@ -81,14 +85,15 @@ impl Journal {
         lanes: &Lanes,
         lock: Box<dyn Lock>,
     ) -> Result<Self, GuardError> {
-        let (writer, records) = write_compact(&*storage, path, &ring, chain, lanes)?;
+        let (writer, inode) = write_compact(&*storage, path, &ring, chain, lanes)?;
         Ok(Self {
             storage,
             path: path.to_owned(),
             ring,
             chain,
             writer,
-            records,
+            inode,
+            records: 0,
             poisoned: false,
             #[cfg(test)]
             sync_claims: true,
@@ -121,9 +126,21 @@ impl Journal {
         let written =
             self.writer.append(&bytes).and_then(|()| if sync { self.writer.sync() } else { self.writer.flush() });
         written.map_err(|error| failed(&self.path, "append", &error))?;
+        if sync {
+            self.check_in_place()?;
+        }
         self.records += 1;
         self.poisoned = false;
         Ok(())
+    }
+
+    /// A claim is worth something only in the file that the next start will read.
+    fn check_in_place(&self) -> Result<(), GuardError> {
+        match self.storage.metadata(&self.path) {
+            Ok(found) if found.inode == self.inode => Ok(()),
+            Ok(_) => Err(failed(&self.path, "look", &"another file was put in its place while it was in use")),
+            Err(error) => Err(failed(&self.path, "look", &error)),
+        }
     }
 
     pub(super) fn wants_compaction(&self) -> bool {
@@ -134,7 +151,9 @@ impl Journal {
     pub(super) fn compact(&mut self, lanes: &Lanes) -> Result<(), GuardError> {
         self.check_usable()?;
         self.poisoned = true;
-        (self.writer, self.records) = write_compact(&*self.storage, &self.path, &self.ring, self.chain, lanes)?;
+        (self.writer, self.inode) = write_compact(&*self.storage, &self.path, &self.ring, self.chain, lanes)?;
+        // What the lanes remember does not count: else a full history would be rewritten with every claim.
+        self.records = 0;
         self.poisoned = false;
         Ok(())
     }
@@ -146,6 +165,18 @@ fn failed(path: &Path, action: &str, error: &dyn std::fmt::Display) -> GuardErro
 
 fn damaged(path: &Path, reason: impl std::fmt::Display) -> GuardError {
     GuardError::Damaged { path: path.to_owned(), reason: reason.to_string() }
+}
+
+/// The lock is found by the file's name, and rewriting replaces a name, not a file: so the file must have this name only.
+fn check_names(storage: &dyn Storage, path: &Path) -> Result<(), GuardError> {
+    let linked = |what: String| Err(GuardError::Linked { path: path.to_owned(), what });
+    match storage.metadata(path) {
+        Ok(found) if found.is_symlink => linked("a symbolic link".to_owned()),
+        Ok(found) if found.names > 1 => linked(format!("one of {} hard links to its file", found.names)),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(path, "look", &error)),
+    }
 }
 
 fn lock(storage: &dyn Storage, path: &Path) -> Result<Box<dyn Lock>, GuardError> {
@@ -162,14 +193,14 @@ fn beside(path: &Path, extension: &str) -> PathBuf {
     name.into()
 }
 
-/// Writes the new file under another name, durable with its name, and moves it into place.
+/// Writes the new file under another name, durable with its name, and moves it into place. Also returns its number.
 fn write_compact(
     storage: &dyn Storage,
     path: &Path,
     ring: &KeyRing,
     chain: H256,
     lanes: &Lanes,
-) -> Result<(Writer, usize), GuardError> {
+) -> Result<(Writer, u64), GuardError> {
     let mut records = vec![Record::Identity { format: FORMAT, chain }];
     for (claim, signature) in lanes.entries() {
         records.push(Record::Claimed(claim));
@@ -179,22 +210,21 @@ fn write_compact(
     for record in &records {
         record.serialize(&mut frame).expect("borsh into memory cannot fail");
     }
-    let writer = replace(storage, path, ring, &frame).map_err(|error| failed(path, "rewrite", &error))?;
-    // What the lanes remember does not count: else a full history would be rewritten with every claim.
-    Ok((writer, 0))
+    replace(storage, path, ring, &frame).map_err(|error| failed(path, "rewrite", &error))
 }
 
-fn replace(storage: &dyn Storage, path: &Path, ring: &KeyRing, frame: &[u8]) -> Result<Writer, SealedError> {
+fn replace(storage: &dyn Storage, path: &Path, ring: &KeyRing, frame: &[u8]) -> Result<(Writer, u64), SealedError> {
     let io = |action| move |source| SealedError::Io { action, source };
     let temporary = beside(path, "tmp");
     let file = storage.open(&temporary, OpenMode::Truncate).map_err(io("create"))?;
     let mut writer = Writer::create(file, ring, Purpose::Guard)?;
     writer.append(frame)?;
     writer.sync()?;
+    let inode = storage.metadata(&temporary).map_err(io("look at"))?.inode;
     storage.rename(&temporary, path).map_err(io("rename"))?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     storage.sync_dir(directory).map_err(io("sync the directory of"))?;
-    Ok(writer)
+    Ok((writer, inode))
 }
 
 /// Reads and authenticates the whole file. The disk's own errors are told apart from damage: they may pass.

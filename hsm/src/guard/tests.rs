@@ -1,4 +1,5 @@
 mod disk;
+mod links;
 
 use std::collections::BTreeMap;
 

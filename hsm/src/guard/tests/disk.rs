@@ -242,7 +242,8 @@ impl Storage for CrashDisk {
         let state = self.alive()?;
         let inode = *state.live_names.get(path).ok_or(io::ErrorKind::NotFound)?;
         let len = state.inodes[inode].live.len() as u64;
-        Ok(Metadata { len, is_dir: false, modified: SystemTime::UNIX_EPOCH })
+        let modified = SystemTime::UNIX_EPOCH;
+        Ok(Metadata { len, is_dir: false, modified, inode: inode as u64, names: 1, is_symlink: false })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
