@@ -50,7 +50,7 @@ impl ClientError {
     }
 }
 
-/// A refusal that no retry can change is final for the statement, like a conflict.
+/// What the node can do about it: nothing (conflict, refused), stop signing (storage), or try again (device).
 impl From<ClientError> for SignError {
     fn from(error: ClientError) -> Self {
         match error {
@@ -59,7 +59,7 @@ impl From<ClientError> for SignError {
                 Self::Storage(refusal.to_string())
             }
             ClientError::Refused(Refusal::Device(error)) => Self::Device(error.to_string()),
-            ClientError::Refused(refusal) => Self::Conflict(refusal.to_string()),
+            ClientError::Refused(refusal) => Self::Refused(refusal.to_string()),
             error => Self::Device(error.to_string()),
         }
     }

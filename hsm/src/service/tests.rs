@@ -147,6 +147,12 @@ fn refuses_other_chains_other_validators_and_headers_that_do_not_list_it() {
     for request in foreign {
         assert!(matches!(refusal(bench.service.handle(&request)), Refusal::Foreign(_)), "{request:?}");
     }
+    let other_chain = Statement::Vote(Vote { chain: H256([1; 32]), ..bench.vote(1, None) });
+    let refused = bench.service.sign(&other_chain);
+    assert!(
+        matches!(&refused, Err(SignError::Refused(reason)) if reason.contains("of chain")),
+        "no conflict: {refused:?}"
+    );
     let garbage = Request::SignCheckpoint { header: vec![0xFF; 40] };
     assert!(matches!(refusal(bench.service.handle(&garbage)), Refusal::Malformed(_)));
     assert!(bench.service.guard().marks(&bench.node()).is_empty(), "no refusal moved a mark");

@@ -23,6 +23,10 @@ pub enum SignError {
     /// Signing it would contradict an earlier signature. Final for this statement.
     #[error("refused by the sign-once guard: {0}")]
     Conflict(String),
+    /// It is no statement that this key signs: of another chain, of another validator, or malformed. Final for this
+    /// statement, and a fault of the asker or of the configuration; nothing was signed in its place.
+    #[error("not signed: {0}")]
+    Refused(String),
     /// The device did not answer in time or failed; the same statement may be tried again.
     #[error("signing device: {0}")]
     Device(String),
