@@ -155,7 +155,12 @@ impl Core {
         {
             return Err(Unchecked::Malformed("proposal of another value than it carries"));
         }
-        if self.current.knows(message) {
+        if let Message::Decided { value, certificate } = message
+            && value.id(self.params.suite) != certificate.value
+        {
+            return Err(Unchecked::Malformed("decision of another value than it carries"));
+        }
+        if self.current.knows(message) || self.checkpoints.knows(message) {
             return Err(Unchecked::Known);
         }
         message.checks(self.params.chain, self.rules.get(&height).map(|rules| &rules.validators))
@@ -172,6 +177,7 @@ impl Core {
             certified: self.checkpoints.certified(),
             committed: self.committed,
             signing: self.signing.is_pending(),
+            clock_behind_ms: self.head.timestamp_ms.saturating_sub(self.now.unix_ms + self.params.clock_drift_ms),
         }
     }
 

@@ -120,14 +120,14 @@ pub enum Evidence {
         /// Our header's hash.
         ours: H256,
     },
-    /// The guard refused our checkpoint vote: our key signed another header of this height, or a later height (an old copy
-    /// of the disk). The others certify the height without us; alone, an operator must act.
+    /// The signer refused our checkpoint vote for good: our key signed another header of this height, or a later height (an
+    /// old copy of the disk), or does not sign for this chain. The others certify the height without us; alone, an operator must act.
     CheckpointRefused {
         /// The height.
         height: u64,
         /// What we executed now.
         header_hash: H256,
-        /// The guard's words.
+        /// The signer's words.
         detail: String,
     },
 }

@@ -8,6 +8,7 @@ use bixi_types::limits::{MESSAGE_BYTES_MAX, VALIDATORS_MAX, VALUE_BATCHES_MAX};
 use bixi_types::{H256, NodeId};
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use crate::certificate::{self, QuorumError};
 use crate::context::proposer_index;
 use crate::error::DecodeError;
 
@@ -261,8 +262,9 @@ impl Message {
         }
     }
 
-    /// The signatures to verify before the message may be fed, given the validators of its height. Membership, the chain and
-    /// the proposer's turn are checked here; an empty list means nothing is signed.
+    /// The signatures to verify before the message may be fed, given the validators of its height. Membership, the chain, the
+    /// proposer's turn and the signers of a certificate (distinct and enough) are checked here, so no signature is checked
+    /// for a certificate that would prove nothing; an empty list means nothing is signed.
     pub fn checks(&self, chain: H256, set: Option<&ValidatorSet>) -> Result<Vec<SignatureCheck>, Unchecked> {
         let Some(height) = self.height() else { return Ok(Vec::new()) };
         let set = set.ok_or(Unchecked::UnknownHeight(height))?;
@@ -272,11 +274,26 @@ impl Message {
                 chain_matches(vote.vote.chain, chain)?;
                 vec![check(vote.vote.validator, vote.vote.sign_bytes(), vote.signature)]
             }
-            Self::Polka(polka) => polka_checks(polka, chain),
-            Self::Round(round) => round_checks(round, chain),
+            Self::Polka(polka) => {
+                proven(certificate::quorum(set, polka.signatures.iter().map(|(node, _)| node)))?;
+                polka_checks(polka, chain)
+            }
+            Self::Round(round) => {
+                proven(enough_to_enter(round, set))?;
+                round_checks(round, chain)
+            }
             Self::Checkpoint(vote) => vec![check(vote.validator, vote.header_hash.0.to_vec(), vote.signature)],
-            Self::Decided { certificate, .. } => commit_checks(certificate, chain),
-            Self::Certified(certificate) => certified_checks(certificate),
+            Self::Decided { value, certificate } => {
+                if value.height != certificate.height {
+                    return Err(Unchecked::Malformed("value of another height"));
+                }
+                proven(certificate::quorum(set, certificate.signatures.iter().map(|(node, _)| node)))?;
+                commit_checks(certificate, chain)
+            }
+            Self::Certified(certificate) => {
+                proven(certificate::quorum(set, certificate.signatures.iter().map(|(node, _)| node)))?;
+                certified_checks(certificate)
+            }
             _ => Vec::new(),
         };
         if checks.iter().any(|check| set.index_of(&check.node).is_none()) {
@@ -284,6 +301,25 @@ impl Message {
         }
         Ok(checks)
     }
+}
+
+/// Whether the votes of a round certificate, once verified, allow to enter its round.
+fn enough_to_enter(round: &RoundCertificate, set: &ValidatorSet) -> Result<(), QuorumError> {
+    let signers = round.signatures.iter().map(|entry| &entry.validator);
+    match round.kind {
+        RoundCertificateKind::Skip => certificate::honest(set, signers),
+        RoundCertificateKind::Precommit if round.signatures.iter().any(|entry| entry.kind == VoteKind::Prevote) => {
+            Err(QuorumError::Mismatch)
+        }
+        RoundCertificateKind::Precommit => certificate::quorum(set, signers),
+    }
+}
+
+fn proven(counted: Result<(), QuorumError>) -> Result<(), Unchecked> {
+    counted.map_err(|error| match error {
+        QuorumError::NotMember(_) => Unchecked::NotMember,
+        _ => Unchecked::Malformed("a certificate without enough distinct signers"),
+    })
 }
 
 /// The precommits a commit certificate claims.

@@ -15,7 +15,7 @@ pub struct Timeouts {
     pub precommit_ms: (u64, u64),
     /// Before our votes are repeated.
     pub rebroadcast_ms: (u64, u64),
-    /// No wait is longer.
+    /// No wait grows beyond this; one whose base is longer does not grow.
     pub max_ms: u64,
 }
 
@@ -40,7 +40,7 @@ impl Timeouts {
             TimeoutKind::Precommit => self.precommit_ms,
             TimeoutKind::Rebroadcast => self.rebroadcast_ms,
         };
-        base.saturating_add(growth.saturating_mul(u64::from(round))).min(self.max_ms).max(1)
+        base.saturating_add(growth.saturating_mul(u64::from(round))).min(self.max_ms.max(base)).max(1)
     }
 }
 
@@ -98,6 +98,14 @@ pub enum Reason {
         /// Height of the conflict.
         height: u64,
     },
+    /// The signer says that it does not sign such a statement: key, chain or configuration are not what this node was started
+    /// with. Until the next height.
+    Refused {
+        /// Height of the refusal.
+        height: u64,
+        /// The signer's words.
+        detail: String,
+    },
     /// The signing device does not answer. Until it does.
     SignerUnavailable,
     /// The guard could not make its record durable. Until a restart.
@@ -146,4 +154,7 @@ pub struct Status {
     pub committed: u64,
     /// Whether a signature is awaited.
     pub signing: bool,
+    /// How long our clock must run before we accept any further value: the head's timestamp is that far above what the drift
+    /// allows. Anything but 0 means that this clock is wrong, or that a quorum's clocks were.
+    pub clock_behind_ms: u64,
 }

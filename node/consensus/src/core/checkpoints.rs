@@ -1,6 +1,6 @@
 //! Certifying results: sign the executed header, collect equal votes, stop when a quorum disagrees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bixi_types::consensus::{CheckpointVote, SignatureBytes};
 use bixi_types::header::BlockHeader;
@@ -18,8 +18,10 @@ struct Tally {
     votes: BTreeMap<NodeId, (H256, SignatureBytes)>,
     /// Our vote, once it is in the log.
     ours: Option<CheckpointVote>,
-    /// The guard refused our vote: another one was given for this height, or a later one.
+    /// The signer refused our vote for good: another one was given for this height, or a later one.
     refused: bool,
+    /// Validators whose second vote was reported: one proof is enough.
+    accused: BTreeSet<NodeId>,
 }
 
 impl Tally {
@@ -42,6 +44,8 @@ pub(super) struct Checkpoints {
     certificates: BTreeMap<u64, CheckpointCertificate>,
     /// Id and height of the signature asked for; one at a time, heights in order.
     signing: Option<(u64, u64)>,
+    /// Requests since the signer's last answer.
+    unanswered: u32,
 }
 
 impl Checkpoints {
@@ -61,6 +65,13 @@ impl Checkpoints {
 
     pub(super) fn is_signing(&self, id: u64) -> bool {
         self.signing.is_some_and(|(pending, _)| pending == id)
+    }
+
+    /// Whether exactly this vote is counted already.
+    pub(super) fn knows(&self, message: &Message) -> bool {
+        let Message::Checkpoint(vote) = message else { return false };
+        let counted = self.tallies.get(&vote.height).and_then(|tally| tally.votes.get(&vote.validator));
+        counted.is_some_and(|counted| *counted == (vote.header_hash, vote.signature))
     }
 
     pub(super) fn certificate(&self, height: u64) -> Option<&CheckpointCertificate> {
@@ -98,7 +109,7 @@ impl Core {
     /// Asks for the signature of the lowest executed height we have not voted on. The guard only goes up, so the next height
     /// waits until this vote is in the log.
     pub(super) fn sign_next_checkpoint(&mut self) {
-        if self.checkpoints.signing.is_some() {
+        if self.checkpoints.signing.is_some() || self.mode == Mode::Follower(Reason::GuardStorage) {
             return;
         }
         let node = self.params.node;
@@ -113,7 +124,9 @@ impl Core {
         self.checkpoints.signing = Some((id, height));
         self.outbox.after_flush(Effect::Sign { id, statement: Statement::Checkpoint(header) });
         // A device that never answers is asked again.
-        self.timers.set(Timer::CheckpointRetry, self.now.monotonic_ms + self.params.sign_deadline_ms);
+        let pause_ms = signing::backed_off_ms(self.params.sign_deadline_ms, self.checkpoints.unanswered);
+        self.checkpoints.unanswered += 1;
+        self.timers.set(Timer::CheckpointRetry, self.now.monotonic_ms + pause_ms);
     }
 
     /// Gives up the request that failed or was never answered, and asks again.
@@ -124,6 +137,7 @@ impl Core {
 
     pub(super) fn checkpoint_signed(&mut self, result: Result<SignatureBytes, SignError>) {
         let Some((_, height)) = self.checkpoints.signing else { return };
+        self.checkpoints.unanswered = 0;
         let Some(tally) = self.checkpoints.tallies.get_mut(&height) else { return };
         let Some(header_hash) = tally.header.as_ref().map(|(_, hash)| *hash) else { return };
         match result {
@@ -133,9 +147,14 @@ impl Core {
                 self.outbox.append(LogEntry::Checkpoint(vote.clone()), &mut self.out);
                 self.say_checkpoint(vote);
             }
-            Err(SignError::Conflict(detail)) => {
+            Err(SignError::Conflict(detail) | SignError::Refused(detail)) => {
                 tally.refused = true;
                 self.out.push(Effect::Evidence(Evidence::CheckpointRefused { height, header_hash, detail }));
+            }
+            Err(SignError::Storage(_)) => {
+                self.checkpoints.signing = None;
+                self.timers.cancel(Timer::CheckpointRetry);
+                return self.guard_failed();
             }
             Err(_) => {
                 let at_ms = self.now.monotonic_ms + self.params.sign_probe_ms;
@@ -198,7 +217,7 @@ impl Core {
         }
         let tally = self.checkpoints.tallies.entry(vote.height).or_default();
         if let Some((header_hash, signature)) = tally.votes.get(&vote.validator).copied() {
-            if header_hash != vote.header_hash {
+            if header_hash != vote.header_hash && tally.accused.insert(vote.validator) {
                 let first = CheckpointVote { header_hash, signature, ..vote.clone() };
                 let votes = Box::new([first, vote]);
                 self.out.push(Effect::Evidence(Evidence::CheckpointEquivocation { votes }));

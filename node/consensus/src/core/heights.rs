@@ -97,7 +97,11 @@ impl Core {
     /// A follower whose reason has passed votes again.
     fn refresh_mode(&mut self, height: u64) {
         let passed = match &self.mode {
-            Mode::Follower(Reason::Conflict { height: at } | Reason::EngineFault { height: at, .. }) => height > *at,
+            Mode::Follower(
+                Reason::Conflict { height: at }
+                | Reason::Refused { height: at, .. }
+                | Reason::EngineFault { height: at, .. },
+            ) => height > *at,
             Mode::Follower(Reason::MarkAhead { until }) => height > *until,
             _ => false,
         };
@@ -181,5 +185,6 @@ impl Core {
         self.checkpoints.forget(height);
         self.sign_next_checkpoint();
         self.out.push(Effect::Forget { height });
+        self.request_more();
     }
 }

@@ -38,6 +38,9 @@ impl Core {
     }
 
     pub(super) fn answer_mark(&mut self, from: NodeId, nonce: u64) {
+        if !self.sync.may_answer(from, sync::Question::Mark, self.now.monotonic_ms) {
+            return;
+        }
         let held = self.highest_of(from);
         self.send(from, Message::MarkAnswer { nonce, held });
     }

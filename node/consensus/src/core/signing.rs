@@ -11,6 +11,13 @@ struct Pending {
     statement: Statement,
     /// The device failed for too long; we follow, and this statement only finds out when it is back.
     probing: bool,
+    /// Requests since the last answer: a device that hangs is asked ever more rarely, so that few requests wait for it.
+    unanswered: u32,
+}
+
+/// Pause before the next of `unanswered` requests: doubled with each, up to 64 times `pause_ms`.
+pub(super) fn backed_off_ms(pause_ms: u64, unanswered: u32) -> u64 {
+    pause_ms << unanswered.min(6)
 }
 
 /// The pending signature and the ids of all.
@@ -47,7 +54,7 @@ impl Core {
     /// Asks for a signature once everything the statement follows from is durable.
     pub(super) fn sign(&mut self, statement: Statement) {
         let id = self.signing.next_id();
-        self.signing.pending = Some(Pending { id, statement: statement.clone(), probing: false });
+        self.signing.pending = Some(Pending { id, statement: statement.clone(), probing: false, unanswered: 0 });
         self.timers.cancel(Timer::SignRetry);
         self.timers.set(Timer::SignDeadline, self.now.monotonic_ms + self.params.sign_deadline_ms);
         #[cfg(test)]
@@ -61,7 +68,8 @@ impl Core {
         if self.checkpoints.is_signing(id) {
             return self.checkpoint_signed(result);
         }
-        let Some(pending) = self.signing.pending.as_ref().filter(|pending| pending.id == id) else { return };
+        let Some(pending) = self.signing.pending.as_mut().filter(|pending| pending.id == id) else { return };
+        pending.unanswered = 0;
         let probing = pending.probing;
         match result {
             Ok(_) if probing => self.signer_is_back(),
@@ -74,10 +82,12 @@ impl Core {
                 self.signing.forget(&mut self.timers);
                 self.change_mode(Mode::Follower(Reason::Conflict { height }));
             }
-            Err(SignError::Storage(_)) => {
+            Err(SignError::Refused(detail)) => {
+                let height = self.head.height + 1;
                 self.signing.forget(&mut self.timers);
-                self.change_mode(Mode::Follower(Reason::GuardStorage));
+                self.change_mode(Mode::Follower(Reason::Refused { height, detail }));
             }
+            Err(SignError::Storage(_)) => self.guard_failed(),
             Err(_) => {
                 let pause_ms = if probing { self.params.sign_probe_ms } else { self.params.sign_retry_ms };
                 self.timers.set(Timer::SignRetry, self.now.monotonic_ms + pause_ms);
@@ -85,13 +95,22 @@ impl Core {
         }
     }
 
+    /// The guard's record is not durable: nothing is signed any more, in either lane, until a restart.
+    pub(super) fn guard_failed(&mut self) {
+        self.signing.forget(&mut self.timers);
+        self.timers.cancel(Timer::Marks);
+        self.change_mode(Mode::Follower(Reason::GuardStorage));
+    }
+
     pub(super) fn sign_again(&mut self) {
-        let Some(pending) = &self.signing.pending else { return };
-        let (id, statement, probing) = (pending.id, pending.statement.clone(), pending.probing);
-        self.outbox.after_flush(Effect::Sign { id, statement });
-        if probing {
-            self.timers.set(Timer::SignRetry, self.now.monotonic_ms + self.params.sign_probe_ms);
+        let Some(pending) = &mut self.signing.pending else { return };
+        pending.unanswered += 1;
+        let (id, statement) = (pending.id, pending.statement.clone());
+        if pending.probing {
+            let pause_ms = backed_off_ms(self.params.sign_probe_ms, pending.unanswered);
+            self.timers.set(Timer::SignRetry, self.now.monotonic_ms + pause_ms);
         }
+        self.outbox.after_flush(Effect::Sign { id, statement });
     }
 
     /// Too long without a signature: follow, and keep trying the same statement until the device answers.

@@ -9,6 +9,12 @@ use bixi_types::ports::SignError;
 
 use super::*;
 
+mod four;
+mod hostile;
+mod locks;
+mod signer;
+mod sync;
+
 const CHAIN: H256 = H256([9; 32]);
 const DEPTH: u64 = 4;
 
@@ -35,6 +41,11 @@ struct Alone {
     halt: Option<HaltReason>,
     /// What the signer answers; none means a signature.
     refusal: Option<SignError>,
+    /// What it answers to a checkpoint, if something else.
+    checkpoint_refusal: Option<SignError>,
+    /// It never answers, at all or about checkpoints.
+    device_hangs: bool,
+    checkpoints_hang: bool,
     /// Batches the host has to propose.
     batches: VecDeque<H256>,
     /// Salt of the execution, to make it differ.
@@ -72,6 +83,9 @@ impl Alone {
             modes: Vec::new(),
             halt: None,
             refusal: None,
+            checkpoint_refusal: None,
+            device_hangs: false,
+            checkpoints_hang: false,
             batches: VecDeque::new(),
             salt: 0,
             stop_after: None,
@@ -111,9 +125,12 @@ impl Alone {
                 return Some(Input::LogFlushed { id });
             }
             Effect::Sign { id, statement } => {
+                let checkpoint = matches!(statement, Statement::Checkpoint(_));
                 self.signed.push(statement);
-                let result = self.refusal.clone().map_or(Ok(SignatureBytes([5; 64])), Err);
-                return Some(Input::Signed { id, result });
+                let refusal = if checkpoint { self.checkpoint_refusal.clone() } else { None };
+                let result = refusal.or(self.refusal.clone()).map_or(Ok(SignatureBytes([5; 64])), Err);
+                let hangs = self.device_hangs || (checkpoint && self.checkpoints_hang);
+                return (!hangs).then_some(Input::Signed { id, result });
             }
             Effect::Send { message, .. } => self.sent.push(Message::decode(&message.encode()).expect("round trip")),
             Effect::BuildValue { height, round, .. } => {
@@ -305,49 +322,6 @@ fn executing_something_else_than_what_was_signed_halts() {
     assert!(matches!(again.halt, Some(HaltReason::NotDeterministic { height: 1, .. })), "{:?}", again.halt);
     again.feed(Input::WorkPending(true));
     assert_eq!(again.core.deadline_ms(), None);
-}
-
-#[test]
-fn a_failing_device_is_tried_again_then_the_node_follows_until_it_is_back() {
-    let mut alone = Alone::new();
-    alone.refusal = Some(SignError::Device("CKR_DEVICE_REMOVED".into()));
-    alone.feed(Input::WorkPending(true));
-    for _ in 0..100 {
-        alone.now.monotonic_ms += 100;
-        alone.feed(Input::Tick);
-    }
-    assert_eq!(alone.core.status().mode, Mode::Follower(Reason::SignerUnavailable));
-    assert!(alone.signed.len() > 10, "tried again: {}", alone.signed.len());
-    assert!(alone.signed.windows(2).all(|pair| pair[0] == pair[1]), "always the same statement");
-    assert!(alone.decided.is_empty());
-    alone.refusal = None;
-    alone.stop_after = Some(1);
-    for _ in 0..20 {
-        alone.now.monotonic_ms += 100;
-        alone.feed(Input::Tick);
-    }
-    assert_eq!(alone.core.status().mode, Mode::Voting);
-    assert!(!alone.decided.is_empty(), "{:?}", alone.core.status());
-}
-
-#[test]
-fn a_conflict_makes_the_node_a_follower_and_a_full_guard_disk_for_good() {
-    for (refusal, reason) in [
-        (SignError::Conflict("1/0".into()), Reason::Conflict { height: 1 }),
-        (SignError::Storage("ENOSPC".into()), Reason::GuardStorage),
-    ] {
-        let mut alone = Alone::new();
-        alone.refusal = Some(refusal);
-        alone.feed(Input::WorkPending(true));
-        alone.refusal = None;
-        for _ in 0..100 {
-            alone.now.monotonic_ms += 1_000;
-            alone.feed(Input::Tick);
-        }
-        assert_eq!(alone.core.status().mode, Mode::Follower(reason));
-        assert_eq!(alone.signed.len(), 1);
-        assert!(alone.sent.iter().all(|message| !matches!(message, Message::Vote(_) | Message::Proposal(_))));
-    }
 }
 
 #[test]

@@ -35,6 +35,12 @@ impl Timers {
         self.0.insert(timer, at_ms);
     }
 
+    /// Sets a deadline, or moves it forward; never later.
+    pub(super) fn set_earlier(&mut self, timer: Timer, at_ms: u64) {
+        let known = self.0.entry(timer).or_insert(at_ms);
+        *known = at_ms.min(*known);
+    }
+
     /// Forgets a deadline.
     pub(super) fn cancel(&mut self, timer: Timer) {
         self.0.remove(&timer);

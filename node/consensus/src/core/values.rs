@@ -33,6 +33,8 @@ pub(super) struct Candidate {
     pub(super) round: u32,
     pub(super) pol_round: Option<u32>,
     pub(super) proposer: NodeId,
+    /// Who should hold its batches: the last one who proposed it.
+    pub(super) holder: NodeId,
     /// Built by us for `round` in this run.
     pub(super) ours: bool,
     pub(super) progress: Progress,
@@ -100,7 +102,7 @@ impl Core {
         let id = value.id(self.params.suite);
         let proposer = self.params.node;
         let progress = Progress::Waiting;
-        let candidate = Candidate { value, round, pol_round: None, proposer, ours: true, progress };
+        let candidate = Candidate { value, round, pol_round: None, proposer, holder: proposer, ours: true, progress };
         self.current.candidates.insert(id, candidate);
         self.judge(id);
     }
@@ -130,13 +132,26 @@ impl Core {
                 round,
                 pol_round: proposal.pol_round,
                 proposer: proposal.validator,
+                holder: proposal.validator,
                 ours: false,
                 progress: Progress::Waiting,
             };
             self.current.candidates.insert(id, candidate);
         }
+        let holder = signed.proposal.validator;
         self.engine_input(EngineInput::Proposal(signed));
         self.judge(id);
+        self.fetch_from(id, holder);
+    }
+
+    /// A value whose batches are still missing was proposed by somebody else too: they may be there.
+    fn fetch_from(&mut self, id: H256, holder: NodeId) {
+        let Some(candidate) = self.current.candidates.get_mut(&id) else { return };
+        if candidate.progress == Progress::Batches && candidate.holder != holder {
+            candidate.holder = holder;
+            let value = candidate.value.clone();
+            self.out.push(Effect::EnsureBatches { id, value, from: holder });
+        }
     }
 
     /// What the log says about values, after a start.
@@ -150,6 +165,7 @@ impl Core {
                         round: proposal.round,
                         pol_round: proposal.pol_round,
                         proposer: proposal.validator,
+                        holder: proposal.validator,
                         ours: false,
                         progress: Progress::Waiting,
                     };
@@ -161,6 +177,7 @@ impl Core {
                         round: *round,
                         pol_round: *pol_round,
                         proposer: *proposer,
+                        holder: *proposer,
                         ours: false,
                         progress: Progress::Done,
                     };
@@ -200,7 +217,7 @@ impl Core {
         let acceptable_at_ms = value.timestamp_ms.saturating_sub(self.params.clock_drift_ms);
         if acceptable_at_ms > self.now.unix_ms {
             let wait_ms = (acceptable_at_ms - self.now.unix_ms).min(self.params.timeouts.max_ms);
-            return self.timers.set(Timer::Values, self.now.monotonic_ms + wait_ms);
+            return self.timers.set_earlier(Timer::Values, self.now.monotonic_ms + wait_ms);
         }
         if value.batches.is_empty() {
             return self.conclude(id, true);
@@ -211,7 +228,7 @@ impl Core {
     fn ensure_batches(&mut self, id: H256, value: Value) {
         let Some(candidate) = self.current.candidates.get_mut(&id) else { return };
         candidate.progress = Progress::Batches;
-        let from = candidate.proposer;
+        let from = candidate.holder;
         self.out.push(Effect::EnsureBatches { id, value, from });
         #[cfg(test)]
         if self.mutated(crate::simulator::Mutation::PrevoteWithoutBatches) {

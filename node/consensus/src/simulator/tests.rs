@@ -154,14 +154,15 @@ fn a_diverging_node_halts_and_the_others_go_on() {
     }
 }
 
-/// The first seed in which a mutation is noticed.
+/// The first seed in which a mutation is noticed; the same plan without the mutation is survived.
 fn noticed(mutation: Mutation, seeds: u64, shape: impl Fn(&mut Plan)) -> Option<(u64, String)> {
     (1..=seeds).find_map(|seed| {
         let mut plan = Plan::draw(seed, 4, TARGET);
         shape(&mut plan);
-        plan.mutation = Some(mutation);
-        let outcome = World::new(plan, false).run();
-        outcome.violations.first().map(|violation| (seed, violation.clone()))
+        let broken = Plan { mutation: Some(mutation), ..plan.clone() };
+        let violation = World::new(broken, false).run().violations.into_iter().next()?;
+        survive(plan);
+        Some((seed, violation))
     })
 }
 

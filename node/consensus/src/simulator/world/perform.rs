@@ -94,7 +94,7 @@ impl World {
                     self.observer.violation(format!("node {node} distrusts its own intact disk"));
                 }
             }
-            Mode::Follower(Reason::GuardStorage | Reason::EngineFault { .. }) => {
+            Mode::Follower(Reason::GuardStorage | Reason::Refused { .. } | Reason::EngineFault { .. }) => {
                 self.observer.violation(format!("node {node}: {mode:?}"));
             }
         }
