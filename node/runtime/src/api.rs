@@ -228,8 +228,13 @@ impl NodeApi for Api {
     }
 
     fn health(&self) -> Health {
-        let consensus = match self.view.consensus().mode {
+        let status = self.view.consensus();
+        let consensus = match status.mode {
             Mode::Follower(reason) => Some(format!("this validator only follows: {reason:?}")),
+            _ if status.clock_behind_ms > 0 => Some(format!(
+                "the head's timestamp is {} ms above what this host's clock allows: no block is accepted until the clock is right",
+                status.clock_behind_ms
+            )),
             _ => None,
         };
         Health {
