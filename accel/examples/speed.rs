@@ -97,6 +97,10 @@ fn signatures() {
     each_row("sm2::sign_digest", 1, || {
         black_box(sm2::sign_digest(&keys[0], &message, &mut rng).expect("signature"));
     });
+    let digests = vec![message; 256];
+    each_row("sm2::sign_digest_batch", digests.len(), || {
+        black_box(sm2::sign_digest_batch(&keys[0], black_box(&digests), &mut rng).expect("signatures"));
+    });
     let public = keys[0].public_key();
     each_row("sm2::verify", 1, || {
         assert!(sm2::verify(&public, sm2::DEFAULT_ID, black_box(&message), &signatures[0]));

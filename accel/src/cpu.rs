@@ -99,7 +99,8 @@ pub fn selected() -> Vec<Selected> {
         ("sm4", sm4.cipher),
         ("sm4.ghash", sm4.ghash),
         ("sm2.field", "portable"),
-        ("sm2.verify_batch", "portable"),
+        ("sm2.verify_batch", crate::sm2::batch_kernel_name()),
+        ("sm2.sign_batch", crate::sm2::sign_batch_kernel_name()),
     ]
     .map(|(operation, kernel)| Selected { operation, kernel })
     .to_vec()

@@ -12,6 +12,8 @@
 mod batch;
 mod comb;
 mod field;
+#[cfg(target_arch = "x86_64")]
+mod ifma;
 mod keys;
 mod limbs;
 mod nonce;
@@ -19,18 +21,22 @@ mod point;
 mod registry;
 mod scalar;
 mod sign;
+mod sign_batch;
 mod signature;
 #[cfg(test)]
 mod tests;
 mod verify;
 mod wnaf;
 
+pub(crate) use batch::kernel_name as batch_kernel_name;
 pub use batch::{KeyRef, VerifyItem, verify_batch};
 pub(crate) use keys::check_pair;
 pub use keys::{IdentifiedKey, KeyError, PrivateKey, PublicKey, PublicKeyError};
 pub use registry::{RegisteredKey, Registry, RegistryError};
 pub(crate) use sign::sign_with_known_nonce;
 pub use sign::{SignError, sign, sign_digest};
+pub(crate) use sign_batch::{kernel_name as sign_batch_kernel_name, sign_batch_with_known_nonces};
+pub use sign_batch::{sign_batch, sign_digest_batch};
 pub use signature::{Signature, SignatureError};
 pub use verify::{identity_digest, message_digest, verify, verify_digest};
 

@@ -10,7 +10,7 @@ macro_rules! test {
     };
 }
 
-pub(super) const TESTS: [Test; 10] = [
+pub(super) const TESTS: [Test; 11] = [
     test!("sm3", sm3_digest, "SM3 digest (GB/T 32905 A.1, A.2)"),
     test!("sm3.many", sm3_many, "SM3 of many messages"),
     test!("sm3", hmac, "HMAC-SM3 (GM/T 0042 D.3)"),
@@ -21,6 +21,7 @@ pub(super) const TESTS: [Test; 10] = [
     test!("sm2.field", sm2_verify, "SM2 verification (OpenSSL's signature), forgery refused"),
     test!("sm2.field", sm2_sign, "SM2 signature with a known nonce (GB/T 32918.5 A.2)"),
     test!("sm2.verify_batch", sm2_batch, "SM2 batch verification, with and without table"),
+    test!("sm2.sign_batch", sm2_sign_batch, "SM2 batch signatures with a known nonce (GB/T 32918.5 A.2)"),
 ];
 
 /// Decodes hexadecimal constants below; computed when compiled.
@@ -165,6 +166,18 @@ fn sm2_sign() -> bool {
     let e = sm2::message_digest(&z, b"message digest");
     let signature = sm2::sign_with_known_nonce(&key, &e, &ANNEX_NONCE);
     key.public_key().to_bytes() == ANNEX_KEY && signature == Some(Signature(ANNEX_SIGNATURE))
+}
+
+/// The annex's nonce among others, whose signatures verify.
+fn sm2_sign_batch() -> bool {
+    let Ok(key) = sm2::PrivateKey::from_bytes(&ANNEX_D) else { return false };
+    let public = key.public_key();
+    let z = sm2::identity_digest(sm2::DEFAULT_ID, &public);
+    let e = sm2::message_digest(&z, b"message digest");
+    let nonces: [[u8; 32]; 9] = core::array::from_fn(|i| if i == 5 { ANNEX_NONCE } else { [i as u8 + 1; 32] });
+    let Some(signatures) = sm2::sign_batch_with_known_nonces(&key, &e, &nonces) else { return false };
+    signatures[5] == Signature(ANNEX_SIGNATURE)
+        && [signatures[0], signatures[8]].iter().all(|signature| sm2::verify_digest(&public, &e, signature))
 }
 
 /// Nine items over both keys, every third one forged.

@@ -1,12 +1,20 @@
 //! Verification of many signatures, each with its own exact verdict.
 
-use super::point::Jacobian;
+use super::comb::Comb;
+#[cfg(target_arch = "x86_64")]
+use super::ifma;
+use super::point::{Affine, Jacobian};
 use super::registry::RegisteredKey;
 use super::verify::{self, Claim, KEY_ODD_MULTIPLES};
-use super::{DEFAULT_ID, IdentifiedKey, PublicKey, Signature, message_digest};
+use super::{DEFAULT_ID, IdentifiedKey, PublicKey, Signature};
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::Ifma512;
+use crate::sm3;
 
-/// Items whose key tables share one inversion.
-const CHUNK: usize = 32;
+/// Items whose hashes are computed together.
+const CHUNK: usize = 256;
+/// Claims by windows whose key tables share one inversion in portable code.
+const SHARED: usize = 32;
 
 /// The signer of an item. `Z` is that of [`DEFAULT_ID`] unless the reference carries its own.
 #[derive(Clone, Debug)]
@@ -37,44 +45,156 @@ pub struct VerifyItem<'a> {
 /// # Panics
 /// When the slices differ in length.
 pub fn verify_batch(items: &[VerifyItem<'_>], out: &mut [bool]) {
+    verify_batch_with(&mut Kernel::selected(), items, out);
+}
+
+pub(super) fn verify_batch_with(kernel: &mut Kernel, items: &[VerifyItem<'_>], out: &mut [bool]) {
     assert_eq!(items.len(), out.len(), "verify_batch: one verdict per item");
     for (items, out) in items.chunks(CHUNK).zip(out.chunks_mut(CHUNK)) {
-        verify_chunk(items, out);
+        verify_chunk(kernel, items, out);
     }
 }
 
-fn verify_chunk(items: &[VerifyItem<'_>], out: &mut [bool]) {
+fn verify_chunk(kernel: &mut Kernel, items: &[VerifyItem<'_>], out: &mut [bool]) {
     out.fill(false);
-    let mut waiting = Vec::with_capacity(items.len());
-    let mut multiples = Vec::with_capacity(items.len() * KEY_ODD_MULTIPLES);
-    for (index, item) in items.iter().enumerate() {
-        let Some((key, z)) = item.key.resolve() else { continue };
-        let e = message_digest(&z, item.message);
-        let Some(claim) = Claim::new(&e, &Signature(*item.signature)) else { continue };
-        if let KeyRef::Registered(registered) = &item.key {
-            out[index] = claim.holds_at(&claim.point_by_comb(registered.comb()));
-        } else {
-            multiples.extend_from_slice(&verify::odd_multiples::<KEY_ODD_MULTIPLES>(&key.point));
-            waiting.push((index, claim));
+    let keys = resolve(items);
+    // An item without a key is never looked at again: any `Z` does.
+    let pairs: Vec<([u8; 32], &[u8])> =
+        keys.iter().zip(items).map(|(key, item)| (key.map_or([0; 32], |(_, z)| z), item.message)).collect();
+    let digests = verify::message_digests(pairs.iter().map(|(z, message)| (z, *message)));
+    let mut by_windows = Vec::new();
+    let mut by_combs = Vec::new();
+    for (index, (item, key)) in items.iter().zip(&keys).enumerate() {
+        let Some((key, _)) = key else { continue };
+        let Some(claim) = Claim::new(&digests[index], &Signature(*item.signature)) else { continue };
+        match &item.key {
+            KeyRef::Registered(registered) => by_combs.push((index, claim, registered.comb())),
+            _ => by_windows.push((index, claim, key.point)),
         }
     }
-    let multiples = Jacobian::batch_to_affine(&multiples);
-    for ((index, claim), odd) in waiting.iter().zip(multiples.chunks_exact(KEY_ODD_MULTIPLES)) {
-        out[*index] = claim.holds_at(&claim.point_by_windows(odd));
+    kernel.by_combs(&by_combs, out);
+    kernel.by_windows(&by_windows, out);
+}
+
+/// A key and its `Z`; `None` for raw bytes that are no key.
+type Resolved = Option<(PublicKey, [u8; 32])>;
+
+fn resolve(items: &[VerifyItem<'_>]) -> Vec<Resolved> {
+    let mut missing = Vec::new();
+    let mut inputs = Vec::new();
+    let mut resolve = |(index, item): (usize, &VerifyItem<'_>)| {
+        let key = match &item.key {
+            KeyRef::Raw(bytes) => PublicKey::from_bytes(bytes).ok()?,
+            KeyRef::Known(key) => **key,
+            KeyRef::Identified(key) => return Some((*key.key(), *key.z())),
+            KeyRef::Registered(key) => return Some((*key.key(), *key.z())),
+        };
+        missing.push(index);
+        inputs.push(verify::identity_input(DEFAULT_ID, &key.to_bytes()));
+        Some((key, [0; 32]))
+    };
+    let mut keys: Vec<_> = items.iter().enumerate().map(&mut resolve).collect();
+    let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+    let mut identities = vec![[0; 32]; inputs.len()];
+    sm3::digest_many(&inputs, &mut identities);
+    for (index, identity) in missing.into_iter().zip(identities) {
+        if let Some((_, z)) = &mut keys[index] {
+            *z = identity;
+        }
+    }
+    keys
+}
+
+/// Who computes the points.
+pub(super) enum Kernel {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Ifma512(ifma::Verifier),
+}
+
+/// A claim, where its verdict goes, and the key: a point or a table.
+type Waiting<K> = (usize, Claim, K);
+
+impl Kernel {
+    pub(super) fn selected() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(token) = Ifma512::selected() {
+            return Self::Ifma512(ifma::Verifier::new(token));
+        }
+        Self::Portable
+    }
+
+    fn by_windows(&mut self, waiting: &[Waiting<Affine>], out: &mut [bool]) {
+        match self {
+            Self::Portable => portable_by_windows(waiting, out),
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma512(verifier) => {
+                in_lanes(waiting, out, |lanes| verifier.by_windows(lanes), portable_by_windows);
+            }
+        }
+    }
+
+    fn by_combs(&mut self, waiting: &[Waiting<&Comb>], out: &mut [bool]) {
+        match self {
+            Self::Portable => portable_by_combs(waiting, out),
+            #[cfg(target_arch = "x86_64")]
+            Self::Ifma512(verifier) => {
+                let kernel = |lanes: &[(&Claim, &&Comb)]| {
+                    let lanes: Vec<(&Claim, &Comb)> = lanes.iter().map(|(claim, comb)| (*claim, **comb)).collect();
+                    verifier.by_combs(&lanes)
+                };
+                in_lanes(waiting, out, kernel, portable_by_combs);
+            }
+        }
     }
 }
 
-impl KeyRef<'_> {
-    /// The key and its `Z`; `None` for raw bytes that are no key.
-    fn resolve(&self) -> Option<(PublicKey, [u8; 32])> {
-        match self {
-            Self::Raw(bytes) => {
-                let key = PublicKey::from_bytes(bytes).ok()?;
-                Some((key, verify::identity_digest_of_bytes(DEFAULT_ID, bytes)))
-            }
-            Self::Known(key) => Some((**key, verify::identity_digest(DEFAULT_ID, key))),
-            Self::Identified(key) => Some((*key.key(), *key.z())),
-            Self::Registered(key) => Some((*key.key(), *key.z())),
+/// Eight at a time through `kernel`; a single one, and what the kernel leaves undecided, through `portable`.
+#[cfg(target_arch = "x86_64")]
+fn in_lanes<K: Clone>(
+    waiting: &[Waiting<K>],
+    out: &mut [bool],
+    mut kernel: impl FnMut(&[(&Claim, &K)]) -> ifma::Verdicts,
+    portable: impl Fn(&[Waiting<K>], &mut [bool]),
+) {
+    for group in waiting.chunks(ifma::LANES) {
+        if group.len() == 1 {
+            portable(group, out);
+            continue;
         }
+        let lanes: Vec<(&Claim, &K)> = group.iter().map(|(_, claim, key)| (claim, key)).collect();
+        let verdicts = kernel(&lanes);
+        for (lane, item) in group.iter().enumerate() {
+            out[item.0] = verdicts.holds >> lane & 1 == 1;
+            if verdicts.undecided >> lane & 1 == 1 {
+                portable(std::slice::from_ref(item), out);
+            }
+        }
+    }
+}
+
+fn portable_by_windows(waiting: &[Waiting<Affine>], out: &mut [bool]) {
+    for waiting in waiting.chunks(SHARED) {
+        let multiples: Vec<Jacobian> =
+            waiting.iter().flat_map(|(_, _, key)| verify::odd_multiples::<KEY_ODD_MULTIPLES>(key)).collect();
+        let multiples = Jacobian::batch_to_affine(&multiples);
+        for ((index, claim, _), odd) in waiting.iter().zip(multiples.chunks_exact(KEY_ODD_MULTIPLES)) {
+            out[*index] = claim.holds_at(&claim.point_by_windows(odd));
+        }
+    }
+}
+
+fn portable_by_combs(waiting: &[Waiting<&Comb>], out: &mut [bool]) {
+    for (index, claim, comb) in waiting {
+        out[*index] = claim.holds_at(&claim.point_by_comb(comb));
+    }
+}
+
+/// The name of the kernel that serves [`verify_batch`].
+pub(crate) fn kernel_name() -> &'static str {
+    match Kernel::selected() {
+        Kernel::Portable => "portable",
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Ifma512(_) => "ifma512",
     }
 }

@@ -12,19 +12,39 @@ use super::scalar::Scalar;
 use crate::ct;
 use std::sync::LazyLock;
 
-const BLOCKS: usize = 4;
+pub(super) const BLOCKS: usize = 4;
 const TEETH: usize = 8;
-const SPACING: usize = 32;
+pub(super) const SPACING: usize = 32;
 /// Steps of a product; one doubling lies between two steps.
 pub(super) const STEPS: usize = SPACING / BLOCKS;
-const ENTRIES: usize = 1 << (TEETH - 1);
+pub(super) const ENTRIES: usize = 1 << (TEETH - 1);
 
 /// The comb of the base point.
 pub(super) static BASE: LazyLock<Comb> = LazyLock::new(|| Comb::new(&G));
 
+/// A point of a table, `x ‖ y` in Montgomery form: one line of the cache.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Entry(pub(super) [u64; 8]);
+
+impl From<&Affine> for Entry {
+    fn from(point: &Affine) -> Self {
+        let ([x0, x1, x2, x3], [y0, y1, y2, y3]) = (*point.x.raw(), *point.y.raw());
+        Self([x0, x1, x2, x3, y0, y1, y2, y3])
+    }
+}
+
+impl Entry {
+    #[inline(always)]
+    fn point(&self) -> Affine {
+        let [x0, x1, x2, x3, y0, y1, y2, y3] = self.0;
+        Affine { x: Element::from_raw([x0, x1, x2, x3]), y: Element::from_raw([y0, y1, y2, y3]) }
+    }
+}
+
 /// The table of one point.
 pub(super) struct Comb {
-    blocks: Box<[[Affine; ENTRIES]; BLOCKS]>,
+    blocks: Box<[[Entry; ENTRIES]; BLOCKS]>,
 }
 
 /// The digits of a scalar, and whether the product is to be negated.
@@ -48,6 +68,12 @@ impl Digits {
         Self { bits: [a >> 1 | b << 63, b >> 1 | c << 63, c >> 1 | d << 63, d >> 1 | 1 << 63], negate: even }
     }
 
+    /// The bits that say which digits are 1, and the mask to negate under.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn parts(&self) -> (&Limbs, u64) {
+        (&self.bits, self.negate)
+    }
+
     /// Table index and sign mask (all ones: negate) for a block at a step.
     #[inline(always)]
     fn at(&self, block: usize, step: usize) -> (usize, u64) {
@@ -62,6 +88,11 @@ impl Digits {
 }
 
 impl Comb {
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn blocks(&self) -> &[[Entry; ENTRIES]; BLOCKS] {
+        &self.blocks
+    }
+
     /// Builds the table of a public point.
     pub(super) fn new(point: &Affine) -> Self {
         // 2^(8i)·P, i = tooth·4 + block.
@@ -88,8 +119,8 @@ impl Comb {
                 }
             }
         }
-        let entries = Jacobian::batch_to_affine(&entries);
-        let blocks: Vec<[Affine; ENTRIES]> = entries.as_chunks::<ENTRIES>().0.to_vec();
+        let entries: Vec<Entry> = Jacobian::batch_to_affine(&entries).iter().map(Entry::from).collect();
+        let blocks: Vec<[Entry; ENTRIES]> = entries.as_chunks::<ENTRIES>().0.to_vec();
         Self { blocks: blocks.try_into().ok().expect("four blocks were pushed") }
     }
 
@@ -97,7 +128,7 @@ impl Comb {
     pub(super) fn add_step(&self, digits: &Digits, step: usize, sum: Jacobian) -> Jacobian {
         self.blocks.iter().enumerate().fold(sum, |sum, (block, entries)| {
             let (index, negative) = digits.at(block, step);
-            sum.add_affine(&entries[index].negate_if(negative))
+            sum.add_affine(&entries[index].point().negate_if(negative))
         })
     }
 
@@ -121,14 +152,13 @@ impl Comb {
 
 /// The entry at a secret index, all entries read and masked.
 #[inline(always)]
-fn scan(entries: &[Affine; ENTRIES], index: u64) -> Affine {
-    let mut found = [0u64; 8];
+fn scan(entries: &[Entry; ENTRIES], index: u64) -> Affine {
+    let mut found = Entry([0; 8]);
     for (entry, i) in entries.iter().zip(0u64..) {
         let mask = ct::mask_eq(i, index);
-        for (limb, value) in found.iter_mut().zip(entry.x.raw().iter().chain(entry.y.raw())) {
+        for (limb, value) in found.0.iter_mut().zip(&entry.0) {
             *limb |= value & mask;
         }
     }
-    let [x0, x1, x2, x3, y0, y1, y2, y3] = found;
-    Affine { x: Element::from_raw([x0, x1, x2, x3]), y: Element::from_raw([y0, y1, y2, y3]) }
+    found.point()
 }

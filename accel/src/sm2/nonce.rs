@@ -2,8 +2,13 @@
 //! when one of key secrecy's two guards, the generator or the uniqueness of the message, fails.
 
 use super::scalar::Scalar;
-use crate::sm3::Hmac;
+use crate::sm3::{self, Hmac};
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Keeps the keys of batches apart from everything else a [`Nonces`] produces.
+const BATCH_DOMAIN: &[u8] = b"\x02BIXI-ACCEL-SIGN-BATCH-V1";
+/// `attempt ‖ position ‖ e`.
+const BATCH_INPUT_BYTES: usize = 4 + 8 + 32;
 
 /// The generator of candidates for one signature.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -48,4 +53,69 @@ impl Nonces {
         input.iter().for_each(|part| mac.update(part));
         mac.finalize()
     }
+}
+
+/// The nonces of one batch: HMAC-SM3 of attempt, position and digest, under a key derived as for one signature from the
+/// private key, *all* digests in their order, and fresh randomness. Two places of one batch differ in position; two
+/// batches that share a key for lack of randomness are the same batch.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(super) struct BatchNonces {
+    inner_pad: [u8; sm3::BLOCK_BYTES],
+    outer_pad: [u8; sm3::BLOCK_BYTES],
+}
+
+impl BatchNonces {
+    pub(super) fn new(d: &Scalar, digests: &[[u8; 32]], entropy: &[u8; 32]) -> Self {
+        let mut nonces = Nonces::new(d, &sm3::digest(digests.as_flattened()), entropy);
+        nonces.rekey(&[BATCH_DOMAIN]);
+        let pad = |byte: u8| core::array::from_fn(|i| nonces.key.get(i).unwrap_or(&0) ^ byte);
+        Self { inner_pad: pad(0x36), outer_pad: pad(0x5c) }
+    }
+
+    /// First candidates for the digests at `first` and after it, each independent and uniform below 2^256.
+    pub(super) fn candidates(&self, first: usize, digests: &[[u8; 32]], out: &mut [[u8; 32]]) {
+        const INNER: usize = sm3::BLOCK_BYTES + BATCH_INPUT_BYTES;
+        const OUTER: usize = sm3::BLOCK_BYTES + 32;
+        let inputs = digests.iter().enumerate().map(|(i, e)| {
+            let mut input = [0; INNER];
+            input[..sm3::BLOCK_BYTES].copy_from_slice(&self.inner_pad);
+            input[sm3::BLOCK_BYTES..].copy_from_slice(&batch_input(0, first + i, e));
+            input
+        });
+        hash_and_wipe::<INNER>(inputs.collect(), out);
+        let inputs = out.iter().map(|inner| {
+            let mut input = [0; OUTER];
+            input[..sm3::BLOCK_BYTES].copy_from_slice(&self.outer_pad);
+            input[sm3::BLOCK_BYTES..].copy_from_slice(inner);
+            input
+        });
+        hash_and_wipe::<OUTER>(inputs.collect(), out);
+    }
+
+    /// The candidate of one place at a later attempt.
+    pub(super) fn candidate(&self, attempt: u32, position: usize, e: &[u8; 32]) -> [u8; 32] {
+        let mut hasher = sm3::Hasher::new();
+        hasher.update(&self.inner_pad);
+        hasher.update(&batch_input(attempt, position, e));
+        let mut inner = hasher.finalize();
+        let mut hasher = sm3::Hasher::new();
+        hasher.update(&self.outer_pad);
+        hasher.update(&inner);
+        inner.zeroize();
+        hasher.finalize()
+    }
+}
+
+fn batch_input(attempt: u32, position: usize, e: &[u8; 32]) -> [u8; BATCH_INPUT_BYTES] {
+    let mut input = [0; BATCH_INPUT_BYTES];
+    input[..4].copy_from_slice(&attempt.to_be_bytes());
+    input[4..12].copy_from_slice(&(position as u64).to_be_bytes());
+    input[12..].copy_from_slice(e);
+    input
+}
+
+fn hash_and_wipe<const BYTES: usize>(mut inputs: Vec<[u8; BYTES]>, out: &mut [[u8; 32]]) {
+    let slices: Vec<&[u8]> = inputs.iter().map(|input| &input[..]).collect();
+    sm3::digest_many(&slices, out);
+    inputs.zeroize();
 }

@@ -1,6 +1,7 @@
 //! Signature generation, GB/T 32918.2-2016 6.1.
 
 use super::comb;
+use super::limbs::Limbs;
 use super::nonce::Nonces;
 use super::scalar::Scalar;
 use super::{PrivateKey, Signature, identity_digest, message_digest};
@@ -43,8 +44,13 @@ pub(super) fn sign_with_nonce(key: &PrivateKey, e: &[u8; 32], k: &Scalar) -> Opt
     let mut point = comb::BASE.multiply(k);
     let x1 = point.to_affine().x.to_limbs();
     point.zeroize();
+    finish(key, e, k, &x1)
+}
+
+/// Steps A5 to A7.
+pub(super) fn finish(key: &PrivateKey, e: &[u8; 32], k: &Scalar, x1: &Limbs) -> Option<Signature> {
     // A5: r = (e + x1) mod n; again if r = 0 or r + k = n.
-    let r = Scalar::reduce_be_bytes(e).add(&Scalar::reduce(&x1));
+    let r = Scalar::reduce_be_bytes(e).add(&Scalar::reduce(x1));
     let sum = Zeroizing::new(r.add(k));
     if r.is_zero() || sum.is_zero() {
         return None;

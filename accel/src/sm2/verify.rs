@@ -2,12 +2,15 @@
 
 use super::comb::{self, Comb};
 use super::field::{self, Element};
-use super::limbs;
+use super::limbs::{self, Limbs};
 use super::point::{Affine, G, Jacobian};
 use super::scalar::{self, Scalar};
 use super::{PublicKey, Signature, wnaf};
-use crate::sm3::Hasher;
+use crate::sm3::{self, Hasher};
 use std::sync::LazyLock;
+
+/// Messages up to this length are copied behind their `Z` and hashed together; longer ones one by one.
+const TOGETHER_BYTES_MAX: usize = 16 << 10;
 
 /// Window width for keys: 8 odd multiples.
 const KEY_WIDTH: usize = 5;
@@ -43,12 +46,21 @@ const CURVE: [u8; 128] = {
 static DEFAULT_PREFIX: LazyLock<Hasher> = LazyLock::new(|| identity_prefix(super::DEFAULT_ID));
 
 fn identity_prefix(id: &[u8]) -> Hasher {
-    let bits = u16::try_from(id.len() * 8).expect("an SM2 identifier has fewer than 8192 bytes");
     let mut hasher = Hasher::new();
-    hasher.update(&bits.to_be_bytes());
+    hasher.update(&identity_length(id));
     hasher.update(id);
     hasher.update(&CURVE);
     hasher
+}
+
+/// `ENTL`.
+fn identity_length(id: &[u8]) -> [u8; 2] {
+    u16::try_from(id.len() * 8).expect("an SM2 identifier has fewer than 8192 bytes").to_be_bytes()
+}
+
+/// What `Z` is the digest of.
+pub(super) fn identity_input(id: &[u8], key: &[u8; 64]) -> Vec<u8> {
+    [&identity_length(id)[..], id, &CURVE, key].concat()
 }
 
 /// `Z = SM3(ENTL ‖ ID ‖ a ‖ b ‖ x_G ‖ y_G ‖ x_A ‖ y_A)`, GB/T 32918.2 5.5.
@@ -73,6 +85,31 @@ pub fn message_digest(z: &[u8; 32], message: &[u8]) -> [u8; 32] {
     hasher.finalize()
 }
 
+/// [`message_digest`] of many pairs of `Z` and message.
+pub(super) fn message_digests<'a>(pairs: impl Iterator<Item = (&'a [u8; 32], &'a [u8])>) -> Vec<[u8; 32]> {
+    let mut digests = Vec::new();
+    let mut inputs = Vec::new();
+    let mut places = Vec::new();
+    for (index, (z, message)) in pairs.enumerate() {
+        if message.len() <= TOGETHER_BYTES_MAX {
+            let start = inputs.len();
+            inputs.extend_from_slice(z);
+            inputs.extend_from_slice(message);
+            places.push((index, start..inputs.len()));
+            digests.push([0; 32]);
+        } else {
+            digests.push(message_digest(z, message));
+        }
+    }
+    let together: Vec<&[u8]> = places.iter().map(|(_, place)| &inputs[place.clone()]).collect();
+    let mut found = vec![[0; 32]; together.len()];
+    sm3::digest_many(&together, &mut found);
+    for ((index, _), digest) in places.iter().zip(found) {
+        digests[*index] = digest;
+    }
+    digests
+}
+
 /// Whether `signature` is `id`'s signature of `message`. Panics as [`identity_digest`] does.
 pub fn verify(key: &PublicKey, id: &[u8], message: &[u8], signature: &Signature) -> bool {
     verify_digest(key, &message_digest(&identity_digest(id, key), message), signature)
@@ -87,9 +124,10 @@ pub fn verify_digest(key: &PublicKey, e: &[u8; 32], signature: &Signature) -> bo
 }
 
 /// What a well-formed signature claims: `[s]G + [t]P` has the x coordinate `r - e mod n`.
+#[derive(Clone, Copy)]
 pub(super) struct Claim {
-    s: Scalar,
-    t: Scalar,
+    pub(super) s: Scalar,
+    pub(super) t: Scalar,
     x: Scalar,
 }
 
@@ -125,10 +163,15 @@ impl Claim {
 
     /// B7: `(e + x1) mod n = r`, that is, `x1` is `x`, or `x + n` where that is below `p`. Infinity has no `x1`.
     pub(super) fn holds_at(&self, point: &Jacobian) -> bool {
+        let (x, wrapped) = self.candidates();
+        point.has_x(&Element::from_limbs(x)) || wrapped.is_some_and(|x| point.has_x(&Element::from_limbs(&x)))
+    }
+
+    /// The values of `x1` for which the claim holds, the second of which seldom exists.
+    pub(super) fn candidates(&self) -> (&Limbs, Option<Limbs>) {
         let (wrapped, carry) = limbs::add(self.x.limbs(), &scalar::N);
-        let wrapped_is_element = carry == 0 && limbs::sub(&wrapped, &field::P).1 == 1;
-        point.has_x(&Element::from_limbs(self.x.limbs()))
-            || (wrapped_is_element && point.has_x(&Element::from_limbs(&wrapped)))
+        let is_element = carry == 0 && limbs::sub(&wrapped, &field::P).1 == 1;
+        (self.x.limbs(), is_element.then_some(wrapped))
     }
 }
 

@@ -259,3 +259,46 @@ proptest! {
         prop_assert_eq!(every_path(&key.public_key(), &message, &signature), [false; 5]);
     }
 }
+
+#[test]
+fn batch_signatures_of_every_size_verify_and_share_no_nonce() {
+    let key = key(40);
+    let public = key.public_key();
+    for size in [0, 1, 2, 7, 8, 9, 127, 128, 129, 140] {
+        let messages: Vec<[u8; 2]> = (0..size as u16).map(|i| (i / 2).to_be_bytes()).collect();
+        let slices: Vec<&[u8]> = messages.iter().map(|message| &message[..]).collect();
+        // A stuck generator and every message twice: nonces differ all the same.
+        let signatures = sign_batch(&key, DEFAULT_ID, &slices, &mut Constant).unwrap();
+        assert_eq!(signatures.len(), size);
+        let mut seen = std::collections::HashSet::new();
+        for (message, signature) in slices.iter().zip(&signatures) {
+            assert!(verify(&public, DEFAULT_ID, message, signature), "size {size}");
+            let e = message_digest(&identity_digest(DEFAULT_ID, &public), message);
+            let x1 = signature.scalars().unwrap().0.sub(&Scalar::reduce_be_bytes(&e));
+            assert!(seen.insert(x1.to_be_bytes()), "a nonce twice");
+        }
+    }
+}
+
+#[test]
+fn a_batch_differs_with_any_digest_and_with_fresh_randomness() {
+    let key = key(41);
+    let one = sign_digest_batch(&key, &[[1; 32], [2; 32]], &mut Constant).unwrap();
+    let same = sign_digest_batch(&key, &[[1; 32], [2; 32]], &mut Constant).unwrap();
+    let other = sign_digest_batch(&key, &[[1; 32], [3; 32]], &mut Constant).unwrap();
+    let fresh = sign_digest_batch(&key, &[[1; 32], [2; 32]], &mut Counter(1)).unwrap();
+    assert_eq!(one, same);
+    assert!(one[0] != other[0] && one[0] != fresh[0] && one[1] != fresh[1]);
+    assert!(matches!(sign_digest_batch(&key, &[[1; 32]], &mut Broken), Err(SignError::Random(_))));
+}
+
+#[test]
+fn later_candidates_differ_from_first_ones_and_sign() {
+    use super::super::nonce::BatchNonces;
+    let digests = [[4; 32], [4; 32]];
+    let nonces = BatchNonces::new(&key(42).d, &digests, &[9; 32]);
+    let mut first = [[0; 32]; 2];
+    nonces.candidates(5, &digests, &mut first);
+    assert_eq!(first, [nonces.candidate(0, 5, &digests[0]), nonces.candidate(0, 6, &digests[1])]);
+    assert!(first[0] != first[1] && first[0] != nonces.candidate(1, 5, &digests[0]));
+}

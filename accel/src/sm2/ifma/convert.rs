@@ -1,0 +1,126 @@
+//! Between 64-bit limbs of one value and 52-bit limbs of eight.
+
+use super::super::field::P;
+use super::super::limbs::{self, Limbs};
+use super::field::{Columns, Element, Field};
+use super::vector::{LOW52, Mask, Vector, transpose};
+use crate::cpu::Ifma512;
+
+/// `2^260 mod p`: one in Montgomery form.
+const ONE: Limbs = limbs::power_of_two_mod(260, &P);
+/// `2^520 mod p`: brings an integer to Montgomery form.
+const R_SQUARED: Limbs = limbs::power_of_two_mod(520, &P);
+
+/// The 52-bit limbs of `value · 2^SHIFT`; each holds garbage above its 52 bits, which IFMA does not read.
+#[inline(always)]
+fn spread_loose<const SHIFT: bool>(v: [Vector; 4]) -> [Vector; 5] {
+    let [v0, v1, v2, v3] = v;
+    if SHIFT {
+        // Bits 0, 48, 100, 152, 204 of the value begin the limbs of the shifted one.
+        [
+            v0.shift_left::<4>(),
+            v0.shift_right::<48>().or(v1.shift_left::<16>()),
+            v1.shift_right::<36>().or(v2.shift_left::<28>()),
+            v2.shift_right::<24>().or(v3.shift_left::<40>()),
+            v3.shift_right::<12>(),
+        ]
+    } else {
+        [
+            v0,
+            v0.shift_right::<52>().or(v1.shift_left::<12>()),
+            v1.shift_right::<40>().or(v2.shift_left::<24>()),
+            v2.shift_right::<28>().or(v3.shift_left::<36>()),
+            v3.shift_right::<16>(),
+        ]
+    }
+}
+
+const fn spread(v: &Limbs) -> [u64; 5] {
+    [
+        v[0] & LOW52,
+        (v[0] >> 52 | v[1] << 12) & LOW52,
+        (v[1] >> 40 | v[2] << 24) & LOW52,
+        (v[2] >> 28 | v[3] << 36) & LOW52,
+        v[3] >> 16,
+    ]
+}
+
+/// The same constant in every lane.
+#[inline(always)]
+fn constant(beside: Vector, value: &Limbs) -> Element {
+    let [a, b, c, d, e] = spread(value);
+    let v = |limb| beside.constant(limb);
+    Element([v(a), v(b), v(c), v(d), v(e)])
+}
+
+/// Eight points of a table, each eight words `x ‖ y` with R = 2^256. The coordinates have R = 2^260 and are below `16p`;
+/// they may only be multiplied, as [`Point::add_affine`](super::point::Point::add_affine) does.
+#[inline(always)]
+pub(super) fn load_affine(token: Ifma512, rows: [&[u64; 8]; 8]) -> (Element, Element) {
+    spread_table_words(transpose(rows.map(|row| Vector::load(token, row))))
+}
+
+/// [`load_affine`] of words that are side by side already.
+#[inline(always)]
+pub(super) fn spread_table_words([x0, x1, x2, x3, y0, y1, y2, y3]: [Vector; 8]) -> (Element, Element) {
+    (Element(spread_loose::<true>([x0, x1, x2, x3])), Element(spread_loose::<true>([y0, y1, y2, y3])))
+}
+
+impl Element {
+    /// One, in every lane.
+    #[inline(always)]
+    pub(super) fn one(token: Ifma512) -> Self {
+        constant(Vector::splat(token, 0), &ONE)
+    }
+
+    /// Integers below 2^256, limb by limb over the lanes, in Montgomery form; below `1.1p`.
+    #[inline(always)]
+    pub(super) fn from_integers(token: Ifma512, limbs: &[[u64; 8]; 4]) -> Self {
+        let [a, b, c, d] = limbs;
+        let v = |limb| Vector::load(token, limb);
+        let loose = Self(spread_loose::<false>([v(a), v(b), v(c), v(d)]));
+        loose.multiply(&constant(v(a), &R_SQUARED)).carry::<0>()
+    }
+
+    /// Below `2p`, the same modulo `p`.
+    #[cfg(test)]
+    #[inline(always)]
+    pub(super) fn settle(&self) -> Self {
+        self.multiply(&constant(self.0[0], &ONE)).carry::<0>()
+    }
+
+    /// Lanes that hold a multiple of `p`: divided by 2^260 modulo `p` they are 0 or `p` itself.
+    #[inline(always)]
+    pub(super) fn is_zero(&self) -> Mask {
+        let quotient = self.multiply(&constant(self.0[0], &[1, 0, 0, 0])).carry::<0>();
+        quotient.equals(&constant(self.0[0], &[0; 4])) | quotient.equals(&constant(self.0[0], &P))
+    }
+
+    /// `self` where the mask has no bit, `other` where it has one.
+    #[inline(always)]
+    pub(super) fn blend(&self, mask: Mask, other: &Self) -> Self {
+        let ([a0, a1, a2, a3, a4], [b0, b1, b2, b3, b4]) = (self.0, other.0);
+        Self([a0.blend(mask, b0), a1.blend(mask, b1), a2.blend(mask, b2), a3.blend(mask, b3), a4.blend(mask, b4)])
+    }
+
+    /// Lanes with the same limbs.
+    #[inline(always)]
+    fn equals(&self, other: &Self) -> Mask {
+        let ([a0, a1, a2, a3, a4], [b0, b1, b2, b3, b4]) = (self.0, other.0);
+        a0.equals(b0) & a1.equals(b1) & a2.equals(b2) & a3.equals(b3) & a4.equals(b4)
+    }
+
+    /// The integers below 2^256 these elements stand for, limb by limb over the lanes, each below `p + 1`: `p` may
+    /// stand for zero.
+    #[inline(always)]
+    pub(super) fn to_integers(self) -> [[u64; 8]; 4] {
+        let integer = self.multiply(&constant(self.0[0], &[1, 0, 0, 0])).carry::<0>();
+        let [a, b, c, d, e] = integer.0;
+        let mut out = [[0; 8]; 4];
+        a.or(b.shift_left::<52>()).store(&mut out[0]);
+        b.shift_right::<12>().or(c.shift_left::<40>()).store(&mut out[1]);
+        c.shift_right::<24>().or(d.shift_left::<28>()).store(&mut out[2]);
+        d.shift_right::<36>().or(e.shift_left::<16>()).store(&mut out[3]);
+        out
+    }
+}

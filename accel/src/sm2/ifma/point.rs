@@ -1,0 +1,106 @@
+//! Points in Jacobian coordinates, eight at a time. The formulas are exact except where an addition meets infinity or
+//! operands with the same x: then, and only then, the result has `Z = 0`, and every later sum and double keeps it. A
+//! single look at the last `Z` therefore finds all exceptional cases, and true infinity with them.
+//!
+//! Bounds are in units of `p`: X and Y in `(0, 2.01)`, Z in `[0, 2.7)`; so says each line, and so checks the interval
+//! model in the tests.
+
+use super::field::{Columns, Element, Field, Product};
+use super::vector::Mask;
+
+/// `x = X/Z²`, `y = Y/Z³`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Point<F = Element> {
+    pub(super) x: F,
+    pub(super) y: F,
+    pub(super) z: F,
+}
+
+/// A point with `Z²` and `Z³`, to be added many times.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cached<F = Element> {
+    pub(super) x: F,
+    pub(super) y: F,
+    pub(super) z: F,
+    pub(super) zz: F,
+    pub(super) zzz: F,
+}
+
+impl Point {
+    /// Overwrites a secret point.
+    pub(super) fn wipe(&mut self, with: &Element) {
+        *self = core::hint::black_box(Self { x: *with, y: *with, z: *with });
+    }
+}
+
+impl<F: Field> Point<F> {
+    /// 4M + 4S, the last two products reduced as one: 460 IFMA. (With `a = -3`; no point has order two.)
+    #[inline(always)]
+    pub(super) fn double(&self) -> Self {
+        let Self { x, y, z } = self;
+        let gamma2 = y.square().twice().carry::<0>(); // 2Y² < 2.6
+        let delta = z.square(); // Z² < 1.5
+        let sum = x.columns().plus(delta);
+        let sum3 = sum.twice().plus(sum).carry::<0>(); // 3(X + Z²) < 10.5
+        let difference = x.columns().minus(delta).carry::<2>(); // X - Z² < 4.1
+        let beta2 = x.multiply(&gamma2); // 2XY² < 1.4
+        let alpha = sum3.multiply(&difference).carry::<0>(); // 3(X² - Z⁴) < 3.7
+        let beta4 = beta2.twice(); // < 2.8
+        let x3 = alpha.square().minus(beta4.twice()).carry_small();
+        let z3 = y.multiply(z).twice().carry::<0>(); // < 2.7
+        let tail = gamma2.squared();
+        let drop = beta4.minus(x3.columns()).carry::<3>(); // < 5.8
+        let y3 = alpha.times(&drop).minus(tail).minus(tail).reduce().carry_small();
+        Self { x: x3, y: y3, z: z3 }
+    }
+
+    /// 8M + 3S: 690 IFMA. The affine operand, negated where `negative` has a bit, may have coordinates up to `16p`.
+    #[inline(always)]
+    pub(super) fn add_affine(&self, x2: &F, y2: &F, negative: Mask) -> Self {
+        let zz = self.z.square().carry::<0>(); // < 1.5
+        let u2 = x2.multiply(&zz); // < 2.5
+        let zzz = self.z.multiply(&zz).carry::<0>(); // < 1.3
+        let s2 = y2.multiply(&zzz).negate_where(negative); // (-2.3, 2.3)
+        let h = u2.minus(self.x.columns()).carry::<3>(); // < 5.5
+        let r = s2.minus(self.y.columns()).carry::<5>(); // < 7.3
+        self.finish(&self.x, &self.y, &h, &r, &self.z)
+    }
+
+    /// 12M + 3S: 970 IFMA.
+    #[inline(always)]
+    pub(super) fn add_cached(&self, other: &Cached<F>, negative: Mask) -> Self {
+        let zz = self.z.square().carry::<0>(); // < 1.5
+        let u2 = other.x.multiply(&zz); // < 1.2
+        let zzz = self.z.multiply(&zz).carry::<0>(); // < 1.3
+        let s2 = other.y.multiply(&zzz).negate_where(negative); // (-1.2, 1.2)
+        let u1 = self.x.multiply(&other.zz).carry::<0>(); // < 1.2
+        let s1 = self.y.multiply(&other.zzz).carry::<0>(); // < 1.2
+        let z = self.z.multiply(&other.z).carry::<0>(); // < 1.5
+        let h = u2.minus(u1.columns()).carry::<2>(); // < 3.2
+        let r = s2.minus(s1.columns()).carry::<3>(); // < 4.2
+        self.finish(&u1, &s1, &h, &r, &z)
+    }
+
+    /// What both additions share: operands over one denominator, `z` the product of their Z.
+    #[inline(always)]
+    fn finish(&self, u1: &F, s1: &F, h: &F, r: &F, z: &F) -> Self {
+        let hh = h.square().carry::<0>(); // < 3
+        let hhh = h.multiply(&hh); // < 2.1
+        let v = u1.multiply(&hh); // < 1.4
+        let rr = r.square(); // < 4.4
+        let z3 = z.multiply(h).carry::<0>(); // < 2
+        let x3 = rr.minus(hhh).minus(v.twice()).carry_small();
+        let hhh = hhh.carry::<0>();
+        let tail = s1.times(&hhh);
+        let drop = v.minus(x3.columns()).carry::<3>(); // < 4.4
+        let y3 = r.times(&drop).minus(tail).reduce().carry_small();
+        Self { x: x3, y: y3, z: z3 }
+    }
+
+    #[inline(always)]
+    pub(super) fn cached(&self) -> Cached<F> {
+        let zz = self.z.square().carry::<0>();
+        let zzz = self.z.multiply(&zz).carry::<0>();
+        Cached { x: self.x, y: self.y, z: self.z, zz, zzz }
+    }
+}

@@ -1,0 +1,207 @@
+//! The kernel against the portable code, and its bounds against an interval model.
+
+mod bounds;
+
+use super::super::comb::{self, Comb};
+use super::super::field::{Element as Portable, P};
+use super::super::limbs::{self, Limbs};
+use super::super::point::{Affine, G, Jacobian};
+use super::super::scalar::{N, Scalar};
+use super::super::verify::{Claim, KEY_ODD_MULTIPLES, odd_multiples};
+use super::super::{Signature, ifma};
+use super::convert::load_affine;
+use super::field::{Columns, Field, Product};
+use crate::cpu::Ifma512;
+use proptest::prelude::*;
+
+/// The token, or a loud nothing.
+#[allow(clippy::print_stderr)]
+fn token() -> Option<Ifma512> {
+    let token = Ifma512::new();
+    if token.is_none() {
+        eprintln!("SKIPPED: this processor has no AVX-512 IFMA");
+    }
+    token
+}
+
+/// Integers below `m`, edges favoured: runs of ones and zeros in 52-bit limbs, and next to `m`.
+fn below(m: Limbs) -> impl Strategy<Value = Limbs> {
+    let reduced = move |x: Limbs| limbs::reduce_once(&x, 0, &m);
+    let edge = prop_oneof![Just(0), Just(u64::MAX), Just(1), Just(1 << 63), Just((1 << 52) - 1), Just(1 << 52)];
+    let near = (0u64..40).prop_map(move |k| limbs::sub(&m, &[k + 1, 0, 0, 0]).0);
+    let small = (0u64..40).prop_map(|k| [k, 0, 0, 0]);
+    prop_oneof![
+        4 => any::<Limbs>().prop_map(reduced),
+        3 => [edge.clone(), edge.clone(), edge.clone(), edge].prop_map(reduced),
+        1 => near,
+        1 => small,
+    ]
+}
+
+/// `out[lane]` of an element.
+fn lanes(integers: [[u64; 8]; 4]) -> [Limbs; 8] {
+    core::array::from_fn(|lane| limbs::reduce_once(&core::array::from_fn(|limb| integers[limb][lane]), 0, &P))
+}
+
+#[allow(unsafe_code)]
+fn field_operations(token: Ifma512, values: &[(Limbs, Limbs); 8]) -> [[Limbs; 8]; 6] {
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
+    fn compute(token: Ifma512, rows: &[comb::Entry; 8]) -> [[Limbs; 8]; 6] {
+        let (a, b) = load_affine(token, rows.each_ref().map(|row| &row.0));
+        let (a, b) = (a.settle(), b.settle());
+        let all = [
+            a.multiply(&b).carry::<0>(),
+            a.square().carry::<0>(),
+            a.columns().plus(b.columns()).carry::<0>(),
+            a.columns().minus(b.columns()).carry_small(),
+            a.times(&b).minus(b.squared()).reduce().carry::<1>(),
+            super::base::invert(&a),
+        ];
+        all.map(|element| lanes(element.to_integers()))
+    }
+    let rows =
+        values.map(|(a, b)| comb::Entry::from(&Affine { x: Portable::from_limbs(&a), y: Portable::from_limbs(&b) }));
+    // SAFETY: the token proves the features.
+    unsafe { compute(token, &rows) }
+}
+
+proptest! {
+    #[test]
+    fn field_matches_portable(values in [(below(P), below(P)), (below(P), below(P)), (below(P), below(P)), (below(P), below(P)),
+            (below(P), below(P)), (below(P), below(P)), (below(P), below(P)), (below(P), below(P))]) {
+        let Some(token) = token() else { return Ok(()) };
+        let all = field_operations(token, &values);
+        for (lane, (a, b)) in values.iter().enumerate() {
+            let (a, b) = (Portable::from_limbs(a), Portable::from_limbs(b));
+            let expected = [a.multiply(&b), a.square(), a.add(&b), a.sub(&b), a.multiply(&b).sub(&b.square()), a.invert()];
+            for (operation, expected) in expected.into_iter().enumerate() {
+                prop_assert_eq!(all[operation][lane], expected.to_limbs(), "operation {}, lane {}", operation, lane);
+            }
+        }
+    }
+
+    #[test]
+    fn base_multiples_match_portable(scalars in prop::collection::vec(below(N), 1..40)) {
+        let Some(token) = token() else { return Ok(()) };
+        let scalars: Vec<Scalar> = scalars.iter().map(Scalar::reduce).filter(|k| !k.is_zero()).collect();
+        check_base(token, &scalars);
+    }
+
+    #[test]
+    fn verdicts_match_portable(cases in prop::collection::vec((below(N), below(N), below(N), any::<bool>()), 1..=8)) {
+        let Some(token) = token() else { return Ok(()) };
+        let cases: Vec<Case> = cases.iter().filter_map(|(s, t, d, good)| Case::new(s, t, d, *good)).collect();
+        if !cases.is_empty() {
+            check_verdicts(token, &cases);
+        }
+    }
+}
+
+/// Compares with the portable comb; returns how many lanes were exceptional.
+fn check_base(token: Ifma512, scalars: &[Scalar]) -> usize {
+    let mut xs = vec![None; scalars.len()];
+    ifma::base_x_coordinates(token, scalars, &mut xs);
+    for (k, x) in scalars.iter().zip(&xs) {
+        let expected = comb::BASE.multiply(k).to_affine().x.to_limbs();
+        assert!(x.is_none_or(|x| x == expected), "{:x?}", k.limbs());
+    }
+    xs.iter().filter(|x| x.is_none()).count()
+}
+
+fn edge_scalars() -> Vec<Scalar> {
+    let small = (1..=33).map(|k| [k, 0, 0, 0]);
+    let large = (1..=33).map(|k| limbs::sub(&N, &[k, 0, 0, 0]).0);
+    let powers =
+        (8..256).step_by(8).map(|i| core::array::from_fn(|limb| if limb == i / 64 { 1 << (i % 64) } else { 0 }));
+    small.chain(large).chain(powers).map(|k| Scalar::reduce(&k)).collect()
+}
+
+#[test]
+fn base_multiples_of_edge_scalars_are_exact() {
+    let Some(token) = token() else { return };
+    let scalars = edge_scalars();
+    let exceptional = check_base(token, &scalars);
+    assert!(exceptional < scalars.len() / 2, "{exceptional} of {}", scalars.len());
+}
+
+/// A signature of chosen `s` and `t` under the key `[d]G`.
+struct Case {
+    claim: Claim,
+    key: Affine,
+    comb: Comb,
+}
+
+impl Case {
+    /// `None` where no such signature exists. `good`: its `e` is chosen so that it verifies.
+    fn new(s: &Limbs, t: &Limbs, d: &Limbs, good: bool) -> Option<Self> {
+        let [s, t, d] = [s, t, d].map(Scalar::reduce);
+        let r = t.sub(&s);
+        if s.is_zero() || t.is_zero() || d.is_zero() || r.is_zero() {
+            return None;
+        }
+        let key = comb::BASE.multiply(&d).to_affine();
+        let k = s.add(&t.multiply(&d));
+        let x1 = if k.is_zero() { [7, 0, 0, 0] } else { comb::BASE.multiply(&k).to_affine().x.to_limbs() };
+        let e = r.sub(&Scalar::reduce(&x1)).add(&if good { Scalar::reduce(&[0; 4]) } else { Scalar::ONE });
+        let claim = Claim::new(&e.to_be_bytes(), &Signature::from_scalars(&r, &s))?;
+        Some(Self { claim, key, comb: Comb::new(&key) })
+    }
+
+    fn portable(&self) -> bool {
+        let odd = Jacobian::batch_to_affine(&odd_multiples::<KEY_ODD_MULTIPLES>(&self.key));
+        let by_windows = self.claim.holds_at(&self.claim.point_by_windows(&odd));
+        assert_eq!(by_windows, self.claim.holds_at(&self.claim.point_by_comb(&self.comb)));
+        by_windows
+    }
+}
+
+/// Every decided verdict is portable's. Returns the undecided lanes of both ways.
+fn check_verdicts(token: Ifma512, cases: &[Case]) -> u32 {
+    let mut verifier = ifma::Verifier::new(token);
+    let windows: Vec<(&Claim, &Affine)> = cases.iter().map(|case| (&case.claim, &case.key)).collect();
+    let combs: Vec<(&Claim, &Comb)> = cases.iter().map(|case| (&case.claim, &case.comb)).collect();
+    let verdicts = [verifier.by_windows(&windows), verifier.by_combs(&combs)];
+    for (lane, case) in cases.iter().enumerate() {
+        let expected = case.portable();
+        for verdicts in verdicts {
+            let decided = verdicts.undecided >> lane & 1 == 0;
+            assert!(!decided || (verdicts.holds >> lane & 1 == 1) == expected, "lane {lane} of {}", cases.len());
+            assert!(decided || verdicts.holds >> lane & 1 == 0, "lane {lane} decides nothing");
+        }
+    }
+    verdicts.iter().map(|verdicts| verdicts.undecided.count_ones()).sum()
+}
+
+/// Keys `±[1, 2, 3, 31, 2^8, 2^128]G` with small and large multipliers: equal, opposite and infinite sums on the way.
+#[test]
+fn exceptional_additions_are_found_and_never_misjudged() {
+    let Some(token) = token() else { return };
+    let minus = |k: &Limbs| limbs::sub(&N, k).0;
+    let keys = [[1, 0, 0, 0], [2, 0, 0, 0], [31, 0, 0, 0], [256, 0, 0, 0], [0, 0, 1, 0]];
+    let multipliers = [[1, 0, 0, 0], [2, 0, 0, 0], [3, 0, 0, 0], [32, 0, 0, 0], [33, 0, 0, 0], [0, 0, 0, 1 << 60]];
+    let both = |list: &[Limbs]| list.iter().flat_map(|k| [*k, minus(k)]).collect::<Vec<_>>();
+    let mut cases = Vec::new();
+    for d in both(&keys) {
+        for t in both(&multipliers) {
+            for s in both(&multipliers) {
+                cases.extend(Case::new(&s, &t, &d, cases.len() % 3 != 0));
+            }
+        }
+        // Infinity: s = -t d.
+        for t in both(&multipliers) {
+            let s = Scalar::reduce(&t).multiply(&Scalar::reduce(&d)).negate();
+            cases.extend(Case::new(s.limbs(), &t, &d, true));
+        }
+    }
+    let undecided: u32 = cases.chunks(8).map(|cases| check_verdicts(token, cases)).sum();
+    assert!(undecided > 0, "no exceptional case was met among {}", cases.len());
+    assert!(cases.chunks(7).take(3).map(|cases| check_verdicts(token, cases)).sum::<u32>() < 42);
+}
+
+#[test]
+fn g_is_its_own_first_odd_multiple() {
+    assert!(
+        Case::new(&[1, 0, 0, 0], &[2, 0, 0, 0], &[1, 0, 0, 0], true)
+            .is_some_and(|case| case.key == G && case.portable())
+    );
+}

@@ -1,0 +1,123 @@
+//! The formulas on intervals: every carry must see a non-negative value below 16p, no column may leave 62 bits, and
+//! results must lie within the bounds the next formula assumes.
+
+use super::super::field::{Columns, Field, Product};
+use super::super::point::{Cached, Point};
+use super::super::vector::Mask;
+
+const TWO_52: f64 = (1u64 << 52) as f64;
+const COLUMN_MAX: f64 = (1u64 << 61) as f64;
+
+/// An element's value, in units of `p`.
+#[derive(Clone, Copy)]
+struct Bound(f64, f64);
+
+/// A product's value in units of `p²`, or a reduced one's in units of `p`, and the largest size of a column.
+#[derive(Clone, Copy)]
+struct Wide(Bound, f64);
+
+/// [`Wide`] before reduction.
+#[derive(Clone, Copy)]
+struct Ten(Wide);
+
+impl Wide {
+    fn new(low: f64, high: f64, column: f64) -> Self {
+        assert!(low <= high && column < COLUMN_MAX, "a column of {column:e}");
+        Self(Bound(low, high), column)
+    }
+}
+
+impl Field for Bound {
+    type Product = Ten;
+    type Columns = Wide;
+
+    fn times(&self, other: &Self) -> Ten {
+        assert!(self.0 >= 0.0 && other.0 >= 0.0 && self.1 <= 16.0 && other.1 <= 16.0, "an operand of IFMA");
+        Ten(Wide::new(self.0 * other.0, self.1 * other.1, 10.0 * TWO_52))
+    }
+
+    fn squared(&self) -> Ten {
+        self.times(self)
+    }
+
+    fn columns(&self) -> Wide {
+        Wide::new(self.0, self.1, TWO_52)
+    }
+}
+
+impl Product for Ten {
+    type Columns = Wide;
+
+    fn minus(self, other: Self) -> Self {
+        let (Wide(Bound(a, b), m), Wide(Bound(c, d), n)) = (self.0, other.0);
+        Self(Wide::new(a - d, b - c, m + n))
+    }
+
+    /// `(T + q·p) / 2^260` with `0 <= q < 2^260`. A step adds to a column two products, a carry and minus a limb.
+    fn reduce(self) -> Wide {
+        let Wide(Bound(low, high), column) = self.0;
+        Wide::new(low / 16.0, high / 16.0 + 1.0, column * (1.0 + 1.0 / TWO_52) + 10.0 * TWO_52)
+    }
+}
+
+impl Columns for Wide {
+    type Element = Bound;
+
+    fn plus(self, other: Self) -> Self {
+        let (Self(Bound(a, b), m), Self(Bound(c, d), n)) = (self, other);
+        Self::new(a + c, b + d, m + n)
+    }
+
+    fn minus(self, other: Self) -> Self {
+        let (Self(Bound(a, b), m), Self(Bound(c, d), n)) = (self, other);
+        Self::new(a - d, b - c, m + n)
+    }
+
+    fn negate_where(self, mask: Mask) -> Self {
+        let Self(Bound(low, high), column) = self;
+        if mask == 0 { self } else { Self::new(low.min(-high), high.max(-low), column) }
+    }
+
+    fn carry<const K: u64>(self) -> Bound {
+        let Self(Bound(low, high), column) = self;
+        let (low, high) = (low + K as f64, high + K as f64);
+        assert!(low >= 0.0 && high <= 16.0, "carry::<{K}> of [{low}, {high}]");
+        assert!(column + K as f64 * TWO_52 < COLUMN_MAX);
+        Bound(low, high)
+    }
+
+    fn carry_small(self) -> Bound {
+        let Self(Bound(low, high), column) = self;
+        assert!(low > -64.0 && high < 64.0 && column < COLUMN_MAX);
+        Bound(0.99, 2.01)
+    }
+}
+
+/// What every formula may assume and must give back.
+const ANY: Point<Bound> = Point { x: Bound(0.0, 2.01), y: Bound(0.0, 2.01), z: Bound(0.0, 2.7) };
+
+fn assert_within_any(point: &Point<Bound>) {
+    for (bound, any) in [(point.x, ANY.x), (point.y, ANY.y), (point.z, ANY.z)] {
+        assert!(bound.0 >= any.0 && bound.1 <= any.1, "[{}, {}]", bound.0, bound.1);
+    }
+}
+
+#[test]
+fn doubling_stays_within_its_bounds() {
+    assert_within_any(&ANY.double());
+}
+
+#[test]
+fn additions_stay_within_their_bounds() {
+    let table = Bound(0.0, 16.0);
+    assert_within_any(&ANY.add_affine(&table, &table, 0xff));
+    let Cached { x, y, z, zz, zzz } = ANY.cached();
+    assert!(zz.1 < 1.5 && zzz.1 < 1.3);
+    assert_within_any(&ANY.add_cached(&Cached { x, y, z, zz, zzz }, 0xff));
+}
+
+#[test]
+#[should_panic(expected = "carry::<0>")]
+fn the_model_notices_a_missing_multiple() {
+    ANY.x.columns().minus(ANY.y.columns()).carry::<0>();
+}
