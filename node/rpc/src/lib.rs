@@ -10,17 +10,24 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod body;
+mod budget;
 mod checksum;
 mod dispatch;
 mod error;
+mod http;
 mod json;
+mod limits;
 mod methods;
 mod params;
+mod request;
 mod server;
+mod socket;
 
 pub use api::{
     BoxFuture, CallOutput, ChainInfo, ConnectionId, ConsensusStatus, Health, HealthCheck, Located, LocatedReceipt,
     NodeApi, NodeInfo, SealerInfo, SubmitError, Submitted, SyncStatus, TransactionCounts,
 };
 pub use error::ApiError;
-pub use server::{Params, Server, ServerError, serve};
+pub use limits::{Bounds, Params, WRITE_BYTES_PER_SECOND_MIN};
+pub use server::{Server, ServerError, serve};

@@ -6,7 +6,7 @@ use jsonrpsee::types::Params as RawParams;
 use serde_json::Value;
 
 use crate::api::ChainInfo;
-use crate::error::ApiError;
+use crate::error::{ApiError, quoted};
 
 /// The positional parameters of one call.
 pub(crate) struct Positional(Vec<Value>);
@@ -24,7 +24,7 @@ impl Positional {
         self.expect_group(chain)?;
         match self.optional_text(1)? {
             Some(name) if !name.is_empty() && name != chain.node.name => {
-                Err(ApiError::NodeNotExist { found: name.to_owned(), served: chain.node.name.clone() })
+                Err(ApiError::NodeNotExist { found: quoted(name), served: chain.node.name.clone() })
             }
             _ => Ok(()),
         }
@@ -35,7 +35,7 @@ impl Positional {
         if group == chain.group_id {
             return Ok(());
         }
-        Err(ApiError::GroupNotExist { found: group.to_owned(), served: chain.group_id.clone() })
+        Err(ApiError::GroupNotExist { found: quoted(group), served: chain.group_id.clone() })
     }
 
     pub(crate) fn text(&self, index: usize, name: &str) -> Result<&str, ApiError> {
@@ -62,16 +62,18 @@ impl Positional {
     }
 
     pub(crate) fn number(&self, index: usize, name: &str) -> Result<u64, ApiError> {
-        self.0
-            .get(index)
-            .and_then(Value::as_u64)
-            .ok_or_else(|| ApiError::Params(format!("parameter {} ({name}) must be a block number", index + 1)))
+        self.0.get(index).and_then(Value::as_u64).ok_or_else(|| {
+            ApiError::Params(format!("parameter {} ({name}) must be a JSON number, whole and not negative", index + 1))
+        })
     }
 
+    /// A truth value; FISCO BCOS takes 0 and 1 too.
     pub(crate) fn flag(&self, index: usize, default: bool) -> Result<bool, ApiError> {
         match self.0.get(index) {
             None | Some(Value::Null) => Ok(default),
             Some(Value::Bool(flag)) => Ok(*flag),
+            Some(Value::Number(number)) if number.as_u64() == Some(0) => Ok(false),
+            Some(Value::Number(number)) if number.as_u64() == Some(1) => Ok(true),
             Some(_) => Err(ApiError::Params(format!("parameter {} must be true or false", index + 1))),
         }
     }
@@ -79,7 +81,7 @@ impl Positional {
     /// Hexadecimal bytes with optional 0x prefix.
     pub(crate) fn bytes(&self, index: usize, name: &str) -> Result<Vec<u8>, ApiError> {
         let text = self.text(index, name)?;
-        let digits = text.strip_prefix("0x").unwrap_or(text);
+        let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
         hex::decode(digits).map_err(|error| {
             ApiError::Params(format!("parameter {} ({name}) must be hexadecimal bytes: {error}", index + 1))
         })

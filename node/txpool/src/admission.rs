@@ -2,6 +2,7 @@
 //! on the verifier threads.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +16,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use parking_lot::Mutex;
 
 use crate::pool::{Completion, Outcome, Refusal, TxPool};
+
+const QUEUE_FULL: &str = "too many transactions wait for their signature check; try again later";
 
 /// One client connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,6 +34,8 @@ pub struct AdmissionParams {
     pub verifiers: usize,
     /// Unverified transactions waiting, over all connections.
     pub queue_max: usize,
+    /// Bytes of unverified transactions waiting, over all connections.
+    pub queue_bytes_max: usize,
     /// Unverified transactions of one connection.
     pub connection_pending_max: usize,
     /// Signatures checked in one batch at most.
@@ -54,6 +59,13 @@ struct Submission {
     completion: Completion,
 }
 
+/// What waits for its signature check.
+#[derive(Default)]
+struct Pressure {
+    per_connection: HashMap<Connection, usize>,
+    bytes: usize,
+}
+
 /// The door of the pool. Dropping it ends the verifier threads after they emptied the queue.
 pub struct Admission {
     queue: Sender<Submission>,
@@ -63,7 +75,7 @@ pub struct Admission {
 struct Shared {
     params: AdmissionParams,
     pool: Arc<TxPool>,
-    pending: Mutex<HashMap<Connection, usize>>,
+    pending: Mutex<Pressure>,
     metrics: Metrics,
     on_admitted: Box<dyn Fn() + Send + Sync>,
 }
@@ -98,9 +110,8 @@ impl Admission {
         if let Err(TrySendError::Full(submission) | TrySendError::Disconnected(submission)) =
             self.queue.try_send(submission)
         {
-            self.shared.release(connection, 1);
-            let message = "too many transactions wait for their signature check; try again later";
-            self.shared.refuse(submission.completion, Refusal::new(Status::TxPoolIsFull, message));
+            self.shared.release(connection, submission.bytes.len());
+            self.shared.refuse(submission.completion, Refusal::new(Status::TxPoolIsFull, QUEUE_FULL));
         }
     }
 
@@ -122,21 +133,26 @@ impl Shared {
             return Err(Refusal::new(Status::Malformed, message));
         }
         let mut pending = self.pending.lock();
-        let count = pending.entry(connection).or_default();
-        if *count >= self.params.connection_pending_max {
+        if pending.bytes + size > self.params.queue_bytes_max {
+            return Err(Refusal::new(Status::TxPoolIsFull, QUEUE_FULL));
+        }
+        let count = pending.per_connection.get(&connection).copied().unwrap_or(0);
+        if count >= self.params.connection_pending_max {
             let message = format!("this connection has {count} unverified transactions; wait for their answers");
             return Err(Refusal::new(Status::TxPoolIsFull, message));
         }
-        *count += 1;
+        pending.per_connection.insert(connection, count + 1);
+        pending.bytes += size;
         Ok(())
     }
 
-    fn release(&self, connection: Connection, count: usize) {
+    fn release(&self, connection: Connection, size: usize) {
         let mut pending = self.pending.lock();
-        if let Some(held) = pending.get_mut(&connection) {
-            *held -= count;
+        pending.bytes -= size;
+        if let Some(held) = pending.per_connection.get_mut(&connection) {
+            *held -= 1;
             if *held == 0 {
-                pending.remove(&connection);
+                pending.per_connection.remove(&connection);
             }
         }
     }
@@ -154,14 +170,18 @@ impl Shared {
                 let Ok(next) = submissions.try_recv() else { break };
                 batch.push(next);
             }
-            self.verify(batch);
+            // What clients send must not end the only threads that look at it: the clients of this batch are told nothing but
+            // that there is no answer.
+            if catch_unwind(AssertUnwindSafe(|| self.verify(batch))).is_err() {
+                tracing::error!("a signature check panicked; its transactions are dropped: report the message above");
+            }
         }
     }
 
     fn verify(&self, batch: Vec<Submission>) {
         let mut checks = Vec::with_capacity(batch.len());
         for submission in batch {
-            self.release(submission.connection, 1);
+            self.release(submission.connection, submission.bytes.len());
             match self.prepare(&submission.bytes) {
                 Ok(pending) => checks.push((pending, submission.completion)),
                 Err(refusal) => self.refuse(submission.completion, refusal),
@@ -193,3 +213,6 @@ impl Shared {
 fn refusal_of(error: &TransactionError) -> Refusal {
     Refusal::new(error.status(), error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,13 +9,15 @@ use bixi_types::state::History;
 use bixi_types::status::Status;
 use bixi_types::transaction::Verified;
 use bixi_types::{Address, H256};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Bounds and rules of the pool.
 #[derive(Debug, Clone)]
 pub struct PoolParams {
     /// Transactions held at once.
     pub transactions_max: usize,
+    /// Their encoded bytes. Decoded and indexed, a transaction takes about three times as much memory.
+    pub bytes_max: usize,
     /// Transactions of one account held at once.
     pub account_transactions_max: usize,
     /// Age at which a waiting transaction is given up.
@@ -74,6 +76,9 @@ struct Inner {
     next_order: u64,
     nonces: HashMap<(Address, String), H256>,
     per_account: HashMap<Address, usize>,
+    /// Of all entries.
+    held_bytes: usize,
+    /// Of those not packed yet.
     waiting_bytes: usize,
     height: u64,
 }
@@ -119,7 +124,9 @@ impl TxPool {
         if u64::try_from(block_limit).is_ok_and(|limit| limit > height && limit <= highest) {
             return Ok(());
         }
-        let message = format!("blockLimit {block_limit} must be above {height} and at most {highest}");
+        let message = format!(
+            "blockLimit {block_limit} must be above the height {height} and at most {highest}; sign with a blockLimit in between"
+        );
         Err(Refusal::new(Status::BlockLimitCheckFail, message))
     }
 
@@ -139,20 +146,39 @@ impl TxPool {
     }
 
     /// Every rule that needs the chain or the pool; on success the lock is returned so that nothing changes in between.
-    fn insert_one(&self, transaction: &Verified) -> Result<parking_lot::MutexGuard<'_, Inner>, Refusal> {
+    ///
+    /// History is read outside the lock, because it may read the disk. A block committed meanwhile may have moved this very
+    /// transaction from the pool into the chain, where neither look would have found it: then history is asked again.
+    fn insert_one(&self, transaction: &Verified) -> Result<MutexGuard<'_, Inner>, Refusal> {
+        let mut height = self.inner.lock().height;
+        loop {
+            self.check_block_limit(transaction.tx.block_limit)?;
+            self.check_history(&transaction.hash, &transaction.sender, &transaction.tx.nonce)?;
+            let inner = self.inner.lock();
+            if inner.height == height {
+                self.check_room(&inner, transaction)?;
+                return Ok(inner);
+            }
+            height = inner.height;
+        }
+    }
+
+    fn check_room(&self, inner: &Inner, transaction: &Verified) -> Result<(), Refusal> {
         let (hash, sender, nonce) = (&transaction.hash, &transaction.sender, &transaction.tx.nonce);
-        self.check_block_limit(transaction.tx.block_limit)?;
-        self.check_history(hash, sender, nonce)?;
-        let inner = self.inner.lock();
         if inner.entries.contains_key(hash) {
-            return Err(Refusal::new(Status::AlreadyInTxPool, "the transaction is in the pool already"));
+            let message = "the transaction is in the pool already; ask for its receipt with getTransactionReceipt";
+            return Err(Refusal::new(Status::AlreadyInTxPool, message));
         }
         if inner.nonces.contains_key(&(*sender, nonce.clone())) {
-            let message = format!("{sender} has another waiting transaction with nonce {nonce}");
+            let message = format!("{sender} has another waiting transaction with nonce {nonce}; sign with a new nonce");
             return Err(Refusal::new(Status::NonceCheckFail, message));
         }
         if inner.entries.len() >= self.params.transactions_max {
             let message = format!("the pool holds {} transactions; try again later", inner.entries.len());
+            return Err(Refusal::new(Status::TxPoolIsFull, message));
+        }
+        if inner.held_bytes + transaction.bytes.len() > self.params.bytes_max {
+            let message = format!("the pool holds {} bytes of transactions; try again later", inner.held_bytes);
             return Err(Refusal::new(Status::TxPoolIsFull, message));
         }
         if inner.per_account.get(sender).is_some_and(|count| *count >= self.params.account_transactions_max) {
@@ -161,7 +187,7 @@ impl TxPool {
                 format!("{sender} has {limit} transactions waiting, the most one account may; try again later");
             return Err(Refusal::new(Status::TxPoolIsFull, message));
         }
-        Ok(inner)
+        Ok(())
     }
 
     fn check_history(&self, hash: &H256, sender: &Address, nonce: &str) -> Result<(), Refusal> {
@@ -169,10 +195,11 @@ impl TxPool {
             Refusal::new(Status::TxPoolIsFull, format!("the ledger cannot be asked now: {error}"))
         };
         if self.history.transaction_known(hash).map_err(unreadable)? {
-            return Err(Refusal::new(Status::TxAlreadyInChain, "the transaction is in a block already"));
+            let message = "the transaction is in a block already; ask for its receipt with getTransactionReceipt";
+            return Err(Refusal::new(Status::TxAlreadyInChain, message));
         }
         if self.history.nonce_used(sender, nonce).map_err(unreadable)? {
-            let message = format!("{sender} used nonce {nonce} in a recent block");
+            let message = format!("{sender} used nonce {nonce} in a recent block; sign with a new nonce");
             return Err(Refusal::new(Status::NonceCheckFail, message));
         }
         Ok(())
@@ -282,15 +309,18 @@ impl Inner {
         self.next_order += 1;
         self.waiting.insert(order, hash);
         self.waiting_bytes += size;
+        self.held_bytes += size;
         let arrived = Instant::now();
         self.entries.insert(hash, Entry { transaction, completion: Some(completion), arrived, order, packed: false });
     }
 
     fn remove(&mut self, hash: &H256) -> Option<Entry> {
         let entry = self.entries.remove(hash)?;
+        let size = entry.transaction.bytes.len();
+        self.held_bytes -= size;
         if !entry.packed {
             self.waiting.remove(&entry.order);
-            self.waiting_bytes -= entry.transaction.bytes.len();
+            self.waiting_bytes -= size;
         }
         let sender = entry.transaction.sender;
         self.nonces.remove(&(sender, entry.transaction.tx.nonce.clone()));
@@ -305,4 +335,4 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

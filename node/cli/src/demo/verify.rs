@@ -70,8 +70,8 @@ pub(crate) async fn proof(client: &mut Client, transaction: &H256, set: &Validat
     let leaf = read_receipt(&receipt)?.hash(SUITE);
     Ok(quorum(&checked, set)
         && is_signed_by_its_sender(&shown, transaction)?
-        && merkle::verify(SUITE, transaction, &elements(&shown["transactionProof"])?, &checked.header.txs_root)
-        && merkle::verify(SUITE, transaction, &elements(&receipt["transactionProof"])?, &checked.header.txs_root)
+        && merkle::verify(SUITE, transaction, &elements(&shown["txProof"])?, &checked.header.txs_root)
+        && merkle::verify(SUITE, transaction, &elements(&receipt["txProof"])?, &checked.header.txs_root)
         && merkle::verify(SUITE, &leaf, &elements(&receipt["txReceiptProof"])?, &checked.header.receipts_root))
 }
 

@@ -38,6 +38,7 @@ pub(super) fn pool_params(settings: &Settings) -> PoolParams {
     let pool = &settings.config.txpool;
     PoolParams {
         transactions_max: pool.transactions_max as usize,
+        bytes_max: share_of_memory(settings, 8),
         account_transactions_max: pool.account_transactions_max as usize,
         expiry: Duration::from_millis(pool.expiry_ms),
         block_limit: settings.genesis.block_limit.into(),
@@ -52,6 +53,7 @@ pub(super) fn admission_params(settings: &Settings, plan: &Plan) -> AdmissionPar
         chain: ChainIdentity::from(&settings.genesis),
         verifiers: verifiers.max(1),
         queue_max: ADMISSION_QUEUE_MAX,
+        queue_bytes_max: share_of_memory(settings, 16),
         connection_pending_max: pool.connection_pending_max as usize,
         verify_batch_max: VERIFY_BATCH_MAX,
     }
@@ -80,7 +82,16 @@ pub(super) fn rpc_params(settings: &Settings) -> bixi_rpc::Params {
         connections_max: rpc.connections_max as usize,
         body_bytes_max: rpc.body_bytes_max as usize,
         batch_calls_max: rpc.batch_calls_max as usize,
+        bounds: bixi_rpc::Bounds {
+            held_bytes_max: share_of_memory(settings, 4).max(2 * rpc.body_bytes_max as usize),
+            ..bixi_rpc::Bounds::default()
+        },
     }
+}
+
+/// A part of what the node may take: what clients can fill is bounded in bytes, whatever the counts allow.
+fn share_of_memory(settings: &Settings, divisor: u64) -> usize {
+    (settings.config.memory_mb_max * 1024 * 1024 / divisor) as usize
 }
 
 pub(super) fn chain_info(settings: &Settings, node: NodeId) -> ChainInfo {

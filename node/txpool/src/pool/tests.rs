@@ -24,7 +24,7 @@ impl Random for Counter {
 
 /// A chain that remembers what a test tells it.
 #[derive(Default)]
-struct Remembered {
+pub(crate) struct Remembered {
     hashes: HashSet<H256>,
     nonces: HashSet<(Address, String)>,
 }
@@ -41,6 +41,11 @@ impl History for Remembered {
 
 /// A call by `account`. The hash does not cover the signer, so each account has inputs of its own.
 fn signed(account: u8, nonce: &str, block_limit: i64) -> Verified {
+    let chain = ChainIdentity { chain_id: "chain0".into(), group_id: "group0".into() };
+    transaction::verify(CryptoSuite::Sm, &chain, unverified(account, nonce, block_limit)).expect("canonical and signed")
+}
+
+pub(crate) fn unverified(account: u8, nonce: &str, block_limit: i64) -> Transaction {
     let key = PrivateKey::generate(&mut Counter(account)).expect("key");
     let mut tx = Transaction {
         chain_id: "chain0".into(),
@@ -52,12 +57,17 @@ fn signed(account: u8, nonce: &str, block_limit: i64) -> Verified {
         ..Transaction::default()
     };
     tx.sign_sm(&key, &mut Counter(account)).expect("signs");
-    let chain = ChainIdentity { chain_id: "chain0".into(), group_id: "group0".into() };
-    transaction::verify(CryptoSuite::Sm, &chain, tx).expect("canonical and signed")
+    tx
 }
 
 fn params() -> PoolParams {
-    PoolParams { transactions_max: 4, account_transactions_max: 3, expiry: Duration::from_secs(60), block_limit: 100 }
+    PoolParams {
+        transactions_max: 4,
+        bytes_max: usize::MAX,
+        account_transactions_max: 3,
+        expiry: Duration::from_secs(60),
+        block_limit: 100,
+    }
 }
 
 fn pool(history: Remembered) -> TxPool {
@@ -118,6 +128,53 @@ fn bounds_the_pool_and_each_account() {
     let (refused, _told) = insert(&pool, &signed(2, "1", 50));
     assert_eq!(refused, None);
     assert_eq!(insert(&pool, &signed(3, "1", 50)).0, Some(Status::TxPoolIsFull), "the pool's bound");
+}
+
+#[test]
+fn bounds_the_bytes_of_all_transactions() {
+    let (a, b) = (signed(1, "1", 50), signed(2, "1", 50));
+    let bytes_max = a.bytes.len() + b.bytes.len() - 1;
+    let pool = TxPool::new(PoolParams { bytes_max, ..params() }, Arc::new(Remembered::default()), 10);
+    let (refused, _told) = insert(&pool, &a);
+    assert_eq!(refused, None);
+    pool.pack(1, usize::MAX);
+    assert_eq!(insert(&pool, &b).0, Some(Status::TxPoolIsFull), "a packed transaction still takes memory");
+    pool.committed(11, [(a, Arc::new(Receipt::default()))]);
+    assert_eq!(insert(&pool, &b).0, None);
+}
+
+/// A ledger whose first answer is overtaken by a block.
+struct Overtaken {
+    committed: std::sync::OnceLock<(Arc<TxPool>, Verified)>,
+    asked: std::sync::atomic::AtomicUsize,
+}
+
+impl History for Overtaken {
+    fn transaction_known(&self, hash: &H256) -> Result<bool, StateError> {
+        let Some((pool, transaction)) = self.committed.get() else { return Ok(false) };
+        if self.asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0 {
+            return Ok(transaction.hash == *hash);
+        }
+        pool.committed(11, [(transaction.clone(), Arc::new(Receipt::default()))]);
+        Ok(false)
+    }
+
+    fn nonce_used(&self, _: &Address, _: &str) -> Result<bool, StateError> {
+        Ok(false)
+    }
+}
+
+#[test]
+fn a_duplicate_is_refused_though_its_block_is_committed_between_both_looks() {
+    let history = Arc::new(Overtaken { committed: std::sync::OnceLock::new(), asked: Default::default() });
+    let pool = Arc::new(TxPool::new(params(), Arc::clone(&history) as _, 10));
+    let tx = signed(1, "1", 50);
+    let (refused, _told) = insert(&pool, &tx);
+    assert_eq!(refused, None);
+    assert!(history.committed.set((Arc::clone(&pool), tx.clone())).is_ok());
+    assert_eq!(insert(&pool, &tx).0, Some(Status::TxAlreadyInChain));
+    assert!(pool.is_empty());
+    drop(pool);
 }
 
 #[test]

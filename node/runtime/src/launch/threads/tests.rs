@@ -158,6 +158,7 @@ impl Host {
         let (events_in, events) = unbounded();
         let pool_params = PoolParams {
             transactions_max: 100,
+            bytes_max: usize::MAX,
             account_transactions_max: 100,
             expiry: Duration::from_secs(60),
             block_limit: self.genesis.block_limit.into(),
