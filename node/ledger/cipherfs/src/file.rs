@@ -105,8 +105,12 @@ impl Writable {
         })
     }
 
+    /// A MANIFEST never ends in what it acknowledged: RocksDB would take a lost edit for one that was never made, forget the
+    /// tables it named, and replay the log over the hole. So a mark follows each sync, and damage to the edit is refused.
     pub(crate) fn sync(&self) -> Result<()> {
+        let marked = FileKind::of(&self.path) == FileKind::Manifest;
         self.with(|sink| match sink {
+            Sink::Frames(writer) if marked => writer.sync_with_mark(),
             Sink::Frames(writer) => writer.sync(),
             Sink::Pages(writer) => writer.sync(),
         })

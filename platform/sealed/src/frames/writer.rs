@@ -207,6 +207,16 @@ impl Writer {
         self.sync_written()
     }
 
+    /// Syncs, then writes an empty frame whose mark covers everything. The mark itself is not durable: losing it loses nothing, and
+    /// while it is there, damage to the last frame that was synced is tampering and not a torn tail.
+    ///
+    /// # Errors
+    /// As [`Writer::sync`].
+    pub fn sync_with_mark(&mut self) -> Result<()> {
+        self.sync()?;
+        self.write_frame(false)
+    }
+
     /// Takes note that the file is durable to `through`, because its owner synced it through a handle of its own: so a sync
     /// need not keep others from appending. `through` is a [`Writer::file_len`] from before that sync began.
     ///
