@@ -18,7 +18,7 @@ use bixi_types::transaction::Transaction;
 use bixi_types::{Address, CryptoSuite, H256, NodeId, merkle};
 use tokio::sync::oneshot;
 
-use crate::health::Device;
+use crate::health::{Device, LedgerReads};
 use crate::metrics::NodeMetrics;
 use crate::view::View;
 
@@ -31,6 +31,7 @@ pub(crate) struct Api {
     pub admission: Admission,
     pub view: Arc<View>,
     pub device: Arc<Device>,
+    pub ledger_reads: LedgerReads,
     pub metrics: NodeMetrics,
     pub receipt_timeout: Duration,
 }
@@ -38,26 +39,28 @@ pub(crate) struct Api {
 /// Gas of one read-only call: enough for a large view, little enough that callers cannot hold the executors for seconds.
 const CALL_GAS_MAX: u64 = 300_000_000;
 
-fn internal(error: impl std::fmt::Display) -> ApiError {
-    ApiError::Internal(error.to_string())
-}
-
 impl Api {
+    /// Every internal error of this room is a failed read of the ledger: the client is told, and so is the operator.
+    fn unreadable(&self, error: impl std::fmt::Display) -> ApiError {
+        self.ledger_reads.note(error.to_string());
+        ApiError::Internal(error.to_string())
+    }
+
     fn suite(&self) -> CryptoSuite {
         self.chain.suite
     }
 
     fn locate(&self, bytes: &[u8]) -> Result<Located, ApiError> {
-        let transaction = Transaction::decode(bytes).map_err(internal)?;
+        let transaction = Transaction::decode(bytes).map_err(|error| self.unreadable(error))?;
         let hash = transaction.hash(self.suite());
         let sender = transaction
             .signer_unchecked(self.suite())
-            .ok_or_else(|| internal("a stored transaction names no signer"))?;
+            .ok_or_else(|| self.unreadable("a stored transaction names no signer"))?;
         Ok(Located { transaction: Arc::new(transaction), hash, sender })
     }
 
     fn number_and_index(&self, hash: &H256) -> Result<(u64, usize), ApiError> {
-        let stored = self.ledger.transaction(hash).map_err(internal)?;
+        let stored = self.ledger.transaction(hash).map_err(|error| self.unreadable(error))?;
         let stored = stored.ok_or_else(|| ApiError::NotFound(format!("no block holds {hash}")))?;
         Ok((stored.number, stored.index as usize))
     }
@@ -65,13 +68,15 @@ impl Api {
     /// Value of a configuration key at the next height.
     fn config(&self, key: &str) -> Result<Option<(String, u64)>, ApiError> {
         let height = self.ledger.height() + 1;
-        let value = system::config_value(self.ledger.committed_view().as_ref(), key, height).map_err(internal)?;
+        let value = system::config_value(self.ledger.committed_view().as_ref(), key, height)
+            .map_err(|error| self.unreadable(error))?;
         Ok(value.map(|value| (value.value, value.enabled_from)))
     }
 
     fn nodes(&self, kind: NodeKind) -> Result<Vec<system::Node>, ApiError> {
         let height = self.ledger.height() + 1;
-        let nodes = system::node_list(self.ledger.committed_view().as_ref(), height).map_err(internal)?;
+        let nodes =
+            system::node_list(self.ledger.committed_view().as_ref(), height).map_err(|error| self.unreadable(error))?;
         Ok(nodes.into_iter().filter(|node| node.kind == kind).collect())
     }
 }
@@ -86,15 +91,15 @@ impl NodeApi for Api {
     }
 
     fn header(&self, number: u64) -> Result<Option<BlockHeader>, ApiError> {
-        self.ledger.header(number).map_err(internal)
+        self.ledger.header(number).map_err(|error| self.unreadable(error))
     }
 
     fn number_of(&self, hash: &H256) -> Result<Option<u64>, ApiError> {
-        self.ledger.number_of(hash).map_err(internal)
+        self.ledger.number_of(hash).map_err(|error| self.unreadable(error))
     }
 
     fn hash_of(&self, number: u64) -> Result<Option<H256>, ApiError> {
-        self.ledger.hash_of(number).map_err(internal)
+        self.ledger.hash_of(number).map_err(|error| self.unreadable(error))
     }
 
     fn transaction_hashes(&self, number: u64) -> Result<Vec<H256>, ApiError> {
@@ -102,19 +107,19 @@ impl NodeApi for Api {
     }
 
     fn transactions(&self, number: u64) -> Result<Vec<Located>, ApiError> {
-        let block = self.ledger.block(number).map_err(internal)?;
+        let block = self.ledger.block(number).map_err(|error| self.unreadable(error))?;
         let block = block.ok_or_else(|| ApiError::NotFound(format!("block {number} is not there")))?;
         block.transactions.iter().map(|bytes| self.locate(bytes)).collect()
     }
 
     fn transaction(&self, hash: &H256) -> Result<Option<Located>, ApiError> {
-        let stored = self.ledger.transaction(hash).map_err(internal)?;
+        let stored = self.ledger.transaction(hash).map_err(|error| self.unreadable(error))?;
         stored.map(|stored| self.locate(&stored.bytes)).transpose()
     }
 
     fn receipt(&self, hash: &H256) -> Result<Option<LocatedReceipt>, ApiError> {
         let Some(located) = self.transaction(hash)? else { return Ok(None) };
-        let receipt = self.ledger.receipt(hash).map_err(internal)?;
+        let receipt = self.ledger.receipt(hash).map_err(|error| self.unreadable(error))?;
         Ok(receipt.map(|receipt| LocatedReceipt { receipt, located }))
     }
 
@@ -125,7 +130,7 @@ impl NodeApi for Api {
 
     fn receipt_proof(&self, hash: &H256) -> Result<Vec<Vec<u8>>, ApiError> {
         let (number, index) = self.number_and_index(hash)?;
-        let receipts = self.ledger.receipts(number).map_err(internal)?;
+        let receipts = self.ledger.receipts(number).map_err(|error| self.unreadable(error))?;
         let leaves: Vec<H256> = receipts.iter().map(|receipt| receipt.hash(self.suite())).collect();
         Ok(merkle::proof(self.suite(), &leaves, index))
     }
@@ -168,16 +173,18 @@ impl NodeApi for Api {
             timestamp_ms: now.as_millis() as u64,
         };
         let state = self.ledger.committed_view();
-        let result = self.executor.call(state.as_ref(), &request).map_err(internal)?;
+        let result = self.executor.call(state.as_ref(), &request).map_err(|error| self.unreadable(error))?;
         Ok(CallOutput { block_number, status: result.status, output: result.output })
     }
 
     fn code(&self, address: &Address) -> Result<Vec<u8>, ApiError> {
-        bixi_execution::state::code(self.ledger.committed_view().as_ref(), address).map_err(internal)
+        bixi_execution::state::code(self.ledger.committed_view().as_ref(), address)
+            .map_err(|error| self.unreadable(error))
     }
 
     fn abi(&self, address: &Address) -> Result<String, ApiError> {
-        bixi_execution::state::abi(self.ledger.committed_view().as_ref(), address).map_err(internal)
+        bixi_execution::state::abi(self.ledger.committed_view().as_ref(), address)
+            .map_err(|error| self.unreadable(error))
     }
 
     fn sealers(&self) -> Result<Vec<SealerInfo>, ApiError> {
@@ -204,7 +211,8 @@ impl NodeApi for Api {
 
     fn sync_status(&self) -> Result<SyncStatus, ApiError> {
         let block_number = self.ledger.height();
-        let latest_hash = self.ledger.hash_of(block_number).map_err(internal)?.unwrap_or_default();
+        let latest_hash =
+            self.ledger.hash_of(block_number).map_err(|error| self.unreadable(error))?.unwrap_or_default();
         Ok(SyncStatus { block_number, latest_hash, known_highest_number: block_number, known_latest_hash: latest_hash })
     }
 
@@ -221,7 +229,7 @@ impl NodeApi for Api {
             validators,
             height: status.height.max(committed + 1),
             round: status.round,
-            head_hash: self.ledger.hash_of(committed).map_err(internal)?.unwrap_or_default(),
+            head_hash: self.ledger.hash_of(committed).map_err(|error| self.unreadable(error))?.unwrap_or_default(),
             committed,
             timed_out: status.round > 0,
         })
@@ -241,6 +249,7 @@ impl NodeApi for Api {
             checks: vec![
                 HealthCheck { component: "consensus", fault: consensus },
                 HealthCheck { component: "device", fault: self.device.fault() },
+                HealthCheck { component: "ledger", fault: self.ledger_reads.fault() },
             ],
         }
     }

@@ -1,4 +1,4 @@
-//! The key device's last known state, so that health answers at once and never waits for hardware.
+//! The last known state of key device and ledger, so that health answers at once and never waits for hardware.
 
 use std::time::Duration;
 
@@ -27,5 +27,28 @@ impl Device {
             tracing::warn!(fault, "the key device is not well");
         }
         *self.fault.lock() = fault;
+    }
+}
+
+/// Whether everything that was asked of the ledger could be read.
+#[derive(Default)]
+pub(crate) struct LedgerReads {
+    fault: Mutex<Option<String>>,
+}
+
+impl LedgerReads {
+    /// `None` while nothing has failed.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.fault.lock().clone()
+    }
+
+    /// A read failed: the disk is damaged, and stays so until somebody acts. Clients may repeat the read as fast as they like,
+    /// so only another failure than the last is logged.
+    pub(crate) fn note(&self, fault: String) {
+        let mut noted = self.fault.lock();
+        if noted.as_ref() != Some(&fault) {
+            tracing::error!(fault, "the ledger cannot be read; restore a backup or resynchronise from peers");
+            *noted = Some(fault);
+        }
     }
 }

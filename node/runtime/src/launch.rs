@@ -29,7 +29,7 @@ use crate::api::Api;
 use crate::batches::BatchStore;
 use crate::clock::Clock;
 use crate::event::{Event, Fault};
-use crate::health::Device;
+use crate::health::{Device, LedgerReads};
 use crate::keys::{self, Unlocked};
 use crate::metrics::NodeMetrics;
 use crate::ordering_log::OrderingLog;
@@ -141,6 +141,7 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
         admission,
         view: Arc::clone(&view),
         device: Arc::clone(&device_health),
+        ledger_reads: LedgerReads::default(),
         metrics: NodeMetrics::new(),
         receipt_timeout: Duration::from_millis(settings.config.rpc.receipt_timeout_ms),
     });

@@ -144,8 +144,9 @@ impl OrderingLog {
     pub(crate) fn append(&mut self, record: &Record) -> Result<(), LogError> {
         let bytes = record.encode();
         assert!(bytes.len() <= RECORD_BYTES_MAX, "a log record of {} bytes", bytes.len());
-        self.current.append(&(bytes.len() as u32).to_le_bytes())?;
-        self.current.append(&bytes)?;
+        let at = |error: SealedError| error.at(&self.current_path);
+        self.current.append(&(bytes.len() as u32).to_le_bytes()).map_err(at)?;
+        self.current.append(&bytes).map_err(at)?;
         self.current_height_max = self.current_height_max.max(record.height());
         self.dirty = true;
         Ok(())
@@ -156,7 +157,7 @@ impl OrderingLog {
         if !self.dirty {
             return Ok(());
         }
-        self.current.sync()?;
+        self.current.sync().map_err(|error| error.at(&self.current_path))?;
         self.dirty = false;
         if self.current.file_len() >= FILE_BYTES_MAX { self.begin_next() } else { Ok(()) }
     }
@@ -164,7 +165,7 @@ impl OrderingLog {
     fn begin_next(&mut self) -> Result<(), LogError> {
         let sequence = self.sequence + 1;
         let (writer, path) = begin_file(self.storage.as_ref(), &self.dir, &self.ring, sequence)?;
-        std::mem::replace(&mut self.current, writer).close()?;
+        std::mem::replace(&mut self.current, writer).close().map_err(|error| error.at(&self.current_path))?;
         let path = std::mem::replace(&mut self.current_path, path);
         self.closed.push(ClosedFile { path, height_max: self.current_height_max });
         (self.sequence, self.current_height_max) = (sequence, 0);
