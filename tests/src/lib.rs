@@ -1,8 +1,12 @@
-//! What the end-to-end tests share: where the built programs are, a node as its users see it, a client's wallet.
+//! What the end-to-end tests share: where the built programs are, a node as its users see it, its clients and what they were
+//! promised, faults of its disk.
 
 #![forbid(unsafe_code)]
 
+pub mod disk;
 pub mod node;
+pub mod promises;
+pub mod rpc;
 pub mod wallet;
 
 use std::path::PathBuf;
@@ -18,4 +22,12 @@ pub fn binary(name: &str) -> PathBuf {
     let path = directory.join(name);
     assert!(path.is_file(), "{} is not built; run `cargo build -p bixi-cli -p bixi-hsm-token` first", path.display());
     path
+}
+
+/// A number that the environment may set: how long a campaign is, or the seed to repeat it.
+///
+/// # Panics
+/// When it is set to something else.
+pub fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }

@@ -1,100 +1,198 @@
-//! A node as its users see it: a process, a socket, JSON-RPC.
+//! A node as its users see it: a process with files, a log, a socket and an exit status.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::binary;
+use crate::rpc::{CallError, Connection};
 
-/// A `bixi run` process.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+const END_DEADLINE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Makes a chain of one node, whose contracts see keccak256, below `place`; returns its `bixi.toml`. The system chooses its port.
+///
+/// # Panics
+/// When `bixi chain new` fails.
+pub fn make_chain(place: &Path) -> PathBuf {
+    let chain = place.join("chain");
+    let mut command = Command::new(binary("bixi"));
+    command.args(["chain", "new", "--rpc-port", "0", "--evm-hash", "keccak256", "--dir"]).arg(&chain);
+    let made = command.output().expect("bixi starts");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    chain.join("node0/bixi.toml")
+}
+
+/// What a process has written so far, in a file without a name: nothing of it is on the disk under test.
+struct Words(File);
+
+impl Words {
+    fn new() -> Self {
+        Self(tempfile::tempfile().expect("a temporary file"))
+    }
+
+    fn writer(&self) -> File {
+        self.0.try_clone().expect("a second descriptor")
+    }
+
+    fn text(&self) -> String {
+        let length = self.0.metadata().expect("an open file").len();
+        let mut bytes = vec![0; length as usize];
+        // The process writes at the shared position, which a positioned read leaves alone.
+        self.0.read_exact_at(&mut bytes, 0).expect("the file only grows");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// How a node ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// Its log and its last words.
+    pub said: String,
+}
+
+impl Ended {
+    /// The last line it wrote.
+    pub fn last_words(&self) -> &str {
+        self.said.lines().last().unwrap_or("it said nothing")
+    }
+}
+
+/// A `bixi run` process that has said it is ready. Dropping it kills it.
 pub struct RunningNode {
-    child: Child,
+    process: Process,
     /// Where its JSON-RPC listens.
     pub rpc: SocketAddr,
+}
+
+struct Process {
+    child: Child,
+    log: Words,
 }
 
 impl RunningNode {
     /// Starts the node of a `bixi.toml` and waits for its ready line.
     ///
     /// # Panics
-    /// When it does not become ready; its standard error is shown by the test.
+    /// When it does not become ready.
     pub fn start(config: &Path) -> Self {
-        let mut child = Command::new(binary("bixi"))
-            .args(["run", "--ready-json", "--config"])
-            .arg(config)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("bixi starts");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("readable");
-        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("not ready: {error}: {line:?}"));
-        let url = ready["rpc"].as_str().expect("an address").trim_start_matches("http://").trim_end_matches('/');
-        Self { rpc: url.parse().expect("an address and port"), child }
+        Self::try_start(config).unwrap_or_else(|ended| panic!("not ready, {}: {}", ended.status, ended.said))
+    }
+
+    /// Starts the node; an error when it ended instead of becoming ready.
+    pub fn try_start(config: &Path) -> Result<Self, Ended> {
+        Self::try_start_with(config, |_| ())
+    }
+
+    /// The same, with something of the caller's added to the command.
+    ///
+    /// # Panics
+    /// When it neither ends nor becomes ready.
+    pub fn try_start_with(config: &Path, adjust: impl FnOnce(&mut Command)) -> Result<Self, Ended> {
+        let (log, out) = (Words::new(), Words::new());
+        let mut command = Command::new(binary("bixi"));
+        command.args(["run", "--ready-json", "--config"]).arg(config).stdout(out.writer()).stderr(log.writer());
+        adjust(&mut command);
+        let mut process = Process { child: command.spawn().expect("bixi starts"), log };
+        let deadline = Instant::now() + START_DEADLINE;
+        loop {
+            let (ended, said) = (process.child.try_wait().expect("a child of ours"), out.text());
+            if let Some(line) = said.strip_suffix('\n') {
+                return Ok(Self { rpc: rpc_address(line), process });
+            }
+            if let Some(status) = ended {
+                return Err(Ended { status, said: process.log.text() });
+            }
+            assert!(Instant::now() < deadline, "neither ready nor ended: {}", process.log.text());
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// kill -9 while others hold the node: no handler of its runs. Dropping it reaps it.
     pub fn kill_now(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::KILL).expect("kill -9");
+        self.signal(Signal::KILL);
+    }
+
+    /// Asks it to stop and waits for its end.
+    pub fn stop(self) -> Ended {
+        self.signal(Signal::TERM);
+        self.wait_end()
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    /// When it goes on.
+    pub fn wait_end(mut self) -> Ended {
+        let deadline = Instant::now() + END_DEADLINE;
+        loop {
+            if let Some(status) = self.process.child.try_wait().expect("a child of ours") {
+                return Ended { status, said: self.said() };
+            }
+            assert!(Instant::now() < deadline, "the node does not end; its health: {:?}", self.health());
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// What it has logged so far.
+    pub fn said(&self) -> String {
+        self.process.log.text()
+    }
+
+    /// A connection to it.
+    pub fn connect(&self) -> Result<Connection, CallError> {
+        Connection::open(self.rpc)
     }
 
     /// One JSON-RPC call on a connection of its own.
-    pub fn call(&self, method: &str, params: Value) -> Result<Value, String> {
-        Connection::open(self.rpc).and_then(|mut connection| connection.call(method, params))
+    pub fn call(&self, method: &str, params: Value) -> Result<Value, CallError> {
+        self.connect()?.call(method, params)
+    }
+
+    /// Its height.
+    ///
+    /// # Panics
+    /// When it does not say.
+    pub fn height(&self) -> i64 {
+        let height = self.call("getBlockNumber", serde_json::json!(["group0", ""])).expect("a height");
+        height.as_i64().expect("a number")
+    }
+
+    /// HTTP status and content of `/healthz`.
+    pub fn health(&self) -> Result<(u16, Value), CallError> {
+        let (status, body) = self.connect()?.get("/healthz")?;
+        Ok((status, serde_json::from_slice(&body).map_err(std::io::Error::other)?))
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process.child), signal).expect("a child of ours takes signals");
     }
 }
 
-impl Drop for RunningNode {
+fn rpc_address(ready_line: &str) -> SocketAddr {
+    let ready: Value = serde_json::from_str(ready_line).expect("the ready line is JSON");
+    let url = ready["rpc"].as_str().expect("an address");
+    url.trim_start_matches("http://").parse().expect("an address and port")
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// A kept connection. Errors are texts: a killed node is an expected end.
-pub struct Connection(BufReader<TcpStream>);
-
-impl Connection {
-    /// Connects.
-    pub fn open(address: SocketAddr) -> Result<Self, String> {
-        let stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
-        stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(|error| error.to_string())?;
-        Ok(Self(BufReader::new(stream)))
-    }
-
-    /// One JSON-RPC call; the error holds the node's own error object as text.
-    pub fn call(&mut self, method: &str, params: Value) -> Result<Value, String> {
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
-        let mut answer = self.exchange(&body).map_err(|error| error.to_string())?;
-        match answer.get("error") {
-            Some(error) => Err(error.to_string()),
-            None => Ok(answer["result"].take()),
+        if std::thread::panicking() {
+            let said = self.log.text();
+            let last: Vec<&str> = said.lines().rev().take(30).collect();
+            #[allow(clippy::print_stderr, reason = "the node's last words belong to the failed test's report")]
+            last.iter().rev().for_each(|line| eprintln!("node: {line}"));
         }
-    }
-
-    fn exchange(&mut self, body: &str) -> std::io::Result<Value> {
-        // No content type, as FISCO BCOS's curl examples.
-        write!(self.0.get_mut(), "POST / HTTP/1.1\r\nHost: node\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            if self.0.read_line(&mut line)? == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().map_err(std::io::Error::other)?;
-            }
-            if line == "\r\n" {
-                break;
-            }
-        }
-        let mut answer = vec![0; length];
-        self.0.read_exact(&mut answer)?;
-        serde_json::from_slice(&answer).map_err(std::io::Error::other)
     }
 }

@@ -4,6 +4,7 @@ use bixi_accel::sm2::PrivateKey;
 use bixi_accel::{Random, RandomError};
 use bixi_types::suite::keccak256;
 use bixi_types::transaction::Transaction;
+use bixi_types::{Address, CryptoSuite};
 
 /// Bytes of SplitMix64 from a seed: a failing test repeats.
 pub struct Seeded(pub u64);
@@ -16,6 +17,18 @@ impl Seeded {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.word() % bound
+    }
+
+    /// So many bytes.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.fill(&mut bytes).expect("a seeded generator does not fail");
+        bytes
     }
 }
 
@@ -41,6 +54,17 @@ impl Wallet {
         Self { key: PrivateKey::generate(&mut random).expect("a seeded generator is not stuck"), random }
     }
 
+    /// Its address in suite `sm`.
+    pub fn address(&self) -> Address {
+        CryptoSuite::Sm.address(&self.key.public_key().to_bytes())
+    }
+
+    /// Signs, in place of any signature before.
+    pub fn sign(&mut self, mut transaction: Transaction) -> Transaction {
+        transaction.sign_sm(&self.key, &mut self.random).expect("signs");
+        transaction
+    }
+
     /// A signed `userAdd(name, balance)` of the DagTransfer system contract, for a chain whose contracts see keccak256.
     pub fn user_add(&mut self, name: &str, balance: u64, block_limit: i64) -> Transaction {
         assert!(name.len() <= 32, "one word of name");
@@ -51,7 +75,7 @@ impl Wallet {
         }
         input.extend(name.as_bytes());
         input.resize(4 + 4 * 32, 0);
-        let mut transaction = Transaction {
+        let transaction = Transaction {
             chain_id: "chain0".into(),
             group_id: "group0".into(),
             block_limit,
@@ -60,7 +84,6 @@ impl Wallet {
             input,
             ..Transaction::default()
         };
-        transaction.sign_sm(&self.key, &mut self.random).expect("signs");
-        transaction
+        self.sign(transaction)
     }
 }

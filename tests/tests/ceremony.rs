@@ -1,4 +1,4 @@
-//! The ceremony and a start with a wrong PIN.
+//! The ceremony, and a start with a wrong file.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -35,25 +35,6 @@ fn a_chain_is_made_once_and_its_secrets_are_private() {
     let keys_again = bixi(&["chain", "keys", "--dir", "chain/node0"], place.path());
     assert_eq!(keys_again.status.code(), Some(1), "{}", said(&keys_again));
     assert_eq!(fs::read(node.join("conf/keys.json")).unwrap(), keys);
-}
-
-#[test]
-fn a_wrong_pin_ends_the_start_with_its_own_status_and_is_tried_once() {
-    let place = tempfile::tempdir().unwrap();
-    let made = bixi(&["chain", "new", "--dir", "chain"], place.path());
-    assert!(made.status.success(), "{}", said(&made));
-    let pin = place.path().join("chain/node0/secrets/user.pin");
-    let right = fs::read(&pin).unwrap();
-    fs::remove_file(&pin).unwrap();
-    fs::write(&pin, "00000000").unwrap();
-    fs::set_permissions(&pin, fs::Permissions::from_mode(0o400)).unwrap();
-    let run = ["run", "--config", "chain/node0/bixi.toml"];
-    let first = bixi(&run, place.path());
-    assert_eq!(first.status.code(), Some(77), "{}", said(&first));
-    let second = bixi(&run, place.path());
-    assert_eq!(second.status.code(), Some(77), "{}", said(&second));
-    assert!(said(&second).contains("not tried"), "{}", said(&second));
-    assert!(!said(&first).contains("00000000") && !said(&first).contains(std::str::from_utf8(&right).unwrap()));
 }
 
 #[test]

@@ -10,7 +10,8 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use bixi_tests::binary;
-use bixi_tests::node::Connection;
+use bixi_tests::node::make_chain;
+use bixi_tests::rpc::Connection;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
 
@@ -22,17 +23,6 @@ fn bixi(arguments: &[&str]) -> Output {
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// A new chain on a port of the system's choice; its node file.
-fn new_chain(place: &Path) -> PathBuf {
-    let made = Command::new(binary("bixi"))
-        .args(["chain", "new", "--rpc-port", "0", "--dir"])
-        .arg(place.join("chain"))
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", said(&made));
-    place.join("chain/node0/bixi.toml")
 }
 
 fn run_command(config: &Path) -> Command {
@@ -190,7 +180,7 @@ fn kill_9_of_the_demonstration_stops_its_node_in_order() {
 #[test]
 fn a_node_is_not_bound_to_a_process_that_is_not_its_parent() {
     let place = tempfile::tempdir().unwrap();
-    let config = new_chain(place.path());
+    let config = make_chain(place.path());
     let refused = run_command(&config).args(["--stop-with", "1"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     assert!(said(&refused).contains("not, or no longer, the parent"), "{}", said(&refused));
@@ -199,7 +189,7 @@ fn a_node_is_not_bound_to_a_process_that_is_not_its_parent() {
 #[test]
 fn a_log_that_cannot_be_written_does_not_end_the_node() {
     let place = tempfile::tempdir().unwrap();
-    let config = new_chain(place.path());
+    let config = make_chain(place.path());
     let full = File::options().write(true).open("/dev/full").unwrap();
     let mut node = Process::start(run_command(&config).stderr(full));
     let rpc = node.rpc();
@@ -218,7 +208,7 @@ fn a_log_that_cannot_be_written_does_not_end_the_node() {
 #[test]
 fn a_hangup_stops_the_node_unless_it_was_started_to_ignore_it() {
     let place = tempfile::tempdir().unwrap();
-    let config = new_chain(place.path());
+    let config = make_chain(place.path());
     let mut node = Process::start(&mut run_command(&config));
     node.rpc();
     node.send(Signal::HUP);
@@ -238,7 +228,7 @@ fn a_hangup_stops_the_node_unless_it_was_started_to_ignore_it() {
 #[test]
 fn a_second_signal_does_not_wait_for_a_client() {
     let place = tempfile::tempdir().unwrap();
-    let config = new_chain(place.path());
+    let config = make_chain(place.path());
     let mut node = Process::start(&mut run_command(&config));
     // A request that never ends holds up an orderly stop for some seconds.
     let mut client = TcpStream::connect(node.rpc()).unwrap();
@@ -256,7 +246,7 @@ fn a_second_signal_does_not_wait_for_a_client() {
 #[test]
 fn a_signal_breaks_off_a_start_that_waits_for_its_pin() {
     let place = tempfile::tempdir().unwrap();
-    let config = new_chain(place.path());
+    let config = make_chain(place.path());
     let text = fs::read_to_string(&config).unwrap().replace("file:secrets/user.pin", "fd:3");
     fs::write(&config, text).unwrap();
     let pipe = place.path().join("pin");
@@ -286,7 +276,7 @@ fn read_until_contains(process: &mut Process, word: &str) -> BufReader<std::proc
 #[test]
 fn a_service_manager_that_does_not_listen_is_no_reason_to_stop() {
     let place = tempfile::tempdir().unwrap();
-    let config = new_chain(place.path());
+    let config = make_chain(place.path());
     let mut node = Process::start(run_command(&config).env("NOTIFY_SOCKET", place.path().join("nobody")));
     assert_eq!(height(node.rpc()), 0);
     node.send(Signal::TERM);
@@ -425,7 +415,7 @@ fn a_umask_that_takes_the_owners_rights_is_refused_before_anything_is_made() {
 #[test]
 fn a_running_node_shows_its_pin_nowhere_and_cannot_dump() {
     let place = tempfile::tempdir().unwrap();
-    let config = new_chain(place.path());
+    let config = make_chain(place.path());
     let pin = fs::read(place.path().join("chain/node0/secrets/user.pin")).unwrap();
     let log = place.path().join("log");
     let text = fs::read_to_string(&config).unwrap();
@@ -454,7 +444,7 @@ fn a_running_node_shows_its_pin_nowhere_and_cannot_dump() {
 #[test]
 fn doctor_tells_a_running_node_from_a_stopped_one_and_disturbs_neither() {
     let place = tempfile::tempdir().unwrap();
-    let config = new_chain(place.path());
+    let config = make_chain(place.path());
     let found = |name: &str| {
         let asked = bixi(&["doctor", "--json", "--config", config.to_str().unwrap()]);
         let report: Value = serde_json::from_slice(&asked.stdout).unwrap();
