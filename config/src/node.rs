@@ -388,7 +388,7 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
     writeln!(out, "# true refuses what is fit for development only.\nproduction = {}", c.production)?;
     writeln!(
         out,
-        "# Bound on caches and write buffers together, MiB (64 to 1048576).\nmemory_mb_max = {}\n",
+        "# Bound on caches, write buffers, the pool and what clients make the node hold, MiB (64 to 1048576).\nmemory_mb_max = {}\n",
         c.memory_mb_max
     )?;
 

@@ -18,6 +18,7 @@
 
 pub mod clock;
 pub mod credentials;
+pub mod descriptors;
 pub mod io;
 pub mod notify;
 pub mod placement;

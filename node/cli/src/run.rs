@@ -45,6 +45,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     token::expect_module(&settings.path(&settings.config.hsm.module))?;
     logging::start(&settings.config.log)?;
     process::harden()?;
+    process::raise_descriptor_limit()?;
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut stop = waiting.block_on(async { StopSignal::new() })?;
     // A start can be broken off anywhere, and may wait long: for a PIN, for the device, for the log to be replayed.

@@ -19,18 +19,19 @@ const ADMISSION_QUEUE_MAX: usize = 16_384;
 /// Signatures checked in one batch.
 const VERIFY_BATCH_MAX: usize = 64;
 
-/// A quarter of the node's memory each for decrypted blocks, memtables and state rows; the rest is everybody else's.
+/// Half of the node's memory: a quarter for decrypted blocks, an eighth each for memtables and state rows. RPC has a quarter, the
+/// pool an eighth and the admission queue a sixteenth.
 pub(super) fn ledger_params(settings: &Settings, storage: Arc<dyn Storage>, ring: KeyRing) -> bixi_ledger::Params {
-    let quarter_mb = settings.config.memory_mb_max as usize / 4;
+    let share_mb = |part: usize| settings.config.memory_mb_max as usize / part;
     bixi_ledger::Params {
         dir: settings.data("ledger"),
         storage,
         keyring: ring,
         suite: settings.genesis.suite,
         genesis: Some(settings.genesis.hash()),
-        block_cache_mb: quarter_mb,
-        write_buffer_mb: quarter_mb,
-        state_cache_mb: quarter_mb,
+        block_cache_mb: share_mb(4),
+        write_buffer_mb: share_mb(8),
+        state_cache_mb: share_mb(8),
     }
 }
 
