@@ -8,8 +8,8 @@ use bixi_types::status::Status;
 use bixi_types::transaction::Transaction;
 use serde_json::{Value, json};
 
-/// JSON-RPC's code for what is not on the chain.
-const NOT_FOUND: i64 = -32001;
+/// FISCO BCOS's code for what is not on the chain.
+const NOT_FOUND: i64 = 3008;
 
 /// A chain of its own for one test.
 pub(crate) struct Chain {
