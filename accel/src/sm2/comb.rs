@@ -19,6 +19,21 @@ pub(super) const SPACING: usize = 32;
 pub(super) const STEPS: usize = SPACING / BLOCKS;
 pub(super) const ENTRIES: usize = 1 << (TEETH - 1);
 
+/// Teeth of the base point's wide comb: three blocks of 1024 entries (192 KiB) save a quarter of the additions.
+#[cfg(target_arch = "x86_64")]
+pub(super) const WIDE_TEETH: usize = 11;
+#[cfg(target_arch = "x86_64")]
+pub(super) const WIDE_BLOCKS: usize = 3;
+#[cfg(target_arch = "x86_64")]
+pub(super) const WIDE_SPACING: usize = WIDE_BLOCKS * STEPS;
+#[cfg(target_arch = "x86_64")]
+pub(super) const WIDE_ENTRIES: usize = 1 << (WIDE_TEETH - 1);
+
+/// The wide comb of the base point: the same sum with `WIDE_TEETH · WIDE_SPACING` = 264 digits.
+#[cfg(target_arch = "x86_64")]
+pub(super) static WIDE_BASE: LazyLock<Box<[[Entry; WIDE_ENTRIES]; WIDE_BLOCKS]>> =
+    LazyLock::new(|| into_blocks(build(&G, WIDE_TEETH, WIDE_BLOCKS)));
+
 /// The comb of the base point.
 pub(super) static BASE: LazyLock<Comb> = LazyLock::new(|| Comb::new(&G));
 
@@ -95,33 +110,7 @@ impl Comb {
 
     /// Builds the table of a public point.
     pub(super) fn new(point: &Affine) -> Self {
-        // 2^(8i)·P, i = tooth·4 + block.
-        let mut doubled = Jacobian::from(point);
-        let mut bases = vec![doubled];
-        for _ in 1..TEETH * BLOCKS {
-            doubled = (0..STEPS).fold(doubled, |p, _| p.double());
-            bases.push(doubled);
-        }
-        let twice: Vec<Jacobian> = bases.iter().map(Jacobian::double).collect();
-        let bases = Jacobian::batch_to_affine(&bases);
-        let twice = Jacobian::batch_to_affine(&twice);
-        let mut entries = Vec::with_capacity(BLOCKS * ENTRIES);
-        for block in 0..BLOCKS {
-            let tooth = |t: usize| t * BLOCKS + block;
-            let lowest = (0..TEETH - 1)
-                .fold(Jacobian::from(&bases[tooth(TEETH - 1)]), |sum, t| sum.add_affine(&bases[tooth(t)].negate()));
-            let start = entries.len();
-            entries.push(lowest);
-            for t in 0..TEETH - 1 {
-                for index in 0..1 << t {
-                    let entry: Jacobian = entries[start + index];
-                    entries.push(entry.add_affine(&twice[tooth(t)]));
-                }
-            }
-        }
-        let entries: Vec<Entry> = Jacobian::batch_to_affine(&entries).iter().map(Entry::from).collect();
-        let blocks: Vec<[Entry; ENTRIES]> = entries.as_chunks::<ENTRIES>().0.to_vec();
-        Self { blocks: blocks.try_into().ok().expect("four blocks were pushed") }
+        Self { blocks: into_blocks(build(point, TEETH, BLOCKS)) }
     }
 
     /// Adds the step's four entries to `sum`. Variable time: for public scalars.
@@ -148,6 +137,40 @@ impl Comb {
         zeroize::Zeroize::zeroize(&mut digits);
         sum
     }
+}
+
+/// The entries of all blocks, one block after another.
+fn build(point: &Affine, teeth: usize, blocks: usize) -> Vec<Entry> {
+    // 2^(STEPS·i)·P, i = tooth·blocks + block.
+    let mut doubled = Jacobian::from(point);
+    let mut bases = vec![doubled];
+    for _ in 1..teeth * blocks {
+        doubled = (0..STEPS).fold(doubled, |p, _| p.double());
+        bases.push(doubled);
+    }
+    let twice: Vec<Jacobian> = bases.iter().map(Jacobian::double).collect();
+    let bases = Jacobian::batch_to_affine(&bases);
+    let twice = Jacobian::batch_to_affine(&twice);
+    let mut entries = Vec::with_capacity(blocks << (teeth - 1));
+    for block in 0..blocks {
+        let tooth = |t: usize| t * blocks + block;
+        let lowest = (0..teeth - 1)
+            .fold(Jacobian::from(&bases[tooth(teeth - 1)]), |sum, t| sum.add_affine(&bases[tooth(t)].negate()));
+        let start = entries.len();
+        entries.push(lowest);
+        for t in 0..teeth - 1 {
+            for index in 0..1 << t {
+                let entry: Jacobian = entries[start + index];
+                entries.push(entry.add_affine(&twice[tooth(t)]));
+            }
+        }
+    }
+    Jacobian::batch_to_affine(&entries).iter().map(Entry::from).collect()
+}
+
+fn into_blocks<const ENTRIES: usize, const BLOCKS: usize>(entries: Vec<Entry>) -> Box<[[Entry; ENTRIES]; BLOCKS]> {
+    let blocks: Vec<[Entry; ENTRIES]> = entries.as_chunks::<ENTRIES>().0.to_vec();
+    blocks.try_into().ok().expect("as many entries as the blocks have")
 }
 
 /// The entry at a secret index, all entries read and masked.

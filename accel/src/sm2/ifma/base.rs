@@ -12,7 +12,7 @@ use super::convert::spread_table_words;
 use super::digits::{Digit, Recoded};
 use super::field::{Columns, Element, Field};
 use super::point::Point;
-use super::vector::{Mask, Vector};
+use super::vector::{Mask, Vector, align_stack};
 use super::verify::{add_affine, double, start};
 use crate::cpu::Ifma512;
 use std::sync::LazyLock;
@@ -23,9 +23,9 @@ pub(super) const GROUPS_MAX: usize = 16;
 
 /// A block of the base point's comb with the words of its entries side by side: `words[w][i]` is word `w` of entry `i`.
 #[repr(C, align(64))]
-struct Block([[[u64; 8]; ENTRIES / 8]; 8]);
+pub(super) struct Block([[[u64; 8]; ENTRIES / 8]; 8]);
 
-static BASE: LazyLock<Box<[Block; BLOCKS]>> = LazyLock::new(|| {
+pub(super) static BASE: LazyLock<Box<[Block; BLOCKS]>> = LazyLock::new(|| {
     let block = |block: usize| {
         let entries = &comb::BASE.blocks()[block];
         let word = |word: usize| core::array::from_fn(|i| core::array::from_fn(|lane| entries[8 * i + lane].0[word]));
@@ -37,26 +37,43 @@ static BASE: LazyLock<Box<[Block; BLOCKS]>> = LazyLock::new(|| {
 impl Block {
     /// The entries at eight secret indices, for [`Point::add_affine`].
     #[inline(always)]
-    fn scan(&self, token: Ifma512, index: &[u64; 8]) -> (Element, Element) {
-        let index = Vector::load(token, index);
-        let bit = |bit: u64| index.test(index.constant(bit));
-        let (bit4, bit5, bit6) = (bit(16), bit(32), bit(64));
-        let word = |word: usize| {
-            let rows = &self.0[word];
-            let row = |i: usize| Vector::load(token, &rows[i]);
-            // Each selects among sixteen entries by the index's low four bits.
-            let pick = |i: usize| index.pick(row(2 * i), row(2 * i + 1));
-            let (a, b) = (pick(0).blend(bit4, pick(1)), pick(2).blend(bit4, pick(3)));
-            let (c, d) = (pick(4).blend(bit4, pick(5)), pick(6).blend(bit4, pick(7)));
-            a.blend(bit5, b).blend(bit6, c.blend(bit5, d))
-        };
-        spread_table_words([word(0), word(1), word(2), word(3), word(4), word(5), word(6), word(7)])
+    pub(super) fn scan(&self, token: Ifma512, index: &[u16; 8]) -> (Element, Element) {
+        let index = Vector::load_narrow(token, index);
+        let bits = [index.test(index.constant(16)), index.test(index.constant(32)), index.test(index.constant(64))];
+        let [x0, x1, x2, x3, y0, y1, y2, y3] = &self.0;
+        spread_table_words([
+            select(token, x0, index, bits),
+            select(token, x1, index, bits),
+            select(token, x2, index, bits),
+            select(token, x3, index, bits),
+            select(token, y0, index, bits),
+            select(token, y1, index, bits),
+            select(token, y2, index, bits),
+            select(token, y3, index, bits),
+        ])
     }
+}
+
+/// `rows[index]` of 128 words in each lane, `bits` being the index's bits 4 to 6: every row is read.
+#[inline(always)]
+fn select(token: Ifma512, rows: &[[u64; 8]; ENTRIES / 8], index: Vector, [bit4, bit5, bit6]: [Mask; 3]) -> Vector {
+    let (a, b) = (pick::<0>(token, rows, index, bit4), pick::<4>(token, rows, index, bit4));
+    let (c, d) = (pick::<8>(token, rows, index, bit4), pick::<12>(token, rows, index, bit4));
+    a.blend(bit5, b).blend(bit6, c.blend(bit5, d))
+}
+
+/// Among the 32 words of four rows from `ROW` on, by the index's low five bits, the fifth being given.
+#[inline(always)]
+fn pick<const ROW: usize>(token: Ifma512, rows: &[[u64; 8]; ENTRIES / 8], index: Vector, bit4: Mask) -> Vector {
+    let low = index.pick(Vector::load(token, &rows[ROW]), Vector::load(token, &rows[ROW + 1]));
+    let high = index.pick(Vector::load(token, &rows[ROW + 2]), Vector::load(token, &rows[ROW + 3]));
+    low.blend(bit4, high)
 }
 
 /// `[k]G` for eight scalars other than zero; lanes left over hold nothing of use.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
-fn multiply(token: Ifma512, scalars: &[Scalar]) -> Point {
+pub(super) fn multiply(token: Ifma512, scalars: &[Scalar]) -> Point {
+    align_stack();
     let mut recoded = Recoded::new(scalars.iter());
     let mut digits: [Digit; SPACING] = recoded.comb(token);
     let mut sum = None;
@@ -118,7 +135,8 @@ fn write(x: &Element, exceptional: Mask, out: &mut [Option<Limbs>]) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
-fn square_times(x: &Element, count: u32) -> Element {
+pub(super) fn square_times(x: &Element, count: u32) -> Element {
+    align_stack();
     let mut x = *x;
     for _ in 0..count {
         x = x.square().carry::<0>();
@@ -127,7 +145,7 @@ fn square_times(x: &Element, count: u32) -> Element {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
-fn multiply_elements(a: &Element, b: &Element) -> Element {
+pub(super) fn multiply_elements(a: &Element, b: &Element) -> Element {
     a.multiply(b).carry::<0>()
 }
 

@@ -49,8 +49,7 @@ const fn spread(v: &Limbs) -> [u64; 5] {
 #[inline(always)]
 fn constant(beside: Vector, value: &Limbs) -> Element {
     let [a, b, c, d, e] = spread(value);
-    let v = |limb| beside.constant(limb);
-    Element([v(a), v(b), v(c), v(d), v(e)])
+    Element([beside.constant(a), beside.constant(b), beside.constant(c), beside.constant(d), beside.constant(e)])
 }
 
 /// Eight points of a table, each eight words `x ‖ y` with R = 2^256. The coordinates have R = 2^260 and are below `16p`;
@@ -77,9 +76,9 @@ impl Element {
     #[inline(always)]
     pub(super) fn from_integers(token: Ifma512, limbs: &[[u64; 8]; 4]) -> Self {
         let [a, b, c, d] = limbs;
-        let v = |limb| Vector::load(token, limb);
-        let loose = Self(spread_loose::<false>([v(a), v(b), v(c), v(d)]));
-        loose.multiply(&constant(v(a), &R_SQUARED)).carry::<0>()
+        let words = [Vector::load(token, a), Vector::load(token, b), Vector::load(token, c), Vector::load(token, d)];
+        let loose = Self(spread_loose::<false>(words));
+        loose.multiply(&constant(words[0], &R_SQUARED)).carry::<0>()
     }
 
     /// Below `2p`, the same modulo `p`.

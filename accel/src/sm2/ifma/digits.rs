@@ -10,7 +10,7 @@ use crate::cpu::Ifma512;
 use zeroize::Zeroize;
 
 /// Window width for keys.
-const WIDTH: usize = 5;
+pub(super) const WIDTH: usize = 5;
 /// Odd multiples a window may select.
 pub(super) const ODD_MULTIPLES: usize = 1 << (WIDTH - 1);
 /// Windows of a scalar below the topmost, which holds bit 255 alone and is always the digit 1.
@@ -19,7 +19,7 @@ pub(super) const WINDOWS: usize = 255 / WIDTH;
 /// A table index for each lane, and the lanes whose entry is to be negated.
 #[derive(Clone, Copy, Default, Zeroize)]
 pub(super) struct Digit {
-    pub(super) index: [u64; 8],
+    pub(super) index: [u16; 8],
     pub(super) negative: Mask,
 }
 
@@ -69,6 +69,27 @@ impl Recoded {
         out
     }
 
+    /// The digits of the base point's wide comb, positions as above. Its 264 digits have bit 263 set and bits 255 to
+    /// 262 clear in the place of bit 255.
+    #[inline(always)]
+    pub(super) fn wide_comb(&self, token: Ifma512) -> [Digit; comb::WIDE_SPACING] {
+        let limbs = self.vectors(token);
+        let mut out = [Digit::default(); comb::WIDE_SPACING];
+        for (position, out) in out.iter_mut().enumerate() {
+            let mut bits =
+                Vector::splat(token, u64::from(position == comb::WIDE_SPACING - 1) << (comb::WIDE_TEETH - 1));
+            for tooth in 0..comb::WIDE_TEETH {
+                let bit = comb::WIDE_SPACING * tooth + position;
+                if bit < 255 {
+                    let tooth_bit = limbs[bit / 64].shift_right_by(bit as u64 % 64).and(bits.constant(1));
+                    bits = bits.or(tooth_bit.shift_left_by(tooth as u64));
+                }
+            }
+            *out = self.digit::<{ comb::WIDE_TEETH as u32 - 1 }>(bits);
+        }
+        out
+    }
+
     /// The windows below the topmost, lowest first.
     #[inline(always)]
     pub(super) fn windows(&self, token: Ifma512) -> [Digit; WINDOWS] {
@@ -90,7 +111,7 @@ impl Recoded {
         let low = bits.constant((1 << BITS) - 1);
         let positive = bits.test(bits.constant(1 << BITS));
         let mut index = [0; 8];
-        bits.xor(low).blend(positive, bits).and(low).store(&mut index);
+        bits.xor(low).blend(positive, bits).and(low).store_narrow(&mut index);
         Digit { index, negative: !positive ^ self.negate }
     }
 }

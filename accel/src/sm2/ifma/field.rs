@@ -85,6 +85,17 @@ macro_rules! row {
     )+};
 }
 
+/// Adds `q·p` for the `q` that clears column `$i`, and moves what is above its 52 bits up.
+macro_rules! reduce_step {
+    ($t:ident, $low:ident, $p1:ident, $p4:ident, $i:literal) => {
+        let q = $t[$i];
+        $t[$i + 1] = $t[$i + 1].add_low(q, $p1).add(q.shift_right_signed::<52>());
+        $t[$i + 2] = $t[$i + 2].sub(q.and($low)).add_high(q, $p1);
+        $t[$i + 4] = $t[$i + 4].add_low(q, $p4);
+        $t[$i + 5] = $t[$i + 5].add_high(q, $p4);
+    };
+}
+
 impl Field for Element {
     type Product = TenColumns;
     type Columns = FiveColumns;
@@ -106,14 +117,7 @@ impl Field for Element {
     #[inline(always)]
     fn squared(&self) -> TenColumns {
         let a = &self.0;
-        let mut t = [a[0].constant(0); 10];
-        row!(t, a, a, 0: 1 2 3 4);
-        row!(t, a, a, 1: 2 3 4);
-        row!(t, a, a, 2: 3 4);
-        row!(t, a, a, 3: 4);
-        let [t0, t1, t2, t3, t4, t5, t6, t7, t8, t9] = t;
-        let twice = |x: Vector| x.add(x);
-        let mut t = [t0, twice(t1), twice(t2), twice(t3), twice(t4), twice(t5), twice(t6), twice(t7), twice(t8), t9];
+        let mut t = self.cross_products();
         row!(t, a, a, 0: 0);
         row!(t, a, a, 1: 1);
         row!(t, a, a, 2: 2);
@@ -126,17 +130,60 @@ impl Field for Element {
     fn columns(&self) -> FiveColumns {
         FiveColumns(self.0)
     }
+
+    /// As by [`Field::times`] and [`Product::reduce`], each step of the reduction as soon as its column is complete.
+    #[inline(always)]
+    fn multiply(&self, other: &Self) -> FiveColumns {
+        let (a, b) = (&self.0, &other.0);
+        let mut t = [a[0].constant(0); 10];
+        let (low, p1, p4) = (a[0].constant(LOW52), a[0].constant(P_LIMB1), a[0].constant(P_LIMB4));
+        row!(t, a, b, 0: 0 1 2 3 4);
+        reduce_step!(t, low, p1, p4, 0);
+        row!(t, a, b, 1: 0 1 2 3 4);
+        reduce_step!(t, low, p1, p4, 1);
+        row!(t, a, b, 2: 0 1 2 3 4);
+        reduce_step!(t, low, p1, p4, 2);
+        row!(t, a, b, 3: 0 1 2 3 4);
+        reduce_step!(t, low, p1, p4, 3);
+        row!(t, a, b, 4: 0 1 2 3 4);
+        reduce_step!(t, low, p1, p4, 4);
+        FiveColumns([t[5], t[6], t[7], t[8], t[9]])
+    }
+
+    /// As [`Self::multiply`].
+    #[inline(always)]
+    fn square(&self) -> FiveColumns {
+        let a = &self.0;
+        let (low, p1, p4) = (a[0].constant(LOW52), a[0].constant(P_LIMB1), a[0].constant(P_LIMB4));
+        let mut t = self.cross_products();
+        row!(t, a, a, 0: 0);
+        reduce_step!(t, low, p1, p4, 0);
+        row!(t, a, a, 1: 1);
+        reduce_step!(t, low, p1, p4, 1);
+        reduce_step!(t, low, p1, p4, 2);
+        row!(t, a, a, 2: 2);
+        reduce_step!(t, low, p1, p4, 3);
+        row!(t, a, a, 3: 3);
+        reduce_step!(t, low, p1, p4, 4);
+        row!(t, a, a, 4: 4);
+        FiveColumns([t[5], t[6], t[7], t[8], t[9]])
+    }
 }
 
-/// Adds `q·p` for the `q` that clears column `$i`, and moves what is above its 52 bits up.
-macro_rules! reduce_step {
-    ($t:ident, $low:ident, $p1:ident, $p4:ident, $i:literal) => {
-        let q = $t[$i];
-        $t[$i + 1] = $t[$i + 1].add_low(q, $p1).add(q.shift_right_signed::<52>());
-        $t[$i + 2] = $t[$i + 2].sub(q.and($low)).add_high(q, $p1);
-        $t[$i + 4] = $t[$i + 4].add_low(q, $p4);
-        $t[$i + 5] = $t[$i + 5].add_high(q, $p4);
-    };
+impl Element {
+    /// Twice the products of different limbs.
+    #[inline(always)]
+    fn cross_products(&self) -> [Vector; 10] {
+        let a = &self.0;
+        let mut t = [a[0].constant(0); 10];
+        row!(t, a, a, 0: 1 2 3 4);
+        row!(t, a, a, 1: 2 3 4);
+        row!(t, a, a, 2: 3 4);
+        row!(t, a, a, 3: 4);
+        let [t0, t1, t2, t3, t4, t5, t6, t7, t8, t9] = t;
+        let twice = |x: Vector| x.add(x);
+        [t0, twice(t1), twice(t2), twice(t3), twice(t4), twice(t5), twice(t6), twice(t7), twice(t8), t9]
+    }
 }
 
 impl Product for TenColumns {

@@ -38,18 +38,19 @@ impl<F: Field> Point<F> {
     #[inline(always)]
     pub(super) fn double(&self) -> Self {
         let Self { x, y, z } = self;
-        let gamma2 = y.square().twice().carry::<0>(); // 2Y² < 2.6
         let delta = z.square(); // Z² < 1.5
+        let gamma2 = y.square().twice().carry::<0>(); // 2Y² < 2.6
         let sum = x.columns().plus(delta);
         let sum3 = sum.twice().plus(sum).carry::<0>(); // 3(X + Z²) < 10.5
         let difference = x.columns().minus(delta).carry::<2>(); // X - Z² < 4.1
-        let beta2 = x.multiply(&gamma2); // 2XY² < 1.4
         let alpha = sum3.multiply(&difference).carry::<0>(); // 3(X² - Z⁴) < 3.7
-        let beta4 = beta2.twice(); // < 2.8
-        let x3 = alpha.square().minus(beta4.twice()).carry_small();
+        let beta4 = x.multiply(&gamma2).twice(); // 4XY² < 2.7
+        let alpha_squared = alpha.square(); // < 1.9
+        // 4XY² - X3 = 12XY² - α², without waiting for X3 to carry; < 10.1
+        let drop = beta4.twice().plus(beta4).minus(alpha_squared).carry::<2>();
+        let tail = gamma2.squared(); // 4Y⁴, less than 6.8 p²
         let z3 = y.multiply(z).twice().carry::<0>(); // < 2.7
-        let tail = gamma2.squared();
-        let drop = beta4.minus(x3.columns()).carry::<3>(); // < 5.8
+        let x3 = alpha_squared.minus(beta4.twice()).carry_small();
         let y3 = alpha.times(&drop).minus(tail).minus(tail).reduce().carry_small();
         Self { x: x3, y: y3, z: z3 }
     }
@@ -85,14 +86,16 @@ impl<F: Field> Point<F> {
     #[inline(always)]
     fn finish(&self, u1: &F, s1: &F, h: &F, r: &F, z: &F) -> Self {
         let hh = h.square().carry::<0>(); // < 3
-        let hhh = h.multiply(&hh); // < 2.1
-        let v = u1.multiply(&hh); // < 1.4
         let rr = r.square(); // < 4.4
+        let hhh = h.multiply(&hh); // < 2.1
+        let v = u1.multiply(&hh); // < 1.6
         let z3 = z.multiply(h).carry::<0>(); // < 2
-        let x3 = rr.minus(hhh).minus(v.twice()).carry_small();
-        let hhh = hhh.carry::<0>();
-        let tail = s1.times(&hhh);
-        let drop = v.minus(x3.columns()).carry::<3>(); // < 4.4
+        let hhh_carried = hhh.carry::<0>();
+        let fixed = rr.minus(hhh);
+        // V - X3 = 3V + H³ - R², without waiting for X3 to carry; < 12
+        let drop = v.twice().plus(v).minus(fixed).carry::<5>();
+        let tail = s1.times(&hhh_carried);
+        let x3 = fixed.minus(v.twice()).carry_small();
         let y3 = r.times(&drop).minus(tail).reduce().carry_small();
         Self { x: x3, y: y3, z: z3 }
     }

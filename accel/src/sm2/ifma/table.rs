@@ -6,32 +6,37 @@ use super::point::Cached;
 use super::vector::{Vector, transpose};
 use crate::cpu::Ifma512;
 
-/// Words of one entry: five coordinates of five limbs, padded to four lines of the cache.
-const ENTRY_WORDS: usize = 32;
+/// Lines of the cache that one entry takes: five coordinates of five limbs would be 25 words, but the 12 bits of a
+/// limb that IFMA does not read have room for a fifth of the last limb each.
+const LINES: usize = 3;
 
 /// One lane's entry, limb after limb.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Entry([[u64; 8]; ENTRY_WORDS / 8]);
+struct Entry([[u64; 8]; LINES]);
 
-/// `P, 3P, … 31P` of eight keys, 32 KiB.
+/// `P, 3P, … 31P` of eight keys, 24 KiB: half of a first-level cache.
 pub(super) struct OddMultiples(Box<[[Entry; ODD_MULTIPLES]; 8]>);
 
 impl OddMultiples {
     pub(super) fn new() -> Self {
-        Self(Box::new([[Entry([[0; 8]; ENTRY_WORDS / 8]); ODD_MULTIPLES]; 8]))
+        Self(Box::new([[Entry([[0; 8]; LINES]); ODD_MULTIPLES]; 8]))
     }
 
     /// Writes entry `index` of all lanes.
     #[inline(always)]
     pub(super) fn put(&mut self, index: usize, point: &Cached) {
         let Cached { x: Element(x), y: Element(y), z: Element(z), zz: Element(zz), zzz: Element(zzz) } = *point;
-        let zero = x[0].constant(0);
+        let last = zzz[4];
+        let x0 = x[0].or(last.shift_left::<52>());
+        let x1 = x[1].or(last.shift_right::<12>().shift_left::<52>());
+        let x2 = x[2].or(last.shift_right::<24>().shift_left::<52>());
+        let x3 = x[3].or(last.shift_right::<36>().shift_left::<52>());
+        let x4 = x[4].or(last.shift_right::<48>().shift_left::<52>());
         let lines = [
-            [x[0], x[1], x[2], x[3], x[4], y[0], y[1], y[2]],
+            [x0, x1, x2, x3, x4, y[0], y[1], y[2]],
             [y[3], y[4], z[0], z[1], z[2], z[3], z[4], zz[0]],
             [zz[1], zz[2], zz[3], zz[4], zzz[0], zzz[1], zzz[2], zzz[3]],
-            [zzz[4], zero, zero, zero, zero, zero, zero, zero],
         ];
         for (line, limbs) in lines.into_iter().enumerate() {
             for (lane, row) in transpose(limbs).into_iter().enumerate() {
@@ -40,16 +45,17 @@ impl OddMultiples {
         }
     }
 
-    /// Each lane's entry at its own index: an address depends on the digit, so for public scalars only.
+    /// Each lane's entry at its own index, with foreign bits above the 52 of X's limbs; an address depends on the digit, so for public scalars only.
     #[inline(always)]
     pub(super) fn get(&self, token: Ifma512, digit: &Digit) -> Cached {
         let entry = |lane: usize| &self.0[lane][digit.index[lane] as usize % ODD_MULTIPLES].0;
         let entries = [entry(0), entry(1), entry(2), entry(3), entry(4), entry(5), entry(6), entry(7)];
-        let line = |line: usize| transpose(entries.map(|entry| Vector::load(token, &entry[line])));
-        let [x0, x1, x2, x3, x4, y0, y1, y2] = line(0);
-        let [y3, y4, z0, z1, z2, z3, z4, zz0] = line(1);
-        let [zz1, zz2, zz3, zz4, zzz0, zzz1, zzz2, zzz3] = line(2);
-        let [zzz4, ..] = line(3);
+        let [x0, x1, x2, x3, x4, y0, y1, y2] = line::<0>(token, &entries);
+        let [y3, y4, z0, z1, z2, z3, z4, zz0] = line::<1>(token, &entries);
+        let [zz1, zz2, zz3, zz4, zzz0, zzz1, zzz2, zzz3] = line::<2>(token, &entries);
+        let low = x0.shift_right::<52>().or(x1.shift_right::<52>().shift_left::<12>());
+        let high = x3.shift_right::<52>().or(x4.shift_right::<52>().shift_left::<12>());
+        let zzz4 = low.or(x2.shift_right::<52>().shift_left::<24>()).or(high.shift_left::<36>());
         Cached {
             x: Element([x0, x1, x2, x3, x4]),
             y: Element([y0, y1, y2, y3, y4]),
@@ -58,4 +64,20 @@ impl OddMultiples {
             zzz: Element([zzz0, zzz1, zzz2, zzz3, zzz4]),
         }
     }
+}
+
+/// Line `LINE` of eight entries, limb after limb. (A closure would not be inlined into the kernels.)
+#[inline(always)]
+fn line<const LINE: usize>(token: Ifma512, entries: &[&[[u64; 8]; LINES]; 8]) -> [Vector; 8] {
+    let [a, b, c, d, e, f, g, h] = entries;
+    transpose([
+        Vector::load(token, &a[LINE]),
+        Vector::load(token, &b[LINE]),
+        Vector::load(token, &c[LINE]),
+        Vector::load(token, &d[LINE]),
+        Vector::load(token, &e[LINE]),
+        Vector::load(token, &f[LINE]),
+        Vector::load(token, &g[LINE]),
+        Vector::load(token, &h[LINE]),
+    ])
 }

@@ -50,8 +50,9 @@ impl Vector {
     /// Lane `i` is `values[i]`.
     #[inline(always)]
     pub(super) fn load(_: Ifma512, values: &[u64; 8]) -> Self {
-        // SAFETY: the token proves AVX-512 F; the reference is to 64 readable bytes, and no alignment is asked.
-        Self(unsafe { _mm512_loadu_si512(values.as_ptr().cast()) })
+        // SAFETY: both types are 64 bytes of plain integers. (The load intrinsics carry run-time checks in builds with
+        // debug assertions.)
+        Self(unsafe { core::mem::transmute::<[u64; 8], __m512i>(*values) })
     }
 
     /// All lanes the same, a constant beside `self`.
@@ -61,11 +62,25 @@ impl Vector {
         Self(unsafe { _mm512_set1_epi64(value as i64) })
     }
 
+    /// Lane `i` is `values[i]`.
+    #[inline(always)]
+    pub(super) fn load_narrow(_: Ifma512, values: &[u16; 8]) -> Self {
+        // SAFETY: the token proves AVX-512 F; both types are 16 bytes of plain integers.
+        Self(unsafe { _mm512_cvtepu16_epi64(core::mem::transmute::<[u16; 8], __m128i>(*values)) })
+    }
+
+    /// `out[i]` becomes the low 16 bits of lane `i`.
+    #[inline(always)]
+    pub(super) fn store_narrow(self, out: &mut [u16; 8]) {
+        // SAFETY: `self` proves AVX-512 F; both types are 16 bytes of plain integers.
+        *out = unsafe { core::mem::transmute::<__m128i, [u16; 8]>(_mm512_cvtepi64_epi16(self.0)) };
+    }
+
     /// `out[i]` becomes lane `i`.
     #[inline(always)]
     pub(super) fn store(self, out: &mut [u64; 8]) {
-        // SAFETY: `self` proves AVX-512 F; the reference is to 64 writable bytes, and no alignment is asked.
-        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), self.0) }
+        // SAFETY: both types are 64 bytes of plain integers.
+        *out = unsafe { core::mem::transmute::<__m512i, [u64; 8]>(self.0) };
     }
 
     operations! {
@@ -165,4 +180,19 @@ pub(super) fn transpose(rows: [Vector; 8]) -> [Vector; 8] {
             Vector(_mm512_shuffle_i64x2::<0xdd>(abcd3, efgh3)),
         ]
     }
+}
+
+/// Has the calling function align its stack for vectors. The compiler decides on that before it knows what it will
+/// spill; a spilled vector across two lines of the cache costs an addition of points half its time again.
+#[inline(always)]
+pub(super) fn align_stack() {
+    let mut vector = core::mem::MaybeUninit::<Vector>::uninit();
+    core::hint::black_box(vector.as_mut_ptr());
+}
+
+/// Asks for a line of the cache that will be read soon.
+#[inline(always)]
+pub(super) fn prefetch<T>(line: &T) {
+    // SAFETY: every x86-64 processor has the instruction, and it reads nothing the program can see.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(line).cast()) }
 }
