@@ -6,11 +6,19 @@
 //! * [`gcm`]: Galois/counter mode of RFC 8998 (SP 800-38D with 12-byte nonces and full tags).
 //! * [`xts`]: sector encryption with the tweak orders of GB/T 17964-2021 and of IEEE 1619, both named.
 
+#[cfg(target_arch = "x86_64")]
+mod aesni;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 pub mod ctr;
 pub mod gcm;
 #[cfg(target_arch = "x86_64")]
+mod gfni256;
+#[cfg(target_arch = "x86_64")]
 mod gfni512;
 mod ghash;
+#[cfg(target_arch = "x86_64")]
+mod matrix;
 mod portable;
 mod sbox;
 #[cfg(test)]
@@ -19,7 +27,7 @@ pub mod xts;
 
 #[cfg(target_arch = "x86_64")]
 use crate::cpu;
-use crate::ct;
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Bytes of a block.
@@ -53,16 +61,26 @@ enum Direction {
     Decrypt,
 }
 
-/// An expanded SM4 key, wiped when dropped.
-pub struct Key {
-    schedule: Schedule,
+/// Round keys as one kernel wants them, wiped when dropped, and what it does with them.
+trait Kernel: Send + Sync + UnwindSafe + RefUnwindSafe {
+    /// The name, by instruction set.
+    fn name(&self) -> &'static str;
+
+    /// Encrypts or decrypts any number of blocks in place.
+    fn crypt(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]]);
+
+    /// Adds `masks`, of which there are as many, encrypts or decrypts, adds `masks` again: XEX, the inside of XTS.
+    fn crypt_masked(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]);
+
+    /// Adds the key stream that starts at `counter` to `data`, after giving its first block to `first`, if wanted. The last
+    /// four bytes of the counter count, modulo 2^32.
+    fn add_stream(&self, counter: &[u8; BLOCK_BYTES], first: Option<&mut [u8; BLOCK_BYTES]>, data: &mut [u8]);
 }
 
-/// The round keys as the selected kernel wants them; boxed, so that moving a key leaves no copy behind.
-enum Schedule {
-    Portable(Box<portable::Schedule>),
-    #[cfg(target_arch = "x86_64")]
-    Gfni512(Box<gfni512::Schedule>),
+/// An expanded SM4 key, wiped when dropped.
+pub struct Key {
+    /// Boxed, so that moving a key leaves no copy behind.
+    kernel: Box<dyn Kernel>,
 }
 
 /// Names of the selected kernels.
@@ -72,103 +90,55 @@ pub(crate) struct KernelNames {
 }
 
 pub(crate) fn kernel_names() -> KernelNames {
-    let key = Key::new(&[0; KEY_BYTES]);
-    let cipher = match key.schedule {
-        Schedule::Portable(_) => "portable",
-        #[cfg(target_arch = "x86_64")]
-        Schedule::Gfni512(_) => "gfni512",
-    };
-    KernelNames { cipher, ghash: ghash::kernel_name() }
+    KernelNames { cipher: Key::new(&[0; KEY_BYTES]).kernel.name(), ghash: ghash::kernel_name() }
 }
 
 impl Key {
     /// Expands a key (GB/T 32907 7.3) in constant time.
     pub fn new(key: &[u8; KEY_BYTES]) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(token) = cpu::Gfni512::selected() {
-            let mut round_keys = expand(key);
-            let schedule = Schedule::Gfni512(Box::new(gfni512::Schedule::new(token, &round_keys)));
-            round_keys.zeroize();
-            return Self { schedule };
-        }
-        Self::portable(key)
+        Self::with(key, select)
     }
 
     /// A key for the portable kernel.
+    #[cfg(test)]
     fn portable(key: &[u8; KEY_BYTES]) -> Self {
+        Self::with(key, |round_keys| Box::new(portable::Schedule::new(round_keys)))
+    }
+
+    /// A key for the kernel that `choose` makes of the round keys.
+    fn with(key: &[u8; KEY_BYTES], choose: impl FnOnce(&[u32; 32]) -> Box<dyn Kernel>) -> Self {
         let mut round_keys = expand(key);
-        let schedule = Schedule::Portable(Box::new(portable::Schedule::new(&round_keys)));
+        let kernel = choose(&round_keys);
         round_keys.zeroize();
-        Self { schedule }
+        Self { kernel }
     }
 
     /// Encrypts every block on its own (ECB; the building block of the modes). Sixteen at a time cost as much as one.
     pub fn encrypt_blocks(&self, blocks: &mut [[u8; BLOCK_BYTES]]) {
-        self.crypt(Direction::Encrypt, blocks);
+        self.kernel.crypt(Direction::Encrypt, blocks);
     }
 
     /// Decrypts every block on its own.
     pub fn decrypt_blocks(&self, blocks: &mut [[u8; BLOCK_BYTES]]) {
-        self.crypt(Direction::Decrypt, blocks);
+        self.kernel.crypt(Direction::Decrypt, blocks);
     }
+}
 
-    fn crypt(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]]) {
-        match &self.schedule {
-            Schedule::Portable(schedule) => {
-                for group in blocks.chunks_mut(portable::BLOCKS) {
-                    portable::crypt(schedule, direction, group);
-                }
-            }
-            #[cfg(target_arch = "x86_64")]
-            Schedule::Gfni512(schedule) => match direction {
-                Direction::Encrypt => schedule.encrypt(blocks),
-                Direction::Decrypt => schedule.decrypt(blocks),
-            },
+/// The best kernel of this processor below the limit.
+fn select(round_keys: &[u32; 32]) -> Box<dyn Kernel> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(token) = cpu::Gfni512::selected() {
+            return Box::new(gfni512::Schedule::new(token, round_keys));
+        }
+        if let Some(token) = cpu::Gfni256::selected() {
+            return Box::new(gfni256::Schedule::new(token, round_keys));
+        }
+        if let (Some(avx2), Some(aes)) = (cpu::Avx2::selected(), cpu::AesNi::selected()) {
+            return Box::new(aesni::Schedule::new((avx2, aes), round_keys));
         }
     }
-
-    /// Adds `masks` to `blocks`, encrypts or decrypts, adds `masks` again.
-    fn crypt_masked(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]) {
-        match (&self.schedule, direction) {
-            #[cfg(target_arch = "x86_64")]
-            (Schedule::Gfni512(schedule), Direction::Encrypt) => schedule.encrypt_masked(blocks, masks),
-            #[cfg(target_arch = "x86_64")]
-            (Schedule::Gfni512(schedule), Direction::Decrypt) => schedule.decrypt_masked(blocks, masks),
-            (Schedule::Portable(_), _) => {
-                add(blocks.as_flattened_mut(), masks.as_flattened());
-                self.crypt(direction, blocks);
-                add(blocks.as_flattened_mut(), masks.as_flattened());
-            }
-        }
-    }
-
-    /// Adds the key stream that starts at `counter` to `data`, after giving its first block to `first`, if wanted. The last
-    /// four bytes of the counter count, modulo 2^32.
-    fn add_stream(&self, counter: &[u8; BLOCK_BYTES], mut first: Option<&mut [u8; BLOCK_BYTES]>, mut data: &mut [u8]) {
-        #[cfg(target_arch = "x86_64")]
-        if let Schedule::Gfni512(schedule) = &self.schedule {
-            return schedule.add_stream(counter, first, data);
-        }
-        let mut next = *counter;
-        let mut stream = [[0; BLOCK_BYTES]; portable::BLOCKS];
-        while first.is_some() || !data.is_empty() {
-            for block in &mut stream {
-                *block = next;
-                count(&mut next, 1);
-            }
-            self.encrypt_blocks(&mut stream);
-            let mut stream = stream.as_flattened();
-            if let Some(first) = first.take() {
-                let (head, rest) = stream.split_at(BLOCK_BYTES);
-                first.copy_from_slice(head);
-                stream = rest;
-            }
-            let (now, later) = data.split_at_mut(data.len().min(stream.len()));
-            add(now, stream);
-            data = later;
-        }
-        ct::wipe(stream.as_flattened_mut());
-    }
+    Box::new(portable::Schedule::new(round_keys))
 }
 
 /// The counter block `steps` later: inc32 of SP 800-38D 6.2.

@@ -11,7 +11,7 @@ pub fn apply(key: &Key, counter: &[u8; BLOCK_BYTES], mut data: &mut [u8]) {
         let blocks = (1 << 32) - (next & 0xffff_ffff);
         let bytes = usize::try_from(blocks * BLOCK_BYTES as u128).unwrap_or(usize::MAX).min(data.len());
         let (now, later) = data.split_at_mut(bytes);
-        key.add_stream(&next.to_be_bytes(), None, now);
+        key.kernel.add_stream(&next.to_be_bytes(), None, now);
         next = next.wrapping_add(blocks);
         data = later;
     }

@@ -30,7 +30,11 @@ pub struct Key {
 impl Key {
     /// Expands a key.
     pub fn new(key: &[u8; KEY_BYTES]) -> Self {
-        let cipher = super::Key::new(key);
+        Self::with(super::Key::new(key))
+    }
+
+    /// A key of an expanded one.
+    pub(super) fn with(cipher: super::Key) -> Self {
         let mut h = [[0; BLOCK_BYTES]];
         cipher.encrypt_blocks(&mut h);
         let hash = HashKey::new(&h[0]);
@@ -63,7 +67,7 @@ impl Key {
             if hash == Hash::Before {
                 running.update_padded(piece);
             }
-            self.cipher.add_stream(&counter, first.take(), piece);
+            self.cipher.kernel.add_stream(&counter, first.take(), piece);
             if hash == Hash::After {
                 running.update_padded(piece);
             }

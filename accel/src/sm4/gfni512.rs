@@ -12,10 +12,9 @@
 //! counters. No address, branch or timing depends on data.
 #![allow(unsafe_code)]
 
-mod matrix;
 pub(super) mod tweaks;
 
-use super::BLOCK_BYTES;
+use super::{BLOCK_BYTES, Direction, Kernel, matrix};
 use crate::cpu::Gfni512;
 use core::arch::x86_64::*;
 use zeroize::ZeroizeOnDrop;
@@ -48,39 +47,31 @@ impl Schedule {
         Self { encrypt, decrypt, _token: token }
     }
 
-    /// Encrypts any number of blocks in place.
-    pub(super) fn encrypt(&self, blocks: &mut [[u8; BLOCK_BYTES]]) {
+    fn round_keys(&self, direction: Direction) -> &[u32; 32] {
+        match direction {
+            Direction::Encrypt => &self.encrypt,
+            Direction::Decrypt => &self.decrypt,
+        }
+    }
+}
+
+impl Kernel for Schedule {
+    fn name(&self) -> &'static str {
+        "gfni512"
+    }
+
+    fn crypt(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]]) {
         // SAFETY: `_token` exists only where AVX-512 F and BW and GFNI were detected.
-        unsafe { crypt(&self.encrypt, blocks.as_flattened_mut(), None) }
+        unsafe { crypt(self.round_keys(direction), blocks.as_flattened_mut(), None) }
     }
 
-    /// Decrypts any number of blocks in place.
-    pub(super) fn decrypt(&self, blocks: &mut [[u8; BLOCK_BYTES]]) {
-        // SAFETY: as in `encrypt`.
-        unsafe { crypt(&self.decrypt, blocks.as_flattened_mut(), None) }
+    fn crypt_masked(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]) {
+        // SAFETY: as in `crypt`.
+        unsafe { crypt(self.round_keys(direction), blocks.as_flattened_mut(), Some(masks.as_flattened())) }
     }
 
-    /// Adds `masks`, encrypts, adds `masks` again: XEX, the inside of XTS.
-    pub(super) fn encrypt_masked(&self, blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]) {
-        // SAFETY: as in `encrypt`.
-        unsafe { crypt(&self.encrypt, blocks.as_flattened_mut(), Some(masks.as_flattened())) }
-    }
-
-    /// Inverse of [`Self::encrypt_masked`].
-    pub(super) fn decrypt_masked(&self, blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]) {
-        // SAFETY: as in `encrypt`.
-        unsafe { crypt(&self.decrypt, blocks.as_flattened_mut(), Some(masks.as_flattened())) }
-    }
-
-    /// Adds the key stream that starts at `counter` to `data`, after giving its first block to `first`, if wanted. The last
-    /// four bytes count, modulo 2^32.
-    pub(super) fn add_stream(
-        &self,
-        counter: &[u8; BLOCK_BYTES],
-        first: Option<&mut [u8; BLOCK_BYTES]>,
-        data: &mut [u8],
-    ) {
-        // SAFETY: as in `encrypt`.
+    fn add_stream(&self, counter: &[u8; BLOCK_BYTES], first: Option<&mut [u8; BLOCK_BYTES]>, data: &mut [u8]) {
+        // SAFETY: as in `crypt`.
         unsafe { add_stream(&self.encrypt, counter, first, data) }
     }
 }

@@ -53,7 +53,12 @@ impl Key {
         if crate::ct::eq(&halves[0], &halves[1]) {
             return Err(EqualHalves);
         }
-        Ok(Self { data: super::Key::new(&halves[0]), tweak: super::Key::new(&halves[1]), order })
+        Ok(Self::with(super::Key::new(&halves[0]), super::Key::new(&halves[1]), order))
+    }
+
+    /// A key of two expanded ones.
+    pub(super) fn with(data: super::Key, tweak: super::Key, order: TweakOrder) -> Self {
+        Self { data, tweak, order }
     }
 
     /// Encrypts a sector of 16 bytes or more in place under its 16-byte tweak.
@@ -75,7 +80,7 @@ impl Key {
         let mut masks = [[0; BLOCK_BYTES]; PARALLEL_BLOCKS];
         for group in plain.chunks_mut(PARALLEL_BLOCKS) {
             tweaks.fill(group.len(), &mut masks);
-            self.data.crypt_masked(direction, group, &masks[..group.len()]);
+            self.data.kernel.crypt_masked(direction, group, &masks[..group.len()]);
         }
         ct::wipe(masks.as_flattened_mut());
         if let [last] = last {
@@ -88,9 +93,9 @@ impl Key {
     fn steal(&self, direction: Direction, last: &mut [u8; BLOCK_BYTES], tail: &mut [u8], tweaks: &mut Tweaks) {
         let (first, second) = (tweaks.next(), tweaks.next());
         let order = if direction == Direction::Encrypt { [first, second] } else { [second, first] };
-        self.data.crypt_masked(direction, core::slice::from_mut(last), &order[..1]);
+        self.data.kernel.crypt_masked(direction, core::slice::from_mut(last), &order[..1]);
         tail.swap_with_slice(&mut last[..tail.len()]);
-        self.data.crypt_masked(direction, core::slice::from_mut(last), &order[1..]);
+        self.data.kernel.crypt_masked(direction, core::slice::from_mut(last), &order[1..]);
     }
 }
 

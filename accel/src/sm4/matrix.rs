@@ -1,4 +1,4 @@
-//! The 8×8 bit matrices of the kernel, computed from the two that join SM4's S-box to the field of AES.
+//! The 8×8 bit matrices of the vector kernels, computed from the two that join SM4's S-box to the field of AES.
 //!
 //! With `φ` the isomorphism that sends the root of `x^8+x^7+x^6+x^5+x^4+x^2+1` to `β` in the field of AES:
 //! `S(x) = T(φ⁻¹(inv(φ(T(x) ⊕ c)))) ⊕ c`.
@@ -8,6 +8,9 @@
 /// `A = φ ∘ T`, and `φ(c)`.
 pub(super) const ENTER: i64 = 0x4c28_7db9_1a22_505d;
 pub(super) const ENTER_CONSTANT: i32 = 0x3e;
+/// The affine map that AES puts behind the inversion (FIPS 197 5.1.1).
+const AES: i64 = 0xf1e3_c78f_1f3e_7cf8_u64 as i64;
+const AES_CONSTANT: u8 = 0x63;
 /// `T ∘ φ⁻¹`, and `c`.
 const OUTPUT: i64 = 0xf3ab_34a9_74a6_b589_u64 as i64;
 const OUTPUT_CONSTANT: u8 = 0xd3;
@@ -16,6 +19,7 @@ const OUTPUT_CONSTANT: u8 = 0xd3;
 pub(super) const LEAVE: i64 = inverse(ENTER);
 
 /// A matrix and a constant for GF2P8AFFINEINVQB.
+#[derive(Clone, Copy)]
 pub(super) struct Affine {
     pub(super) matrix: i64,
     pub(super) constant: i32,
@@ -45,6 +49,30 @@ pub(super) const MOVED: Affine = after_inversion(from_columns(&{
 
 /// What `L` moves by three bytes: both together.
 pub(super) const BOTH: Affine = Affine { matrix: KEPT.matrix ^ MOVED.matrix, constant: KEPT.constant ^ MOVED.constant };
+
+/// An affine map as two tables, for the lower and the upper half of a byte: the images add up.
+pub(super) struct Nibbles {
+    pub(super) low: [u8; 16],
+    pub(super) high: [u8; 16],
+}
+
+/// `matrix`, with `constant`.
+pub(super) const fn nibbles(matrix: i64, constant: u8) -> Nibbles {
+    let (mut low, mut high) = ([0; 16], [0; 16]);
+    let mut i = 0;
+    while i < 16 {
+        low[i] = apply(matrix, i as u8) ^ constant;
+        high[i] = apply(matrix, (i as u8) << 4);
+        i += 1;
+    }
+    Nibbles { low, high }
+}
+
+/// What `part` does after an inversion, for what AES's S-box gives.
+pub(super) const fn after_aes(part: Affine) -> Nibbles {
+    let matrix = product(part.matrix, inverse(AES));
+    nibbles(matrix, part.constant as u8 ^ apply(matrix, AES_CONSTANT))
+}
 
 /// `A ∘ step ∘` the way out of the field of AES.
 const fn after_inversion(step: i64) -> Affine {
@@ -108,6 +136,20 @@ mod tests {
     fn the_way_back_is_the_inverse() {
         for byte in 0..=255 {
             assert_eq!(apply(LEAVE, apply(ENTER, byte)), byte);
+        }
+    }
+
+    #[test]
+    fn nibble_tables_are_their_maps() {
+        let map = |tables: &Nibbles, x: u8| tables.low[usize::from(x & 15)] ^ tables.high[usize::from(x >> 4)];
+        let entered = nibbles(ENTER, ENTER_CONSTANT as u8);
+        for part in [KEPT, MOVED] {
+            let tables = after_aes(part);
+            for x in 0..=255 {
+                assert_eq!(map(&entered, x), apply(ENTER, x) ^ ENTER_CONSTANT as u8);
+                let aes = apply(AES, x) ^ AES_CONSTANT;
+                assert_eq!(map(&tables, aes), apply(part.matrix, x) ^ part.constant as u8);
+            }
         }
     }
 

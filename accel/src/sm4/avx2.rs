@@ -1,0 +1,330 @@
+//! What SM4 kernels on 256-bit registers share: one word of eight blocks per register, three groups of four registers side by side.
+//!
+//! [`sm4_on_256_bits`] writes everything around the round; a kernel brings `enter` (the map its states stay behind), `leave` (back)
+//! and `round` for its instructions. A macro, because a function compiled for one set of instructions cannot be inlined into one
+//! compiled for fewer, which is what a trait's method would have to be.
+#![allow(unsafe_code)]
+
+use core::arch::x86_64::*;
+
+/// Blocks of one group of registers.
+pub(super) const GROUP: usize = 8;
+/// Bytes of one group.
+pub(super) const GROUP_BYTES: usize = GROUP * super::BLOCK_BYTES;
+/// Groups computed side by side: twelve registers of sixteen; the others hold a round's work.
+pub(super) const WIDE: usize = 3;
+/// Bytes of one kernel call.
+pub(super) const WIDE_BYTES: usize = WIDE * GROUP_BYTES;
+
+/// The four registers of a group.
+pub(super) type State = [__m256i; 4];
+
+/// Defines `Schedule` for `$token`, whose proof covers `$features`, from `enter`, `leave` and `round` of the calling module.
+macro_rules! sm4_on_256_bits {
+    ($name:literal, $token:ty, $features:tt) => {
+        use super::avx2::*;
+        use super::{BLOCK_BYTES, Direction, Kernel};
+        use crate::ct;
+        use core::arch::x86_64::*;
+        use zeroize::ZeroizeOnDrop;
+
+        /// Round keys behind `A`, in both orders, with the proof that they may be used here.
+        #[derive(ZeroizeOnDrop)]
+        pub(super) struct Schedule {
+            encrypt: [u32; 32],
+            decrypt: [u32; 32],
+            #[zeroize(skip)]
+            _token: $token,
+        }
+
+        impl Schedule {
+            pub(super) fn new(token: $token, round_keys: &[u32; 32]) -> Self {
+                // SAFETY: the token exists only where these instructions were detected.
+                let encrypt = unsafe { enter_keys(round_keys) };
+                let mut decrypt = encrypt;
+                decrypt.reverse();
+                Self { encrypt, decrypt, _token: token }
+            }
+
+            fn round_keys(&self, direction: Direction) -> &[u32; 32] {
+                match direction {
+                    Direction::Encrypt => &self.encrypt,
+                    Direction::Decrypt => &self.decrypt,
+                }
+            }
+        }
+
+        impl Kernel for Schedule {
+            fn name(&self) -> &'static str {
+                $name
+            }
+
+            fn crypt(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]]) {
+                // SAFETY: `_token` exists only where these instructions were detected.
+                unsafe { crypt(self.round_keys(direction), blocks.as_flattened_mut()) }
+            }
+
+            fn crypt_masked(
+                &self,
+                direction: Direction,
+                blocks: &mut [[u8; BLOCK_BYTES]],
+                masks: &[[u8; BLOCK_BYTES]],
+            ) {
+                // SAFETY: as in `crypt`.
+                unsafe { crypt_masked(self.round_keys(direction), blocks.as_flattened_mut(), masks.as_flattened()) }
+            }
+
+            fn add_stream(&self, counter: &[u8; BLOCK_BYTES], first: Option<&mut [u8; BLOCK_BYTES]>, data: &mut [u8]) {
+                // SAFETY: as in `crypt`.
+                unsafe { add_stream(&self.encrypt, counter, first, data) }
+            }
+        }
+
+        /// Round keys in memory's byte order behind `A`, with its constant.
+        #[target_feature(enable = $features)]
+        fn enter_keys(round_keys: &[u32; 32]) -> [u32; 32] {
+            let mut entered = round_keys.map(u32::swap_bytes);
+            let (vectors, _) = entered.as_chunks_mut::<8>();
+            for keys in vectors {
+                let constant = _mm256_set1_epi8(super::matrix::ENTER_CONSTANT as i8);
+                *keys = words(_mm256_xor_si256(enter(vector(*keys)), constant));
+            }
+            entered
+        }
+
+        #[target_feature(enable = $features)]
+        fn crypt(round_keys: &[u32; 32], data: &mut [u8]) {
+            let (wide, rest) = data.as_chunks_mut::<WIDE_BYTES>();
+            for data in wide {
+                crypt_groups::<WIDE, false>(round_keys, data, &[0; WIDE_BYTES]);
+            }
+            if !rest.is_empty() {
+                crypt_rest::<false>(round_keys, rest, &[]);
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        fn crypt_masked(round_keys: &[u32; 32], data: &mut [u8], masks: &[u8]) {
+            assert_eq!(data.len(), masks.len(), "a mask for each block");
+            let (wide, rest) = data.as_chunks_mut::<WIDE_BYTES>();
+            let (wide_masks, rest_masks) = masks.as_chunks::<WIDE_BYTES>();
+            for (data, masks) in wide.iter_mut().zip(wide_masks) {
+                crypt_groups::<WIDE, true>(round_keys, data, masks);
+            }
+            if !rest.is_empty() {
+                crypt_rest::<true>(round_keys, rest, rest_masks);
+            }
+        }
+
+        /// Fewer blocks than a kernel call takes, through a buffer.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn crypt_rest<const MASKED: bool>(round_keys: &[u32; 32], data: &mut [u8], masks: &[u8]) {
+            let (mut buffer, mut mask_buffer) = ([0; WIDE_BYTES], [0; WIDE_BYTES]);
+            buffer[..data.len()].copy_from_slice(data);
+            mask_buffer[..masks.len()].copy_from_slice(masks);
+            match data.len().div_ceil(GROUP_BYTES) {
+                1 => crypt_groups::<1, MASKED>(round_keys, &mut buffer, &mask_buffer),
+                2 => crypt_groups::<2, MASKED>(round_keys, &mut buffer, &mask_buffer),
+                _ => crypt_groups::<WIDE, MASKED>(round_keys, &mut buffer, &mask_buffer),
+            }
+            data.copy_from_slice(&buffer[..data.len()]);
+            ct::wipe(&mut buffer);
+            ct::wipe(&mut mask_buffer);
+        }
+
+        /// The first `G` groups of `data`, all in the registers at once.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn crypt_groups<const G: usize, const MASKED: bool>(
+            round_keys: &[u32; 32],
+            data: &mut [u8; WIDE_BYTES],
+            masks: &[u8; WIDE_BYTES],
+        ) {
+            let mut x = [[_mm256_setzero_si256(); 4]; G];
+            for (group, x) in x.iter_mut().enumerate() {
+                let mut state = load(data, group);
+                if MASKED {
+                    state = sum(state, load(masks, group));
+                }
+                *x = transpose(state).map(|x| enter(x));
+            }
+            rounds(round_keys, &mut x);
+            for (group, x) in x.into_iter().enumerate() {
+                let mut state = finish(x);
+                if MASKED {
+                    state = sum(state, load(masks, group));
+                }
+                store(data, group, state);
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        fn add_stream(
+            round_keys: &[u32; 32],
+            counter: &[u8; BLOCK_BYTES],
+            first: Option<&mut [u8; BLOCK_BYTES]>,
+            mut data: &mut [u8],
+        ) {
+            let mut counters = Counters::new(counter);
+            let mut stream = [0; WIDE_BYTES];
+            if let Some(first) = first {
+                let head;
+                (head, data) = data.split_at_mut(data.len().min(WIDE_BYTES - BLOCK_BYTES));
+                counters.stream(round_keys, head.len() + BLOCK_BYTES, &mut stream);
+                first.copy_from_slice(&stream[..BLOCK_BYTES]);
+                super::add(head, &stream[BLOCK_BYTES..]);
+            }
+            let (wide, rest) = data.as_chunks_mut::<WIDE_BYTES>();
+            for data in wide {
+                counters.add_groups::<WIDE>(round_keys, data);
+            }
+            if !rest.is_empty() {
+                counters.stream(round_keys, rest.len(), &mut stream);
+                super::add(rest, &stream);
+            }
+            ct::wipe(&mut stream);
+        }
+
+        /// Counter blocks, born as words behind `A`.
+        struct Counters {
+            /// The words that do not count.
+            fixed: [__m256i; 3],
+            /// The word that counts, of the next block.
+            next: u32,
+        }
+
+        impl Counters {
+            #[target_feature(enable = $features)]
+            fn new(counter: &[u8; BLOCK_BYTES]) -> Self {
+                let (words, _) = counter.as_chunks::<4>();
+                let fixed = core::array::from_fn(|i| enter(_mm256_set1_epi32(i32::from_le_bytes(words[i]))));
+                Self { fixed, next: u32::from_be_bytes(words[3]) }
+            }
+
+            /// Adds the next `G * GROUP` blocks of key stream to the start of `data`.
+            #[target_feature(enable = $features)]
+            #[inline]
+            fn add_groups<const G: usize>(&mut self, round_keys: &[u32; 32], data: &mut [u8; WIDE_BYTES]) {
+                let mut x = [[_mm256_setzero_si256(); 4]; G];
+                for x in &mut x {
+                    let [a, b, c] = self.fixed;
+                    *x = [a, b, c, enter(counting(self.next))];
+                    self.next = self.next.wrapping_add(GROUP as u32);
+                }
+                rounds(round_keys, &mut x);
+                for (group, x) in x.into_iter().enumerate() {
+                    let state = sum(finish(x), load(data, group));
+                    store(data, group, state);
+                }
+            }
+
+            /// Writes the next `bytes` of key stream, at most one kernel call's, to the start of `stream`.
+            #[target_feature(enable = $features)]
+            fn stream(&mut self, round_keys: &[u32; 32], bytes: usize, stream: &mut [u8; WIDE_BYTES]) {
+                stream.fill(0);
+                match bytes.div_ceil(GROUP_BYTES) {
+                    1 => self.add_groups::<1>(round_keys, stream),
+                    2 => self.add_groups::<2>(round_keys, stream),
+                    _ => self.add_groups::<WIDE>(round_keys, stream),
+                }
+            }
+        }
+
+        /// All 32 rounds on states behind `A`.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn rounds<const G: usize>(round_keys: &[u32; 32], x: &mut [State; G]) {
+            let (quads, _) = round_keys.as_chunks::<4>();
+            for keys in quads {
+                for j in 0..4 {
+                    let key = _mm256_set1_epi32(keys[j] as i32);
+                    for x in &mut *x {
+                        // What the round before wrote comes last: the others are there earlier.
+                        let early = _mm256_xor_si256(_mm256_xor_si256(x[(j + 1) % 4], x[(j + 2) % 4]), key);
+                        x[j] = round(x[j], _mm256_xor_si256(early, x[(j + 3) % 4]));
+                    }
+                }
+            }
+        }
+
+        /// Eight blocks in memory's order: the words reversed (R of GB/T 32907 7.1), in front of `A` again.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn finish(x: State) -> State {
+            transpose([x[3], x[2], x[1], x[0]].map(|x| leave(x)))
+        }
+    };
+}
+
+pub(super) use sm4_on_256_bits;
+
+/// The words that count, of eight blocks from number `next` on.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn counting(next: u32) -> __m256i {
+    // Place `4·lane + word` of a register comes from block `2·word + lane` after the transposition.
+    let offsets = _mm256_set_epi32(7, 5, 3, 1, 6, 4, 2, 0);
+    let swap = _mm256_broadcastsi128_si256(_mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3));
+    _mm256_shuffle_epi8(_mm256_add_epi32(_mm256_set1_epi32(next as i32), offsets), swap)
+}
+
+/// Transposes the 4×4 words of every 128-bit lane; its own inverse.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn transpose(x: State) -> State {
+    let (low0, high0) = (_mm256_unpacklo_epi32(x[0], x[1]), _mm256_unpackhi_epi32(x[0], x[1]));
+    let (low1, high1) = (_mm256_unpacklo_epi32(x[2], x[3]), _mm256_unpackhi_epi32(x[2], x[3]));
+    [
+        _mm256_unpacklo_epi64(low0, low1),
+        _mm256_unpackhi_epi64(low0, low1),
+        _mm256_unpacklo_epi64(high0, high1),
+        _mm256_unpackhi_epi64(high0, high1),
+    ]
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn sum(a: State, b: State) -> State {
+    core::array::from_fn(|i| _mm256_xor_si256(a[i], b[i]))
+}
+
+/// One group of `bytes`.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn load(bytes: &[u8; WIDE_BYTES], group: usize) -> State {
+    let (groups, _) = bytes.as_chunks::<GROUP_BYTES>();
+    // SAFETY: any 128 bytes are four vectors.
+    unsafe { core::mem::transmute::<[u8; GROUP_BYTES], State>(groups[group]) }
+}
+
+/// Inverse of [`load`].
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn store(bytes: &mut [u8; WIDE_BYTES], group: usize, state: State) {
+    let (groups, _) = bytes.as_chunks_mut::<GROUP_BYTES>();
+    // SAFETY: four vectors are 128 bytes.
+    groups[group] = unsafe { core::mem::transmute::<State, [u8; GROUP_BYTES]>(state) };
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn vector(words: [u32; 8]) -> __m256i {
+    // SAFETY: any eight words are a vector.
+    unsafe { core::mem::transmute::<[u32; 8], __m256i>(words) }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn words(vector: __m256i) -> [u32; 8] {
+    // SAFETY: a vector is eight words.
+    unsafe { core::mem::transmute::<__m256i, [u32; 8]>(vector) }
+}
+
+/// Both lanes hold `bytes`.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn twice(bytes: [u8; 16]) -> __m256i {
+    // SAFETY: any sixteen bytes are a vector.
+    _mm256_broadcastsi128_si256(unsafe { core::mem::transmute::<[u8; 16], __m128i>(bytes) })
+}

@@ -1,0 +1,116 @@
+//! Every rung of the ladder `BIXI_CPU`, each in a process of its own: the choice is made once per process.
+#![allow(missing_docs)]
+
+use bixi_accel::{cpu, selftest, sm3, sm4};
+use std::process::Command;
+
+/// Set for a child: run as it is told, do not start children.
+const CHILD: &str = "BIXI_LADDER_CHILD";
+
+const RUNGS: [&str; 5] = ["portable", "avx2", "gfni", "avx512", "best"];
+
+/// What the ladder promises for SM4 on `rung`, by what this processor has.
+#[cfg(target_arch = "x86_64")]
+fn expected_sm4(rung: &str) -> (&'static str, &'static str) {
+    let height = RUNGS.iter().position(|name| *name == rung).expect("a rung");
+    let aesni = cpu::Avx2::new().is_some() && cpu::AesNi::new().is_some();
+    let cipher = [
+        (3, cpu::Gfni512::new().is_some(), "gfni512"),
+        (2, cpu::Gfni256::new().is_some(), "gfni256"),
+        (1, aesni, "aesni"),
+    ];
+    let ghash =
+        [(3, cpu::Vpclmul512::new().is_some(), "vpclmul512"), (1, cpu::Pclmul::new().is_some(), "pclmul")];
+    let best = |kernels: &[(usize, bool, &'static str)]| {
+        kernels.iter().find(|(rung, there, _)| height >= *rung && *there).map_or("portable", |(_, _, name)| name)
+    };
+    (best(&cipher), best(&ghash))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn expected_sm4(_rung: &str) -> (&'static str, &'static str) {
+    ("portable", "portable")
+}
+
+/// Digest of what every operation gives on inputs of many lengths.
+fn transcript() -> String {
+    let data: Vec<u8> = (0..20_000u32).map(|i| (i * i >> 7) as u8).collect();
+    let mut hasher = sm3::Hasher::new();
+    let lengths = (0..300).chain([511, 512, 1535, 1536, 1537, 4096, 16_000, 20_000]);
+    let key = sm4::Key::new(&[0x5a; 16]);
+    let gcm = sm4::gcm::Key::new(&[0x5a; 16]);
+    let xts_key: [u8; 32] = core::array::from_fn(|i| i as u8);
+    for length in lengths {
+        let input = &data[..length];
+        let mut blocks = input.as_chunks::<16>().0.to_vec();
+        key.encrypt_blocks(&mut blocks);
+        hasher.update(blocks.as_flattened());
+        key.decrypt_blocks(&mut blocks);
+        key.decrypt_blocks(&mut blocks);
+        hasher.update(blocks.as_flattened());
+        let mut out = input.to_vec();
+        sm4::ctr::apply(&key, &[0xff; 16], &mut out);
+        hasher.update(&out);
+        hasher.update(&sm4::gcm::seal(&gcm, &[length as u8; 12], input, &mut out));
+        hasher.update(&out);
+        for order in [sm4::xts::TweakOrder::Gbt17964, sm4::xts::TweakOrder::Ieee1619] {
+            let key = sm4::xts::Key::new(&xts_key, order).expect("halves differ");
+            if key.encrypt(&[length as u8; 16], &mut out).is_ok() {
+                hasher.update(&out);
+            }
+        }
+        hasher.update(&sm3::digest(input));
+    }
+    let messages: Vec<&[u8]> = (0..300).map(|length| &data[..length]).collect();
+    let mut digests = vec![[0; 32]; messages.len()];
+    sm3::digest_many(&messages, &mut digests);
+    hasher.update(digests.as_flattened());
+    hex::encode(hasher.finalize())
+}
+
+/// A child's part: the kernels of its rung, the known answers on them, and the transcript.
+fn climb() {
+    cpu::configure_from_env().expect("a rung, before the first operation");
+    let rung = std::env::var(cpu::OVERRIDE_VARIABLE).expect("set by the parent");
+    let selected = cpu::selected();
+    let kernel = |operation: &str| {
+        let found = selected.iter().find(|selected| selected.operation == operation);
+        found.unwrap_or_else(|| panic!("{operation} among {selected:?}")).kernel
+    };
+    assert_eq!((kernel("sm4"), kernel("sm4.ghash")), expected_sm4(&rung), "on {rung}");
+    if rung == "portable" {
+        assert!(selected.iter().all(|selected| selected.kernel == "portable"), "{selected:?}");
+    }
+    let reports = selftest::run().expect("every known answer");
+    assert!(reports.iter().any(|report| report.kernel == kernel("sm4")));
+    println!("transcript={}", transcript());
+}
+
+#[test]
+fn every_rung_selects_its_kernels_and_gives_what_portable_gives() {
+    if std::env::var_os(CHILD).is_some() {
+        return climb();
+    }
+    let transcripts = RUNGS.map(|rung| {
+        let text = child("every_rung_selects_its_kernels_and_gives_what_portable_gives", rung);
+        let line = text.lines().find_map(|line| line.split_once("transcript=")).map(|(_, digest)| digest.to_owned());
+        line.unwrap_or_else(|| panic!("no transcript on {rung}:\n{text}"))
+    });
+    assert_eq!(transcripts[0].len(), 64);
+    for (rung, transcript) in RUNGS.iter().zip(&transcripts) {
+        assert_eq!(transcript, &transcripts[0], "{rung} against portable");
+    }
+}
+
+/// Runs one test of this file on `rung` and returns what it printed.
+fn child(test: &str, rung: &str) -> String {
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .env(cpu::OVERRIDE_VARIABLE, rung)
+        .output()
+        .expect("this program, once more");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "on {rung}:\n{text}");
+    text.into_owned()
+}
