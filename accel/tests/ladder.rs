@@ -1,8 +1,11 @@
 //! Every rung of the ladder `BIXI_CPU`, each in a process of its own: the choice is made once per process.
-#![allow(missing_docs)]
+#![allow(clippy::print_stdout, missing_docs)]
 
 use bixi_accel::{cpu, selftest, sm3, sm4};
 use std::process::Command;
+
+#[path = "vectors.rs"]
+mod vectors;
 
 /// Set for a child: run as it is told, do not start children.
 const CHILD: &str = "BIXI_LADDER_CHILD";
@@ -19,8 +22,7 @@ fn expected_sm4(rung: &str) -> (&'static str, &'static str) {
         (2, cpu::Gfni256::new().is_some(), "gfni256"),
         (1, aesni, "aesni"),
     ];
-    let ghash =
-        [(3, cpu::Vpclmul512::new().is_some(), "vpclmul512"), (1, cpu::Pclmul::new().is_some(), "pclmul")];
+    let ghash = [(3, cpu::Vpclmul512::new().is_some(), "vpclmul512"), (1, cpu::Pclmul::new().is_some(), "pclmul")];
     let best = |kernels: &[(usize, bool, &'static str)]| {
         kernels.iter().find(|(rung, there, _)| height >= *rung && *there).map_or("portable", |(_, _, name)| name)
     };
@@ -34,7 +36,7 @@ fn expected_sm4(_rung: &str) -> (&'static str, &'static str) {
 
 /// Digest of what every operation gives on inputs of many lengths.
 fn transcript() -> String {
-    let data: Vec<u8> = (0..20_000u32).map(|i| (i * i >> 7) as u8).collect();
+    let data: Vec<u8> = (0..20_000u32).map(|i| ((i * i) >> 7) as u8).collect();
     let mut hasher = sm3::Hasher::new();
     let lengths = (0..300).chain([511, 512, 1535, 1536, 1537, 4096, 16_000, 20_000]);
     let key = sm4::Key::new(&[0x5a; 16]);
@@ -68,7 +70,7 @@ fn transcript() -> String {
     hex::encode(hasher.finalize())
 }
 
-/// A child's part: the kernels of its rung, the known answers on them, and the transcript.
+/// A child's part: the kernels of its rung, the known answers and published vectors on them, and the transcript.
 fn climb() {
     cpu::configure_from_env().expect("a rung, before the first operation");
     let rung = std::env::var(cpu::OVERRIDE_VARIABLE).expect("set by the parent");
@@ -83,6 +85,13 @@ fn climb() {
     }
     let reports = selftest::run().expect("every known answer");
     assert!(reports.iter().any(|report| report.kernel == kernel("sm4")));
+    vectors::sm3_digests();
+    vectors::sm3_hmac();
+    vectors::sm4_blocks();
+    vectors::sm4_ctr();
+    vectors::sm4_gcm();
+    vectors::sm4_xts();
+    vectors::sm2_verification();
     println!("transcript={}", transcript());
 }
 

@@ -1,7 +1,7 @@
-//! What SM4 kernels on 256-bit registers share: one word of eight blocks per register, three groups of four registers side by side.
+//! What SM4 kernels on 256-bit registers share: one word of eight blocks per register, four groups side by side.
 //!
-//! [`sm4_on_256_bits`] writes everything around the round; a kernel brings `enter` (the map its states stay behind), `leave` (back)
-//! and `round` for its instructions. A macro, because a function compiled for one set of instructions cannot be inlined into one
+//! [`sm4_on_256_bits`] writes everything around the round; a kernel brings `enter` (the map its states stay behind), `leave` (back),
+//! `constants` and `round` for its instructions. A macro, because a function compiled for one set of instructions cannot be inlined into one
 //! compiled for fewer, which is what a trait's method would have to be.
 #![allow(unsafe_code)]
 
@@ -11,15 +11,16 @@ use core::arch::x86_64::*;
 pub(super) const GROUP: usize = 8;
 /// Bytes of one group.
 pub(super) const GROUP_BYTES: usize = GROUP * super::BLOCK_BYTES;
-/// Groups computed side by side: twelve registers of sixteen; the others hold a round's work.
-pub(super) const WIDE: usize = 3;
+/// Groups computed side by side. Their state is all the registers there are, so some of it waits in the stack; that costs less than
+/// what three groups leave idle.
+pub(super) const WIDE: usize = 4;
 /// Bytes of one kernel call.
 pub(super) const WIDE_BYTES: usize = WIDE * GROUP_BYTES;
 
 /// The four registers of a group.
 pub(super) type State = [__m256i; 4];
 
-/// Defines `Schedule` for `$token`, whose proof covers `$features`, from `enter`, `leave` and `round` of the calling module.
+/// Defines `Schedule` for `$token`, whose proof covers `$features`, from `enter`, `leave`, `constants` and `round` of the calling module.
 macro_rules! sm4_on_256_bits {
     ($name:literal, $token:ty, $features:tt) => {
         use super::avx2::*;
@@ -126,6 +127,7 @@ macro_rules! sm4_on_256_bits {
             match data.len().div_ceil(GROUP_BYTES) {
                 1 => crypt_groups::<1, MASKED>(round_keys, &mut buffer, &mask_buffer),
                 2 => crypt_groups::<2, MASKED>(round_keys, &mut buffer, &mask_buffer),
+                3 => crypt_groups::<3, MASKED>(round_keys, &mut buffer, &mask_buffer),
                 _ => crypt_groups::<WIDE, MASKED>(round_keys, &mut buffer, &mask_buffer),
             }
             data.copy_from_slice(&buffer[..data.len()]);
@@ -149,7 +151,7 @@ macro_rules! sm4_on_256_bits {
                 }
                 *x = transpose(state).map(|x| enter(x));
             }
-            rounds(round_keys, &mut x);
+            let x = rounds(round_keys, x);
             for (group, x) in x.into_iter().enumerate() {
                 let mut state = finish(x);
                 if MASKED {
@@ -212,7 +214,7 @@ macro_rules! sm4_on_256_bits {
                     *x = [a, b, c, enter(counting(self.next))];
                     self.next = self.next.wrapping_add(GROUP as u32);
                 }
-                rounds(round_keys, &mut x);
+                let x = rounds(round_keys, x);
                 for (group, x) in x.into_iter().enumerate() {
                     let state = sum(finish(x), load(data, group));
                     store(data, group, state);
@@ -226,6 +228,7 @@ macro_rules! sm4_on_256_bits {
                 match bytes.div_ceil(GROUP_BYTES) {
                     1 => self.add_groups::<1>(round_keys, stream),
                     2 => self.add_groups::<2>(round_keys, stream),
+                    3 => self.add_groups::<3>(round_keys, stream),
                     _ => self.add_groups::<WIDE>(round_keys, stream),
                 }
             }
@@ -234,18 +237,25 @@ macro_rules! sm4_on_256_bits {
         /// All 32 rounds on states behind `A`.
         #[target_feature(enable = $features)]
         #[inline]
-        fn rounds<const G: usize>(round_keys: &[u32; 32], x: &mut [State; G]) {
+        fn rounds<const G: usize>(round_keys: &[u32; 32], mut x: [State; G]) -> [State; G] {
+            let constants = &constants();
             let (quads, _) = round_keys.as_chunks::<4>();
             for keys in quads {
-                for j in 0..4 {
-                    let key = _mm256_set1_epi32(keys[j] as i32);
-                    for x in &mut *x {
-                        // What the round before wrote comes last: the others are there earlier.
-                        let early = _mm256_xor_si256(_mm256_xor_si256(x[(j + 1) % 4], x[(j + 2) % 4]), key);
-                        x[j] = round(x[j], _mm256_xor_si256(early, x[(j + 3) % 4]));
-                    }
+                let keys = keys.map(|key| _mm256_set1_epi32(key as i32));
+                for [a, b, c, d] in &mut x {
+                    *a = round(constants, *a, sum_of_four(*b, *c, keys[0], *d));
+                }
+                for [a, b, c, d] in &mut x {
+                    *b = round(constants, *b, sum_of_four(*c, *d, keys[1], *a));
+                }
+                for [a, b, c, d] in &mut x {
+                    *c = round(constants, *c, sum_of_four(*d, *a, keys[2], *b));
+                }
+                for [a, b, c, d] in &mut x {
+                    *d = round(constants, *d, sum_of_four(*a, *b, keys[3], *c));
                 }
             }
+            x
         }
 
         /// Eight blocks in memory's order: the words reversed (R of GB/T 32907 7.1), in front of `A` again.
@@ -281,6 +291,13 @@ pub(super) fn transpose(x: State) -> State {
         _mm256_unpacklo_epi64(high0, high1),
         _mm256_unpackhi_epi64(high0, high1),
     ]
+}
+
+/// The last comes last: it is the one a round waits for.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn sum_of_four(a: __m256i, b: __m256i, c: __m256i, last: __m256i) -> __m256i {
+    _mm256_xor_si256(_mm256_xor_si256(_mm256_xor_si256(a, b), c), last)
 }
 
 #[target_feature(enable = "avx2")]

@@ -1,4 +1,5 @@
 //! Every kernel this processor can run against the portable one, alone and inside the modes.
+#![allow(clippy::print_stderr)]
 
 use super::*;
 
