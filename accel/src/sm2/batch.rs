@@ -6,7 +6,7 @@ use super::ifma;
 use super::point::{Affine, Jacobian};
 use super::registry::RegisteredKey;
 use super::verify::{self, Claim, KEY_ODD_MULTIPLES};
-use super::{DEFAULT_ID, IdentifiedKey, PublicKey, Signature};
+use super::{IdentifiedKey, PublicKey, Signature};
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::Ifma512;
 use crate::sm3;
@@ -16,7 +16,7 @@ const CHUNK: usize = 256;
 /// Claims by windows whose key tables share one inversion in portable code.
 const SHARED: usize = 32;
 
-/// The signer of an item. `Z` is that of [`DEFAULT_ID`] unless the reference carries its own.
+/// The signer of an item. `Z` is that of [`DEFAULT_ID`](super::DEFAULT_ID) unless the reference carries its own.
 #[derive(Clone, Debug)]
 pub enum KeyRef<'a> {
     /// `X ‖ Y`, validated here; a bad point makes the verdict `false`.
@@ -83,18 +83,18 @@ fn resolve(items: &[VerifyItem<'_>]) -> Vec<Resolved> {
     let mut missing = Vec::new();
     let mut inputs = Vec::new();
     let mut resolve = |(index, item): (usize, &VerifyItem<'_>)| {
-        let key = match &item.key {
-            KeyRef::Raw(bytes) => PublicKey::from_bytes(bytes).ok()?,
-            KeyRef::Known(key) => **key,
+        let (key, bytes) = match &item.key {
+            KeyRef::Raw(bytes) => (PublicKey::from_bytes(bytes).ok()?, **bytes),
+            KeyRef::Known(key) => (**key, key.to_bytes()),
             KeyRef::Identified(key) => return Some((*key.key(), *key.z())),
             KeyRef::Registered(key) => return Some((*key.key(), *key.z())),
         };
         missing.push(index);
-        inputs.push(verify::identity_input(DEFAULT_ID, &key.to_bytes()));
+        inputs.push(verify::default_identity_input(&bytes));
         Some((key, [0; 32]))
     };
     let mut keys: Vec<_> = items.iter().enumerate().map(&mut resolve).collect();
-    let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+    let inputs: Vec<&[u8]> = inputs.iter().map(|input| &input[..]).collect();
     let mut identities = vec![[0; 32]; inputs.len()];
     sm3::digest_many(&inputs, &mut identities);
     for (index, identity) in missing.into_iter().zip(identities) {

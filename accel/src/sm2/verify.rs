@@ -58,9 +58,19 @@ fn identity_length(id: &[u8]) -> [u8; 2] {
     u16::try_from(id.len() * 8).expect("an SM2 identifier has fewer than 8192 bytes").to_be_bytes()
 }
 
-/// What `Z` is the digest of.
-pub(super) fn identity_input(id: &[u8], key: &[u8; 64]) -> Vec<u8> {
-    [&identity_length(id)[..], id, &CURVE, key].concat()
+/// Bytes `Z` is the digest of for the default identifier.
+pub(super) const DEFAULT_INPUT_BYTES: usize = 2 + super::DEFAULT_ID.len() + CURVE.len() + 64;
+
+/// What `Z` is the digest of for the default identifier.
+pub(super) fn default_identity_input(key: &[u8; 64]) -> [u8; DEFAULT_INPUT_BYTES] {
+    const ID_END: usize = 2 + super::DEFAULT_ID.len();
+    const CURVE_END: usize = ID_END + CURVE.len();
+    let mut input = [0; DEFAULT_INPUT_BYTES];
+    input[..2].copy_from_slice(&identity_length(super::DEFAULT_ID));
+    input[2..ID_END].copy_from_slice(super::DEFAULT_ID);
+    input[ID_END..CURVE_END].copy_from_slice(&CURVE);
+    input[CURVE_END..].copy_from_slice(key);
+    input
 }
 
 /// `Z = SM3(ENTL ‖ ID ‖ a ‖ b ‖ x_G ‖ y_G ‖ x_A ‖ y_A)`, GB/T 32918.2 5.5.

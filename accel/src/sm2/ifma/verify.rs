@@ -9,7 +9,7 @@ use super::super::verify::Claim;
 use super::convert::load_affine;
 use super::digits::{Digit, Recoded, WIDTH, WINDOWS};
 use super::field::{Columns, Element, Field};
-use super::point::{Cached, Point};
+use super::point::{Cached, CoPoints, Point};
 use super::table::OddMultiples;
 use super::vector::{Mask, align_stack, prefetch};
 use crate::cpu::Ifma512;
@@ -112,15 +112,13 @@ pub(super) fn start(token: Ifma512, x: &Element, y: &Element, negative: Mask) ->
 /// `P, 3P, … 31P`: finite and different from each other, the order being a large prime.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
 pub(super) fn fill(_: Ifma512, point: &Point, multiples: &mut OddMultiples) {
-    let mut sum = *point;
-    double(&mut sum, 1);
-    let twice = sum.cached();
-    sum = *point;
+    align_stack();
+    let mut chain = CoPoints::new(point);
     for index in 0..super::digits::ODD_MULTIPLES {
         if index != 0 {
-            add_cached(&mut sum, &twice, 0);
+            chain = chain.add();
         }
-        multiples.put(index, &sum.cached());
+        multiples.put(index, &chain.sum().cached());
     }
 }
 

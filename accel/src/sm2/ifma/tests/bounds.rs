@@ -2,7 +2,7 @@
 //! results must lie within the bounds the next formula assumes.
 
 use super::super::field::{Columns, Field, Product};
-use super::super::point::{Cached, Point};
+use super::super::point::{Cached, CoPoints, Point};
 use super::super::vector::Mask;
 
 const TWO_52: f64 = (1u64 << 52) as f64;
@@ -114,6 +114,15 @@ fn additions_stay_within_their_bounds() {
     let Cached { x, y, z, zz, zzz } = ANY.cached();
     assert!(zz.1 < 1.5 && zzz.1 < 1.3);
     assert_within_any(&ANY.add_cached(&Cached { x, y, z, zz, zzz }, 0xff));
+}
+
+#[test]
+fn chains_over_one_z_stay_within_their_bounds() {
+    let mut chain = CoPoints::new(&ANY);
+    for _ in 0..20 {
+        assert_within_any(&chain.sum());
+        chain = chain.add();
+    }
 }
 
 #[test]
