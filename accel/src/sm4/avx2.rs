@@ -152,8 +152,8 @@ macro_rules! sm4_on_256_bits {
                 *x = transpose(state).map(|x| enter(x));
             }
             let x = rounds(round_keys, x);
-            for (group, x) in x.into_iter().enumerate() {
-                let mut state = finish(x);
+            for (group, x) in x.iter().enumerate() {
+                let mut state = finish(*x);
                 if MASKED {
                     state = sum(state, load(masks, group));
                 }
@@ -215,8 +215,8 @@ macro_rules! sm4_on_256_bits {
                     self.next = self.next.wrapping_add(GROUP as u32);
                 }
                 let x = rounds(round_keys, x);
-                for (group, x) in x.into_iter().enumerate() {
-                    let state = sum(finish(x), load(data, group));
+                for (group, x) in x.iter().enumerate() {
+                    let state = sum(finish(*x), load(data, group));
                     store(data, group, state);
                 }
             }

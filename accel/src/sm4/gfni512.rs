@@ -62,12 +62,12 @@ impl Kernel for Schedule {
 
     fn crypt(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]]) {
         // SAFETY: `_token` exists only where AVX-512 F and BW and GFNI were detected.
-        unsafe { crypt(self.round_keys(direction), blocks.as_flattened_mut(), None) }
+        unsafe { crypt(self.round_keys(direction), blocks.as_flattened_mut()) }
     }
 
     fn crypt_masked(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]) {
         // SAFETY: as in `crypt`.
-        unsafe { crypt(self.round_keys(direction), blocks.as_flattened_mut(), Some(masks.as_flattened())) }
+        unsafe { crypt_masked(self.round_keys(direction), blocks.as_flattened_mut(), masks.as_flattened()) }
     }
 
     fn add_stream(&self, counter: &[u8; BLOCK_BYTES], first: Option<&mut [u8; BLOCK_BYTES]>, data: &mut [u8]) {
@@ -126,41 +126,54 @@ macro_rules! for_groups {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
-fn crypt(round_keys: &[u32; 32], data: &mut [u8], masks: Option<&[u8]>) {
-    assert!(masks.is_none_or(|masks| masks.len() == data.len()), "a mask for each block");
-    for start in (0..data.len()).step_by(VECTORS * 64) {
-        let end = data.len().min(start + VECTORS * 64);
-        let (data, masks) = (&mut data[start..end], masks.map(|masks| &masks[start..end]));
-        match masks {
-            None if data.len() == VECTORS * 64 => crypt_groups::<WIDE, true>(round_keys, data, None),
-            Some(_) if data.len() == VECTORS * 64 => crypt_groups::<WIDE, true>(round_keys, data, masks),
-            _ => for_groups!(data.len() / BLOCK_BYTES, G, crypt_groups::<G, false>(round_keys, data, masks)),
-        }
+fn crypt(round_keys: &[u32; 32], data: &mut [u8]) {
+    let (wide, rest) = data.as_chunks_mut::<{ VECTORS * 64 }>();
+    for data in wide {
+        crypt_groups::<WIDE, true, false>(round_keys, data, &[]);
+    }
+    if !rest.is_empty() {
+        for_groups!(rest.len() / BLOCK_BYTES, G, crypt_groups::<G, false, false>(round_keys, rest, &[]));
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,gfni")]
+fn crypt_masked(round_keys: &[u32; 32], data: &mut [u8], masks: &[u8]) {
+    assert_eq!(masks.len(), data.len(), "a mask for each block");
+    let (wide, rest) = data.as_chunks_mut::<{ VECTORS * 64 }>();
+    let (wide_masks, masks) = masks.as_chunks::<{ VECTORS * 64 }>();
+    for (data, masks) in wide.iter_mut().zip(wide_masks) {
+        crypt_groups::<WIDE, true, true>(round_keys, data, masks);
+    }
+    if !rest.is_empty() {
+        for_groups!(rest.len() / BLOCK_BYTES, G, crypt_groups::<G, false, true>(round_keys, rest, masks));
     }
 }
 
 /// At most `G * GROUP` blocks, all in the registers at once; exactly as many when `FULL`.
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
 #[inline]
-fn crypt_groups<const G: usize, const FULL: bool>(round_keys: &[u32; 32], data: &mut [u8], masks: Option<&[u8]>) {
+fn crypt_groups<const G: usize, const FULL: bool, const MASKED: bool>(
+    round_keys: &[u32; 32],
+    data: &mut [u8],
+    masks: &[u8],
+) {
     let mut x = [[_mm512_setzero_si512(); 4]; G];
     for (group, x) in x.iter_mut().enumerate() {
         for (word, x) in x.iter_mut().enumerate() {
             let at = (group * 4 + word) * 64;
             *x = load::<FULL>(data, at);
-            if let Some(masks) = masks {
+            if MASKED {
                 *x = _mm512_xor_si512(*x, load::<FULL>(masks, at));
             }
         }
         *x = transpose(*x).map(|x| enter(x));
     }
     rounds(round_keys, &mut x);
-    for (group, x) in x.into_iter().enumerate() {
-        for (word, mut x) in leave(x).into_iter().enumerate() {
+    for (group, x) in x.iter().enumerate() {
+        let out = leave(*x);
+        for (word, x) in out.iter().enumerate() {
             let at = (group * 4 + word) * 64;
-            if let Some(masks) = masks {
-                x = _mm512_xor_si512(x, load::<FULL>(masks, at));
-            }
+            let x = if MASKED { _mm512_xor_si512(*x, load::<FULL>(masks, at)) } else { *x };
             store::<FULL>(data, at, x);
         }
     }
@@ -239,8 +252,8 @@ impl Counters {
     fn stream<const G: usize>(&mut self, round_keys: &[u32; 32], stream: &mut Stream) {
         let mut x = self.take::<G>();
         rounds(round_keys, &mut x);
-        for (x, stream) in x.into_iter().zip(stream.chunks_exact_mut(4)) {
-            stream.copy_from_slice(&leave(x));
+        for (x, stream) in x.iter().zip(stream.chunks_exact_mut(4)) {
+            stream.copy_from_slice(&leave(*x));
         }
     }
 
@@ -250,10 +263,10 @@ impl Counters {
     fn add_wide(&mut self, round_keys: &[u32; 32], data: &mut [u8; VECTORS * 64]) {
         let mut x = self.take::<WIDE>();
         rounds(round_keys, &mut x);
-        for (group, x) in x.into_iter().enumerate() {
-            for (word, x) in leave(x).into_iter().enumerate() {
+        for (group, x) in x.iter().enumerate() {
+            for (word, x) in leave(*x).iter().enumerate() {
                 let at = (group * 4 + word) * 64;
-                let sum = _mm512_xor_si512(x, load::<true>(data, at));
+                let sum = _mm512_xor_si512(*x, load::<true>(data, at));
                 store::<true>(data, at, sum);
             }
         }

@@ -77,12 +77,12 @@ impl Key {
         let (blocks, tail) = data.as_chunks_mut::<BLOCK_BYTES>();
         let whole = blocks.len() - usize::from(!tail.is_empty());
         let (plain, last) = blocks.split_at_mut(whole);
-        let mut masks = [[0; BLOCK_BYTES]; PARALLEL_BLOCKS];
+        let mut masks = Masks([[0; BLOCK_BYTES]; PARALLEL_BLOCKS]);
         for group in plain.chunks_mut(PARALLEL_BLOCKS) {
-            tweaks.fill(group.len(), &mut masks);
-            self.data.kernel.crypt_masked(direction, group, &masks[..group.len()]);
+            tweaks.fill(group.len(), &mut masks.0);
+            self.data.kernel.crypt_masked(direction, group, &masks.0[..group.len()]);
         }
-        ct::wipe(masks.as_flattened_mut());
+        ct::wipe(masks.0.as_flattened_mut());
         if let [last] = last {
             self.steal(direction, last, tail, &mut tweaks);
         }
@@ -98,6 +98,10 @@ impl Key {
         self.data.kernel.crypt_masked(direction, core::slice::from_mut(last), &order[1..]);
     }
 }
+
+/// Tweaks of one kernel call, on lines of the cache: a vector that is written and read back across two lines waits.
+#[repr(align(64))]
+struct Masks([[u8; BLOCK_BYTES]; PARALLEL_BLOCKS]);
 
 fn check_length(bytes: usize) -> Result<(), XtsError> {
     match bytes {
@@ -117,10 +121,7 @@ impl Tweaks {
     fn new(key: &super::Key, tweak: &[u8; BLOCK_BYTES], order: TweakOrder) -> Self {
         let mut block = [*tweak];
         key.encrypt_blocks(&mut block);
-        let value = match order {
-            TweakOrder::Gbt17964 => u128::from_be_bytes(block[0]),
-            TweakOrder::Ieee1619 => u128::from_le_bytes(block[0]),
-        };
+        let value = order.element(&block[0]);
         block.zeroize();
         Self { value, order }
     }
@@ -131,13 +132,13 @@ impl Tweaks {
         tweak
     }
 
-    /// Puts the next `count` tweaks at the start of `out`.
+    /// Puts the next `count` tweaks at the start of `out`; what is behind them is undefined.
     fn fill(&mut self, count: usize, out: &mut [[u8; BLOCK_BYTES]; PARALLEL_BLOCKS]) {
         #[cfg(target_arch = "x86_64")]
-        if count == PARALLEL_BLOCKS
+        if count > 1
             && let Some(token) = crate::cpu::Gfni512::selected()
         {
-            self.value = super::gfni512::tweaks::fill(token, self.order, self.value, out);
+            self.value = super::gfni512::tweaks::fill(token, self.order, self.value, count, out);
             return;
         }
         out[..count].fill_with(|| self.next());
@@ -150,6 +151,14 @@ impl TweakOrder {
         match self {
             Self::Gbt17964 => t >> 1 ^ ((t & 1).wrapping_neg() & 0xe1 << 120),
             Self::Ieee1619 => t << 1 ^ ((t >> 127).wrapping_neg() & 0x87),
+        }
+    }
+
+    /// A block as a field element.
+    pub(super) fn element(self, block: &[u8; BLOCK_BYTES]) -> u128 {
+        match self {
+            Self::Gbt17964 => u128::from_be_bytes(*block),
+            Self::Ieee1619 => u128::from_le_bytes(*block),
         }
     }
 
