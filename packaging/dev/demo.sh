@@ -10,6 +10,6 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 require_cargo "$root"
 "$root/packaging/dev/packages.sh" >&2
-echo "building (the first build compiles RocksDB: ten minutes or more on two cores)" >&2
+echo "building (the first build compiles RocksDB: about a quarter of an hour on two cores)" >&2
 (cd "$root" && cargo build --locked --workspace --bins --lib) >&2
 exec "$(target_directory "$root")/debug/bixi" demo "$@"
