@@ -80,6 +80,9 @@ impl Key {
     }
 
     fn ghash(&self, aad: &[u8], ciphertext: &[u8]) -> [u8; TAG_BYTES] {
+        if let Some(hash) = self.hash.of_short(aad, ciphertext) {
+            return hash;
+        }
         let mut hash = self.hash.start();
         hash.update_padded(aad);
         hash.update_padded(ciphertext);
@@ -270,8 +273,10 @@ impl KeyStream {
             match block.checked_sub(1) {
                 None => tag_masks[message] = *pad,
                 Some(position) => {
-                    for (byte, pad) in messages[message].data[position * BLOCK_BYTES..].iter_mut().zip(pad) {
-                        *byte ^= pad;
+                    let data = &mut messages[message].data[position * BLOCK_BYTES..];
+                    match data.first_chunk_mut::<BLOCK_BYTES>() {
+                        Some(block) => *block = add(*block, pad),
+                        None => super::add(data, pad),
                     }
                 }
             }
