@@ -11,7 +11,7 @@ const PUBLIC_DECISIONS: [(&str, &str); 5] = [
     ("sm4::xts::Key::new", "whether the halves of a key are equal"),
     ("sm2::keys::PrivateKey::from_bytes", "whether a private key is in range"),
     ("sm2::nonce::Nonces::next", "whether a nonce candidate is in range; a refused one is discarded"),
-    ("sm2::sign::sign_with_nonce", "whether the standard asks for another nonce"),
+    ("sm2::sign::finish", "whether the standard asks for another nonce"),
 ];
 
 /// Innermost functions of this crate in each report.
