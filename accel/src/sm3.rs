@@ -10,6 +10,7 @@ pub mod hkdf;
 mod hmac;
 mod kdf;
 mod lanes;
+pub mod lthash;
 mod many;
 mod portable;
 mod single;
@@ -72,6 +73,12 @@ impl Hasher {
         single::compress(&mut self.state, blocks);
         self.block[..rest.len()].copy_from_slice(rest);
         self.filled = rest.len();
+    }
+
+    /// The state after whole blocks, and the bytes of the block begun.
+    fn at_last_block(&self) -> (Start, &[u8]) {
+        let bytes = self.length_bytes - self.filled as u64;
+        (Start { state: self.state, bytes }, &self.block[..self.filled])
     }
 
     /// Pads (GB/T 32905 5.2) and returns the digest.

@@ -10,9 +10,12 @@ macro_rules! test {
     };
 }
 
-pub(super) const TESTS: [Test; 11] = [
+pub(super) const TESTS: [Test; 14] = [
     test!("sm3", sm3_digest, "SM3 digest (GB/T 32905 A.1, A.2)"),
     test!("sm3.many", sm3_many, "SM3 of many messages"),
+    test!("sm3.many", sm3_lengths, "SM3 of many lengths, whole and in parts (OpenSSL)"),
+    test!("sm3.many", sm3_lthash, "LtHash's expansion (OpenSSL's SM3)"),
+    test!("sm3", sm3_long, "SM3 of 16 KiB (OpenSSL)"),
     test!("sm3", hmac, "HMAC-SM3 (GM/T 0042 D.3)"),
     test!("sm4", sm4_block, "SM4 blocks both ways (GB/T 32907 A.1)"),
     test!("sm4", sm4_ctr, "SM4-CTR (draft-ribose-cfrg-sm4 A.2.5.1)"),
@@ -56,6 +59,34 @@ fn sm3_many() -> bool {
     let mut out = vec![[0; 32]; messages.len()];
     sm3::digest_many(&messages, &mut out);
     out.iter().enumerate().all(|(i, digest)| *digest == if i % 3 == 0 { ABC_DIGEST } else { ABCD16_DIGEST })
+}
+
+/// 16,384 bytes `a`, by OpenSSL.
+fn sm3_long() -> bool {
+    sm3::digest(&[b'a'; 16384]) == hex("bbb6728a777696b2ac0a8e04de84d6cc7a71ab210920c8ad8b9cecb667ce29cd")
+}
+
+/// The digest of the digests of the first 0, 1, … 199 bytes of a pattern, by OpenSSL.
+fn sm3_lengths() -> bool {
+    const ANSWER: [u8; 32] = hex("281f39ebb05ab2411bca9d1fb87175bb11b68ab0b4f475c4fbb07ace3d17abcb");
+    let pattern: [u8; 200] = core::array::from_fn(|i| (i * 7 + 1) as u8);
+    let messages: [&[u8]; 200] = core::array::from_fn(|length| &pattern[..length]);
+    let mut out = [[0; 32]; 200];
+    sm3::digest_many(&messages, &mut out);
+    let whole = sm3::digest(out.as_flattened()) == ANSWER;
+    out = [[0; 32]; 200];
+    sm3::digest_many_parts(&messages.map(|message| <[&[u8]; 2]>::from(message.split_at(message.len() / 3))), &mut out);
+    whole && sm3::digest(out.as_flattened()) == ANSWER
+}
+
+/// The digest of what the seed of 32 bytes `07` expands to, by OpenSSL.
+fn sm3_lthash() -> bool {
+    let mut sum = [0; sm3::lthash::LANES];
+    sm3::lthash::update(&mut sum, &[], &[[7; 32]]);
+    let element: Vec<u8> = sum.iter().flat_map(|lane| lane.to_le_bytes()).collect();
+    sm3::lthash::update(&mut sum, &[[7; 32]], &[]);
+    sm3::digest(&element) == hex("c7a1181094879c5cbddc7530c1622ed06c21a0375fc65d965db1b27d9071cd94")
+        && sum == [0; sm3::lthash::LANES]
 }
 
 /// GM/T 0042-2015 D.3.

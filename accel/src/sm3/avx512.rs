@@ -1,11 +1,12 @@
-//! SM3 in sixteen lanes of AVX-512, two such groups side by side: a step of one group waits for its own results most of the
-//! time, a second group fills the gaps. With a third the state would leave the 32 registers.
+//! SM3 in sixteen lanes of AVX-512, three such groups side by side: a step of one group waits for its own results most of the
+//! time, the others fill the gaps. The state of three takes 24 of the 32 registers; a fourth group would not fit.
 //!
 //! A block is loaded one lane per register and transposed; the 68 words of the message expansion go to memory; the 64
 //! steps read them from there. Rotations are one instruction, so are the three-operand Boolean functions and XORs:
 //! 19 instructions a step, 7 a word of expansion. No data-dependent address or branch.
 #![allow(unsafe_code)]
 
+pub(super) mod stream;
 mod transpose;
 
 use super::lanes::{Block, Kernel, States, Tail};
@@ -15,50 +16,72 @@ use core::arch::x86_64::*;
 
 /// Lanes of one register.
 const GROUP: usize = 16;
+/// Groups of the kernel.
+const GROUPS: usize = 3;
 /// Lanes of the kernel.
-pub(super) const LANES: usize = 32;
+pub(super) const LANES: usize = GROUPS * GROUP;
 /// Words of the expanded message (GB/T 32905 5.3.2).
 const WORDS: usize = 68;
+/// Quads of steps.
+const QUADS: usize = 16;
+/// Quads with the first form of FF and GG (GB/T 32905 4.3).
+const PARITY_QUADS: usize = 4;
 
 /// Expanded messages: row `j` is `W_j` of the lanes of `G` registers.
 type Expanded<const G: usize> = [[__m512i; G]; WORDS];
 
-/// Room for the expanded messages of two groups, or of one.
+/// Room for the expanded messages of `MAX` groups, or of fewer; wiped when dropped.
 #[repr(align(64))]
-struct Room([__m512i; 2 * WORDS]);
+struct Room<const MAX: usize>([[__m512i; MAX]; WORDS]);
 
-impl Room {
+impl<const MAX: usize> Room<MAX> {
     // SAFETY: a vector of integers may have any bits, all zero among them.
     const ZERO: __m512i = unsafe { core::mem::zeroed() };
 
     fn new() -> Self {
-        Self([Self::ZERO; 2 * WORDS])
+        Self([[Self::ZERO; MAX]; WORDS])
     }
 
     fn expanded<const G: usize>(&mut self) -> &mut Expanded<G> {
-        let (rows, _) = self.0.as_chunks_mut();
-        (&mut rows[..WORDS]).try_into().expect("one or two groups fit")
+        let (rows, _) = self.0.as_flattened_mut().as_chunks_mut();
+        (&mut rows[..WORDS]).try_into().expect("no more groups than there are")
     }
 }
 
 /// The kernel with its room.
 pub(super) struct Lanes {
     _token: Int512,
-    room: Room,
-    /// The expansion of a block all lanes have in common, kept for the next time.
-    common: Room,
-    common_of: Option<(Block, usize)>,
+    room: Room<GROUPS>,
+    padding: Padding,
+}
+
+/// The expansion of a block of padding alone, kept from one time to the next.
+struct Padding {
+    length_bits: u64,
+    words: [[u32; 4]; QUADS],
+    mixed: [[u32; 4]; QUADS],
+}
+
+impl Padding {
+    fn new(length_bits: u64) -> Self {
+        let mut block = [0; 16];
+        (block[0], block[14], block[15]) = (1 << 31, (length_bits >> 32) as u32, length_bits as u32);
+        let words = portable::expand(&block);
+        let quad = |quad: usize| core::array::from_fn(|k| words[4 * quad + k]);
+        let mixed = |quad: usize| core::array::from_fn(|k| words[4 * quad + k] ^ words[4 * quad + k + 4]);
+        Self { length_bits, words: core::array::from_fn(quad), mixed: core::array::from_fn(mixed) }
+    }
 }
 
 impl Lanes {
     pub(super) fn new(token: Int512) -> Self {
-        Self { _token: token, room: Room::new(), common: Room::new(), common_of: None }
+        Self { _token: token, room: Room::new(), padding: Padding::new(0) }
     }
 }
 
-impl Drop for Lanes {
+impl<const MAX: usize> Drop for Room<MAX> {
     fn drop(&mut self) {
-        wipe(&mut self.room.0, Room::ZERO);
+        wipe(self.0.as_flattened_mut(), Self::ZERO);
     }
 }
 
@@ -67,10 +90,10 @@ impl Kernel<LANES> for Lanes {
         assert!(data.iter().all(|blocks| blocks.len() >= count), "every lane has {count} blocks");
         // SAFETY: `_token` exists only where the features were detected.
         unsafe {
-            if live > GROUP {
-                blocks::<2>(self.room.expanded(), states, data, count);
-            } else {
-                blocks::<1>(self.room.expanded(), states, data, count);
+            match live.div_ceil(GROUP) {
+                0 | 1 => blocks::<1>(self.room.expanded(), states, data, count),
+                2 => blocks::<2>(self.room.expanded(), states, data, count),
+                _ => blocks::<GROUPS>(self.room.expanded(), states, data, count),
             }
         }
     }
@@ -78,24 +101,24 @@ impl Kernel<LANES> for Lanes {
     fn tails(&mut self, states: &mut States<LANES>, data: &[Tail<'_>; LANES], live: usize) {
         // SAFETY: `_token` exists only where the features were detected.
         unsafe {
-            if live > GROUP {
-                tails::<2>(self.room.expanded(), states, data);
-            } else {
-                tails::<1>(self.room.expanded(), states, data);
+            match live.div_ceil(GROUP) {
+                0 | 1 => tails::<1>(self.room.expanded(), states, data),
+                2 => tails::<2>(self.room.expanded(), states, data),
+                _ => tails::<GROUPS>(self.room.expanded(), states, data),
             }
         }
     }
 
-    fn same(&mut self, states: &mut States<LANES>, block: &Block, live: usize) {
-        let groups = live.div_ceil(GROUP);
-        let is_kept = self.common_of == Some((*block, groups));
-        self.common_of = Some((*block, groups));
+    fn padding(&mut self, states: &mut States<LANES>, length_bits: u64, live: usize) {
+        if self.padding.length_bits != length_bits {
+            self.padding = Padding::new(length_bits);
+        }
         // SAFETY: `_token` exists only where the features were detected.
         unsafe {
-            if groups == 2 {
-                same::<2>(self.common.expanded(), states, (!is_kept).then_some(block));
-            } else {
-                same::<1>(self.common.expanded(), states, (!is_kept).then_some(block));
+            match live.div_ceil(GROUP) {
+                0 | 1 => padding::<1>(&self.padding, states),
+                2 => padding::<2>(&self.padding, states),
+                _ => padding::<GROUPS>(&self.padding, states),
             }
         }
     }
@@ -142,23 +165,9 @@ fn tails<const G: usize>(w: &mut Expanded<G>, states: &mut States<LANES>, tails:
     store_states(&state, states);
 }
 
-/// Folds the block `w` was expanded from, or `block` after expanding it there.
-#[target_feature(enable = "avx512f,avx512bw")]
-fn same<const G: usize>(w: &mut Expanded<G>, states: &mut States<LANES>, block: Option<&Block>) {
-    if let Some(block) = block {
-        for (row, word) in w.iter_mut().zip(block.as_chunks().0) {
-            *row = [_mm512_set1_epi32(i32::from_be_bytes(*word)); G];
-        }
-        expand(w);
-    }
-    let mut state = load_states::<G>(states);
-    compress(&mut state, w);
-    store_states(&state, states);
-}
-
 #[target_feature(enable = "avx512f,avx512bw")]
 fn digests(states: &States<LANES>, out: &mut [[u8; 32]; LANES]) {
-    let state = load_states::<2>(states);
+    let state = load_states::<GROUPS>(states);
     for (g, out) in out.chunks_exact_mut(GROUP).enumerate() {
         let mut words = [_mm512_setzero_si512(); 8];
         for (word, state) in words.iter_mut().zip(&state) {
@@ -183,8 +192,10 @@ fn load(block: &Block) -> __m512i {
 fn load_tail(tail: &Tail<'_>) -> __m512i {
     let bytes = tail.data.len();
     let mask = if bytes >= BLOCK_BYTES { u64::MAX } else { (1 << bytes) - 1 };
+    // An empty slice may point anywhere; the processor would find out that nothing is loaded, but slowly.
+    let data = if bytes == 0 { [0_u8; BLOCK_BYTES].as_ptr() } else { tail.data.as_ptr() };
     // SAFETY: the mask selects bytes of `data` only, and the load touches no other.
-    let x = unsafe { _mm512_maskz_loadu_epi8(mask, tail.data.as_ptr().cast()) };
+    let x = unsafe { _mm512_maskz_loadu_epi8(mask, data.cast()) };
     // Where `data` fills the block there is no mark, and the shift, of 64 or more, would be none.
     let mark = u64::from(tail.mark) << (bytes % BLOCK_BYTES);
     transpose::swap_bytes(_mm512_mask_mov_epi8(x, mark, _mm512_set1_epi8(0x80_u8 as i8)))
@@ -282,18 +293,20 @@ fn next_word<const G: usize>(
     next
 }
 
-/// One step of CF, GB/T 32905 5.3.3; the roles of the eight rows of `$r` are renamed by the caller.
+/// One step of CF, GB/T 32905 5.3.3, for all groups `$i`; the roles of the eight rows of `$r` are renamed by the caller.
+/// `$word` and `$mixed` name macros that give `W_j` and `W'_j` of a group.
 macro_rules! step {
-    ($ff:ident $gg:ident $r:ident[$a:literal $b:literal $c:literal $d:literal $e:literal $f:literal $g:literal $h:literal] $t:expr, $w:expr, $w4:expr) => {
+    ($ff:ident $gg:ident $r:ident[$a:literal $b:literal $c:literal $d:literal $e:literal $f:literal $g:literal $h:literal]
+     $t:ident $word:ident $mixed:ident $k:literal) => {
         for i in 0..G {
             let a12 = _mm512_rol_epi32::<12>($r[$a][i]);
-            let e_t = _mm512_add_epi32($r[$e][i], _mm512_set1_epi32($t as i32));
+            let e_t = _mm512_add_epi32($r[$e][i], _mm512_set1_epi32($t[$k] as i32));
             let ss1 = _mm512_rol_epi32::<7>(_mm512_add_epi32(a12, e_t));
             let ss2 = _mm512_xor_si512(ss1, a12);
             let ff = _mm512_ternarylogic_epi32::<$ff>($r[$a][i], $r[$b][i], $r[$c][i]);
             let gg = _mm512_ternarylogic_epi32::<$gg>($r[$e][i], $r[$f][i], $r[$g][i]);
-            let d_w = _mm512_add_epi32($r[$d][i], _mm512_xor_si512($w[i], $w4[i]));
-            let h_w = _mm512_add_epi32($r[$h][i], $w[i]);
+            let d_w = _mm512_add_epi32($r[$d][i], $mixed!($k, i));
+            let h_w = _mm512_add_epi32($r[$h][i], $word!($k, i));
             let tt1 = _mm512_add_epi32(_mm512_add_epi32(d_w, ff), ss2);
             let tt2 = _mm512_add_epi32(_mm512_add_epi32(h_w, gg), ss1);
             let p0 = _mm512_ternarylogic_epi32::<XOR3>(tt2, _mm512_rol_epi32::<9>(tt2), _mm512_rol_epi32::<17>(tt2));
@@ -307,19 +320,55 @@ macro_rules! step {
 
 /// Four steps; after them every row holds its own name again.
 macro_rules! four_steps {
-    ($ff:ident $gg:ident $r:ident $t:expr, $now:expr, $next:expr) => {
-        step!($ff $gg $r[0 1 2 3 4 5 6 7] $t[0], $now[0], $next[0]);
-        step!($ff $gg $r[3 0 1 2 7 4 5 6] $t[1], $now[1], $next[1]);
-        step!($ff $gg $r[2 3 0 1 6 7 4 5] $t[2], $now[2], $next[2]);
-        step!($ff $gg $r[1 2 3 0 5 6 7 4] $t[3], $now[3], $next[3]);
+    ($ff:ident $gg:ident $r:ident $t:ident $word:ident $mixed:ident) => {
+        step!($ff $gg $r[0 1 2 3 4 5 6 7] $t $word $mixed 0);
+        step!($ff $gg $r[3 0 1 2 7 4 5 6] $t $word $mixed 1);
+        step!($ff $gg $r[2 3 0 1 6 7 4 5] $t $word $mixed 2);
+        step!($ff $gg $r[1 2 3 0 5 6 7 4] $t $word $mixed 3);
     };
 }
+#[target_feature(enable = "avx512f,avx512bw")]
+fn padding<const G: usize>(padding: &Padding, states: &mut States<LANES>) {
+    let mut state = load_states::<G>(states);
+    let (t, _) = portable::T.as_chunks::<4>();
+    let mut r = state;
+    macro_rules! quads {
+        ($quads:expr, $ff:ident $gg:ident) => {
+            for ((words, mixed), t) in padding.words[$quads].iter().zip(&padding.mixed[$quads]).zip(&t[$quads]) {
+                macro_rules! word {
+                    ($k:literal, $i:ident) => {
+                        _mm512_set1_epi32(words[$k] as i32)
+                    };
+                }
+                macro_rules! mixed {
+                    ($k:literal, $i:ident) => {
+                        _mm512_set1_epi32(mixed[$k] as i32)
+                    };
+                }
+                four_steps!($ff $gg r t word mixed);
+            }
+        };
+    }
+    quads!(0..PARITY_QUADS, XOR3 XOR3);
+    quads!(PARITY_QUADS..QUADS, MAJORITY CHOOSE);
+    feed_forward(&mut state, &r);
+    store_states(&state, states);
+}
+
+// After the macros it uses.
+pub(super) mod lthash;
 
 /// CF, GB/T 32905 5.3.3, on expanded messages.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn compress<const G: usize>(state: &mut [[__m512i; G]; 8], w: &Expanded<G>) {
     let mut r = *state;
-    steps(&mut r, w, 0);
+    steps(&mut r, w, 0, QUADS);
+    feed_forward(state, &r);
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn feed_forward<const G: usize>(state: &mut [[__m512i; G]; 8], r: &[[__m512i; G]; 8]) {
     for (state, r) in state.iter_mut().zip(r) {
         for g in 0..G {
             state[g] = _mm512_xor_si512(state[g], r[g]);
@@ -327,18 +376,32 @@ fn compress<const G: usize>(state: &mut [[__m512i; G]; 8], w: &Expanded<G>) {
     }
 }
 
-/// Steps `4 * first` to 63.
+/// Quads `first..end` of the steps.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn steps<const G: usize>(state: &mut [[__m512i; G]; 8], w: &Expanded<G>, first: usize) {
+fn steps<const G: usize>(state: &mut [[__m512i; G]; 8], w: &Expanded<G>, first: usize, end: usize) {
     let (w, _) = w.as_chunks::<4>();
     let (t, _) = portable::T.as_chunks::<4>();
     let mut r = *state;
-    for ((now, next), t) in w[first..].iter().zip(&w[first + 1..]).zip(&t[first..4]) {
-        four_steps!(XOR3 XOR3 r t, now, next);
+    let split = PARITY_QUADS.clamp(first, end);
+    macro_rules! quads {
+        ($first:expr, $end:expr, $ff:ident $gg:ident) => {
+            for ((now, next), t) in w[$first..$end].iter().zip(&w[$first + 1..]).zip(&t[$first..]) {
+                macro_rules! word {
+                    ($k:literal, $i:ident) => {
+                        now[$k][$i]
+                    };
+                }
+                macro_rules! mixed {
+                    ($k:literal, $i:ident) => {
+                        _mm512_xor_si512(now[$k][$i], next[$k][$i])
+                    };
+                }
+                four_steps!($ff $gg r t word mixed);
+            }
+        };
     }
-    for ((now, next), t) in w[4..].iter().zip(&w[5..]).zip(&t[4..]) {
-        four_steps!(MAJORITY CHOOSE r t, now, next);
-    }
+    quads!(first, split, XOR3 XOR3);
+    quads!(split, end, MAJORITY CHOOSE);
     *state = r;
 }

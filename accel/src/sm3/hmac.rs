@@ -1,8 +1,12 @@
 //! HMAC (RFC 2104, GB/T 15852.2) over SM3.
 
-use super::{BLOCK_BYTES, Hasher, digest};
+use super::lanes::{Cut, Whole};
+use super::{BLOCK_BYTES, Hasher, digest, many, wipe};
 use crate::ct;
 use zeroize::Zeroizing;
+
+/// Messages hashed together.
+const AT_ONCE: usize = 48;
 
 /// An incremental HMAC-SM3 computation. Cloning after [`Hmac::new`] reuses the work done on the key.
 #[derive(Clone)]
@@ -37,6 +41,26 @@ impl Hmac {
     pub fn finalize(mut self) -> [u8; 32] {
         self.outer.update(&*Zeroizing::new(self.inner.finalize()));
         self.outer.finalize()
+    }
+
+    /// The tags of many messages, each appended to what was given so far: `out[i]` becomes that of `messages[i]`.
+    ///
+    /// # Panics
+    /// When the slices differ in length.
+    pub fn finalize_many(&self, messages: &[&[u8]], out: &mut [[u8; 32]]) {
+        assert_eq!(messages.len(), out.len(), "finalize_many: one tag per message");
+        let (inner, begun) = self.inner.at_last_block();
+        let (outer, _) = self.outer.at_last_block();
+        let mut digests = [[0; 32]; AT_ONCE];
+        for (messages, out) in messages.chunks(AT_ONCE).zip(out.chunks_mut(AT_ONCE)) {
+            let digests = &mut digests[..messages.len()];
+            let parts: [[&[u8]; 2]; AT_ONCE] =
+                core::array::from_fn(|i| [begun, messages.get(i).copied().unwrap_or_default()]);
+            many::digests(&inner, &Cut::new(&parts[..messages.len()]), digests);
+            let parts: [&[u8]; AT_ONCE] = core::array::from_fn(|i| digests.get(i).map_or(&[][..], |digest| digest));
+            many::digests(&outer, &Whole(&parts[..messages.len()]), out);
+        }
+        wipe(digests.as_flattened_mut(), 0);
     }
 
     /// Whether `tag` is the message's full tag, compared in constant time.

@@ -1,7 +1,10 @@
 //! The key derivation function of SM2 (GB/T 32918.3-2016 5.4.3, GB/T 32918.4-2016 5.4.3).
 
-use super::Hasher;
-use zeroize::Zeroizing;
+use super::lanes::{Cut, Start};
+use super::{BLOCK_BYTES, IV, many, single, wipe};
+
+/// Counter blocks hashed together.
+const AT_ONCE: usize = 48;
 
 /// Fills `out` with `SM3(z ‖ 1) ‖ SM3(z ‖ 2) ‖ …`, counters of 32 bits, big endian.
 ///
@@ -9,12 +12,16 @@ use zeroize::Zeroizing;
 /// When `out` has `(2^32 - 1) * 32` bytes or more, the standard's bound.
 pub fn kdf(z: &[u8], out: &mut [u8]) {
     assert!(out.len().div_ceil(32) < u32::MAX as usize, "kdf: the output is beyond the standard's bound");
-    let mut prefix = Hasher::new();
-    prefix.update(z);
-    for (chunk, counter) in out.chunks_mut(32).zip(1u32..) {
-        let mut hasher = prefix.clone();
-        hasher.update(&counter.to_be_bytes());
-        let block = Zeroizing::new(hasher.finalize());
-        chunk.copy_from_slice(&block[..chunk.len()]);
+    let (blocks, rest) = z.as_chunks::<BLOCK_BYTES>();
+    let mut start = Start { state: IV, bytes: (blocks.len() * BLOCK_BYTES) as u64 };
+    single::compress(&mut start.state, blocks);
+    let mut digests = [[0; 32]; AT_ONCE];
+    for (out, first) in out.chunks_mut(AT_ONCE * 32).zip((1u32..).step_by(AT_ONCE)) {
+        let counters: [[u8; 4]; AT_ONCE] = core::array::from_fn(|i| first.wrapping_add(i as u32).to_be_bytes());
+        let messages = counters.each_ref().map(|counter| [rest, &counter[..]]);
+        let count = out.len().div_ceil(32);
+        many::digests(&start, &Cut::new(&messages[..count]), &mut digests[..count]);
+        out.copy_from_slice(&digests.as_flattened()[..out.len()]);
     }
+    wipe(digests.as_flattened_mut(), 0);
 }

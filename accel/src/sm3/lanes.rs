@@ -90,9 +90,10 @@ pub(super) trait Kernel<const N: usize> {
         super::wipe(blocks.as_flattened_mut(), 0);
     }
 
-    /// Folds the same block into every lane.
-    fn same(&mut self, states: &mut States<N>, block: &Block, live: usize) {
-        self.blocks(states, &[core::slice::from_ref(block); N], 1, live);
+    /// Folds a block of padding alone into every lane: the end of messages of whole blocks, all equally long.
+    fn padding(&mut self, states: &mut States<N>, length_bits: u64, live: usize) {
+        let block = Tail { data: &[], mark: true, length_bits }.block();
+        self.blocks(states, &[core::slice::from_ref(&block); N], 1, live);
     }
 
     /// The chaining values as bytes.
@@ -104,11 +105,17 @@ pub(super) trait Kernel<const N: usize> {
 }
 
 /// Where hashing starts: the standard's initial value, or the state after whole blocks common to all messages.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(super) struct Start {
     pub(super) state: [u32; 8],
     /// Bytes folded into `state`, a multiple of the block.
     pub(super) bytes: u64,
+}
+
+impl Drop for Start {
+    fn drop(&mut self) {
+        super::wipe(&mut self.state, 0);
+    }
 }
 
 impl Start {

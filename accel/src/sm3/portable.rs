@@ -14,8 +14,24 @@ pub(super) const T: [u32; 64] = {
     table
 };
 
+/// Message expansion, GB/T 32905 5.3.2 a), when compiled.
+pub(super) const fn expand(block: &[u32; 16]) -> [u32; 68] {
+    let mut w = [0; 68];
+    let mut j = 0;
+    while j < 68 {
+        w[j] = if j < 16 {
+            block[j]
+        } else {
+            let x = w[j - 16] ^ w[j - 9] ^ w[j - 3].rotate_left(15);
+            x ^ x.rotate_left(15) ^ x.rotate_left(23) ^ w[j - 13].rotate_left(7) ^ w[j - 6]
+        };
+        j += 1;
+    }
+    w
+}
+
 #[inline(always)]
-fn p0(x: u32) -> u32 {
+pub(super) fn p0(x: u32) -> u32 {
     x ^ x.rotate_left(9) ^ x.rotate_left(17)
 }
 

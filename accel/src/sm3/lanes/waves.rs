@@ -1,25 +1,34 @@
-//! Short messages of equal block counts, started and ended together: no lane ever waits for another.
+//! Messages of equal block counts, started and ended together: no lane ever waits for another.
 
 use super::super::{BLOCK_BYTES, wipe};
-use super::{Kernel, Messages, Start, States, Tail, padded_blocks};
+use super::{ALONE_MAX, Kernel, Messages, Start, States, Tail, padded_blocks};
 
-/// Messages of more blocks are left to [`super::jobs`].
-const BLOCKS_MAX: usize = 8;
+/// Where block counts differ, only messages of so few blocks are collected for waves.
+const BLOCKS_MAX: usize = 4;
+
+/// Room to concatenate a message in.
+type Gathered = [u8; BLOCKS_MAX * BLOCK_BYTES];
 
 /// Messages that found no wave.
 pub(super) struct Leftovers<const N: usize> {
     waiting: [[usize; N]; BLOCKS_MAX],
     counts: [usize; BLOCKS_MAX],
+    /// Whether some of more blocks were passed over.
     has_long: bool,
+    /// Of messages that all have one block count: the first left over.
+    rest: usize,
 }
 
 impl<const N: usize> Leftovers<N> {
+    const NONE: Self =
+        Self { waiting: [[0; N]; BLOCKS_MAX], counts: [0; BLOCKS_MAX], has_long: false, rest: usize::MAX };
+
     /// Their indices, longest first as far as that costs nothing: a long one begun late would run alone.
     pub(super) fn indices<M: Messages>(&self, messages: &M) -> impl Iterator<Item = usize> {
         let scanned = if self.has_long { messages.count() } else { 0 };
         let long = (0..scanned).filter(|index| padded_blocks(messages.bytes(*index)) > BLOCKS_MAX);
         let short = self.waiting.iter().zip(&self.counts).rev().flat_map(|(waiting, count)| &waiting[..*count]);
-        long.chain(short.copied())
+        long.chain(short.copied()).chain(self.rest..messages.count())
     }
 }
 
@@ -30,103 +39,179 @@ pub(super) fn run<const N: usize, M: Messages>(
     messages: &M,
     out: &mut [[u8; 32]],
 ) -> Leftovers<N> {
-    let mut left = Leftovers { waiting: [[0; N]; BLOCKS_MAX], counts: [0; BLOCKS_MAX], has_long: false };
-    for index in 0..messages.count() {
-        let blocks = padded_blocks(messages.bytes(index));
-        if blocks > BLOCKS_MAX {
-            left.has_long = true;
-            continue;
-        }
-        let (waiting, count) = (&mut left.waiting[blocks - 1], &mut left.counts[blocks - 1]);
-        waiting[*count] = index;
-        *count += 1;
-        if *count == N {
-            wave(kernel, start, messages, waiting, blocks, out);
-            *count = 0;
-        }
+    if M::CUT {
+        let mut room = [[0; BLOCKS_MAX * BLOCK_BYTES]; N];
+        let left = Waves { kernel, start, messages, room: &mut room }.run(out);
+        wipe(room.as_flattened_mut(), 0);
+        left
+    } else {
+        Waves { kernel, start, messages, room: &mut [] }.run(out)
     }
-    for (class, count) in left.counts.iter_mut().enumerate() {
-        // A quarter of the lanes is worth a wave of its own.
-        if *count >= N / 4 {
-            wave(kernel, start, messages, &left.waiting[class][..*count], class + 1, out);
-            *count = 0;
-        }
-    }
-    left
 }
 
-/// Digests messages `indices`, at most `N` and all of `blocks` blocks.
-fn wave<const N: usize, M: Messages>(
-    kernel: &mut impl Kernel<N>,
-    start: &Start,
-    messages: &M,
-    indices: &[usize],
-    blocks: usize,
-    out: &mut [[u8; 32]],
-) {
-    let mut digests = [[0; 32]; N];
-    // Lanes without a message of their own repeat the first.
-    let of_lane = |lane: usize| messages.parts(*indices.get(lane).unwrap_or(&indices[0]));
-    if M::CUT {
-        let mut gathered = [[0; BLOCKS_MAX * BLOCK_BYTES]; N];
-        let lengths: [usize; N] = core::array::from_fn(|lane| gather(of_lane(lane), &mut gathered[lane]));
-        let data = core::array::from_fn(|lane| &gathered[lane][..lengths[lane]]);
-        digest_wave(kernel, start, &data, blocks, indices.len(), &mut digests);
-        wipe(gathered.as_flattened_mut(), 0);
-    } else {
-        let data = core::array::from_fn(|lane| of_lane(lane)[0]);
-        digest_wave(kernel, start, &data, blocks, indices.len(), &mut digests);
+struct Waves<'w, K, M> {
+    kernel: &'w mut K,
+    start: &'w Start,
+    messages: &'w M,
+    /// One entry per lane, if messages may have parts.
+    room: &'w mut [Gathered],
+}
+
+impl<K, M: Messages> Waves<'_, K, M> {
+    fn run<const N: usize>(&mut self, out: &mut [[u8; 32]]) -> Leftovers<N>
+    where
+        K: Kernel<N>,
+    {
+        let blocks = padded_blocks(self.messages.bytes(0));
+        let fits = |index| padded_blocks(self.messages.bytes(index)) == blocks && self.messages.parts(index).len() == 1;
+        if (0..self.messages.count()).all(fits) { self.run_equal(blocks, out) } else { self.run_sorted(out) }
     }
-    for (index, digest) in indices.iter().zip(digests) {
-        out[*index] = digest;
+
+    /// All messages have `blocks` blocks and lie in one part.
+    fn run_equal<const N: usize>(&mut self, blocks: usize, out: &mut [[u8; 32]]) -> Leftovers<N>
+    where
+        K: Kernel<N>,
+    {
+        let count = self.messages.count();
+        for first in (0..count).step_by(N) {
+            let live = N.min(count - first);
+            if live <= ALONE_MAX {
+                return Leftovers { rest: first, ..Leftovers::NONE };
+            }
+            // Lanes without a message of their own repeat the first.
+            let data = core::array::from_fn(|lane| self.messages.parts(first + if lane < live { lane } else { 0 })[0]);
+            let out = &mut out[first..first + live];
+            if let Ok(out) = out.try_into() {
+                self.digest(&data, blocks, live, out);
+            } else {
+                let mut digests = [[0; 32]; N];
+                self.digest(&data, blocks, live, &mut digests);
+                out.copy_from_slice(&digests[..live]);
+            }
+        }
+        Leftovers::NONE
+    }
+
+    /// Short messages wait until a wave of their block count is full.
+    fn run_sorted<const N: usize>(&mut self, out: &mut [[u8; 32]]) -> Leftovers<N>
+    where
+        K: Kernel<N>,
+    {
+        let mut left = Leftovers::NONE;
+        for index in 0..self.messages.count() {
+            let blocks = padded_blocks(self.messages.bytes(index));
+            if blocks > BLOCKS_MAX {
+                left.has_long = true;
+                continue;
+            }
+            let (waiting, count) = (&mut left.waiting[blocks - 1], &mut left.counts[blocks - 1]);
+            waiting[*count] = index;
+            *count += 1;
+            if *count == N {
+                self.wave(waiting, blocks, out);
+                *count = 0;
+            }
+        }
+        for (class, count) in left.counts.iter_mut().enumerate() {
+            // Worth lanes of their own.
+            if *count >= N / 8 {
+                self.wave::<N>(&left.waiting[class][..*count], class + 1, out);
+                *count = 0;
+            }
+        }
+        left
+    }
+
+    /// Digests messages `indices`, at most `N` and all of `blocks` blocks.
+    fn wave<const N: usize>(&mut self, indices: &[usize], blocks: usize, out: &mut [[u8; 32]])
+    where
+        K: Kernel<N>,
+    {
+        let room = core::mem::take(&mut self.room);
+        let mut lengths = [None; N];
+        for ((buffer, length), index) in room.iter_mut().zip(&mut lengths).zip(indices) {
+            let parts = self.messages.parts(*index);
+            *length = (parts.len() != 1).then(|| gather(parts, buffer));
+        }
+        let data = core::array::from_fn(|lane| {
+            let lane = if lane < indices.len() { lane } else { 0 };
+            lengths[lane].map_or_else(|| self.messages.parts(indices[lane])[0], |length| &room[lane][..length])
+        });
+        let mut digests = [[0; 32]; N];
+        self.digest(&data, blocks, indices.len(), &mut digests);
+        for (index, digest) in indices.iter().zip(digests) {
+            out[*index] = digest;
+        }
+        self.room = room;
+    }
+
+    /// Digests one message of `blocks` blocks per lane.
+    fn digest<const N: usize>(&mut self, data: &[&[u8]; N], blocks: usize, live: usize, digests: &mut [[u8; 32]; N])
+    where
+        K: Kernel<N>,
+    {
+        let mut states = States::splat(&self.start.state);
+        let (shortest, longest) =
+            data.iter().fold((usize::MAX, 0), |(min, max), data| (min.min(data.len()), max.max(data.len())));
+        let whole = shortest / BLOCK_BYTES;
+        if whole > 0 {
+            self.kernel.blocks(&mut states, &data.map(|data| data.as_chunks().0), whole, live);
+        }
+        if shortest == longest && shortest % BLOCK_BYTES == 0 {
+            self.kernel.padding(&mut states, self.length_bits(shortest), live);
+        } else {
+            for block in whole..blocks {
+                let at = block * BLOCK_BYTES;
+                let tails = data.map(|data| Tail {
+                    data: data.get(at..).unwrap_or_default(),
+                    mark: (at..at + BLOCK_BYTES).contains(&data.len()),
+                    length_bits: if block + 1 == blocks { self.length_bits(data.len()) } else { 0 },
+                });
+                self.kernel.tails(&mut states, &tails, live);
+            }
+        }
+        self.kernel.digests(&states, digests);
+    }
+
+    fn length_bits(&self, bytes: usize) -> u64 {
+        (self.start.bytes + bytes as u64) << 3
     }
 }
 
 /// Concatenates `parts`; returns their length.
-fn gather(parts: &[&[u8]], buffer: &mut [u8]) -> usize {
+fn gather(parts: &[&[u8]], buffer: &mut Gathered) -> usize {
     let mut filled = 0;
     for part in parts {
-        buffer[filled..filled + part.len()].copy_from_slice(part);
+        copy_short(&mut buffer[filled..filled + part.len()], part);
         filled += part.len();
     }
     filled
 }
 
-fn digest_wave<const N: usize>(
-    kernel: &mut impl Kernel<N>,
-    start: &Start,
-    data: &[&[u8]; N],
-    blocks: usize,
-    live: usize,
-    digests: &mut [[u8; 32]; N],
-) {
-    let mut states = States::splat(&start.state);
-    let shortest = data.iter().map(|data| data.len()).min().unwrap_or(0);
-    let whole = shortest / BLOCK_BYTES;
-    if whole > 0 {
-        kernel.blocks(&mut states, &data.map(|data| data.as_chunks().0), whole, live);
+/// Copies a few bytes in place, where a call would take longer than the copy: two overlapping words do for most lengths.
+#[inline]
+fn copy_short(to: &mut [u8], from: &[u8]) {
+    fn ends<const W: usize>(to: &mut [u8], from: &[u8]) -> bool {
+        let (Some(first), Some(last)) = (from.first_chunk::<W>(), from.last_chunk::<W>()) else { return false };
+        let (first, last) = (*first, *last);
+        if let Some(to) = to.first_chunk_mut() {
+            *to = first;
+        }
+        if let Some(to) = to.last_chunk_mut() {
+            *to = last;
+        }
+        from.len() <= 2 * W
     }
-    let equal = data.iter().all(|data| data.len() == shortest);
-    if equal && shortest % BLOCK_BYTES == 0 {
-        let padding = Tail { data: &[], mark: true, length_bits: length_bits(start, shortest) };
-        kernel.same(&mut states, &padding.block(), live);
-    } else {
-        for block in whole..blocks {
-            let tails = data.map(|data| {
-                let at = block * BLOCK_BYTES;
-                let last = block + 1 == blocks;
-                Tail {
-                    data: data.get(at..).unwrap_or_default(),
-                    mark: (at..at + BLOCK_BYTES).contains(&data.len()),
-                    length_bits: if last { length_bits(start, data.len()) } else { 0 },
-                }
-            });
-            kernel.tails(&mut states, &tails, live);
+    if from.len() > 64 {
+        to.copy_from_slice(from);
+    } else if from.len() > 32 {
+        ends::<32>(to, from);
+    } else if !(from.len() >= 16 && ends::<16>(to, from)
+        || from.len() >= 8 && ends::<8>(to, from)
+        || ends::<4>(to, from))
+    {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = *from;
         }
     }
-    kernel.digests(&states, digests);
-}
-
-fn length_bits(start: &Start, bytes: usize) -> u64 {
-    (start.bytes + bytes as u64) << 3
 }
