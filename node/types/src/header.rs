@@ -231,7 +231,7 @@ impl HeaderExtension {
 
     /// The extension of a block of `transactions` (canonical bytes each).
     pub fn new<'a>(suite: CryptoSuite, value_id: H256, transactions: impl Iterator<Item = &'a [u8]>) -> Self {
-        let leaves: Vec<H256> = transactions.map(|bytes| suite.hash(&[bytes])).collect();
+        let leaves = suite.hash_many(&transactions.map(|bytes| [bytes]).collect::<Vec<_>>());
         Self { version: Self::VERSION, value_id, transactions_bytes_root: crate::merkle::root(suite, &leaves) }
     }
 

@@ -75,13 +75,9 @@ pub fn verify(suite: CryptoSuite, leaf: &H256, proof: &[Vec<u8>], root: &H256) -
 }
 
 fn parents(suite: CryptoSuite, level: &[H256]) -> Vec<H256> {
-    level
-        .chunks(2)
-        .map(|group| match group {
-            [left, right] => suite.hash(&[&left.0, &right.0]),
-            single => suite.hash(&[&single[0].0]),
-        })
-        .collect()
+    let nodes: Vec<[u8; H256::LEN]> = level.iter().map(|hash| hash.0).collect();
+    let groups: Vec<[&[u8]; 1]> = nodes.as_flattened().chunks(2 * H256::LEN).map(|group| [group]).collect();
+    suite.hash_many(&groups)
 }
 
 #[cfg(test)]

@@ -56,6 +56,18 @@ impl CryptoSuite {
         }
     }
 
+    /// [`Self::hash`] of many messages, each in parts: much faster than one by one.
+    pub fn hash_many<'a, M: AsRef<[&'a [u8]]>>(self, messages: &[M]) -> Vec<H256> {
+        match self {
+            Self::Sm => {
+                let mut digests = vec![[0; H256::LEN]; messages.len()];
+                bixi_accel::sm3::digest_many_parts(messages, &mut digests);
+                digests.into_iter().map(H256).collect()
+            }
+            Self::Std => messages.iter().map(|parts| keccak256(parts.as_ref())).collect(),
+        }
+    }
+
     /// Account address of a public key: the last 20 bytes of H(X ‖ Y).
     pub fn address(self, public_key: &[u8; 64]) -> Address {
         let hash = self.hash(&[public_key]);

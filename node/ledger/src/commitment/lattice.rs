@@ -12,15 +12,15 @@
 //! The flat XOR of other chains commits to one block only and can be solved by linear algebra; here a collision is a short
 //! integer solution of 1,024 equations.
 
+use bixi_accel::sm3::lthash;
 use bixi_types::state::StateTable;
 use bixi_types::{CryptoSuite, H256, merkle};
 
 use super::{Change, StateCommitment, Update};
 
-const LANES: usize = 1024;
+const LANES: usize = lthash::LANES;
 const SUM_BYTES: usize = 2 * LANES;
 const HASH_BYTES: usize = 32;
-const BLOCKS: usize = SUM_BYTES / HASH_BYTES;
 
 const ROW_DOMAIN: &[u8] = b"BIXI-LEDGER-ROW-V1";
 const CHANGE_DOMAIN: &[u8] = b"BIXI-LEDGER-CHANGE-V1";
@@ -38,33 +38,60 @@ impl LatticeCommitment {
         Self { suite }
     }
 
-    fn row_seed(&self, table: StateTable, key: &[u8], value: &[u8]) -> H256 {
-        self.suite.hash(&[ROW_DOMAIN, &[table as u8], &length(key), key, &length(value), value])
+    /// The seeds of rows, table, key and value each.
+    fn row_seeds<'a>(&self, rows: impl Iterator<Item = (StateTable, &'a [u8], &'a [u8])>) -> Vec<[u8; HASH_BYTES]> {
+        let rows: Vec<_> =
+            rows.map(|(table, key, value)| ([table as u8], length(key), key, length(value), value)).collect();
+        let images: Vec<[&[u8]; 6]> = rows
+            .iter()
+            .map(|(table, key_length, key, value_length, value)| {
+                [ROW_DOMAIN, table, key_length, *key, value_length, *value]
+            })
+            .collect();
+        self.suite.hash_many(&images).into_iter().map(|hash| hash.0).collect()
     }
 
-    fn expand(&self, seed: &H256) -> [u8; SUM_BYTES] {
-        let mut messages = [[0u8; HASH_BYTES + 4]; BLOCKS];
-        for (index, message) in (0u32..).zip(&mut messages) {
-            message[..HASH_BYTES].copy_from_slice(&seed.0);
-            message[HASH_BYTES..].copy_from_slice(&index.to_le_bytes());
-        }
-        let mut element = [0; SUM_BYTES];
+    /// Takes old rows out of the sum and puts new ones in.
+    fn replace_rows(&self, sum: &mut Sum, changes: &[Change<'_>]) {
+        let changed = changes.iter().filter(|change| change.old != change.new);
+        let removed = self.row_seeds(changed.clone().filter_map(|row| Some((row.table, row.key, row.old?))));
+        let added = self.row_seeds(changed.filter_map(|row| Some((row.table, row.key, row.new?))));
         match self.suite {
-            CryptoSuite::Sm => {
-                let inputs: [&[u8]; BLOCKS] = std::array::from_fn(|i| messages[i].as_slice());
-                let mut digests = [[0; HASH_BYTES]; BLOCKS];
-                bixi_accel::sm3::digest_many(&inputs, &mut digests);
-                element.copy_from_slice(digests.as_flattened());
-            }
+            CryptoSuite::Sm => lthash::update(&mut sum.0, &removed, &added),
             CryptoSuite::Std => {
-                for (out, message) in element.chunks_exact_mut(HASH_BYTES).zip(&messages) {
-                    out.copy_from_slice(&self.suite.hash(&[message]).0);
-                }
+                removed.iter().for_each(|seed| sum.remove(&self.expand(seed)));
+                added.iter().for_each(|seed| sum.add(&self.expand(seed)));
             }
+        }
+    }
+
+    /// The element of a seed, by the definition above.
+    fn expand(&self, seed: &[u8; HASH_BYTES]) -> [u8; SUM_BYTES] {
+        let mut element = [0; SUM_BYTES];
+        for (index, out) in (0u32..).zip(element.chunks_exact_mut(HASH_BYTES)) {
+            out.copy_from_slice(&self.suite.hash(&[seed, &index.to_le_bytes()]).0);
         }
         element
     }
+
+    fn change_leaves(&self, changes: &[Change<'_>]) -> Vec<H256> {
+        let heads: Vec<_> = changes
+            .iter()
+            .map(|change| ([change.table as u8], length(change.key), [u8::from(change.new.is_some())]))
+            .collect();
+        let images: Vec<[&[u8]; 6]> = changes
+            .iter()
+            .zip(&heads)
+            .map(|(change, (table, key_length, flag))| {
+                [CHANGE_DOMAIN, table, key_length, change.key, flag, change.new.unwrap_or_default()]
+            })
+            .collect();
+        self.suite.hash_many(&images)
+    }
 }
+
+/// Changes hashed together: enough for every lane, little enough to stay in the cache.
+const CHANGES_AT_ONCE: usize = 256;
 
 fn length(bytes: &[u8]) -> [u8; 4] {
     u32::try_from(bytes.len()).expect("keys and values are far below 4 GiB").to_le_bytes()
@@ -111,16 +138,11 @@ impl StateCommitment for LatticeCommitment {
 
     fn apply(&self, accumulator: &[u8], changes: &[Change<'_>]) -> Update {
         let mut sum = Sum::from_bytes(accumulator);
-        for change in changes.iter().filter(|change| change.old != change.new) {
-            if let Some(old) = change.old {
-                sum.remove(&self.expand(&self.row_seed(change.table, change.key, old)));
-            }
-            if let Some(new) = change.new {
-                sum.add(&self.expand(&self.row_seed(change.table, change.key, new)));
-            }
+        let mut leaves = Vec::with_capacity(changes.len());
+        for changes in changes.chunks(CHANGES_AT_ONCE) {
+            self.replace_rows(&mut sum, changes);
+            leaves.extend(self.change_leaves(changes));
         }
-        let leaves: Vec<H256> =
-            changes.iter().map(|change| self.change_leaf(change.table, change.key, change.new)).collect();
         let accumulator = sum.to_bytes();
         let changes_root = merkle::root(self.suite, &leaves);
         let state_root = self.state_root(&accumulator, &changes_root);
@@ -133,8 +155,7 @@ impl StateCommitment for LatticeCommitment {
     }
 
     fn change_leaf(&self, table: StateTable, key: &[u8], new: Option<&[u8]>) -> H256 {
-        let flag = [u8::from(new.is_some())];
-        self.suite.hash(&[CHANGE_DOMAIN, &[table as u8], &length(key), key, &flag, new.unwrap_or_default()])
+        self.change_leaves(&[Change { table, key, old: None, new }])[0]
     }
 }
 

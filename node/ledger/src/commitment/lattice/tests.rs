@@ -99,7 +99,7 @@ fn table_key_and_value_are_encoded_injectively() {
         (StateTable::Account, b"abc", b""),
         (StateTable::Account, b"", b"abc"),
     ];
-    let mut seeds: Vec<_> = rows.iter().map(|(table, key, value)| commitment.row_seed(*table, key, value)).collect();
+    let mut seeds: Vec<_> = commitment.row_seeds(rows.iter().copied()).into_iter().map(H256).collect();
     let mut leaves: Vec<_> = rows.iter().map(|(t, k, v)| commitment.change_leaf(*t, k, Some(v))).collect();
     leaves.push(commitment.change_leaf(StateTable::Account, b"abc", None));
     for list in [&mut seeds, &mut leaves] {
@@ -135,6 +135,39 @@ fn a_write_that_changes_nothing_is_proved_but_leaves_the_sum_alone() {
         update.changes_root,
         merkle::root(CryptoSuite::Sm, &[commitment.change_leaf(same.table, b"k", same.new)])
     );
+}
+
+/// The definition at the head of the module, row by row.
+#[test]
+fn many_rows_at_once_are_the_sum_of_each() {
+    for suite in [CryptoSuite::Sm, CryptoSuite::Std] {
+        let commitment = LatticeCommitment::new(suite);
+        let values: Vec<Vec<u8>> = (0..300usize).map(|i| vec![i as u8; i * 37 % 411]).collect();
+        let changes: Vec<_> = values
+            .windows(2)
+            .enumerate()
+            .map(|(i, pair)| Change {
+                table: StateTable::Storage,
+                key: &pair[0],
+                old: (i % 5 != 0).then_some(&pair[0]),
+                new: (i % 7 != 0).then_some(&pair[1]),
+            })
+            .collect();
+        let mut sum = Sum::from_bytes(&commitment.empty());
+        let element = |change: &Change<'_>, value: &[u8]| {
+            let (key_length, value_length) = (length(change.key), length(value));
+            let image = [ROW_DOMAIN, &[change.table as u8], &key_length, change.key, &value_length, value];
+            commitment.expand(&suite.hash(&image).0)
+        };
+        for change in &changes {
+            change.old.iter().for_each(|value| sum.remove(&element(change, value)));
+            change.new.iter().for_each(|value| sum.add(&element(change, value)));
+        }
+        let update = commitment.apply(&commitment.empty(), &changes);
+        assert_eq!(update.accumulator, sum.to_bytes());
+        let leaves: Vec<_> = changes.iter().map(|c| commitment.change_leaf(c.table, c.key, c.new)).collect();
+        assert_eq!(update.changes_root, merkle::root(suite, &leaves));
+    }
 }
 
 /// The format is part of consensus: these digests may change only with a new protocol version.
