@@ -6,12 +6,13 @@ use bixi_accel::{Random, RandomError, sm2, sm3, sm4};
 use std::process::Command;
 
 /// Functions with a decision on secret data that is public by design, and which.
-const PUBLIC_DECISIONS: [(&str, &str); 5] = [
+const PUBLIC_DECISIONS: [(&str, &str); 6] = [
     ("sm4::gcm::open_each", "the verdict on a tag"),
     ("sm4::xts::Key::new", "whether the halves of a key are equal"),
     ("sm2::keys::PrivateKey::from_bytes", "whether a private key is in range"),
     ("sm2::nonce::Nonces::next", "whether a nonce candidate is in range; a refused one is discarded"),
     ("sm2::sign::finish", "whether the standard asks for another nonce"),
+    ("sm2::sign_batch::parse", "whether a nonce candidate is in range; a refused one is discarded"),
 ];
 
 /// Innermost functions of this crate in each report.
@@ -107,6 +108,9 @@ fn traced_operations() {
     publish(&mut public);
     let mut signature = sm2::sign_digest(&private, &[7; 32], &mut Pattern(0)).expect("signature");
     publish(&mut signature.0);
+    let mut batch = sm2::sign_digest_batch(&private, &[[7; 32], [8; 32]], &mut Pattern(0)).expect("signatures");
+    batch.iter_mut().for_each(|signature| publish(&mut signature.0));
     let public = sm2::PublicKey::from_bytes(&public).expect("on the curve");
     assert!(opened == [1] && sm2::verify_digest(&public, &[7; 32], &signature));
+    assert!(sm2::verify_digest(&public, &[8; 32], &batch[1]));
 }

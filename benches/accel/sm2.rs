@@ -83,12 +83,12 @@ fn sign(bench: &mut Bench, key: &sm2::PrivateKey, peers: &Peers) {
             peers.libsm.sign_raw(black_box(&digest), &secret).expect("a signature")
         }),
     ];
-    bench.race(&Case::new("accel::sm2::sign", kernel("sm2.field")), contenders);
+    bench.race(&Case::new("accel::sm2::sign", kernel("sm2.sign_batch")), contenders);
 }
 
 fn verify(bench: &mut Bench, key: &sm2::PrivateKey, signature: &sm2::Signature, peers: &Peers) {
     let public = key.public_key();
-    let case = Case::new("accel::sm2::verify", kernel("sm2.field"));
+    let case = Case::new("accel::sm2::verify", kernel("sm2.verify_batch"));
     let ours = || assert!(sm2::verify(&public, sm2::DEFAULT_ID, black_box(&MESSAGE), signature));
     with_peers(bench, &case, Contender::new("ours", ours), (&public, signature), peers);
 }

@@ -55,6 +55,13 @@ pub(super) fn verify_batch_with(kernel: &mut Kernel, items: &[VerifyItem<'_>], o
     }
 }
 
+/// The verdict on one claim.
+pub(super) fn holds(claim: Claim, key: &Affine) -> bool {
+    let mut out = [false];
+    Kernel::selected().by_windows(&[(0, claim, *key)], &mut out);
+    out[0]
+}
+
 fn verify_chunk(kernel: &mut Kernel, items: &[VerifyItem<'_>], out: &mut [bool]) {
     out.fill(false);
     let keys = resolve(items);
@@ -149,7 +156,8 @@ impl Kernel {
     }
 }
 
-/// Eight at a time through `kernel`; a single one, and what the kernel leaves undecided, through `portable`.
+/// Eight at a time through `kernel` (for one it is faster than portable code, too); what it leaves undecided through
+/// `portable`.
 #[cfg(target_arch = "x86_64")]
 fn in_lanes<K: Clone>(
     waiting: &[Waiting<K>],
@@ -158,10 +166,6 @@ fn in_lanes<K: Clone>(
     portable: impl Fn(&[Waiting<K>], &mut [bool]),
 ) {
     for group in waiting.chunks(ifma::LANES) {
-        if group.len() == 1 {
-            portable(group, out);
-            continue;
-        }
         let lanes: Vec<(&Claim, &K)> = group.iter().map(|(_, claim, key)| (claim, key)).collect();
         let verdicts = kernel(&lanes);
         for (lane, item) in group.iter().enumerate() {

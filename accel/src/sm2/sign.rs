@@ -4,6 +4,7 @@ use super::comb;
 use super::limbs::Limbs;
 use super::nonce::Nonces;
 use super::scalar::Scalar;
+use super::sign_batch::x_coordinates;
 use super::{PrivateKey, Signature, identity_digest, message_digest};
 use crate::{Random, RandomError};
 use zeroize::{Zeroize, Zeroizing};
@@ -32,13 +33,16 @@ pub fn sign_digest(key: &PrivateKey, e: &[u8; 32], rng: &mut dyn Random) -> Resu
     loop {
         // A3: k in [1, n-1].
         let k = Zeroizing::new(nonces.next());
-        if let Some(signature) = sign_with_nonce(key, e, &k) {
+        // A4, by the selected kernel.
+        let mut x1 = [None];
+        x_coordinates(std::slice::from_ref(&*k), &mut x1);
+        if let Some(signature) = x1[0].and_then(|x1| finish(key, e, &k, &x1)) {
             return Ok(signature);
         }
     }
 }
 
-/// Steps A4 to A7 for one `k`; `None` sends the caller back to A3.
+/// Steps A4 to A7 for one `k` by portable code; `None` sends the caller back to A3.
 pub(super) fn sign_with_nonce(key: &PrivateKey, e: &[u8; 32], k: &Scalar) -> Option<Signature> {
     // A4: (x1, y1) = [k]G.
     let mut point = comb::BASE.multiply(k);

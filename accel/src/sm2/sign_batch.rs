@@ -88,7 +88,7 @@ fn parse(candidate: &[u8; 32]) -> Option<Scalar> {
 }
 
 /// The x coordinate of `[k]G` for each scalar, `None` where the caller must take another.
-fn x_coordinates(scalars: &[Scalar], out: &mut [Option<Limbs>]) {
+pub(super) fn x_coordinates(scalars: &[Scalar], out: &mut [Option<Limbs>]) {
     #[cfg(target_arch = "x86_64")]
     if let Some(token) = Ifma512::selected() {
         ifma::base_x_coordinates(token, scalars, out);

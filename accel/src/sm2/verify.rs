@@ -1,5 +1,6 @@
 //! Signature verification, GB/T 32918.2-2016 7.1, on public values in variable time.
 
+use super::batch;
 use super::comb::{self, Comb};
 use super::field::{self, Element};
 use super::limbs::{self, Limbs};
@@ -127,10 +128,7 @@ pub fn verify(key: &PublicKey, id: &[u8], message: &[u8], signature: &Signature)
 
 /// Whether `signature` signs the digest `e` made of `Z` and the message.
 pub fn verify_digest(key: &PublicKey, e: &[u8; 32], signature: &Signature) -> bool {
-    Claim::new(e, signature).is_some_and(|claim| {
-        let odd = Jacobian::batch_to_affine(&odd_multiples::<KEY_ODD_MULTIPLES>(&key.point));
-        claim.holds_at(&claim.point_by_windows(&odd))
-    })
+    Claim::new(e, signature).is_some_and(|claim| batch::holds(claim, &key.point))
 }
 
 /// What a well-formed signature claims: `[s]G + [t]P` has the x coordinate `r - e mod n`.
