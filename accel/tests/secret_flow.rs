@@ -12,7 +12,7 @@ const PUBLIC_DECISIONS: [(&str, &str); 6] = [
     ("sm2::keys::PrivateKey::from_bytes", "whether a private key is in range"),
     ("sm2::nonce::Nonces::next", "whether a nonce candidate is in range; a refused one is discarded"),
     ("sm2::sign::finish", "whether the standard asks for another nonce"),
-    ("sm2::sign_batch::parse", "whether a nonce candidate is in range; a refused one is discarded"),
+    ("sm2::sign_batch::sign_digest_batch", "whether a nonce candidate is in range; a refused one is discarded"),
 ];
 
 /// Innermost functions of this crate in each report.
