@@ -9,7 +9,10 @@ pub(crate) fn run(bench: &mut Bench) {
     for bytes in [64, 1024, 16384] {
         one(bench, bytes);
     }
-    many(bench, 64);
+    for bytes in [64, 1024, 16384] {
+        many(bench, bytes);
+    }
+    lthash(bench);
 }
 
 fn one(bench: &mut Bench, bytes: usize) {
@@ -30,7 +33,7 @@ fn one(bench: &mut Bench, bytes: usize) {
 
 /// Many short messages, as leaves of a Merkle tree are.
 fn many(bench: &mut Bench, bytes: usize) {
-    const MESSAGES: usize = 1024;
+    const MESSAGES: usize = 960;
     let data = pattern(bytes);
     let messages = vec![&data[..]; MESSAGES];
     let mut out = vec![[0; 32]; MESSAGES];
@@ -38,6 +41,22 @@ fn many(bench: &mut Bench, bytes: usize) {
     let contenders = &mut [
         Contender::batch("ours", MESSAGES as u32, || sm3::digest_many(black_box(&messages), &mut out)),
         Contender::new("rustcrypto, one by one", || ::sm3::Sm3::digest(black_box(&data))),
+    ];
+    bench.race(&case, contenders);
+}
+
+/// Rows of the state commitment: one element out, one in.
+fn lthash(bench: &mut Bench) {
+    const ROWS: usize = 256;
+    let seeds: Vec<[u8; 32]> = (0..ROWS).map(|row| sm3::digest(&row.to_le_bytes())).collect();
+    let mut sum = [0; sm3::lthash::LANES];
+    let case = Case::new("accel::sm3::lthash", kernel("sm3.many")).with("rows", ROWS);
+    let message = [7; 36];
+    let contenders = &mut [
+        Contender::batch("ours", ROWS as u32, || sm3::lthash::update(&mut sum, black_box(&seeds), black_box(&seeds))),
+        Contender::new("rustcrypto, 128 digests", || {
+            (0..128).fold(0, |all, _| all ^ ::sm3::Sm3::digest(black_box(&message))[0])
+        }),
     ];
     bench.race(&case, contenders);
 }
