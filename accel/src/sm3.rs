@@ -3,6 +3,8 @@
 //! Messages may be secret: time depends on lengths only. A [`Hasher`] wipes its state when dropped.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod bmi2;

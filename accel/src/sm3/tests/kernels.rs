@@ -31,6 +31,10 @@ macro_rules! with_every_kernel {
                 Some(token) => $check("avx512", &mut avx512::Lanes::new(token)),
                 None => skipped("avx512"),
             }
+            match crate::cpu::Avx2::new() {
+                Some(token) => $check("avx2", &mut avx2::Lanes::new(token)),
+                None => skipped("avx2"),
+            }
         }
     };
 }
