@@ -153,16 +153,10 @@ fn preparation(args: &DemoArgs, directory: &Path, module: PathBuf) -> Preparatio
 async fn show(args: &DemoArgs, directory: &Path, stop: &mut StopSignal) -> Result<(), Failure> {
     let home = NodeDirectory::new(directory.join("node0"));
     let log = directory.join("node0.log");
-    let running = tokio::select! {
-        running = bring_up(&home, &log) => Some(running),
-        () = stop.wait() => None,
-    };
+    let running = unless_interrupted(bring_up(&home, &log), stop).await;
     let (mut node, keys) = running.ok_or_else(interrupted)??;
     console::say(&format!("demo: the node is ready at http://{}", node.rpc));
-    let examined = tokio::select! {
-        report = examine(args, directory, &home, &node, keys) => Some(report),
-        () = stop.wait() => None,
-    };
+    let examined = unless_interrupted(examine(args, directory, &home, &node, keys), stop).await;
     let Some(report) = examined else {
         end(node, stop).await?;
         return Err(interrupted());
@@ -189,6 +183,19 @@ async fn show(args: &DemoArgs, directory: &Path, stop: &mut StopSignal) -> Resul
     } else {
         Err(Failure::new(Status::Fault, "a check of the demonstration failed; see the report"))
     }
+}
+
+/// What `step` came to, unless a signal came first. A signal to our process group also ends a child that has not left the group
+/// yet: a step that fails waits for the signal that may be its reason.
+async fn unless_interrupted<T>(
+    step: impl Future<Output = anyhow::Result<T>>,
+    stop: &mut StopSignal,
+) -> Option<anyhow::Result<T>> {
+    let done = tokio::select! {
+        done = step => done,
+        () = stop.wait() => return None,
+    };
+    if done.is_err() && stop.came_within(SIGNAL_PATIENCE).await { None } else { Some(done) }
 }
 
 /// Stops the node in order; another signal kills it.
