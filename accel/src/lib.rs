@@ -16,5 +16,9 @@ pub mod selftest;
 pub mod sm2;
 pub mod sm3;
 pub mod sm4;
+#[cfg(target_arch = "x86_64")]
+mod stack;
+#[cfg(target_arch = "x86_64")]
+mod transpose;
 
 pub use random::{Random, RandomError};

@@ -21,6 +21,8 @@ mod ghash;
 mod matrix;
 mod portable;
 mod sbox;
+#[cfg(target_arch = "x86_64")]
+mod schedule;
 #[cfg(test)]
 mod tests;
 pub mod xts;
@@ -129,13 +131,13 @@ fn select(round_keys: &[u32; 32]) -> Box<dyn Kernel> {
     #[cfg(target_arch = "x86_64")]
     {
         if let Some(token) = cpu::Gfni512::selected() {
-            return Box::new(gfni512::Schedule::new(token, round_keys));
+            return Box::new(schedule::Schedule::new(token, round_keys));
         }
         if let Some(token) = cpu::Gfni256::selected() {
-            return Box::new(gfni256::Schedule::new(token, round_keys));
+            return Box::new(schedule::Schedule::new(token, round_keys));
         }
         if let (Some(avx2), Some(aes)) = (cpu::Avx2::selected(), cpu::AesNi::selected()) {
-            return Box::new(aesni::Schedule::new((avx2, aes), round_keys));
+            return Box::new(schedule::Schedule::new((avx2, aes), round_keys));
         }
     }
     Box::new(portable::Schedule::new(round_keys))

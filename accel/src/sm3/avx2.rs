@@ -7,6 +7,7 @@
 use super::lanes::{Block, Kernel, States};
 use super::{portable, wipe};
 use crate::cpu::Avx2;
+use crate::transpose::words_256;
 use core::arch::x86_64::*;
 
 /// Lanes of the kernel.
@@ -87,28 +88,14 @@ fn swap_bytes(x: __m256i) -> __m256i {
 #[target_feature(enable = "avx2")]
 #[inline]
 fn transpose(x: [__m256i; 8]) -> [__m256i; 8] {
-    let low = quarter([x[0], x[1], x[2], x[3]]);
-    let high = quarter([x[4], x[5], x[6], x[7]]);
+    let low = words_256([x[0], x[1], x[2], x[3]]);
+    let high = words_256([x[4], x[5], x[6], x[7]]);
     let mut out = x;
     for k in 0..4 {
         out[k] = _mm256_permute2x128_si256::<0x20>(low[k], high[k]);
         out[4 + k] = _mm256_permute2x128_si256::<0x31>(low[k], high[k]);
     }
     out
-}
-
-/// Transposes the 4×4 words of both 128-bit halves.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn quarter(x: [__m256i; 4]) -> [__m256i; 4] {
-    let (low0, high0) = (_mm256_unpacklo_epi32(x[0], x[1]), _mm256_unpackhi_epi32(x[0], x[1]));
-    let (low1, high1) = (_mm256_unpacklo_epi32(x[2], x[3]), _mm256_unpackhi_epi32(x[2], x[3]));
-    [
-        _mm256_unpacklo_epi64(low0, low1),
-        _mm256_unpackhi_epi64(low0, low1),
-        _mm256_unpacklo_epi64(high0, high1),
-        _mm256_unpackhi_epi64(high0, high1),
-    ]
 }
 
 /// Rotation to the left; `RIGHT` is 32 less `LEFT`.

@@ -5,6 +5,7 @@
 //! compiled for fewer, which is what a trait's method would have to be.
 #![allow(unsafe_code)]
 
+pub(super) use crate::transpose::words_256 as transpose;
 use core::arch::x86_64::*;
 
 /// Blocks of one group of registers.
@@ -20,77 +21,44 @@ pub(super) const WIDE_BYTES: usize = WIDE * GROUP_BYTES;
 /// The four registers of a group.
 pub(super) type State = [__m256i; 4];
 
-/// Defines `Schedule` for `$token`, whose proof covers `$features`, from `enter`, `leave`, `constants` and `round` of the calling module.
+/// Makes `$token`, whose proof covers `$features`, an [`Engine`](super::schedule::Engine), from `enter`, `leave`, `constants` and
+/// `round` of the calling module.
 macro_rules! sm4_on_256_bits {
     ($name:literal, $token:ty, $features:tt) => {
+        use super::BLOCK_BYTES;
         use super::avx2::*;
-        use super::{BLOCK_BYTES, Direction, Kernel};
+        use super::schedule::Engine;
         use crate::ct;
         use core::arch::x86_64::*;
-        use zeroize::ZeroizeOnDrop;
 
-        /// Round keys behind `A`, in both orders, with the proof that they may be used here.
-        #[derive(ZeroizeOnDrop)]
-        pub(super) struct Schedule {
-            encrypt: [u32; 32],
-            decrypt: [u32; 32],
-            #[zeroize(skip)]
-            _token: $token,
-        }
+        impl Engine for $token {
+            const NAME: &'static str = $name;
 
-        impl Schedule {
-            pub(super) fn new(token: $token, round_keys: &[u32; 32]) -> Self {
+            fn crypt(self, round_keys: &[u32; 32], blocks: &mut [[u8; BLOCK_BYTES]]) {
                 // SAFETY: the token exists only where these instructions were detected.
-                let encrypt = unsafe { enter_keys(round_keys) };
-                let mut decrypt = encrypt;
-                decrypt.reverse();
-                Self { encrypt, decrypt, _token: token }
-            }
-
-            fn round_keys(&self, direction: Direction) -> &[u32; 32] {
-                match direction {
-                    Direction::Encrypt => &self.encrypt,
-                    Direction::Decrypt => &self.decrypt,
-                }
-            }
-        }
-
-        impl Kernel for Schedule {
-            fn name(&self) -> &'static str {
-                $name
-            }
-
-            fn crypt(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]]) {
-                // SAFETY: `_token` exists only where these instructions were detected.
-                unsafe { crypt(self.round_keys(direction), blocks.as_flattened_mut()) }
+                unsafe { crypt(round_keys, blocks.as_flattened_mut()) }
             }
 
             fn crypt_masked(
-                &self,
-                direction: Direction,
+                self,
+                round_keys: &[u32; 32],
                 blocks: &mut [[u8; BLOCK_BYTES]],
                 masks: &[[u8; BLOCK_BYTES]],
             ) {
                 // SAFETY: as in `crypt`.
-                unsafe { crypt_masked(self.round_keys(direction), blocks.as_flattened_mut(), masks.as_flattened()) }
+                unsafe { crypt_masked(round_keys, blocks.as_flattened_mut(), masks.as_flattened()) }
             }
 
-            fn add_stream(&self, counter: &[u8; BLOCK_BYTES], first: Option<&mut [u8; BLOCK_BYTES]>, data: &mut [u8]) {
+            fn add_stream(
+                self,
+                round_keys: &[u32; 32],
+                counter: &[u8; BLOCK_BYTES],
+                first: Option<&mut [u8; BLOCK_BYTES]>,
+                data: &mut [u8],
+            ) {
                 // SAFETY: as in `crypt`.
-                unsafe { add_stream(&self.encrypt, counter, first, data) }
+                unsafe { add_stream(round_keys, counter, first, data) }
             }
-        }
-
-        /// Round keys in memory's byte order behind `A`, with its constant.
-        #[target_feature(enable = $features)]
-        fn enter_keys(round_keys: &[u32; 32]) -> [u32; 32] {
-            let mut entered = round_keys.map(u32::swap_bytes);
-            let (vectors, _) = entered.as_chunks_mut::<8>();
-            for keys in vectors {
-                let constant = _mm256_set1_epi8(super::matrix::ENTER_CONSTANT as i8);
-                *keys = words(_mm256_xor_si256(enter(vector(*keys)), constant));
-            }
-            entered
         }
 
         #[target_feature(enable = $features)]
@@ -106,7 +74,6 @@ macro_rules! sm4_on_256_bits {
 
         #[target_feature(enable = $features)]
         fn crypt_masked(round_keys: &[u32; 32], data: &mut [u8], masks: &[u8]) {
-            assert_eq!(data.len(), masks.len(), "a mask for each block");
             let (wide, rest) = data.as_chunks_mut::<WIDE_BYTES>();
             let (wide_masks, rest_masks) = masks.as_chunks::<WIDE_BYTES>();
             for (data, masks) in wide.iter_mut().zip(wide_masks) {
@@ -279,20 +246,6 @@ pub(super) fn counting(next: u32) -> __m256i {
     _mm256_shuffle_epi8(_mm256_add_epi32(_mm256_set1_epi32(next as i32), offsets), swap)
 }
 
-/// Transposes the 4×4 words of every 128-bit lane; its own inverse.
-#[target_feature(enable = "avx2")]
-#[inline]
-pub(super) fn transpose(x: State) -> State {
-    let (low0, high0) = (_mm256_unpacklo_epi32(x[0], x[1]), _mm256_unpackhi_epi32(x[0], x[1]));
-    let (low1, high1) = (_mm256_unpacklo_epi32(x[2], x[3]), _mm256_unpackhi_epi32(x[2], x[3]));
-    [
-        _mm256_unpacklo_epi64(low0, low1),
-        _mm256_unpackhi_epi64(low0, low1),
-        _mm256_unpacklo_epi64(high0, high1),
-        _mm256_unpackhi_epi64(high0, high1),
-    ]
-}
-
 /// The last comes last: it is the one a round waits for.
 #[target_feature(enable = "avx2")]
 #[inline]
@@ -322,20 +275,6 @@ pub(super) fn store(bytes: &mut [u8; WIDE_BYTES], group: usize, state: State) {
     let (groups, _) = bytes.as_chunks_mut::<GROUP_BYTES>();
     // SAFETY: four vectors are 128 bytes.
     groups[group] = unsafe { core::mem::transmute::<State, [u8; GROUP_BYTES]>(state) };
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-pub(super) fn vector(words: [u32; 8]) -> __m256i {
-    // SAFETY: any eight words are a vector.
-    unsafe { core::mem::transmute::<[u32; 8], __m256i>(words) }
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-pub(super) fn words(vector: __m256i) -> [u32; 8] {
-    // SAFETY: a vector is eight words.
-    unsafe { core::mem::transmute::<__m256i, [u32; 8]>(vector) }
 }
 
 /// Both lanes hold `bytes`.

@@ -14,10 +14,11 @@
 
 pub(super) mod tweaks;
 
-use super::{BLOCK_BYTES, Direction, Kernel, matrix};
+use super::schedule::Engine;
+use super::{BLOCK_BYTES, matrix};
 use crate::cpu::Gfni512;
+use crate::transpose::words_512 as transpose;
 use core::arch::x86_64::*;
-use zeroize::ZeroizeOnDrop;
 
 /// Blocks of one group of registers.
 const GROUP: usize = 16;
@@ -26,71 +27,32 @@ const WIDE: usize = 6;
 /// Registers' worth of bytes in the blocks of one kernel call.
 const VECTORS: usize = WIDE * 4;
 
-/// Round keys behind `A`, in both orders, with the proof that they may be used here.
-#[derive(ZeroizeOnDrop)]
-pub(super) struct Schedule {
-    encrypt: [u32; 32],
-    decrypt: [u32; 32],
-    #[zeroize(skip)]
-    _token: Gfni512,
-}
-
 /// Key stream of one kernel call.
 type Stream = [__m512i; VECTORS];
 
-impl Schedule {
-    pub(super) fn new(token: Gfni512, round_keys: &[u32; 32]) -> Self {
+impl Engine for Gfni512 {
+    const NAME: &'static str = "gfni512";
+
+    fn crypt(self, round_keys: &[u32; 32], blocks: &mut [[u8; BLOCK_BYTES]]) {
         // SAFETY: the token exists only where AVX-512 F and BW and GFNI were detected.
-        let encrypt = unsafe { enter_keys(round_keys) };
-        let mut decrypt = encrypt;
-        decrypt.reverse();
-        Self { encrypt, decrypt, _token: token }
+        unsafe { crypt(round_keys, blocks.as_flattened_mut()) }
     }
 
-    fn round_keys(&self, direction: Direction) -> &[u32; 32] {
-        match direction {
-            Direction::Encrypt => &self.encrypt,
-            Direction::Decrypt => &self.decrypt,
-        }
-    }
-}
-
-impl Kernel for Schedule {
-    fn name(&self) -> &'static str {
-        "gfni512"
-    }
-
-    fn crypt(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]]) {
-        // SAFETY: `_token` exists only where AVX-512 F and BW and GFNI were detected.
-        unsafe { crypt(self.round_keys(direction), blocks.as_flattened_mut()) }
-    }
-
-    fn crypt_masked(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]) {
+    fn crypt_masked(self, round_keys: &[u32; 32], blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]) {
         // SAFETY: as in `crypt`.
-        unsafe { crypt_masked(self.round_keys(direction), blocks.as_flattened_mut(), masks.as_flattened()) }
+        unsafe { crypt_masked(round_keys, blocks.as_flattened_mut(), masks.as_flattened()) }
     }
 
-    fn add_stream(&self, counter: &[u8; BLOCK_BYTES], first: Option<&mut [u8; BLOCK_BYTES]>, data: &mut [u8]) {
+    fn add_stream(
+        self,
+        round_keys: &[u32; 32],
+        counter: &[u8; BLOCK_BYTES],
+        first: Option<&mut [u8; BLOCK_BYTES]>,
+        data: &mut [u8],
+    ) {
         // SAFETY: as in `crypt`.
-        unsafe { add_stream(&self.encrypt, counter, first, data) }
+        unsafe { add_stream(round_keys, counter, first, data) }
     }
-}
-
-/// Round keys in memory's byte order behind `A`, with its constant.
-#[target_feature(enable = "avx512f,avx512bw,gfni")]
-fn enter_keys(round_keys: &[u32; 32]) -> [u32; 32] {
-    let mut entered = round_keys.map(u32::swap_bytes);
-    let (vectors, _) = entered.as_chunks_mut::<16>();
-    for keys in vectors {
-        let matrix = _mm512_set1_epi64(matrix::ENTER);
-        // SAFETY: any sixteen words are a vector, and a vector is sixteen words.
-        *keys = unsafe {
-            let vector = core::mem::transmute::<[u32; 16], __m512i>(*keys);
-            let vector = _mm512_gf2p8affine_epi64_epi8::<{ matrix::ENTER_CONSTANT }>(vector, matrix);
-            core::mem::transmute::<__m512i, [u32; 16]>(vector)
-        };
-    }
-    entered
 }
 
 /// Runs `$call` with the const `$groups` for `$blocks` blocks, 1 to 96.
@@ -138,7 +100,6 @@ fn crypt(round_keys: &[u32; 32], data: &mut [u8]) {
 
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
 fn crypt_masked(round_keys: &[u32; 32], data: &mut [u8], masks: &[u8]) {
-    assert_eq!(masks.len(), data.len(), "a mask for each block");
     let (wide, rest) = data.as_chunks_mut::<{ VECTORS * 64 }>();
     let (wide_masks, masks) = masks.as_chunks::<{ VECTORS * 64 }>();
     for (data, masks) in wide.iter_mut().zip(wide_masks) {
@@ -315,20 +276,6 @@ fn enter(x: __m512i) -> __m512i {
 fn leave(x: [__m512i; 4]) -> [__m512i; 4] {
     let x = [x[3], x[2], x[1], x[0]].map(|x| _mm512_gf2p8affine_epi64_epi8::<0>(x, _mm512_set1_epi64(matrix::LEAVE)));
     transpose(x)
-}
-
-/// Transposes the 4×4 words of every 128-bit lane; its own inverse.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn transpose(x: [__m512i; 4]) -> [__m512i; 4] {
-    let (low0, high0) = (_mm512_unpacklo_epi32(x[0], x[1]), _mm512_unpackhi_epi32(x[0], x[1]));
-    let (low1, high1) = (_mm512_unpacklo_epi32(x[2], x[3]), _mm512_unpackhi_epi32(x[2], x[3]));
-    [
-        _mm512_unpacklo_epi64(low0, low1),
-        _mm512_unpackhi_epi64(low0, low1),
-        _mm512_unpacklo_epi64(high0, high1),
-        _mm512_unpackhi_epi64(high0, high1),
-    ]
 }
 
 /// Which of the 64 bytes at `at` exist.

@@ -80,6 +80,26 @@ const fn after_inversion(step: i64) -> Affine {
     Affine { matrix, constant: apply(ENTER, apply(step, OUTPUT_CONSTANT)) as i32 }
 }
 
+/// `A`, with its constant, of every byte of a round key; in constant time.
+pub(super) fn enter(word: u32) -> u32 {
+    const COLUMNS: [u8; 8] = columns(ENTER);
+    (0..8).fold(u32::from_ne_bytes([ENTER_CONSTANT as u8; 4]), |image, bit| {
+        let set = (word >> bit & 0x0101_0101) * 0xff;
+        image ^ (set & u32::from_ne_bytes([COLUMNS[bit]; 4]))
+    })
+}
+
+/// The images of the bits, bit 0 first.
+const fn columns(matrix: i64) -> [u8; 8] {
+    let mut columns = [0; 8];
+    let mut bit = 0;
+    while bit < 8 {
+        columns[bit] = apply(matrix, 1 << bit);
+        bit += 1;
+    }
+    columns
+}
+
 const fn apply(matrix: i64, byte: u8) -> u8 {
     let mut out = 0;
     let mut bit = 0;
@@ -136,6 +156,14 @@ mod tests {
     fn the_way_back_is_the_inverse() {
         for byte in 0..=255 {
             assert_eq!(apply(LEAVE, apply(ENTER, byte)), byte);
+        }
+    }
+
+    #[test]
+    fn round_keys_enter_byte_by_byte() {
+        for byte in 0..=255 {
+            let word = u32::from_ne_bytes([byte, !byte, 0, byte.rotate_left(3)]);
+            assert_eq!(enter(word).to_ne_bytes(), word.to_ne_bytes().map(|x| apply(ENTER, x) ^ ENTER_CONSTANT as u8));
         }
     }
 

@@ -12,9 +12,10 @@ use super::convert::spread_table_words;
 use super::digits::{Digit, Recoded};
 use super::field::{Columns, Element, Field};
 use super::point::Point;
-use super::vector::{Mask, Vector, align_stack};
+use super::vector::{Mask, Vector};
 use super::verify::{add_affine, double, start};
 use crate::cpu::Ifma512;
+use crate::stack::align as align_stack;
 use std::sync::LazyLock;
 use zeroize::Zeroize;
 

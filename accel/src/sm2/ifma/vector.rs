@@ -182,14 +182,6 @@ pub(super) fn transpose(rows: [Vector; 8]) -> [Vector; 8] {
     }
 }
 
-/// Has the calling function align its stack for vectors. The compiler decides on that before it knows what it will
-/// spill; a spilled vector across two lines of the cache costs an addition of points half its time again.
-#[inline(always)]
-pub(super) fn align_stack() {
-    let mut vector = core::mem::MaybeUninit::<Vector>::uninit();
-    core::hint::black_box(vector.as_mut_ptr());
-}
-
 /// Asks for a line of the cache that will be read soon.
 #[inline(always)]
 pub(super) fn prefetch<T>(line: &T) {

@@ -11,8 +11,9 @@ use super::digits::{Digit, Recoded, WIDTH, WINDOWS};
 use super::field::{Columns, Element, Field};
 use super::point::{Cached, CoPoints, Point};
 use super::table::OddMultiples;
-use super::vector::{Mask, align_stack, prefetch};
+use super::vector::{Mask, prefetch};
 use crate::cpu::Ifma512;
+use crate::stack::align as align_stack;
 
 /// What became of each lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Between sixteen blocks of sixteen words and sixteen words of sixteen lanes.
 
+use crate::transpose::words_512;
 use core::arch::x86_64::*;
 
 /// The mask of `_mm512_shuffle_epi8` that swaps the bytes of every 32-bit word.
@@ -20,10 +21,10 @@ const ODD: i32 = 0b11_01_11_01;
 #[inline]
 pub(super) fn square(x: [__m512i; 16]) -> [__m512i; 16] {
     let quads: [[__m512i; 4]; 4] = [
-        quarter([x[0], x[1], x[2], x[3]]),
-        quarter([x[4], x[5], x[6], x[7]]),
-        quarter([x[8], x[9], x[10], x[11]]),
-        quarter([x[12], x[13], x[14], x[15]]),
+        words_512([x[0], x[1], x[2], x[3]]),
+        words_512([x[4], x[5], x[6], x[7]]),
+        words_512([x[8], x[9], x[10], x[11]]),
+        words_512([x[12], x[13], x[14], x[15]]),
     ];
     let mut out = x;
     for k in 0..4 {
@@ -39,27 +40,13 @@ pub(super) fn square(x: [__m512i; 16]) -> [__m512i; 16] {
     out
 }
 
-/// Transposes the 4×4 words of every 128-bit quarter.
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-fn quarter(x: [__m512i; 4]) -> [__m512i; 4] {
-    let (low0, high0) = (_mm512_unpacklo_epi32(x[0], x[1]), _mm512_unpackhi_epi32(x[0], x[1]));
-    let (low1, high1) = (_mm512_unpacklo_epi32(x[2], x[3]), _mm512_unpackhi_epi32(x[2], x[3]));
-    [
-        _mm512_unpacklo_epi64(low0, low1),
-        _mm512_unpackhi_epi64(low0, low1),
-        _mm512_unpacklo_epi64(high0, high1),
-        _mm512_unpackhi_epi64(high0, high1),
-    ]
-}
-
 /// Eight words of sixteen lanes to eight words per lane, in lane order.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
 pub(super) fn to_lanes(x: [__m512i; 8]) -> [__m256i; 16] {
     // Quarter `q` of `first[k]` and `second[k]`: words 0..4 and 4..8 of lane `4q + k`.
-    let first = quarter([x[0], x[1], x[2], x[3]]);
-    let second = quarter([x[4], x[5], x[6], x[7]]);
+    let first = words_512([x[0], x[1], x[2], x[3]]);
+    let second = words_512([x[4], x[5], x[6], x[7]]);
     let low = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0);
     let high = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
     let mut out = [_mm256_setzero_si256(); 16];

@@ -8,11 +8,11 @@ type Choose = fn(&[u32; 32]) -> Option<Box<dyn Kernel>>;
 /// Every kernel for vectors, with its name.
 const KERNELS: &[(&str, Choose)] = &[
     #[cfg(target_arch = "x86_64")]
-    ("aesni", |keys| Some(Box::new(aesni::Schedule::new((cpu::Avx2::new()?, cpu::AesNi::new()?), keys)))),
+    ("aesni", |keys| Some(Box::new(schedule::Schedule::new((cpu::Avx2::new()?, cpu::AesNi::new()?), keys)))),
     #[cfg(target_arch = "x86_64")]
-    ("gfni256", |keys| Some(Box::new(gfni256::Schedule::new(cpu::Gfni256::new()?, keys)))),
+    ("gfni256", |keys| Some(Box::new(schedule::Schedule::new(cpu::Gfni256::new()?, keys)))),
     #[cfg(target_arch = "x86_64")]
-    ("gfni512", |keys| Some(Box::new(gfni512::Schedule::new(cpu::Gfni512::new()?, keys)))),
+    ("gfni512", |keys| Some(Box::new(schedule::Schedule::new(cpu::Gfni512::new()?, keys)))),
 ];
 
 /// A key for each kernel this processor can run; says which it cannot.

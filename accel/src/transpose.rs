@@ -1,0 +1,77 @@
+//! The 4×4 words of every 128-bit lane, transposed, on registers of each width: where the vector kernels of SM3 and SM4 begin and end.
+
+use core::arch::x86_64::*;
+
+/// One function from the unpacking instructions of one width.
+macro_rules! words {
+    ($name:ident, $vector:ty, $features:tt, $low32:ident, $high32:ident, $low64:ident, $high64:ident) => {
+        /// In every lane, row `i`, word `j` becomes row `j`, word `i`; its own inverse.
+        #[target_feature(enable = $features)]
+        #[inline]
+        pub(crate) fn $name(x: [$vector; 4]) -> [$vector; 4] {
+            let (low0, high0) = ($low32(x[0], x[1]), $high32(x[0], x[1]));
+            let (low1, high1) = ($low32(x[2], x[3]), $high32(x[2], x[3]));
+            [$low64(low0, low1), $high64(low0, low1), $low64(high0, high1), $high64(high0, high1)]
+        }
+    };
+}
+
+words!(
+    words_256,
+    __m256i,
+    "avx2",
+    _mm256_unpacklo_epi32,
+    _mm256_unpackhi_epi32,
+    _mm256_unpacklo_epi64,
+    _mm256_unpackhi_epi64
+);
+words!(
+    words_512,
+    __m512i,
+    "avx512f",
+    _mm512_unpacklo_epi32,
+    _mm512_unpackhi_epi32,
+    _mm512_unpacklo_epi64,
+    _mm512_unpackhi_epi64
+);
+
+#[cfg(test)]
+#[allow(unsafe_code, clippy::print_stderr)]
+mod tests {
+    use super::*;
+
+    /// Row `i`, word `j` of lane `l` is `16·l + 4·i + j`.
+    fn numbered<const WORDS: usize>() -> [[u32; WORDS]; 4] {
+        core::array::from_fn(|i| core::array::from_fn(|at| (16 * (at / 4) + 4 * i + at % 4) as u32))
+    }
+
+    fn assert_transposed<const WORDS: usize>(x: [[u32; WORDS]; 4]) {
+        for (i, row) in x.iter().enumerate() {
+            for (at, word) in row.iter().enumerate() {
+                assert_eq!(*word as usize, 16 * (at / 4) + 4 * (at % 4) + i);
+            }
+        }
+    }
+
+    #[test]
+    fn rows_become_columns_in_every_lane() {
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: AVX2 was just detected; four vectors are four rows of eight words.
+            assert_transposed(unsafe {
+                let x = core::mem::transmute::<[[u32; 8]; 4], [__m256i; 4]>(numbered());
+                core::mem::transmute::<[__m256i; 4], [[u32; 8]; 4]>(words_256(x))
+            });
+        } else {
+            eprintln!("NOT TESTED: this processor has no AVX2");
+        }
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: AVX-512 F was just detected; four vectors are four rows of sixteen words.
+            assert_transposed(unsafe {
+                let x = core::mem::transmute::<[[u32; 16]; 4], [__m512i; 4]>(numbered());
+                core::mem::transmute::<[__m512i; 4], [[u32; 16]; 4]>(words_512(x))
+            });
+        } else {
+            eprintln!("NOT TESTED: this processor has no AVX-512");
+        }
+    }
+}
