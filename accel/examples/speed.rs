@@ -41,6 +41,7 @@ fn main() {
     cpu::configure_from_env().expect("a known value of BIXI_CPU");
     cpu::selected().iter().for_each(|selected| println!("{:34} {}", selected.operation, selected.kernel));
     hashes();
+    short_hashes();
     ciphers();
     signatures();
 }
@@ -56,6 +57,41 @@ fn hashes() {
     let messages = vec![&data[..]; 1024];
     let mut out = vec![[0; 32]; 1024];
     bytes_row("sm3::digest_many x 64 B", 64 * 1024, || sm3::digest_many(black_box(&messages), &mut out));
+    let data = [7u8; 1024];
+    let (messages, mut out) = (vec![&data[..]; 256], vec![[0; 32]; 256]);
+    bytes_row("sm3::digest_many x 1 KiB", 256 * 1024, || sm3::digest_many(black_box(&messages), &mut out));
+}
+
+/// What protocols do most: a short message, a tag, a few derived bytes.
+fn short_hashes() {
+    let data = [7u8; 64];
+    each_row("sm3::digest of 32 B", 1, || {
+        black_box(sm3::digest(black_box(&data[..32])));
+    });
+    each_row("sm3::digest of 64 B", 1, || {
+        black_box(sm3::digest(black_box(&data)));
+    });
+    let mac = sm3::Hmac::new(&[7; 32]);
+    each_row("sm3::Hmac of 32 B, key ready", 1, || {
+        let mut mac = mac.clone();
+        mac.update(black_box(&data[..32]));
+        black_box(mac.finalize());
+    });
+    each_row("sm3::hkdf::expand to 64 B", 1, || {
+        let mut out = [0; 64];
+        sm3::hkdf::expand(black_box(&[7; 32]), &[b"label"], &mut out);
+        black_box(out);
+    });
+    for bytes in [32, 1024] {
+        let mut out = vec![0; bytes];
+        bytes_row("sm3::kdf of 64 B", bytes, || sm3::kdf(black_box(&data), black_box(&mut out)));
+    }
+    for count in [4, 16, 32] {
+        let (messages, mut out) = (vec![&data[..]; count], vec![[0; 32]; count]);
+        each_row(&format!("sm3::digest_many, {count} of 64 B"), count, || {
+            sm3::digest_many(black_box(&messages), &mut out);
+        });
+    }
 }
 
 fn ciphers() {

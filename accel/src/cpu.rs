@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 pub use tokens::Portable;
 #[cfg(target_arch = "x86_64")]
-pub use tokens::{AesNi, Avx2, Bmi2, Bmi2Adx, Gfni256, Gfni512, Ifma512, Int512, Pclmul, Vpclmul512};
+pub use tokens::{AesNi, Avx2, Bmi2, Bmi2Adx, Gfni256, Gfni512, Ifma512, Int512, Pclmul, Sm3Ni, Vpclmul512};
 
 /// The variable [`configure_from_env`] reads.
 pub const OVERRIDE_VARIABLE: &str = "BIXI_CPU";
@@ -28,7 +28,7 @@ pub enum Limit {
     Gfni,
     /// AVX-512 with GFNI, VPCLMULQDQ and IFMA.
     Avx512,
-    /// The best this processor has.
+    /// The best this processor has: the instructions made for SM3 too.
     Best,
 }
 

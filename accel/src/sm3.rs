@@ -14,6 +14,8 @@ mod kdf;
 mod lanes;
 pub mod lthash;
 mod many;
+#[cfg(target_arch = "x86_64")]
+mod ni;
 mod portable;
 mod single;
 #[cfg(test)]
@@ -85,17 +87,24 @@ impl Hasher {
 
     /// Pads (GB/T 32905 5.2) and returns the digest.
     pub fn finalize(mut self) -> [u8; 32] {
-        let length_bits = self.length_bytes << 3;
-        self.block[self.filled] = 0x80;
-        self.block[self.filled + 1..].fill(0);
-        if self.filled + 1 > BLOCK_BYTES - 8 {
-            single::compress(&mut self.state, &[self.block]);
-            self.block.fill(0);
-        }
-        self.block[BLOCK_BYTES - 8..].copy_from_slice(&length_bits.to_be_bytes());
-        single::compress(&mut self.state, &[self.block]);
+        fold_end(&mut self.state, &self.block[..self.filled], self.length_bytes);
         to_bytes(&self.state)
     }
+}
+
+/// Bytes that fit in two blocks with their padding.
+const END_BYTES_MAX: usize = 2 * BLOCK_BYTES - 9;
+
+/// Folds the end of a message of `length_bytes` bytes, at most [`END_BYTES_MAX`], with its padding (GB/T 32905 5.2).
+fn fold_end(state: &mut [u32; 8], rest: &[u8], length_bytes: u64) {
+    let mut end = [[0; BLOCK_BYTES]; 2];
+    let count = (rest.len() + 9).div_ceil(BLOCK_BYTES);
+    let bytes = end.as_flattened_mut();
+    bytes[..rest.len()].copy_from_slice(rest);
+    bytes[rest.len()] = 0x80;
+    bytes[count * BLOCK_BYTES - 8..][..8].copy_from_slice(&(length_bytes << 3).to_be_bytes());
+    single::compress(state, &end[..count]);
+    wipe(&mut end, [0; BLOCK_BYTES]);
 }
 
 fn to_bytes(state: &[u32; 8]) -> [u8; 32] {
@@ -127,9 +136,14 @@ impl core::fmt::Debug for Hasher {
 
 /// Digest of one message.
 pub fn digest(data: &[u8]) -> [u8; 32] {
-    let mut hasher = Hasher::new();
-    hasher.update(data);
-    hasher.finalize()
+    let mut state = IV;
+    // A short message is folded in one call with its padding.
+    let (blocks, rest) = if data.len() <= END_BYTES_MAX { (&[][..], data) } else { data.as_chunks() };
+    single::compress(&mut state, blocks);
+    fold_end(&mut state, rest, data.len() as u64);
+    let digest = to_bytes(&state);
+    wipe(&mut state, 0);
+    digest
 }
 
 /// Digests of many messages of any lengths: `out[i]` becomes the digest of `messages[i]`.

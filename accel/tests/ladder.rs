@@ -29,6 +29,30 @@ fn expected_sm4(rung: &str) -> (&'static str, &'static str) {
     (best(&cipher), best(&ghash))
 }
 
+/// What the ladder promises for SM3, one message and many, on `rung`, by what this processor has.
+#[cfg(target_arch = "x86_64")]
+fn expected_sm3(rung: &str) -> (&'static str, &'static str) {
+    let height = RUNGS.iter().position(|name| *name == rung).expect("a rung");
+    let (bmi2, avx2) = (cpu::Bmi2::new().is_some(), cpu::Avx2::new().is_some());
+    let int512 = height >= 3 && cpu::Int512::new().is_some();
+    let single = match () {
+        () if height >= 4 && cpu::Sm3Ni::new().is_some() => "sm3ni",
+        () if height >= 1 && bmi2 => "bmi2",
+        () => "portable",
+    };
+    let many = match () {
+        () if int512 => "avx512",
+        () if height >= 1 && avx2 && single != "sm3ni" => "avx2",
+        () => single,
+    };
+    (single, many)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn expected_sm3(_rung: &str) -> (&'static str, &'static str) {
+    ("portable", "portable")
+}
+
 #[cfg(not(target_arch = "x86_64"))]
 fn expected_sm4(_rung: &str) -> (&'static str, &'static str) {
     ("portable", "portable")
@@ -80,6 +104,7 @@ fn climb() {
         found.unwrap_or_else(|| panic!("{operation} among {selected:?}")).kernel
     };
     assert_eq!((kernel("sm4"), kernel("sm4.ghash")), expected_sm4(&rung), "on {rung}");
+    assert_eq!((kernel("sm3"), kernel("sm3.many")), expected_sm3(&rung), "on {rung}");
     if rung == "portable" {
         assert!(selected.iter().all(|selected| selected.kernel == "portable"), "{selected:?}");
     }

@@ -24,9 +24,25 @@ fn array<const N: usize>(vector: &Value, field: &str) -> [u8; N] {
 
 #[test]
 pub(crate) fn sm3_digests() {
-    for vector in vectors("sm3", "digest") {
-        assert_eq!(sm3::digest(&bytes(&vector, "message")), array(&vector, "digest"), "{vector}");
+    let sets = ["digest", "lengths", "repeated"].map(|set| vectors("sm3", set));
+    let vectors: Vec<_> = sets.iter().flatten().collect();
+    let messages: Vec<Vec<u8>> = vectors.iter().map(|vector| repeated(vector)).collect();
+    let mut together = vec![[0; 32]; messages.len()];
+    sm3::digest_many(&messages.iter().map(Vec::as_slice).collect::<Vec<_>>(), &mut together);
+    for ((vector, message), together) in vectors.iter().zip(&messages).zip(together) {
+        let expected = array(vector, "digest");
+        assert_eq!(sm3::digest(message), expected, "{vector}");
+        assert_eq!(together, expected, "{vector} among others");
+        let mut hasher = sm3::Hasher::new();
+        message.chunks(1009).for_each(|part| hasher.update(part));
+        assert_eq!(hasher.finalize(), expected, "{vector} in parts");
     }
+}
+
+/// The message of a vector, as many times as it says.
+fn repeated(vector: &Value) -> Vec<u8> {
+    let times = vector.get("times").map_or(1, |times| times.as_u64().expect("a number"));
+    bytes(vector, "message").repeat(times as usize)
 }
 
 #[test]

@@ -43,8 +43,10 @@ macro_rules! tokens {
 tokens! {
     /// Proof of AVX2.
     Avx2 on Avx2: "avx2";
-    /// Proof of RORX and ANDN (BMI1 and BMI2).
-    Bmi2 on Avx2: "bmi1", "bmi2";
+    /// Proof of Intel's SM3 instructions.
+    Sm3Ni on Best: "sm3", "avx", "ssse3";
+    /// Proof of RORX and ANDN (BMI1 and BMI2) and of AVX.
+    Bmi2 on Avx2: "avx", "bmi1", "bmi2";
     /// Proof of MULX, RORX and the two carry chains (BMI2 and ADX).
     Bmi2Adx on Avx2: "bmi1", "bmi2", "adx";
     /// Proof of AES-NI and SSSE3's byte shuffle.

@@ -6,7 +6,6 @@
 //! 19 instructions a step, 7 a word of expansion. No data-dependent address or branch.
 #![allow(unsafe_code)]
 
-pub(super) mod stream;
 mod transpose;
 
 use super::lanes::{Block, Kernel, States, Tail};

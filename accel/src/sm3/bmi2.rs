@@ -1,92 +1,118 @@
-//! One stream with BMI2: a rotation keeps its source (RORX), `¬x ∧ y` is one instruction (ANDN).
+//! One stream with BMI2 and a vector unit beside it.
 //!
-//! A step waits for the one before it: `E' = P0(GG + H + W + ((A <<< 12) + E + T) <<< 7)` is six instructions in a row from `E` and,
-//! through `A'`, six every step as well, 384 cycles a block. All else has to fit beside that chain: sums are ordered so that what is known
-//! first is added first, and [`steps`] finds the expanded words in memory where a vector unit put them.
+//! A step waits for the one before it: `E' = P0(GG + H + W + (A <<< 12 + E + T) <<< 7)` is six instructions in a row from `E` (add, rotate,
+//! add, rotate, two XORs), and six from `A` through `A'`. Everything else must fit beside these two chains, 384 cycles a block. What
+//! does not fit by itself is `GG = (E ∧ F) ∨ (¬E ∧ G)`: two terms that wait for `E` and have to be joined and added. It is written
+//! `GG = ((E ⊕ G) ∧ (F ⊕ G)) + (¬(F ⊕ G) ∧ G)`, terms without a common bit, and the XOR with the next `G`, known long before, is taken along
+//! in the sum of `P0`: `E' ⊕ G'` is there when `E'` is. `FF = (A ∧ (B ⊕ C)) + (¬(B ⊕ C) ∧ C)` needs no such help, since `A'` comes first.
+//!
+//! The compiler reorders such sums and joins `A <<< 12 + E + T` in one slow LEA; hence `asm!`. A step is 30 instructions (24 of the first form),
+//! three of them moves that renaming removes. The message is expanded by four words at a time in the vector unit, twelve steps ahead,
+//! and handed over in memory ([`Room`]); the last steps of a block read and store the words of the next. No address and no branch
+//! depends on data.
 #![allow(unsafe_code)]
 
-use super::BLOCK_BYTES;
-use super::portable::{self, T};
+#[macro_use]
+mod text;
+
+use super::{BLOCK_BYTES, wipe};
 use crate::cpu::Bmi2;
+use core::arch::asm;
+use core::arch::x86_64::_mm_set_epi8;
+use core::mem::{MaybeUninit, offset_of};
+
+/// All that the instructions find in memory; wiped when dropped.
+#[repr(C, align(64))]
+struct Room {
+    /// Quads of words and of mixed words in turn; see [`text`]. The last quad serves its mixed words only.
+    words: MaybeUninit<[[[u32; 4]; 2]; 17]>,
+    state: *mut [u32; 8],
+    /// The block to be loaded next, and the last one there is.
+    next: *const [u8; BLOCK_BYTES],
+    last: *const [u8; BLOCK_BYTES],
+    /// Blocks still to be folded, at least one.
+    count: u64,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        wipe(core::slice::from_mut(&mut self.words), MaybeUninit::zeroed());
+    }
+}
 
 /// Folds whole blocks into the state.
 pub(super) fn compress(_token: Bmi2, state: &mut [u32; 8], blocks: &[[u8; BLOCK_BYTES]]) {
-    // SAFETY: the token exists only where BMI1 and BMI2 were detected.
-    unsafe { compress_blocks(state, blocks) }
+    let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return };
+    let mut room = Room { words: MaybeUninit::uninit(), state, next: first, last, count: blocks.len() as u64 };
+    // SAFETY: the token exists only where the features were detected; `room` describes `state` and `blocks`.
+    unsafe { compress_blocks(&mut room) }
 }
 
-#[target_feature(enable = "bmi1,bmi2")]
-fn compress_blocks(state: &mut [u32; 8], blocks: &[[u8; BLOCK_BYTES]]) {
-    portable::compress_inline(state, blocks);
-}
-
-/// Expanded messages of sixteen blocks: entry `i` of row `j` is `W_j` of block `i`.
-pub(super) type Words = [[u32; 16]; 68];
-
-/// The same value, of which the optimiser knows nothing: else it would put the sum of `A <<< 12`, `E` and `T` in an order, or into one
-/// slow instruction, that lengthens the chain.
-#[inline(always)]
-fn opaque(mut x: u32) -> u32 {
-    // SAFETY: no instruction at all.
-    unsafe { core::arch::asm!("/* {0:e} */", inout(reg) x, options(pure, nomem, nostack, preserves_flags)) };
-    x
-}
-
-/// FF of steps 0 to 15 as a sum of two terms.
-#[inline(always)]
-fn parity(x: u32, y: u32, z: u32) -> (u32, u32) {
-    (x ^ y ^ z, 0)
-}
-
-/// FF of the other steps; the terms have no bit in common.
-#[inline(always)]
-fn majority(x: u32, y: u32, z: u32) -> (u32, u32) {
-    (x & y, (x ^ y) & z)
-}
-
-/// GG of the other steps; the terms have no bit in common.
-#[inline(always)]
-fn choose(x: u32, y: u32, z: u32) -> (u32, u32) {
-    (x & y, !x & z)
-}
-
-macro_rules! step {
-    ($j:expr, $ff:ident $gg:ident, $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident, $w:ident $block:ident) => {
-        let a12 = $a.rotate_left(12);
-        let ss1 = opaque(a12.wrapping_add(T[$j])).wrapping_add($e).rotate_left(7);
-        let (ff, gg) = ($ff($a, $b, $c), $gg($e, $f, $g));
-        let tt1 = $d
-            .wrapping_add($w[$j][$block] ^ $w[$j + 4][$block])
-            .wrapping_add(ff.0)
-            .wrapping_add(ff.1)
-            .wrapping_add(ss1 ^ a12);
-        let tt2 = $h.wrapping_add($w[$j][$block]).wrapping_add(gg.0).wrapping_add(gg.1).wrapping_add(ss1);
-        $b = $b.rotate_left(9);
-        $d = tt1;
-        $f = $f.rotate_left(19);
-        $h = portable::p0(tt2);
-    };
-}
-
-macro_rules! four_steps {
-    ($ff:ident $gg:ident $r:ident $w:ident $block:ident: $($j:literal)+) => {$(
-        let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = $r;
-        step!($j, $ff $gg, a b c d e f g h, $w $block);
-        step!($j + 1, $ff $gg, d a b c h e f g, $w $block);
-        step!($j + 2, $ff $gg, c d a b g h e f, $w $block);
-        step!($j + 3, $ff $gg, b c d a f g h e, $w $block);
-        $r = [a, b, c, d, e, f, g, h];
-    )+};
-}
-
-/// Folds block `block`, expanded, into the state.
-#[target_feature(enable = "bmi1,bmi2")]
-pub(super) fn steps(state: &mut [u32; 8], w: &Words, block: usize) {
-    let block = block % 16;
-    let mut r = *state;
-    four_steps!(parity parity r w block: 0 4 8 12);
-    four_steps!(majority choose r w block: 16 20 24 28 32 36 40 44 48 52 56 60);
-    for (s, v) in state.iter_mut().zip(r) {
-        *s ^= v;
+/// # Safety
+/// `state` can be read and written; `next` to `last` are `count` blocks that can be read, at least one.
+#[target_feature(enable = "avx,bmi1,bmi2")]
+unsafe fn compress_blocks(room: &mut Room) {
+    // SAFETY: reads the blocks from `next` to `last` and nothing beyond, as `next` stops at `last`; reads and writes the state and the
+    // fields of `room`, which is aligned for the vector stores. The stack is not touched. Of the general registers all thirteen that
+    // inline assembly may name are used: `room`, the eight of the state, `t`, `s`, `q` and `u`.
+    unsafe {
+        asm!(
+            load_state!(a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7),
+            load!(),
+            swap_bytes!(),
+            store_words!(),
+            store_mixed!(),
+            "2:",
+            "mov {u:e}, {e:e}",
+            "xor {u:e}, {g:e}",
+            quad_and_expand!(parity 0: x0 x1 x2 x3),
+            quad_and_expand!(parity 1: x1 x2 x3 x0),
+            quad_and_expand!(parity 2: x2 x3 x0 x1),
+            quad_and_expand!(parity 3: x3 x0 x1 x2),
+            quad_and_expand!(choose 4: x0 x1 x2 x3),
+            quad_and_expand!(choose 5: x1 x2 x3 x0),
+            quad_and_expand!(choose 6: x2 x3 x0 x1),
+            quad_and_expand!(choose 7: x3 x0 x1 x2),
+            quad_and_expand!(choose 8: x0 x1 x2 x3),
+            quad_and_expand!(choose 9: x1 x2 x3 x0),
+            quad_and_expand!(choose 10: x2 x3 x0 x1),
+            quad_and_expand!(choose 11: x3 x0 x1 x2),
+            quad_and_expand!(choose 12: x0 x1 x2 x3),
+            quad!(choose 13, [load!(), "", swap_bytes!(), ""]),
+            quad!(choose 14, [store_words!(), "", store_mixed!(), ""]),
+            quad!(choose 15, ["", "", "", ""]),
+            feed_forward!(a 0 b 1 c 2 d 3 e 4 f 5 g 6 h 7),
+            "sub qword ptr [{room} + {count}], 1",
+            "jnz 2b",
+            room = in(reg) room,
+            a = out(reg) _,
+            b = out(reg) _,
+            c = out(reg) _,
+            d = out(reg) _,
+            e = out(reg) _,
+            f = out(reg) _,
+            g = out(reg) _,
+            h = out(reg) _,
+            t = out(reg) _,
+            s = out(reg) _,
+            q = out(reg) _,
+            u = out(reg) _,
+            swap = in(xmm_reg) _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3),
+            x0 = out(xmm_reg) _,
+            x1 = out(xmm_reg) _,
+            x2 = out(xmm_reg) _,
+            x3 = out(xmm_reg) _,
+            y0 = out(xmm_reg) _,
+            y1 = out(xmm_reg) _,
+            y2 = out(xmm_reg) _,
+            y3 = out(xmm_reg) _,
+            y4 = out(xmm_reg) _,
+            y5 = out(xmm_reg) _,
+            state = const offset_of!(Room, state),
+            next = const offset_of!(Room, next),
+            last = const offset_of!(Room, last),
+            count = const offset_of!(Room, count),
+            options(nostack),
+        );
     }
 }

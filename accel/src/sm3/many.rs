@@ -1,33 +1,60 @@
 //! Many messages: the choice between the kernels of several lanes.
 
-use super::lanes::{Messages, Start, digest_all, digest_alone};
+#[cfg(target_arch = "x86_64")]
+use super::lanes::digest_all;
+use super::lanes::{Messages, Start, digest_alone};
+use super::single;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 #[cfg(target_arch = "x86_64")]
-use crate::cpu::{Avx2, Int512};
+use crate::cpu::{Avx2, Int512, Sm3Ni};
+
+/// The kernels, best first.
+#[derive(Clone, Copy, Debug)]
+enum Kernel {
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Int512),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// One message after the other.
+    Single,
+}
+
+#[cfg(target_arch = "x86_64")]
+fn select() -> Kernel {
+    if let Some(token) = Int512::selected() {
+        return Kernel::Avx512(token);
+    }
+    match (Sm3Ni::selected(), Avx2::selected()) {
+        (None, Some(token)) => Kernel::Avx2(token),
+        // Eight lanes without AVX-512's rotations gain nothing over instructions made for SM3.
+        _ => Kernel::Single,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn select() -> Kernel {
+    Kernel::Single
+}
 
 /// Digests of all messages, each appended to what `start` stands for.
 pub(super) fn digests(start: &Start, messages: &impl Messages, out: &mut [[u8; 32]]) {
     assert_eq!(messages.count(), out.len(), "one digest per message");
-    #[cfg(target_arch = "x86_64")]
-    if let Some(token) = Int512::selected() {
-        return digest_all(&mut avx512::Lanes::new(token), start, messages, out);
+    match select() {
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx512(token) => digest_all(&mut avx512::Lanes::new(token), start, messages, out),
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx2(token) => digest_all(&mut avx2::Lanes::new(token), start, messages, out),
+        Kernel::Single => digest_alone(start, messages, out),
     }
-    #[cfg(target_arch = "x86_64")]
-    if let Some(token) = Avx2::selected() {
-        return digest_all(&mut avx2::Lanes::new(token), start, messages, out);
-    }
-    digest_alone(start, messages, out);
 }
 
 pub(super) fn kernel_name() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    if Int512::selected().is_some() {
-        return "avx512";
+    match select() {
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx512(_) => "avx512",
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx2(_) => "avx2",
+        Kernel::Single => single::kernel_name(),
     }
-    #[cfg(target_arch = "x86_64")]
-    if Avx2::selected().is_some() {
-        return "avx2";
-    }
-    super::single::kernel_name()
 }

@@ -3,40 +3,53 @@
 use super::BLOCK_BYTES;
 use super::portable;
 #[cfg(target_arch = "x86_64")]
-use super::{avx512::stream, bmi2};
+use super::{bmi2, ni};
 #[cfg(target_arch = "x86_64")]
-use crate::cpu::{Bmi2, Int512};
-#[cfg(target_arch = "x86_64")]
+use crate::cpu::{Bmi2, Sm3Ni};
 use std::sync::OnceLock;
 
-/// What this process may use; a vector unit only with [`Bmi2`].
-#[cfg(target_arch = "x86_64")]
-static SELECTED: OnceLock<Option<(Bmi2, Option<Int512>)>> = OnceLock::new();
+/// The compression functions, best first.
+#[derive(Clone, Copy, Debug)]
+enum Kernel {
+    #[cfg(target_arch = "x86_64")]
+    Ni(Sm3Ni),
+    #[cfg(target_arch = "x86_64")]
+    Bmi2(Bmi2),
+    Portable,
+}
+
+static SELECTED: OnceLock<Kernel> = OnceLock::new();
 
 #[cfg(target_arch = "x86_64")]
-fn selected() -> Option<(Bmi2, Option<Int512>)> {
-    *SELECTED.get_or_init(|| Bmi2::selected().map(|bmi2| (bmi2, Int512::selected())))
+fn select() -> Kernel {
+    if let Some(token) = Sm3Ni::selected() {
+        return Kernel::Ni(token);
+    }
+    Bmi2::selected().map_or(Kernel::Portable, Kernel::Bmi2)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn select() -> Kernel {
+    Kernel::Portable
 }
 
 /// Folds whole blocks into the state.
 pub(super) fn compress(state: &mut [u32; 8], blocks: &[[u8; BLOCK_BYTES]]) {
-    #[cfg(target_arch = "x86_64")]
-    match selected() {
-        Some((bmi2, Some(int512))) if blocks.len() >= stream::BLOCKS_MIN => {
-            return stream::compress((int512, bmi2), state, blocks);
-        }
-        Some((token, _)) => return bmi2::compress(token, state, blocks),
-        None => {}
+    match *SELECTED.get_or_init(select) {
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Ni(token) => ni::compress(token, state, blocks),
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Bmi2(token) => bmi2::compress(token, state, blocks),
+        Kernel::Portable => portable::compress(state, blocks),
     }
-    portable::compress(state, blocks);
 }
 
 pub(super) fn kernel_name() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    match selected() {
-        Some((_, Some(_))) => return "bmi2+avx512",
-        Some((_, None)) => return "bmi2",
-        None => {}
+    match *SELECTED.get_or_init(select) {
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Ni(_) => "sm3ni",
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Bmi2(_) => "bmi2",
+        Kernel::Portable => "portable",
     }
-    "portable"
 }

@@ -1,8 +1,26 @@
 mod kernels;
+#[cfg(target_arch = "x86_64")]
+mod ni;
+mod single;
 
 use super::*;
 use ::sm3::Digest as _;
 use proptest::prelude::*;
+
+/// Bytes without a pattern.
+fn bytes(count: usize) -> Vec<u8> {
+    let mut word = 0x9e37_79b9_u32;
+    let next = |_| {
+        word = word.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+        (word >> 24) as u8
+    };
+    (0..count).map(next).collect()
+}
+
+#[expect(clippy::print_stderr, reason = "a test that did not run must not look as if it had")]
+fn skipped(kernel: &str) {
+    eprintln!("SKIPPED: this processor cannot run sm3's {kernel}");
+}
 
 fn oracle(data: &[u8]) -> [u8; 32] {
     ::sm3::Sm3::digest(data).into()

@@ -2,6 +2,7 @@
 
 use super::super::lanes::{Cut, Kernel, Start, States, Tail, Whole, digest_all};
 use super::super::*;
+use super::{bytes, skipped};
 
 /// Digest by the portable function alone.
 fn portable_digest(start: &Start, message: &[u8]) -> [u8; 32] {
@@ -11,15 +12,6 @@ fn portable_digest(start: &Start, message: &[u8]) -> [u8; 32] {
     let padded = [message, &[0x80], &vec![0; zeros], &length_bits.to_be_bytes()].concat();
     portable::compress(&mut state, padded.as_chunks().0);
     to_bytes(&state)
-}
-
-fn bytes(count: usize) -> Vec<u8> {
-    let mut word = 0x9e37_79b9_u32;
-    let next = |_| {
-        word = word.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
-        (word >> 24) as u8
-    };
-    (0..count).map(next).collect()
 }
 
 /// Calls `$check` with every kernel this processor has.
@@ -37,11 +29,6 @@ macro_rules! with_every_kernel {
             }
         }
     };
-}
-
-#[expect(clippy::print_stderr, reason = "a test that did not run must not look as if it had")]
-fn skipped(kernel: &str) {
-    eprintln!("SKIPPED: this processor cannot run sm3's {kernel}");
 }
 
 fn check<const N: usize>(name: &str, kernel: &mut impl Kernel<N>, start: &Start, messages: &[&[u8]]) {
@@ -160,18 +147,6 @@ fn primitives<const N: usize>(name: &str, kernel: &mut impl Kernel<N>) {
 #[test]
 fn every_lane_is_as_portable() {
     with_every_kernel!(primitives);
-}
-
-#[test]
-fn the_selected_single_stream_is_as_portable() {
-    let data = bytes(64 * 40);
-    let (blocks, _) = data.as_chunks();
-    for count in 0..=blocks.len() {
-        let (mut expected, mut state) = (IV, IV);
-        portable::compress(&mut expected, &blocks[..count]);
-        single::compress(&mut state, &blocks[..count]);
-        assert_eq!(state, expected, "{count} blocks");
-    }
 }
 
 #[test]
