@@ -2,15 +2,12 @@
 #![allow(clippy::print_stdout, missing_docs)]
 
 use bixi_accel::{cpu, selftest, sm3, sm4};
-use std::process::Command;
+use rungs::RUNGS;
 
+#[path = "plan/rungs.rs"]
+mod rungs;
 #[path = "vectors.rs"]
 mod vectors;
-
-/// Set for a child: run as it is told, do not start children.
-const CHILD: &str = "BIXI_LADDER_CHILD";
-
-const RUNGS: [&str; 5] = ["portable", "avx2", "gfni", "avx512", "best"];
 
 /// What the ladder promises for SM4 on `rung`, by what this processor has.
 #[cfg(target_arch = "x86_64")]
@@ -96,7 +93,6 @@ fn transcript() -> String {
 
 /// A child's part: the kernels of its rung, the known answers and published vectors on them, and the transcript.
 fn climb() {
-    cpu::configure_from_env().expect("a rung, before the first operation");
     let rung = std::env::var(cpu::OVERRIDE_VARIABLE).expect("set by the parent");
     let selected = cpu::selected();
     let kernel = |operation: &str| {
@@ -122,29 +118,17 @@ fn climb() {
 
 #[test]
 fn every_rung_selects_its_kernels_and_gives_what_portable_gives() {
-    if std::env::var_os(CHILD).is_some() {
-        return climb();
-    }
-    let transcripts = RUNGS.map(|rung| {
-        let text = child("every_rung_selects_its_kernels_and_gives_what_portable_gives", rung);
-        let line = text.lines().find_map(|line| line.split_once("transcript=")).map(|(_, digest)| digest.to_owned());
-        line.unwrap_or_else(|| panic!("no transcript on {rung}:\n{text}"))
-    });
+    let test = "every_rung_selects_its_kernels_and_gives_what_portable_gives";
+    let Some(texts) = rungs::climb(test, climb) else { return };
+    let transcripts: Vec<&str> = texts
+        .iter()
+        .map(|(rung, text)| {
+            let line = text.lines().find_map(|line| line.split_once("transcript=")).map(|(_, digest)| digest);
+            line.unwrap_or_else(|| panic!("no transcript on {rung}:\n{text}"))
+        })
+        .collect();
     assert_eq!(transcripts[0].len(), 64);
     for (rung, transcript) in RUNGS.iter().zip(&transcripts) {
         assert_eq!(transcript, &transcripts[0], "{rung} against portable");
     }
-}
-
-/// Runs one test of this file on `rung` and returns what it printed.
-fn child(test: &str, rung: &str) -> String {
-    let output = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(CHILD, "1")
-        .env(cpu::OVERRIDE_VARIABLE, rung)
-        .output()
-        .expect("this program, once more");
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "on {rung}:\n{text}");
-    text.into_owned()
 }

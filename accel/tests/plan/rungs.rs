@@ -1,0 +1,35 @@
+//! A test at every rung of the ladder, each in a process of its own: the choice of kernels is made once per process.
+
+use bixi_accel::cpu;
+use std::process::Command;
+
+/// Set for a child: run as it is told, do not start children.
+const CHILD: &str = "BIXI_ACCEL_CHILD";
+
+/// All values of `BIXI_CPU`, portable first.
+pub(crate) const RUNGS: [&str; 5] = ["portable", "avx2", "gfni", "avx512", "best"];
+
+/// Called first in the test `test`: runs that test again in one process for each rung, where only `run` is called, and
+/// returns each rung with what its process printed; `None` in those processes.
+pub(crate) fn climb(test: &str, run: impl FnOnce()) -> Option<Vec<(&'static str, String)>> {
+    if std::env::var_os(CHILD).is_some() {
+        cpu::configure_from_env().expect("a rung, before the first operation");
+        // The harness has written the test's name and no end of line.
+        println!();
+        run();
+        return None;
+    }
+    Some(RUNGS.iter().map(|rung| (*rung, child(test, rung))).collect())
+}
+
+fn child(test: &str, rung: &str) -> String {
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .env(cpu::OVERRIDE_VARIABLE, rung)
+        .output()
+        .expect("this program, once more");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "on {rung}:\n{text}");
+    text.into_owned()
+}
