@@ -27,7 +27,8 @@ impl VerifiedBatch {
             .iter()
             .map(|bytes| transaction::prepare(suite, chain, Transaction::decode(bytes)?))
             .collect::<Result<_, _>>()?;
-        let transactions: Arc<[Verified]> = Pending::verify_batch(pending).into_iter().collect::<Result<_, _>>()?;
+        let transactions: Arc<[Verified]> =
+            Pending::verify_batch(pending, None).into_iter().collect::<Result<_, _>>()?;
         Ok(Self { digest: batch.digest(suite), transactions })
     }
 }

@@ -21,6 +21,7 @@ pub(crate) struct NodeMetrics {
     held: Gauge,
     waiting_bytes: Gauge,
     unverified: Gauge,
+    signer_tables: Gauge,
     submitted: Counter,
     refused: Counter,
     round: Gauge,
@@ -47,6 +48,7 @@ impl NodeMetrics {
             gauge(&mut registry, "bixi_txpool_waiting_bytes", "Bytes of transactions not in a batch yet");
         let unverified =
             gauge(&mut registry, "bixi_txpool_unverified_transactions", "Waiting for their signature check");
+        let signer_tables = gauge(&mut registry, "bixi_txpool_signer_tables", "Tables of frequent signers");
         let submitted = counter(&mut registry, "bixi_txpool_submitted_transactions", "Transactions handed in");
         let refused = counter(&mut registry, "bixi_txpool_refused_transactions", "Refused before the pool");
         let round = gauge(&mut registry, "bixi_consensus_round_number", "Round of the height being decided");
@@ -58,6 +60,7 @@ impl NodeMetrics {
             held,
             waiting_bytes,
             unverified,
+            signer_tables,
             submitted,
             refused,
             round,
@@ -73,6 +76,7 @@ impl NodeMetrics {
         self.held.set(pool.len() as i64);
         self.waiting_bytes.set(pool.waiting().1 as i64);
         self.unverified.set(admission.queued() as i64);
+        self.signer_tables.set(pool.signer_tables().len() as i64);
         raise(&self.submitted, load(&admission.metrics().submitted));
         raise(&self.refused, load(&admission.metrics().refused));
         self.round.set(i64::from(view.consensus().round));

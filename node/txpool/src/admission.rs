@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bixi_platform::placement::Role;
 use bixi_platform::threads::Spawner;
@@ -189,7 +190,9 @@ impl Shared {
         }
         let (pending, completions): (Vec<Pending>, Vec<Completion>) = checks.into_iter().unzip();
         let mut admitted: Vec<(Verified, Completion)> = Vec::with_capacity(pending.len());
-        for (verdict, completion) in Pending::verify_batch(pending).into_iter().zip(completions) {
+        for (verdict, completion) in
+            Pending::verify_batch(pending, Some(self.pool.signer_tables())).into_iter().zip(completions)
+        {
             match verdict {
                 Ok(verified) => admitted.push((verified, completion)),
                 Err(error) => self.refuse(completion, refusal_of(&error)),
@@ -199,6 +202,7 @@ impl Shared {
         if self.pool.insert(admitted) > 0 {
             (self.on_admitted)();
         }
+        self.pool.signers().build_due(Instant::now());
     }
 
     /// Everything that can be judged before the signature, cheapest first.

@@ -14,6 +14,7 @@
 
 mod admission;
 mod pool;
+mod signers;
 
 pub use admission::{Admission, AdmissionParams, Connection, Metrics};
 pub use pool::{Completion, Outcome, PoolParams, Refusal, TxPool};

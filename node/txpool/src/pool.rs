@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bixi_accel::sm2;
 use bixi_types::receipt::Receipt;
 use bixi_types::state::History;
 use bixi_types::status::Status;
 use bixi_types::transaction::Verified;
 use bixi_types::{Address, H256};
 use parking_lot::{Mutex, MutexGuard};
+
+use crate::signers::Signers;
 
 /// Bounds and rules of the pool.
 #[derive(Debug, Clone)]
@@ -24,6 +27,8 @@ pub struct PoolParams {
     pub expiry: Duration,
     /// How far above the head a blockLimit may lie (genesis).
     pub block_limit: u64,
+    /// Memory for tables of frequent signers; 0 for none (a chain without SM2 has no use for them).
+    pub signer_tables_bytes_max: usize,
 }
 
 /// Why a transaction is not taken: FISCO BCOS's status and a sentence.
@@ -88,12 +93,14 @@ pub struct TxPool {
     params: PoolParams,
     history: Arc<dyn History>,
     inner: Mutex<Inner>,
+    signers: Signers,
 }
 
 impl TxPool {
     /// An empty pool over a chain standing at `height`.
     pub fn new(params: PoolParams, history: Arc<dyn History>, height: u64) -> Self {
-        Self { params, history, inner: Mutex::new(Inner { height, ..Inner::default() }) }
+        let signers = Signers::new(params.signer_tables_bytes_max);
+        Self { params, history, inner: Mutex::new(Inner { height, ..Inner::default() }), signers }
     }
 
     /// Transactions held, packed ones included.
@@ -115,6 +122,15 @@ impl TxPool {
     /// Whether a transaction of this hash is held; it is verified then.
     pub fn holds(&self, hash: &H256) -> bool {
         self.inner.lock().entries.contains_key(hash)
+    }
+
+    /// Tables of frequent signers, for whoever checks signatures.
+    pub fn signer_tables(&self) -> &sm2::Registry {
+        self.signers.tables()
+    }
+
+    pub(crate) fn signers(&self) -> &Signers {
+        &self.signers
     }
 
     /// Checks a blockLimit against the head: it must lie above it and at most `block_limit` above.
@@ -241,6 +257,8 @@ impl TxPool {
 
     /// Removes the transactions of a certified block and tells their clients; the head is now `height`.
     pub fn committed(&self, height: u64, block: impl IntoIterator<Item = (Verified, Arc<Receipt>)>) {
+        let block: Vec<_> = block.into_iter().collect();
+        self.signers.note_committed(block.iter().map(|(transaction, _)| &transaction.sender_key));
         let mut told = Vec::new();
         {
             let mut inner = self.inner.lock();

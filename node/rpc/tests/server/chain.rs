@@ -177,6 +177,7 @@ impl Chain {
             account_transactions_max: 1_000,
             expiry: Duration::from_secs(600),
             block_limit: BLOCK_LIMIT,
+            signer_tables_bytes_max: 0,
         };
         let pool = Arc::new(TxPool::new(pool_params, Arc::clone(&blocks) as _, height));
         let sealer = Arc::new(Sealer {

@@ -9,8 +9,8 @@ use bixi_platform::placement::{Plan, Role};
 use bixi_rpc::{ChainInfo, NodeInfo};
 use bixi_sealed::KeyRing;
 use bixi_txpool::{AdmissionParams, PoolParams};
-use bixi_types::NodeId;
 use bixi_types::transaction::ChainIdentity;
+use bixi_types::{CryptoSuite, NodeId};
 
 use crate::settings::Settings;
 
@@ -20,7 +20,7 @@ const ADMISSION_QUEUE_MAX: usize = 16_384;
 const VERIFY_BATCH_MAX: usize = 64;
 
 /// Half of the node's memory: a quarter for decrypted blocks, an eighth each for memtables and state rows. RPC has a quarter, the
-/// pool an eighth and the admission queue a sixteenth.
+/// pool an eighth, the admission queue a sixteenth, tables of frequent signers a sixty-fourth.
 pub(super) fn ledger_params(settings: &Settings, storage: Arc<dyn Storage>, ring: KeyRing) -> bixi_ledger::Params {
     let share_mb = |part: usize| settings.config.memory_mb_max as usize / part;
     bixi_ledger::Params {
@@ -43,6 +43,15 @@ pub(super) fn pool_params(settings: &Settings) -> PoolParams {
         account_transactions_max: pool.account_transactions_max as usize,
         expiry: Duration::from_millis(pool.expiry_ms),
         block_limit: settings.genesis.block_limit.into(),
+        signer_tables_bytes_max: signer_tables_bytes_max(settings),
+    }
+}
+
+/// Nobody signs with SM2 in suite `std`.
+fn signer_tables_bytes_max(settings: &Settings) -> usize {
+    match settings.genesis.suite {
+        CryptoSuite::Sm => share_of_memory(settings, 64),
+        CryptoSuite::Std => 0,
     }
 }
 

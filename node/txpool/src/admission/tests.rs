@@ -22,6 +22,7 @@ fn pool() -> Arc<TxPool> {
         account_transactions_max: 1_000,
         expiry: Duration::from_secs(60),
         block_limit: 100,
+        signer_tables_bytes_max: 1 << 20,
     };
     Arc::new(TxPool::new(params, Arc::new(Remembered::default()), 10))
 }

@@ -45,8 +45,16 @@ fn signed(account: u8, nonce: &str, block_limit: i64) -> Verified {
     transaction::verify(CryptoSuite::Sm, &chain, unverified(account, nonce, block_limit)).expect("canonical and signed")
 }
 
+fn private_key(account: u8) -> PrivateKey {
+    PrivateKey::generate(&mut Counter(account)).expect("key")
+}
+
+/// X ‖ Y of an account's key.
+pub(crate) fn public_key(account: u8) -> [u8; 64] {
+    private_key(account).public_key().to_bytes()
+}
+
 pub(crate) fn unverified(account: u8, nonce: &str, block_limit: i64) -> Transaction {
-    let key = PrivateKey::generate(&mut Counter(account)).expect("key");
     let mut tx = Transaction {
         chain_id: "chain0".into(),
         group_id: "group0".into(),
@@ -56,7 +64,7 @@ pub(crate) fn unverified(account: u8, nonce: &str, block_limit: i64) -> Transact
         input: vec![1, 2, 3, account],
         ..Transaction::default()
     };
-    tx.sign_sm(&key, &mut Counter(account)).expect("signs");
+    tx.sign_sm(&private_key(account), &mut Counter(account)).expect("signs");
     tx
 }
 
@@ -67,6 +75,7 @@ fn params() -> PoolParams {
         account_transactions_max: 3,
         expiry: Duration::from_secs(60),
         block_limit: 100,
+        signer_tables_bytes_max: 0,
     }
 }
 

@@ -162,6 +162,7 @@ impl Host {
             account_transactions_max: 100,
             expiry: Duration::from_secs(60),
             block_limit: self.genesis.block_limit.into(),
+            signer_tables_bytes_max: 0,
         };
         let pool = Arc::new(TxPool::new(pool_params, Arc::clone(&ledger) as _, ledger.height()));
         let mut params = Params::new(signer.node_id(), self.genesis.hash(), CryptoSuite::Sm, 4);

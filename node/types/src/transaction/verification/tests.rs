@@ -220,15 +220,18 @@ fn high_s_is_the_same_transaction() {
 }
 
 #[test]
-fn one_bad_signature_leaves_its_batch_alone() {
-    for suite in [CryptoSuite::Sm, CryptoSuite::Std] {
+fn one_bad_signature_leaves_its_batch_alone_with_and_without_a_table() {
+    let tables = sm2::Registry::new(1);
+    let signer = verify(CryptoSuite::Sm, &chain(), signed(CryptoSuite::Sm, unsigned(1))).unwrap().sender_key;
+    tables.register(&sm2::PublicKey::from_bytes(&signer).unwrap()).unwrap();
+    for (suite, tables) in [(CryptoSuite::Sm, None), (CryptoSuite::Sm, Some(&tables)), (CryptoSuite::Std, None)] {
         let mut transactions: Vec<Transaction> = (0..70).map(|nonce| signed(suite, unsigned(nonce))).collect();
         for bad in [0, 33, 69] {
             transactions[bad].signature[5] ^= 1;
         }
         let pending = transactions.iter().map(|tx| prepare(suite, &chain(), tx.clone()).unwrap()).collect();
         let sender = verify(suite, &chain(), signed(suite, unsigned(1))).unwrap().sender;
-        for (index, verdict) in Pending::verify_batch(pending).into_iter().enumerate() {
+        for (index, verdict) in Pending::verify_batch(pending, tables).into_iter().enumerate() {
             // A damaged recoverable signature may still recover an account, but never the signer's.
             let genuine = verdict.as_ref().is_ok_and(|verified| verified.sender == sender);
             assert_eq!(genuine, ![0, 33, 69].contains(&index), "{suite:?} {index}");
@@ -237,5 +240,5 @@ fn one_bad_signature_leaves_its_batch_alone() {
             }
         }
     }
-    assert_eq!(Pending::verify_batch(vec![]), []);
+    assert_eq!(Pending::verify_batch(vec![], None), []);
 }
