@@ -98,7 +98,7 @@ pub fn selected() -> Vec<Selected> {
         ("sm3.many", sm3.many),
         ("sm4", sm4.cipher),
         ("sm4.ghash", sm4.ghash),
-        ("sm2.field", "portable"),
+        ("sm2.field", crate::sm2::field_kernel_name()),
         ("sm2.verify_batch", crate::sm2::batch_kernel_name()),
         ("sm2.sign_batch", crate::sm2::sign_batch_kernel_name()),
     ]

@@ -30,6 +30,7 @@ mod wnaf;
 
 pub(crate) use batch::kernel_name as batch_kernel_name;
 pub use batch::{KeyRef, VerifyItem, verify_batch};
+pub(crate) use field::kernel_name as field_kernel_name;
 pub(crate) use keys::check_pair;
 pub use keys::{IdentifiedKey, KeyError, PrivateKey, PublicKey, PublicKeyError};
 pub use registry::{RegisteredKey, Registry, RegistryError};

@@ -9,9 +9,12 @@ pub struct Portable {
 }
 
 impl Portable {
+    /// The token, where it must be known when compiled.
+    pub(crate) const TOKEN: Self = Self { _private: () };
+
     /// The token; never `None`.
     pub fn new() -> Option<Self> {
-        Some(Self { _private: () })
+        Some(Self::TOKEN)
     }
 }
 

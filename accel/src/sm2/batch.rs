@@ -3,9 +3,9 @@
 use super::comb::Comb;
 #[cfg(target_arch = "x86_64")]
 use super::ifma;
-use super::point::{Affine, Jacobian};
+use super::point::Affine;
 use super::registry::RegisteredKey;
-use super::verify::{self, Claim, KEY_ODD_MULTIPLES};
+use super::verify::{self, Claim};
 use super::{IdentifiedKey, PublicKey, Signature};
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::Ifma512;
@@ -13,8 +13,6 @@ use crate::sm3;
 
 /// Items whose hashes are computed together.
 const CHUNK: usize = 256;
-/// Claims by windows whose key tables share one inversion in portable code.
-const SHARED: usize = 32;
 
 /// The signer of an item. `Z` is that of [`DEFAULT_ID`](super::DEFAULT_ID) unless the reference carries its own.
 #[derive(Clone, Debug)]
@@ -53,13 +51,6 @@ pub(super) fn verify_batch_with(kernel: &mut Kernel, items: &[VerifyItem<'_>], o
     for (items, out) in items.chunks(CHUNK).zip(out.chunks_mut(CHUNK)) {
         verify_chunk(kernel, items, out);
     }
-}
-
-/// The verdict on one claim.
-pub(super) fn holds(claim: Claim, key: &Affine) -> bool {
-    let mut out = [false];
-    Kernel::selected().by_windows(&[(0, claim, *key)], &mut out);
-    out[0]
 }
 
 fn verify_chunk(kernel: &mut Kernel, items: &[VerifyItem<'_>], out: &mut [bool]) {
@@ -133,24 +124,24 @@ impl Kernel {
 
     fn by_windows(&mut self, waiting: &[Waiting<Affine>], out: &mut [bool]) {
         match self {
-            Self::Portable => portable_by_windows(waiting, out),
+            Self::Portable => single_by_windows(waiting, out),
             #[cfg(target_arch = "x86_64")]
             Self::Ifma512(verifier) => {
-                in_lanes(waiting, out, |lanes| verifier.by_windows(lanes), portable_by_windows);
+                in_lanes(waiting, out, |lanes| verifier.by_windows(lanes), single_by_windows);
             }
         }
     }
 
     fn by_combs(&mut self, waiting: &[Waiting<&Comb>], out: &mut [bool]) {
         match self {
-            Self::Portable => portable_by_combs(waiting, out),
+            Self::Portable => single_by_combs(waiting, out),
             #[cfg(target_arch = "x86_64")]
             Self::Ifma512(verifier) => {
                 let kernel = |lanes: &[(&Claim, &&Comb)]| {
                     let lanes: Vec<(&Claim, &Comb)> = lanes.iter().map(|(claim, comb)| (*claim, **comb)).collect();
                     verifier.by_combs(&lanes)
                 };
-                in_lanes(waiting, out, kernel, portable_by_combs);
+                in_lanes(waiting, out, kernel, single_by_combs);
             }
         }
     }
@@ -177,20 +168,15 @@ fn in_lanes<K: Clone>(
     }
 }
 
-fn portable_by_windows(waiting: &[Waiting<Affine>], out: &mut [bool]) {
-    for waiting in waiting.chunks(SHARED) {
-        let multiples: Vec<Jacobian> =
-            waiting.iter().flat_map(|(_, _, key)| verify::odd_multiples::<KEY_ODD_MULTIPLES>(key)).collect();
-        let multiples = Jacobian::batch_to_affine(&multiples);
-        for ((index, claim, _), odd) in waiting.iter().zip(multiples.chunks_exact(KEY_ODD_MULTIPLES)) {
-            out[*index] = claim.holds_at(&claim.point_by_windows(odd));
-        }
+fn single_by_windows(waiting: &[Waiting<Affine>], out: &mut [bool]) {
+    for (index, claim, key) in waiting {
+        out[*index] = claim.holds_under(key);
     }
 }
 
-fn portable_by_combs(waiting: &[Waiting<&Comb>], out: &mut [bool]) {
+fn single_by_combs(waiting: &[Waiting<&Comb>], out: &mut [bool]) {
     for (index, claim, comb) in waiting {
-        out[*index] = claim.holds_at(&claim.point_by_comb(comb));
+        out[*index] = claim.holds_under_comb(comb);
     }
 }
 

@@ -5,12 +5,17 @@
 //! at step `s`. Block `j`'s table holds `Σ dₜ·2^(32t + 8j)·P` for all signs of teeth 0..6 with `d₇ = +1`; the other
 //! half is its negative. A product is eight steps of four additions, seven doublings between.
 
-use super::field::Element;
+mod scan;
+
+use super::field::{Arithmetic, Element, with_field};
 use super::limbs::Limbs;
 use super::point::{Affine, G, Jacobian, Projective};
 use super::scalar::Scalar;
+use crate::cpu::Portable;
 use crate::ct;
+pub(super) use scan::Scan;
 use std::sync::LazyLock;
+use zeroize::{Zeroize, Zeroizing};
 
 pub(super) const BLOCKS: usize = 4;
 const TEETH: usize = 8;
@@ -20,19 +25,14 @@ pub(super) const STEPS: usize = SPACING / BLOCKS;
 pub(super) const ENTRIES: usize = 1 << (TEETH - 1);
 
 /// Teeth of the base point's wide comb: three blocks of 1024 entries (192 KiB) save a quarter of the additions.
-#[cfg(target_arch = "x86_64")]
 pub(super) const WIDE_TEETH: usize = 11;
-#[cfg(target_arch = "x86_64")]
 pub(super) const WIDE_BLOCKS: usize = 3;
-#[cfg(target_arch = "x86_64")]
 pub(super) const WIDE_SPACING: usize = WIDE_BLOCKS * STEPS;
-#[cfg(target_arch = "x86_64")]
 pub(super) const WIDE_ENTRIES: usize = 1 << (WIDE_TEETH - 1);
 
-/// The wide comb of the base point: the same sum with `WIDE_TEETH · WIDE_SPACING` = 264 digits.
-#[cfg(target_arch = "x86_64")]
+/// The wide comb of the base point: the same sum with `WIDE_TEETH · WIDE_SPACING` = 264 digits. For public scalars.
 pub(super) static WIDE_BASE: LazyLock<Box<[[Entry; WIDE_ENTRIES]; WIDE_BLOCKS]>> =
-    LazyLock::new(|| into_blocks(build(&G, WIDE_TEETH, WIDE_BLOCKS)));
+    LazyLock::new(|| with_field!(field => into_blocks(build(field, &G, WIDE_TEETH, WIDE_BLOCKS))));
 
 /// The comb of the base point.
 pub(super) static BASE: LazyLock<Comb> = LazyLock::new(|| Comb::new(&G));
@@ -51,7 +51,7 @@ impl From<&Affine> for Entry {
 
 impl Entry {
     #[inline(always)]
-    fn point(&self) -> Affine {
+    pub(super) fn point(&self) -> Affine {
         let [x0, x1, x2, x3, y0, y1, y2, y3] = self.0;
         Affine { x: Element::from_raw([x0, x1, x2, x3]), y: Element::from_raw([y0, y1, y2, y3]) }
     }
@@ -68,7 +68,7 @@ pub(super) struct Digits {
     negate: u64,
 }
 
-impl zeroize::Zeroize for Digits {
+impl Zeroize for Digits {
     fn zeroize(&mut self) {
         self.bits.zeroize();
         self.negate.zeroize();
@@ -84,83 +84,137 @@ impl Digits {
     }
 
     /// The bits that say which digits are 1, and the mask to negate under.
-    #[cfg(target_arch = "x86_64")]
     pub(super) fn parts(&self) -> (&Limbs, u64) {
         (&self.bits, self.negate)
     }
 
-    /// Table index and sign mask (all ones: negate) for a block at a step.
+    /// Table index and sign mask (all ones: negate) of the column at a position, `STEPS · block + step`. Of `TEETH · SPACING`
+    /// digits the topmost is 1; between it and digit 255 lie only -1.
     #[inline(always)]
-    fn at(&self, block: usize, step: usize) -> (usize, u64) {
-        let column = (0..TEETH).fold(0, |column, tooth| {
-            let i = SPACING * tooth + STEPS * block + step;
-            column | (self.bits[i / 64] >> (i % 64) & 1) << tooth
-        });
+    fn at<const TEETH: usize, const SPACING: usize>(&self, position: usize) -> (usize, u64) {
+        let bit =
+            |i: usize| if i < 255 { self.bits[i / 64] >> (i % 64) & 1 } else { u64::from(i == TEETH * SPACING - 1) };
+        let column = (0..TEETH).fold(0, |column, tooth| column | bit(SPACING * tooth + position) << tooth);
         let negative = (column >> (TEETH - 1)).wrapping_sub(1);
-        let index = (column ^ negative) & (ENTRIES as u64 - 1);
+        let index = (column ^ negative) & ((1 << (TEETH - 1)) - 1);
         (index as usize, negative ^ self.negate)
+    }
+
+    /// Adds a step's entries to `sum`, one for each block. Variable time: for public scalars.
+    #[inline(always)]
+    fn add_step<F: Arithmetic, const TEETH: usize, const SPACING: usize, const ENTRIES: usize, const BLOCKS: usize>(
+        &self,
+        blocks: &[[Entry; ENTRIES]; BLOCKS],
+        step: usize,
+        sum: Jacobian<F>,
+    ) -> Jacobian<F> {
+        blocks.iter().enumerate().fold(sum, |sum, (block, entries)| {
+            let (index, negative) = self.at::<TEETH, SPACING>(STEPS * block + step);
+            sum.add_affine(&entries[index].point().negate_if(negative))
+        })
     }
 }
 
+/// `[s]G + [t]P` with the comb of `P`, for public scalars other than zero.
+pub(super) fn double_multiple<F: Arithmetic>(field: F, s: &Scalar, t: &Scalar, key: &Comb) -> Jacobian<F> {
+    let (base_digits, key_digits) = (Digits::new(s), Digits::new(t));
+    (0..STEPS).rev().fold(Jacobian::infinity(field), |sum, step| {
+        let sum = if sum.is_infinity() { sum } else { sum.double() };
+        let sum = base_digits.add_step::<_, WIDE_TEETH, WIDE_SPACING, _, _>(&WIDE_BASE, step, sum);
+        key_digits.add_step::<_, TEETH, SPACING, _, _>(&key.blocks, step, sum)
+    })
+}
+
+/// The affine `[k]G` for a secret scalar other than zero, in constant time.
+pub(super) fn base_multiple(k: &Scalar) -> Affine {
+    with_field!(field => base_multiple_on(field, Scan::selected(), k))
+}
+
+/// Whether the formulas met an exception shows: a random scalar makes them with probability about 2^-250. The complete formulas
+/// serve it then.
+pub(super) fn base_multiple_on<F: Arithmetic>(field: F, scan: Scan, k: &Scalar) -> Affine {
+    let point = Zeroizing::new(BASE.multiply_distinct(field, scan, k));
+    if point.is_infinity() {
+        return Zeroizing::new(BASE.multiply_complete(field, scan, k)).to_affine();
+    }
+    point.to_affine()
+}
+
 impl Comb {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", test))]
     pub(super) fn blocks(&self) -> &[[Entry; ENTRIES]; BLOCKS] {
         &self.blocks
     }
 
     /// Builds the table of a public point.
     pub(super) fn new(point: &Affine) -> Self {
-        Self { blocks: into_blocks(build(point, TEETH, BLOCKS)) }
+        with_field!(field => Self { blocks: into_blocks(build(field, point, TEETH, BLOCKS)) })
     }
 
-    /// Adds the step's four entries to `sum`. Variable time: for public scalars.
-    pub(super) fn add_step(&self, digits: &Digits, step: usize, sum: Jacobian) -> Jacobian {
-        self.blocks.iter().enumerate().fold(sum, |sum, (block, entries)| {
-            let (index, negative) = digits.at(block, step);
-            sum.add_affine(&entries[index].point().negate_if(negative))
-        })
+    /// `k·P` in constant time for a secret scalar other than zero: every entry of a block is read for each digit. Infinity where
+    /// the formulas met an exception.
+    fn multiply_distinct<F: Arithmetic>(&self, field: F, scan: Scan, k: &Scalar) -> Jacobian<F> {
+        let digits = Zeroizing::new(Digits::new(k));
+        let entry = |step: usize, block: usize| {
+            let (index, negative) = digits.at::<TEETH, SPACING>(STEPS * block + step);
+            scan.entry(&self.blocks[block], index as u64).negate_if(negative)
+        };
+        let mut sum = Jacobian::from_affine(field, &entry(STEPS - 1, 0));
+        for position in 1..SPACING {
+            let (step, block) = (STEPS - 1 - position / BLOCKS, position % BLOCKS);
+            if block == 0 {
+                sum = sum.double();
+            }
+            sum = sum.add_affine_distinct(&entry(step, block));
+        }
+        sum
     }
 
-    /// `k·P` in constant time for a secret scalar other than zero: every entry of a block is read for each digit.
-    pub(super) fn multiply(&self, k: &Scalar) -> Projective {
-        let mut digits = Digits::new(k);
-        let mut sum = Projective::INFINITY;
+    /// The same by complete formulas, which have no exception.
+    fn multiply_complete<F: Arithmetic>(&self, field: F, scan: Scan, k: &Scalar) -> Projective<F> {
+        let digits = Zeroizing::new(Digits::new(k));
+        let mut sum = Projective::infinity(field);
         for step in (0..STEPS).rev() {
             if step != STEPS - 1 {
                 sum = sum.double();
             }
             for (block, entries) in self.blocks.iter().enumerate() {
-                let (index, negative) = digits.at(block, step);
-                sum = sum.add_affine(&scan(entries, index as u64).negate_if(negative));
+                let (index, negative) = digits.at::<TEETH, SPACING>(STEPS * block + step);
+                sum = sum.add_affine(&scan.entry(entries, index as u64).negate_if(negative));
             }
         }
-        zeroize::Zeroize::zeroize(&mut digits);
         sum
+    }
+
+    /// The same by portable code.
+    pub(super) fn multiply(&self, k: &Scalar) -> Projective {
+        self.multiply_complete(Portable::TOKEN, Scan::Portable, k)
     }
 }
 
 /// The entries of all blocks, one block after another.
-fn build(point: &Affine, teeth: usize, blocks: usize) -> Vec<Entry> {
+fn build<F: Arithmetic>(field: F, point: &Affine, teeth: usize, blocks: usize) -> Vec<Entry> {
     // 2^(STEPS·i)·P, i = tooth·blocks + block.
-    let mut doubled = Jacobian::from(point);
+    let mut doubled = Jacobian::from_affine(field, point);
     let mut bases = vec![doubled];
     for _ in 1..teeth * blocks {
         doubled = (0..STEPS).fold(doubled, |p, _| p.double());
         bases.push(doubled);
     }
-    let twice: Vec<Jacobian> = bases.iter().map(Jacobian::double).collect();
+    let twice: Vec<Jacobian<F>> = bases.iter().map(Jacobian::double).collect();
     let bases = Jacobian::batch_to_affine(&bases);
     let twice = Jacobian::batch_to_affine(&twice);
     let mut entries = Vec::with_capacity(blocks << (teeth - 1));
     for block in 0..blocks {
         let tooth = |t: usize| t * blocks + block;
-        let lowest = (0..teeth - 1)
-            .fold(Jacobian::from(&bases[tooth(teeth - 1)]), |sum, t| sum.add_affine(&bases[tooth(t)].negate()));
+        let lowest = (0..teeth - 1).fold(Jacobian::from_affine(field, &bases[tooth(teeth - 1)]), |sum, t| {
+            sum.add_affine(&bases[tooth(t)].negate())
+        });
         let start = entries.len();
         entries.push(lowest);
         for t in 0..teeth - 1 {
             for index in 0..1 << t {
-                let entry: Jacobian = entries[start + index];
+                let entry: Jacobian<F> = entries[start + index];
                 entries.push(entry.add_affine(&twice[tooth(t)]));
             }
         }
@@ -171,17 +225,4 @@ fn build(point: &Affine, teeth: usize, blocks: usize) -> Vec<Entry> {
 fn into_blocks<const ENTRIES: usize, const BLOCKS: usize>(entries: Vec<Entry>) -> Box<[[Entry; ENTRIES]; BLOCKS]> {
     let blocks: Vec<[Entry; ENTRIES]> = entries.as_chunks::<ENTRIES>().0.to_vec();
     blocks.try_into().ok().expect("as many entries as the blocks have")
-}
-
-/// The entry at a secret index, all entries read and masked.
-#[inline(always)]
-fn scan(entries: &[Entry; ENTRIES], index: u64) -> Affine {
-    let mut found = Entry([0; 8]);
-    for (entry, i) in entries.iter().zip(0u64..) {
-        let mask = ct::mask_eq(i, index);
-        for (limb, value) in found.0.iter_mut().zip(&entry.0) {
-            *limb |= value & mask;
-        }
-    }
-    found.point()
 }

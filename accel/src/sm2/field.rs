@@ -1,26 +1,115 @@
 //! Arithmetic modulo `p = 2^256 - 2^224 - 2^96 + 2^64 - 1` (GB/T 32918.5), in Montgomery form with R = 2^256.
 //!
-//! Every element is kept below `p`, so equality is equality of limbs. All operations but [`Element::batch_invert`]
-//! (whose time shows which inputs are zero) take the same time for all values.
+//! Every element is kept below `p`, so equality is equality of limbs and every backend gives the same limbs. All operations but
+//! [`Element::batch_invert`] (whose time shows which inputs are zero) take the same time for all values.
+//!
+//! An element carries the CPU token of the instructions that multiply it. Formulas over `Element<F>` are therefore written once,
+//! and an element of a backend proves that its instructions are there. A token has no size: changing the backend is free.
+
+#[cfg(target_arch = "x86_64")]
+mod adx;
 
 use super::limbs::{self, Limbs, adc, sbb};
+use crate::cpu::Portable;
 use zeroize::Zeroize;
 
 /// The prime of the field.
 pub(super) const P: Limbs = [0xffffffffffffffff, 0xffffffff00000000, 0xffffffffffffffff, 0xfffffffeffffffff];
 
-/// An element of the field.
-#[derive(Clone, Copy, PartialEq, Eq, Zeroize)]
-pub(crate) struct Element(Limbs);
+/// Arithmetic on limbs below `p`, by the instructions a token stands for.
+pub(crate) trait Arithmetic: Copy + 'static {
+    /// The backend's name, by instruction set.
+    const NAME: &'static str;
 
+    /// `a · b / 2^256 mod p`.
+    fn multiply(self, a: &Limbs, b: &Limbs) -> Limbs;
+
+    /// `a² / 2^256 mod p`.
+    fn square(self, a: &Limbs) -> Limbs;
+
+    /// `a + b mod p`.
+    #[inline(always)]
+    fn add(self, a: &Limbs, b: &Limbs) -> Limbs {
+        limbs::add_mod(a, b, &P)
+    }
+
+    /// `a - b mod p`.
+    #[inline(always)]
+    fn sub(self, a: &Limbs, b: &Limbs) -> Limbs {
+        limbs::sub_mod(a, b, &P)
+    }
+}
+
+impl Arithmetic for Portable {
+    const NAME: &'static str = "portable";
+
+    #[inline]
+    fn multiply(self, a: &Limbs, b: &Limbs) -> Limbs {
+        reduce(&limbs::multiply(a, b))
+    }
+
+    #[inline]
+    fn square(self, a: &Limbs) -> Limbs {
+        reduce(&limbs::square(a))
+    }
+}
+
+/// Evaluates an expression with the backend selected for this process.
+macro_rules! with_field {
+    ($field:ident => $body:expr) => {{
+        #[cfg(target_arch = "x86_64")]
+        let adx = crate::cpu::Bmi2Adx::selected();
+        #[cfg(not(target_arch = "x86_64"))]
+        let adx = None::<crate::cpu::Portable>;
+        if let Some($field) = adx {
+            $body
+        } else {
+            let $field = crate::cpu::Portable::TOKEN;
+            $body
+        }
+    }};
+}
+pub(super) use with_field;
+
+/// The name of the selected backend.
+pub(crate) fn kernel_name() -> &'static str {
+    fn name<F: Arithmetic>(_: F) -> &'static str {
+        F::NAME
+    }
+    with_field!(field => name(field))
+}
+
+/// An element of the field.
+#[derive(Clone, Copy)]
+pub(crate) struct Element<F = Portable> {
+    limbs: Limbs,
+    field: F,
+}
+
+impl<F> PartialEq for Element<F> {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        self.limbs == other.limbs
+    }
+}
+
+impl<F> Eq for Element<F> {}
+
+impl<F> Zeroize for Element<F> {
+    fn zeroize(&mut self) {
+        self.limbs.zeroize();
+    }
+}
+
+/// Constants and decoding, for the portable backend; [`Element::on`] leads to others.
 impl Element {
-    pub(super) const ZERO: Self = Self([0; 4]);
-    pub(super) const ONE: Self = Self(limbs::power_of_two_mod(256, &P));
-    const R_SQUARED: Self = Self(limbs::power_of_two_mod(512, &P));
+    pub(super) const ZERO: Self = Self::from_raw([0; 4]);
+    pub(super) const ONE: Self = Self::from_raw(limbs::power_of_two_mod(256, &P));
+    const R_SQUARED: Self = Self::from_raw(limbs::power_of_two_mod(512, &P));
 
     /// The element of a reduced integer.
     pub(super) const fn from_limbs(value: &Limbs) -> Self {
-        Self(reduce(&limbs::multiply(value, &Self::R_SQUARED.0)))
+        Self::from_raw(reduce(&limbs::multiply(value, &Self::R_SQUARED.limbs)))
     }
 
     /// The element of 32 big-endian bytes; `None` at `p` or above.
@@ -29,9 +118,29 @@ impl Element {
         (limbs::sub(&value, &P).1 == 1).then(|| Self::from_limbs(&value))
     }
 
+    /// Inverse of [`Element::raw`].
+    #[inline(always)]
+    pub(super) const fn from_raw(limbs: Limbs) -> Self {
+        Self { limbs, field: Portable::TOKEN }
+    }
+}
+
+impl<F: Copy> Element<F> {
+    /// The same element on another backend.
+    #[inline(always)]
+    pub(super) fn on<G>(self, field: G) -> Element<G> {
+        Element { limbs: self.limbs, field }
+    }
+
+    /// The backend.
+    #[inline(always)]
+    pub(super) fn field(&self) -> F {
+        self.field
+    }
+
     /// The integer below `p`.
     pub(super) fn to_limbs(self) -> Limbs {
-        let [a, b, c, d] = self.0;
+        let [a, b, c, d] = self.limbs;
         reduce(&[a, b, c, d, 0, 0, 0, 0])
     }
 
@@ -42,23 +151,40 @@ impl Element {
     /// The Montgomery limbs, for masked table scans.
     #[inline(always)]
     pub(super) fn raw(&self) -> &Limbs {
-        &self.0
+        &self.limbs
     }
 
-    /// Inverse of [`Self::raw`].
     #[inline(always)]
-    pub(super) fn from_raw(limbs: Limbs) -> Self {
-        Self(limbs)
+    fn with(&self, limbs: Limbs) -> Self {
+        Self { limbs, field: self.field }
     }
 
+    /// `a` under an all-ones mask, `b` under zero.
+    #[inline(always)]
+    pub(super) fn choose(mask: u64, a: &Self, b: &Self) -> Self {
+        a.with(limbs::choose(mask, &a.limbs, &b.limbs))
+    }
+
+    /// For public values only.
+    #[inline(always)]
+    pub(super) fn is_zero(&self) -> bool {
+        self.limbs == [0; 4]
+    }
+
+    pub(super) fn is_odd(self) -> bool {
+        self.to_limbs()[0] & 1 == 1
+    }
+}
+
+impl<F: Arithmetic> Element<F> {
     #[inline(always)]
     pub(super) fn add(&self, other: &Self) -> Self {
-        Self(limbs::add_mod(&self.0, &other.0, &P))
+        self.with(self.field.add(&self.limbs, &other.limbs))
     }
 
     #[inline(always)]
     pub(super) fn sub(&self, other: &Self) -> Self {
-        Self(limbs::sub_mod(&self.0, &other.0, &P))
+        self.with(self.field.sub(&self.limbs, &other.limbs))
     }
 
     #[inline(always)]
@@ -67,33 +193,23 @@ impl Element {
     }
 
     #[inline(always)]
-    pub(super) fn negate(&self) -> Self {
-        Self::ZERO.sub(self)
+    pub(super) fn triple(&self) -> Self {
+        self.double().add(self)
     }
 
-    #[inline]
-    pub(super) fn multiply(&self, other: &Self) -> Self {
-        Self(reduce(&limbs::multiply(&self.0, &other.0)))
-    }
-
-    #[inline]
-    pub(super) fn square(&self) -> Self {
-        Self(reduce(&limbs::square(&self.0)))
-    }
-
-    /// `a` under an all-ones mask, `b` under zero.
     #[inline(always)]
-    pub(super) fn choose(mask: u64, a: &Self, b: &Self) -> Self {
-        Self(limbs::choose(mask, &a.0, &b.0))
+    pub(super) fn negate(&self) -> Self {
+        self.with([0; 4]).sub(self)
     }
 
-    /// For public values only.
-    pub(super) fn is_zero(&self) -> bool {
-        self.0 == [0; 4]
+    #[inline(always)]
+    pub(super) fn multiply(&self, other: &Self) -> Self {
+        self.with(self.field.multiply(&self.limbs, &other.limbs))
     }
 
-    pub(super) fn is_odd(self) -> bool {
-        self.to_limbs()[0] & 1 == 1
+    #[inline(always)]
+    pub(super) fn square(&self) -> Self {
+        self.with(self.field.square(&self.limbs))
     }
 
     fn square_times(&self, count: usize) -> Self {
@@ -135,7 +251,8 @@ impl Element {
 
     /// Inverts all in place with one inversion (Montgomery's trick); zeros stay. For public values.
     pub(super) fn batch_invert(values: &mut [Self]) {
-        let mut product = Self::ONE;
+        let Some(first) = values.first() else { return };
+        let mut product = Element::ONE.on(first.field);
         let mut prefixes = Vec::with_capacity(values.len());
         for value in values.iter() {
             prefixes.push(product);
@@ -157,28 +274,29 @@ impl Element {
 /// Montgomery reduction `t / 2^256 mod p`.
 ///
 /// `p ≡ -1 mod 2^64`, so each step's multiple is the lowest limb itself, and `q·p` is shifts and additions:
-/// `(t + q·p) / 2^64 = t / 2^64 + q·2^192 + q - (q·2^160 + q·2^32)`, the last four terms forming `d ≥ 0`.
+/// `(t + q·p) / 2^64 = t / 2^64 + q·2^192 + q - (q·2^160 + q·2^32)`.
+///
+/// Four steps clear the lower half alone: below `2^256` before a step, it is below `2^192 + p < 2^256` after, and at most `p`
+/// in the end. With the upper half, which is below `p`, the sum is below `2p`.
 #[inline(always)]
 const fn reduce(t: &[u64; 8]) -> Limbs {
     let [t0, t1, t2, t3, t4, t5, t6, t7] = *t;
-    let ([r1, r2, r3, r4], c) = reduce_step(t0, [t1, t2, t3, t4]);
-    let (t5, c5) = adc(t5, 0, c);
-    let ([r2, r3, r4, r5], c) = reduce_step(r1, [r2, r3, r4, t5]);
-    let (t6, c6) = adc(t6, c5, c);
-    let ([r3, r4, r5, r6], c) = reduce_step(r2, [r3, r4, r5, t6]);
-    let (t7, c7) = adc(t7, c6, c);
-    let ([r4, r5, r6, r7], c) = reduce_step(r3, [r4, r5, r6, t7]);
-    // The result is below 2p, so at most one of the two carries is set.
-    limbs::reduce_once(&[r4, r5, r6, r7], c | c7, &P)
+    let r = reduce_step(reduce_step(reduce_step(reduce_step([t0, t1, t2, t3]))));
+    let (sum, carry) = limbs::add(&r, &[t4, t5, t6, t7]);
+    limbs::reduce_once(&sum, carry, &P)
 }
 
-/// Adds `d(q)` to the four limbs above the one being cleared.
+/// `(t + q·p) / 2^64` with `q` the lowest limb. What overflows the top limb on the way comes back.
 #[inline(always)]
-const fn reduce_step(q: u64, t: Limbs) -> (Limbs, u64) {
+const fn reduce_step([q, t1, t2, t3]: Limbs) -> Limbs {
     let (low, high) = (q << 32, q >> 32);
-    let (d0, b) = sbb(q, low, 0);
-    let (d1, b) = sbb(0, high, b);
-    let (d2, b) = sbb(0, low, b);
-    let (d3, _) = sbb(q, high, b);
-    limbs::add(&t, &[d0, d1, d2, d3])
+    let (r0, c) = adc(t1, q, 0);
+    let (r1, c) = adc(t2, 0, c);
+    let (r2, c) = adc(t3, 0, c);
+    let (r3, _) = adc(q, 0, c);
+    let (r0, b) = sbb(r0, low, 0);
+    let (r1, b) = sbb(r1, high, b);
+    let (r2, b) = sbb(r2, low, b);
+    let (r3, _) = sbb(r3, high, b);
+    [r0, r1, r2, r3]
 }

@@ -6,7 +6,7 @@ use super::point::{self, Affine};
 use super::scalar::Scalar;
 use super::{identity_digest, verify};
 use crate::{Random, RandomError};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// Draws of one key generation. One misses with probability 2^-32, all of them with 2^-256.
 const DRAWS_MAX: usize = 8;
@@ -143,9 +143,7 @@ impl PrivateKey {
         if d.is_zero() || next.is_zero() {
             return Err(KeyError::Range);
         }
-        let mut product = comb::BASE.multiply(&d);
-        let public = PublicKey { point: product.to_affine() };
-        product.zeroize();
+        let public = PublicKey { point: comb::base_multiple(&d) };
         Ok(Self { d: *d, inverse: next.invert_to_montgomery(), public })
     }
 

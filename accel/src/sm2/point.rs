@@ -1,10 +1,11 @@
-//! The curve `y² = x³ - 3x + b` (GB/T 32918.5).
+//! The curve `y² = x³ - 3x + b` (GB/T 32918.5). Formulas are generic over the field's backend, stored points are not.
 //!
 //! [`Projective`] serves secrets: complete formulas (Renes, Costello, Batina 2015, algorithms 5 and 6), no exceptional
 //! case, no branch. [`Jacobian`] serves verification: fewer multiplications, exceptional cases found by comparison,
 //! time depends on the (public) values.
 
-use super::field::Element;
+use super::field::{Arithmetic, Element};
+use crate::cpu::Portable;
 
 /// The coefficient `b`.
 pub(super) const B: Element =
@@ -44,17 +45,31 @@ impl Affine {
     pub(super) fn negate(&self) -> Self {
         Self { x: self.x, y: self.y.negate() }
     }
+
+    /// The coordinates on another backend.
+    #[inline(always)]
+    fn on<F>(&self, field: F) -> (Element<F>, Element<F>)
+    where
+        F: Copy,
+    {
+        (self.x.on(field), self.y.on(field))
+    }
+
+    #[inline(always)]
+    fn stored<F: Copy>(x: Element<F>, y: Element<F>) -> Self {
+        Self { x: x.on(Portable::TOKEN), y: y.on(Portable::TOKEN) }
+    }
 }
 
 /// `(X : Y : Z)` with `x = X/Z`, `y = Y/Z`; infinity is `(0 : 1 : 0)`.
 #[derive(Clone, Copy)]
-pub(super) struct Projective {
-    x: Element,
-    y: Element,
-    z: Element,
+pub(super) struct Projective<F = Portable> {
+    x: Element<F>,
+    y: Element<F>,
+    z: Element<F>,
 }
 
-impl zeroize::Zeroize for Projective {
+impl<F> zeroize::Zeroize for Projective<F> {
     fn zeroize(&mut self) {
         self.x.zeroize();
         self.y.zeroize();
@@ -64,22 +79,31 @@ impl zeroize::Zeroize for Projective {
 
 impl Projective {
     pub(super) const INFINITY: Self = Self { x: Element::ZERO, y: Element::ONE, z: Element::ZERO };
+}
+
+impl<F: Arithmetic> Projective<F> {
+    /// Infinity, to be computed with on this backend.
+    pub(super) fn infinity(field: F) -> Self {
+        let Projective { x, y, z } = Projective::INFINITY;
+        Self { x: x.on(field), y: y.on(field), z: z.on(field) }
+    }
 
     /// Algorithm 5: complete for every first operand, the second being finite. Step numbers follow the paper.
     pub(super) fn add_affine(&self, other: &Affine) -> Self {
-        let t0 = self.x.multiply(&other.x); // 1
-        let t1 = self.y.multiply(&other.y); // 2
-        let t3 = other.x.add(&other.y).multiply(&self.x.add(&self.y)).sub(&t0.add(&t1)); // 3-7
-        let t4 = other.y.multiply(&self.z).add(&self.y); // 8, 9
-        let y3 = other.x.multiply(&self.z).add(&self.x); // 10, 11
-        let x3 = y3.sub(&B.multiply(&self.z)); // 12, 13
-        let x3 = x3.double().add(&x3); // 14, 15
+        let (other, b) = (other.on(self.x.field()), B.on(self.x.field()));
+        let t0 = self.x.multiply(&other.0); // 1
+        let t1 = self.y.multiply(&other.1); // 2
+        let t3 = other.0.add(&other.1).multiply(&self.x.add(&self.y)).sub(&t0.add(&t1)); // 3-7
+        let t4 = other.1.multiply(&self.z).add(&self.y); // 8, 9
+        let y3 = other.0.multiply(&self.z).add(&self.x); // 10, 11
+        let x3 = y3.sub(&b.multiply(&self.z)); // 12, 13
+        let x3 = x3.triple(); // 14, 15
         let z3 = t1.sub(&x3); // 16
         let x3 = t1.add(&x3); // 17
-        let t2 = self.z.double().add(&self.z); // 19, 20
-        let y3 = B.multiply(&y3).sub(&t2).sub(&t0); // 18, 21, 22
-        let y3 = y3.double().add(&y3); // 23, 24
-        let t0 = t0.double().add(&t0).sub(&t2); // 25-27
+        let t2 = self.z.triple(); // 19, 20
+        let y3 = b.multiply(&y3).sub(&t2).sub(&t0); // 18, 21, 22
+        let y3 = y3.triple(); // 23, 24
+        let t0 = t0.triple().sub(&t2); // 25-27
         Self {
             x: t3.multiply(&x3).sub(&t4.multiply(&y3)), // 28, 32, 33
             y: x3.multiply(&z3).add(&t0.multiply(&y3)), // 29-31
@@ -89,20 +113,21 @@ impl Projective {
 
     /// Algorithm 6: complete.
     pub(super) fn double(&self) -> Self {
+        let b = B.on(self.x.field());
         let t0 = self.x.square(); // 1
         let t1 = self.y.square(); // 2
         let t2 = self.z.square(); // 3
         let t3 = self.x.multiply(&self.y).double(); // 4, 5
         let z3 = self.x.multiply(&self.z).double(); // 6, 7
-        let y3 = B.multiply(&t2).sub(&z3); // 8, 9
-        let y3 = y3.double().add(&y3); // 10, 11
+        let y3 = b.multiply(&t2).sub(&z3); // 8, 9
+        let y3 = y3.triple(); // 10, 11
         let x3 = t1.sub(&y3); // 12
         let y3 = x3.multiply(&t1.add(&y3)); // 13, 14
         let x3 = x3.multiply(&t3); // 15
-        let t2 = t2.double().add(&t2); // 16, 17
-        let z3 = B.multiply(&z3).sub(&t2).sub(&t0); // 18-20
-        let z3 = z3.double().add(&z3); // 21, 22
-        let t0 = t0.double().add(&t0).sub(&t2); // 23-25
+        let t2 = t2.triple(); // 16, 17
+        let z3 = b.multiply(&z3).sub(&t2).sub(&t0); // 18-20
+        let z3 = z3.triple(); // 21, 22
+        let t0 = t0.triple().sub(&t2); // 23-25
         let y3 = y3.add(&t0.multiply(&z3)); // 26, 27
         let t0 = self.y.multiply(&self.z).double(); // 28, 29
         Self {
@@ -115,92 +140,151 @@ impl Projective {
     /// The affine point. Infinity, which no caller can reach, would give `(0, 0)`.
     pub(super) fn to_affine(self) -> Affine {
         let inverse = self.z.invert();
-        Affine { x: self.x.multiply(&inverse), y: self.y.multiply(&inverse) }
+        Affine::stored(self.x.multiply(&inverse), self.y.multiply(&inverse))
     }
 }
 
-/// `(X, Y, Z)` with `x = X/Z²`, `y = Y/Z³`; infinity has `Z = 0`. For public values only.
+/// `(X, Y, Z)` with `x = X/Z²`, `y = Y/Z³`; infinity has `Z = 0`.
 #[derive(Clone, Copy)]
-pub(super) struct Jacobian {
-    x: Element,
-    y: Element,
-    z: Element,
+pub(super) struct Jacobian<F = Portable> {
+    x: Element<F>,
+    y: Element<F>,
+    z: Element<F>,
+}
+
+/// A finite point with the powers of its Z, to be added many times.
+#[derive(Clone, Copy)]
+pub(super) struct Cached<F> {
+    point: Jacobian<F>,
+    zz: Element<F>,
+    zzz: Element<F>,
+}
+
+/// What is left of an addition once both operands have the denominator `z`: the first is `(u, s)`, the second
+/// `(u + h, s + r)`.
+struct Sum<F> {
+    u: Element<F>,
+    s: Element<F>,
+    h: Element<F>,
+    r: Element<F>,
+    z: Element<F>,
 }
 
 impl From<&Affine> for Jacobian {
     fn from(point: &Affine) -> Self {
-        Self { x: point.x, y: point.y, z: Element::ONE }
+        Self::from_affine(Portable::TOKEN, point)
     }
 }
 
 impl Jacobian {
     pub(super) const INFINITY: Self = Self { x: Element::ONE, y: Element::ONE, z: Element::ZERO };
+}
 
+impl<F> zeroize::Zeroize for Jacobian<F> {
+    fn zeroize(&mut self) {
+        self.x.zeroize();
+        self.y.zeroize();
+        self.z.zeroize();
+    }
+}
+
+impl<F: Arithmetic> Jacobian<F> {
+    /// A point to be computed with on this backend.
+    #[inline(always)]
+    pub(super) fn from_affine(field: F, point: &Affine) -> Self {
+        let (x, y) = point.on(field);
+        Self { x, y, z: Element::ONE.on(field) }
+    }
+
+    /// Infinity, on this backend.
+    #[inline(always)]
+    pub(super) fn infinity(field: F) -> Self {
+        let Jacobian { x, y, z } = Jacobian::INFINITY;
+        Self { x: x.on(field), y: y.on(field), z: z.on(field) }
+    }
+
+    #[inline(always)]
     pub(super) fn is_infinity(&self) -> bool {
         self.z.is_zero()
     }
 
-    /// 3M + 5S, using `a = -3`. Infinity stays; no point of the curve has order two.
+    /// 4M + 4S, using `a = -3`. Infinity stays; no point of the curve has order two. No branch.
+    #[inline(always)]
     pub(super) fn double(&self) -> Self {
-        let delta = self.z.square();
-        let gamma = self.y.square();
-        let beta = self.x.multiply(&gamma);
-        let alpha = self.x.sub(&delta).multiply(&self.x.add(&delta));
-        let alpha = alpha.double().add(&alpha);
-        let beta4 = beta.double().double();
-        let x = alpha.square().sub(&beta4.double());
-        let z = self.y.add(&self.z).square().sub(&gamma).sub(&delta);
-        let gamma_squared8 = gamma.square().double().double().double();
-        let y = alpha.multiply(&beta4.sub(&x)).sub(&gamma_squared8);
+        let delta = self.z.square(); // Z²
+        let gamma2 = self.y.square().double(); // 2Y²
+        let alpha = self.x.sub(&delta).multiply(&self.x.add(&delta)).triple(); // 3(X² - Z⁴)
+        let beta4 = self.x.multiply(&gamma2).double(); // 4XY²
+        let z = self.y.multiply(&self.z).double();
+        let tail = gamma2.square().double(); // 8Y⁴
+        let x = alpha.square().sub(&beta4).sub(&beta4);
+        let y = alpha.multiply(&beta4.sub(&x)).sub(&tail);
         Self { x, y, z }
     }
 
-    /// 8M + 3S.
+    /// 8M + 3S. Time shows whether an operand is infinity and whether the two have the same x: for public points.
+    #[inline(always)]
     pub(super) fn add_affine(&self, other: &Affine) -> Self {
         if self.is_infinity() {
-            return Self::from(other);
+            return Self::from_affine(self.z.field(), other);
         }
-        let zz = self.z.square();
-        let u = other.x.multiply(&zz);
-        let s = other.y.multiply(&self.z.multiply(&zz));
-        self.finish_addition(&self.x, &self.y, &u, &s, &self.z)
+        self.difference(other).add(self)
     }
 
-    /// 12M + 4S.
+    /// The same in constant time, for finite points of different x. Otherwise the result has `Z = 0`, and so has every sum and
+    /// double made of it: one look at the last `Z` finds all exceptional cases.
+    #[inline(always)]
+    pub(super) fn add_affine_distinct(&self, other: &Affine) -> Self {
+        self.difference(other).add_distinct()
+    }
+
+    #[inline(always)]
+    fn difference(&self, other: &Affine) -> Sum<F> {
+        let (x, y) = other.on(self.z.field());
+        let zz = self.z.square();
+        let h = x.multiply(&zz).sub(&self.x);
+        let r = y.multiply(&self.z.multiply(&zz)).sub(&self.y);
+        Sum { u: self.x, s: self.y, h, r, z: self.z }
+    }
+
+    /// 12M + 4S. Variable time.
     pub(super) fn add(&self, other: &Self) -> Self {
-        if self.is_infinity() {
-            return *other;
-        }
         if other.is_infinity() {
             return *self;
         }
-        let (zz1, zz2) = (self.z.square(), other.z.square());
-        let u1 = self.x.multiply(&zz2);
-        let u2 = other.x.multiply(&zz1);
-        let s1 = self.y.multiply(&other.z).multiply(&zz2);
-        let s2 = other.y.multiply(&self.z).multiply(&zz1);
-        self.finish_addition(&u1, &s1, &u2, &s2, &self.z.multiply(&other.z))
+        self.add_cached(&other.cached())
     }
 
-    /// The common part: operands brought to one denominator, `z` the product of their Z.
+    /// 11M + 3S. Variable time.
     #[inline(always)]
-    fn finish_addition(&self, u1: &Element, s1: &Element, u2: &Element, s2: &Element, z: &Element) -> Self {
-        let h = u2.sub(u1);
-        let r = s2.sub(s1);
-        if h.is_zero() {
-            return if r.is_zero() { self.double() } else { Self::INFINITY };
+    pub(super) fn add_cached(&self, other: &Cached<F>) -> Self {
+        if self.is_infinity() {
+            return other.point;
         }
-        let hh = h.square();
-        let hhh = h.multiply(&hh);
-        let v = u1.multiply(&hh);
-        let x = r.square().sub(&hhh).sub(&v.double());
-        let y = r.multiply(&v.sub(&x)).sub(&s1.multiply(&hhh));
-        Self { x, y, z: z.multiply(&h) }
+        let zz = self.z.square();
+        let u = self.x.multiply(&other.zz);
+        let s = self.y.multiply(&other.zzz);
+        let h = other.point.x.multiply(&zz).sub(&u);
+        let r = other.point.y.multiply(&self.z.multiply(&zz)).sub(&s);
+        Sum { u, s, h, r, z: self.z.multiply(&other.point.z) }.add(self)
+    }
+
+    #[inline(always)]
+    fn cached(&self) -> Cached<F> {
+        let zz = self.z.square();
+        Cached { point: *self, zz, zzz: self.z.multiply(&zz) }
     }
 
     /// Whether the affine x coordinate is `x`, without an inversion; false at infinity.
     pub(super) fn has_x(&self, x: &Element) -> bool {
-        !self.is_infinity() && x.multiply(&self.z.square()) == self.x
+        !self.is_infinity() && x.on(self.z.field()).multiply(&self.z.square()) == self.x
+    }
+
+    /// The affine point. Infinity gives `(0, 0)`.
+    pub(super) fn to_affine(self) -> Affine {
+        let inverse = self.z.invert();
+        let inverse2 = inverse.square();
+        Affine::stored(self.x.multiply(&inverse2), self.y.multiply(&inverse2.multiply(&inverse)))
     }
 
     /// Affine forms with one inversion for all.
@@ -208,14 +292,77 @@ impl Jacobian {
     /// # Panics
     /// When a point is infinity.
     pub(super) fn batch_to_affine(points: &[Self]) -> Vec<Affine> {
-        let mut inverses: Vec<Element> = points.iter().map(|point| point.z).collect();
+        let mut inverses: Vec<Element<F>> = points.iter().map(|point| point.z).collect();
         Element::batch_invert(&mut inverses);
-        let to_affine = |(point, inverse): (&Self, &Element)| {
+        let to_affine = |(point, inverse): (&Self, &Element<F>)| {
             assert!(!point.is_infinity(), "table entries are finite");
             let inverse2 = inverse.square();
-            Affine { x: point.x.multiply(&inverse2), y: point.y.multiply(&inverse2.multiply(inverse)) }
+            Affine::stored(point.x.multiply(&inverse2), point.y.multiply(&inverse2.multiply(inverse)))
         };
         points.iter().zip(&inverses).map(to_affine).collect()
+    }
+
+    /// `P, 3P, 5P, …` for a finite point: 6M + 3S each, by additions of `2P` over one shared Z (Meloni 2007). The multipliers
+    /// are small and the order is a large prime: all are finite, and no two of a sum have the same x.
+    pub(super) fn odd_multiples<const COUNT: usize>(field: F, point: &Affine) -> [Cached<F>; COUNT] {
+        let mut sum = Self::from_affine(field, point);
+        let mut step = sum.double();
+        // P over the Z of 2P, which is 2Y.
+        let zz = step.z.square();
+        sum = Self { x: sum.x.multiply(&zz), y: sum.y.multiply(&step.z.multiply(&zz)), z: step.z };
+        let mut multiples = [sum.cached(); COUNT];
+        for multiple in &mut multiples[1..] {
+            (step, sum) = step.add_over_one_z(&sum);
+            *multiple = sum.cached();
+        }
+        multiples
+    }
+
+    /// `self` and the sum of both, over one new Z: 5M + 2S. For points with the same Z and different x.
+    #[inline(always)]
+    fn add_over_one_z(&self, other: &Self) -> (Self, Self) {
+        let dx = self.x.sub(&other.x);
+        let dy = self.y.sub(&other.y);
+        let c = dx.square();
+        let z = self.z.multiply(&dx);
+        let w1 = self.x.multiply(&c);
+        let w2 = other.x.multiply(&c);
+        let y1 = self.y.multiply(&w1.sub(&w2));
+        let x = dy.square().sub(&w1).sub(&w2);
+        let y = dy.multiply(&w1.sub(&x)).sub(&y1);
+        (Self { x: w1, y: y1, z }, Self { x, y, z })
+    }
+}
+
+impl<F: Arithmetic> Cached<F> {
+    /// The negative where asked. Variable time.
+    #[inline(always)]
+    pub(super) fn negate_if(&self, negative: bool) -> Self {
+        let Self { point: Jacobian { x, y, z }, zz, zzz } = *self;
+        Self { point: Jacobian { x, y: if negative { y.negate() } else { y }, z }, zz, zzz }
+    }
+}
+
+impl<F: Arithmetic> Sum<F> {
+    /// Completes an addition to `first`, its first operand before it was rescaled. Variable time.
+    #[inline(always)]
+    fn add(&self, first: &Jacobian<F>) -> Jacobian<F> {
+        if self.h.is_zero() {
+            return if self.r.is_zero() { first.double() } else { Jacobian::infinity(self.z.field()) };
+        }
+        self.add_distinct()
+    }
+
+    /// The formula itself: 5M + 2S. `Z = 0` where the operands have the same x.
+    #[inline(always)]
+    fn add_distinct(&self) -> Jacobian<F> {
+        let z = self.z.multiply(&self.h);
+        let hh = self.h.square();
+        let hhh = self.h.multiply(&hh);
+        let v = self.u.multiply(&hh);
+        let x = self.r.square().sub(&hhh).sub(&v).sub(&v);
+        let y = self.r.multiply(&v.sub(&x)).sub(&self.s.multiply(&hhh));
+        Jacobian { x, y, z }
     }
 }
 

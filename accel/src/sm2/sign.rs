@@ -4,10 +4,9 @@ use super::comb;
 use super::limbs::Limbs;
 use super::nonce::Nonces;
 use super::scalar::Scalar;
-use super::sign_batch::x_coordinates;
 use super::{PrivateKey, Signature, identity_digest, message_digest};
 use crate::{Random, RandomError};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// No signature was made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,21 +32,16 @@ pub fn sign_digest(key: &PrivateKey, e: &[u8; 32], rng: &mut dyn Random) -> Resu
     loop {
         // A3: k in [1, n-1].
         let k = Zeroizing::new(nonces.next());
-        // A4, by the selected kernel.
-        let mut x1 = [None];
-        x_coordinates(std::slice::from_ref(&*k), &mut x1);
-        if let Some(signature) = x1[0].and_then(|x1| finish(key, e, &k, &x1)) {
+        if let Some(signature) = sign_with_nonce(key, e, &k) {
             return Ok(signature);
         }
     }
 }
 
-/// Steps A4 to A7 for one `k` by portable code; `None` sends the caller back to A3.
+/// Steps A4 to A7 for one `k`; `None` sends the caller back to A3.
 pub(super) fn sign_with_nonce(key: &PrivateKey, e: &[u8; 32], k: &Scalar) -> Option<Signature> {
     // A4: (x1, y1) = [k]G.
-    let mut point = comb::BASE.multiply(k);
-    let x1 = point.to_affine().x.to_limbs();
-    point.zeroize();
+    let x1 = comb::base_multiple(k).x.to_limbs();
     finish(key, e, k, &x1)
 }
 

@@ -1,8 +1,7 @@
 //! Signature verification, GB/T 32918.2-2016 7.1, on public values in variable time.
 
-use super::batch;
 use super::comb::{self, Comb};
-use super::field::{self, Element};
+use super::field::{self, Arithmetic, Element, with_field};
 use super::limbs::{self, Limbs};
 use super::point::{Affine, G, Jacobian};
 use super::scalar::{self, Scalar};
@@ -16,8 +15,8 @@ const TOGETHER_BYTES_MAX: usize = 16 << 10;
 /// Window width for keys: 8 odd multiples.
 const KEY_WIDTH: usize = 5;
 pub(super) const KEY_ODD_MULTIPLES: usize = 1 << (KEY_WIDTH - 2);
-/// Window width for the base point: 128 odd multiples, 8 KiB.
-const BASE_WIDTH: usize = 9;
+/// Window width for the base point: 1024 odd multiples, 64 KiB.
+const BASE_WIDTH: usize = 12;
 
 static BASE_ODD: LazyLock<Vec<Affine>> =
     LazyLock::new(|| Jacobian::batch_to_affine(&odd_multiples::<{ 1 << (BASE_WIDTH - 2) }>(&G)));
@@ -128,7 +127,7 @@ pub fn verify(key: &PublicKey, id: &[u8], message: &[u8], signature: &Signature)
 
 /// Whether `signature` signs the digest `e` made of `Z` and the message.
 pub fn verify_digest(key: &PublicKey, e: &[u8; 32], signature: &Signature) -> bool {
-    Claim::new(e, signature).is_some_and(|claim| batch::holds(claim, &key.point))
+    Claim::new(e, signature).is_some_and(|claim| claim.holds_under(&key.point))
 }
 
 /// What a well-formed signature claims: `[s]G + [t]P` has the x coordinate `r - e mod n`.
@@ -149,28 +148,46 @@ impl Claim {
         (!t.is_zero()).then(|| Self { s, t, x: r.sub(&Scalar::reduce_be_bytes(e)) })
     }
 
-    /// B6 with the odd multiples `P, 3P, … 15P` of the key.
-    pub(super) fn point_by_windows(&self, key_odd: &[Affine]) -> Jacobian {
-        let base_digits = wnaf::digits(self.s.limbs(), BASE_WIDTH);
-        let key_digits = wnaf::digits(self.t.limbs(), KEY_WIDTH);
-        let pairs = base_digits.iter().zip(&key_digits).rev().skip_while(|pair| *pair == (&0, &0));
-        pairs.fold(Jacobian::INFINITY, |sum, (&base, &key)| {
-            let sum = if sum.is_infinity() { sum } else { sum.double() };
-            add_digit(&add_digit(&sum, base, &BASE_ODD), key, key_odd)
-        })
+    /// B6 and B7 for any key, by the selected backend.
+    pub(super) fn holds_under(&self, key: &Affine) -> bool {
+        with_field!(field => self.holds_by_windows(field, key))
     }
 
-    /// B6 with the comb of the key.
-    pub(super) fn point_by_comb(&self, key: &Comb) -> Jacobian {
-        let (base_digits, key_digits) = (comb::Digits::new(&self.s), comb::Digits::new(&self.t));
-        (0..comb::STEPS).rev().fold(Jacobian::INFINITY, |sum, step| {
-            let sum = if sum.is_infinity() { sum } else { sum.double() };
-            key.add_step(&key_digits, step, comb::BASE.add_step(&base_digits, step, sum))
+    /// B6 and B7 with the comb of the key, by the selected backend.
+    pub(super) fn holds_under_comb(&self, key: &Comb) -> bool {
+        with_field!(field => self.holds_by_combs(field, key))
+    }
+
+    pub(super) fn holds_by_windows<F: Arithmetic>(&self, field: F, key: &Affine) -> bool {
+        self.holds_at(&self.point_by_windows(field, key))
+    }
+
+    pub(super) fn holds_by_combs<F: Arithmetic>(&self, field: F, key: &Comb) -> bool {
+        self.holds_at(&comb::double_multiple(field, &self.s, &self.t, key))
+    }
+
+    /// B6 with odd multiples of the key, each kept with its own Z: making them affine would take longer.
+    fn point_by_windows<F: Arithmetic>(&self, field: F, key: &Affine) -> Jacobian<F> {
+        let base_digits = wnaf::digits(self.s.limbs(), BASE_WIDTH);
+        let key_digits = wnaf::digits(self.t.limbs(), KEY_WIDTH);
+        let key_odd = Jacobian::odd_multiples::<KEY_ODD_MULTIPLES>(field, key);
+        let pairs = base_digits.iter().zip(&key_digits).rev().skip_while(|pair| *pair == (&0, &0));
+        pairs.fold(Jacobian::infinity(field), |mut sum, (&base, &key)| {
+            sum = sum.double();
+            if base != 0 {
+                sum = sum.add_affine(
+                    &BASE_ODD[usize::from(base.unsigned_abs() / 2)].negate_if(u64::from(base < 0).wrapping_neg()),
+                );
+            }
+            if key != 0 {
+                sum = sum.add_cached(&key_odd[usize::from(key.unsigned_abs() / 2)].negate_if(key < 0));
+            }
+            sum
         })
     }
 
     /// B7: `(e + x1) mod n = r`, that is, `x1` is `x`, or `x + n` where that is below `p`. Infinity has no `x1`.
-    pub(super) fn holds_at(&self, point: &Jacobian) -> bool {
+    pub(super) fn holds_at<F: Arithmetic>(&self, point: &Jacobian<F>) -> bool {
         let (x, wrapped) = self.candidates();
         point.has_x(&Element::from_limbs(x)) || wrapped.is_some_and(|x| point.has_x(&Element::from_limbs(&x)))
     }
@@ -180,15 +197,6 @@ impl Claim {
         let (wrapped, carry) = limbs::add(self.x.limbs(), &scalar::N);
         let is_element = carry == 0 && limbs::sub(&wrapped, &field::P).1 == 1;
         (self.x.limbs(), is_element.then_some(wrapped))
-    }
-}
-
-#[inline(always)]
-fn add_digit(sum: &Jacobian, digit: i16, odd: &[Affine]) -> Jacobian {
-    match digit {
-        0 => *sum,
-        1.. => sum.add_affine(&odd[digit as usize / 2]),
-        _ => sum.add_affine(&odd[digit.unsigned_abs() as usize / 2].negate()),
     }
 }
 

@@ -5,9 +5,9 @@ mod bounds;
 use super::super::comb::{self, Comb};
 use super::super::field::{Element as Portable, P};
 use super::super::limbs::{self, Limbs};
-use super::super::point::{Affine, G, Jacobian};
+use super::super::point::{Affine, G};
 use super::super::scalar::{N, Scalar};
-use super::super::verify::{Claim, KEY_ODD_MULTIPLES, odd_multiples};
+use super::super::verify::Claim;
 use super::super::{Signature, ifma};
 use super::convert::load_affine;
 use super::field::{Columns, Field, Product};
@@ -148,9 +148,8 @@ impl Case {
     }
 
     fn portable(&self) -> bool {
-        let odd = Jacobian::batch_to_affine(&odd_multiples::<KEY_ODD_MULTIPLES>(&self.key));
-        let by_windows = self.claim.holds_at(&self.claim.point_by_windows(&odd));
-        assert_eq!(by_windows, self.claim.holds_at(&self.claim.point_by_comb(&self.comb)));
+        let by_windows = self.claim.holds_by_windows(crate::cpu::Portable::TOKEN, &self.key);
+        assert_eq!(by_windows, self.claim.holds_by_combs(crate::cpu::Portable::TOKEN, &self.comb));
         by_windows
     }
 }

@@ -1,9 +1,41 @@
-use super::super::comb::{BASE, Comb};
-use super::super::field::{Element, P};
+#![allow(clippy::print_stderr)]
+
+use super::super::comb::{self, BASE, Comb, Scan};
+use super::super::field::{Arithmetic, Element, P};
 use super::super::limbs::{self, Limbs};
 use super::super::point::{Affine, B, G, Jacobian, Projective};
 use super::super::scalar::{N, Scalar};
+use crate::cpu::Portable;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::{Avx2, Bmi2Adx, Int512};
 use proptest::prelude::*;
+
+/// Runs a statement with every field backend this processor has.
+macro_rules! for_each_field {
+    ($field:ident => $body:expr) => {
+        let $field = Portable::TOKEN;
+        $body;
+        #[cfg(target_arch = "x86_64")]
+        match Bmi2Adx::new() {
+            Some($field) => $body,
+            None => eprintln!("SKIPPED: no BMI2 and ADX here"),
+        }
+    };
+}
+
+/// Every way to read a table at a secret index that this processor has.
+fn scans() -> Vec<Scan> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let vector = [Avx2::new().map(Scan::Avx2), Int512::new().map(Scan::Avx512)];
+        if vector.iter().any(Option::is_none) {
+            eprintln!("SKIPPED: no AVX2 or no AVX-512 here");
+        }
+        vector.into_iter().flatten().chain([Scan::Portable]).collect()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    vec![Scan::Portable]
+}
 
 /// `a · b mod m` by doubling and adding.
 fn multiply_by_bits(a: &Limbs, b: &Limbs, m: &Limbs) -> Limbs {
@@ -31,24 +63,39 @@ proptest! {
     fn field_products_match_schoolbook(a in below(P), b in below(P)) {
         let (x, y) = (Element::from_limbs(&a), Element::from_limbs(&b));
         prop_assert_eq!(x.to_limbs(), a);
-        prop_assert_eq!(x.multiply(&y).to_limbs(), multiply_by_bits(&a, &b, &P));
-        prop_assert_eq!(x.square().to_limbs(), multiply_by_bits(&a, &a, &P));
-        prop_assert_eq!(x.add(&y).to_limbs(), limbs::add_mod(&a, &b, &P));
-        prop_assert!(x.sub(&y).add(&y) == x && x.negate().add(&x).is_zero());
         prop_assert_eq!(Element::from_be_bytes(&x.to_be_bytes()).map(Element::to_limbs), Some(a));
+        for_each_field!(field => {
+            let (x, y) = (x.on(field), y.on(field));
+            prop_assert_eq!(x.multiply(&y).to_limbs(), multiply_by_bits(&a, &b, &P));
+            prop_assert_eq!(x.square().to_limbs(), multiply_by_bits(&a, &a, &P));
+            prop_assert_eq!(x.add(&y).to_limbs(), limbs::add_mod(&a, &b, &P));
+            prop_assert_eq!(x.sub(&y).to_limbs(), limbs::sub_mod(&a, &b, &P));
+            prop_assert!(x.negate().add(&x).is_zero());
+        });
+    }
+
+    /// The limbs themselves at their edges, where Montgomery form gives no say over them.
+    #[test]
+    fn every_backend_gives_the_same_limbs(a in below(P), b in below(P)) {
+        let [product, square, sum, difference] = limb_results(Portable::TOKEN, &a, &b);
+        for_each_field!(field => prop_assert_eq!(limb_results(field, &a, &b), [product, square, sum, difference]));
+        prop_assert!([product, square, sum, difference].iter().all(|r| limbs::sub(r, &P).1 == 1), "below p");
     }
 
     #[test]
     fn inverses_and_roots_are_what_they_say(a in below(P), b in below(P)) {
-        let (x, y) = (Element::from_limbs(&a), Element::from_limbs(&b));
-        prop_assert!(x.is_zero() || x.multiply(&x.invert()) == Element::ONE);
-        let root = x.square().square_root().unwrap();
-        prop_assert!(root == x || root == x.negate());
-        // -1 is no square: p = 3 mod 4.
-        prop_assert!(x.is_zero() || x.square().negate().square_root().is_none());
-        let mut values = [x, Element::ZERO, y, x];
-        Element::batch_invert(&mut values);
-        prop_assert!(values == [x.invert(), Element::ZERO, y.invert(), x.invert()]);
+        for_each_field!(field => {
+            let (x, y) = (Element::from_limbs(&a).on(field), Element::from_limbs(&b).on(field));
+            prop_assert!(x.is_zero() || x.multiply(&x.invert()) == Element::ONE.on(field));
+            let root = x.square().square_root().unwrap();
+            prop_assert!(root == x || root == x.negate());
+            // -1 is no square: p = 3 mod 4.
+            prop_assert!(x.is_zero() || x.square().negate().square_root().is_none());
+            let zero = Element::ZERO.on(field);
+            let mut values = [x, zero, y, x];
+            Element::batch_invert(&mut values);
+            prop_assert!(values == [x.invert(), zero, y.invert(), x.invert()]);
+        });
     }
 
     #[test]
@@ -67,6 +114,10 @@ proptest! {
         let (difference, borrow) = limbs::sub(&value, &N);
         prop_assert_eq!(*Scalar::reduce(&value).limbs(), if borrow == 1 { value } else { difference });
     }
+}
+
+fn limb_results<F: Arithmetic>(field: F, a: &Limbs, b: &Limbs) -> [Limbs; 4] {
+    [field.multiply(a, b), field.square(a), field.add(a, b), field.sub(a, b)]
 }
 
 #[test]
@@ -89,8 +140,8 @@ fn affine(point: Jacobian) -> Affine {
     Jacobian::batch_to_affine(&[point])[0]
 }
 
-fn projective(point: &Affine) -> Projective {
-    Projective::INFINITY.add_affine(point)
+fn projective<F: Arithmetic>(field: F, point: &Affine) -> Projective<F> {
+    Projective::infinity(field).add_affine(point)
 }
 
 #[test]
@@ -102,22 +153,44 @@ fn n_times_g_is_infinity_and_n_minus_one_is_the_negative() {
 
 #[test]
 fn both_systems_agree_on_equal_opposite_and_infinite_operands() {
-    let minus = G.negate();
-    let double = affine(Jacobian::from(&G).double());
+    for_each_field!(field => agree_on_exceptional_operands(field));
+}
+
+fn agree_on_exceptional_operands<F: Arithmetic>(field: F) {
+    let (minus, g, infinity) = (G.negate(), Jacobian::from_affine(field, &G), Jacobian::infinity(field));
+    let double = g.double().to_affine();
     assert!(double.is_on_curve());
-    assert!(projective(&G).add_affine(&G).to_affine() == double);
-    assert!(projective(&G).double().to_affine() == double);
-    assert!(affine(Jacobian::from(&G).add_affine(&G)) == double);
-    assert!(affine(Jacobian::from(&G).add(&Jacobian::from(&G))) == double);
-    assert!(Jacobian::from(&G).add_affine(&minus).is_infinity());
-    assert!(Jacobian::from(&G).add(&Jacobian::from(&minus)).is_infinity());
-    assert!(Jacobian::INFINITY.double().is_infinity());
-    assert!(affine(Jacobian::INFINITY.add(&Jacobian::from(&G))) == G);
-    assert!(affine(Jacobian::from(&G).add(&Jacobian::INFINITY)) == G);
+    assert!(projective(field, &G).add_affine(&G).to_affine() == double);
+    assert!(projective(field, &G).double().to_affine() == double);
+    assert!(g.add_affine(&G).to_affine() == double);
+    assert!(g.add(&g).to_affine() == double);
+    assert!(g.add_affine(&minus).is_infinity());
+    assert!(g.add(&Jacobian::from_affine(field, &minus)).is_infinity());
+    assert!(infinity.double().is_infinity());
+    assert!(infinity.add(&g).to_affine() == G);
+    assert!(g.add(&infinity).to_affine() == G);
     // Through infinity and back: the complete formulas have no exception.
-    assert!(projective(&G).add_affine(&minus).add_affine(&double).to_affine() == double);
-    assert!(projective(&G).add_affine(&minus).double().add_affine(&G).to_affine() == G);
-    assert!(!Jacobian::INFINITY.has_x(&Element::ZERO) && !Jacobian::INFINITY.has_x(&Element::ONE));
+    assert!(projective(field, &G).add_affine(&minus).add_affine(&double).to_affine() == double);
+    assert!(projective(field, &G).add_affine(&minus).double().add_affine(&G).to_affine() == G);
+    assert!(!infinity.has_x(&Element::ZERO) && !infinity.has_x(&Element::ONE));
+    // The formula for points of different x shows every exception, and keeps showing it.
+    for exception in [g.add_affine_distinct(&G), g.add_affine_distinct(&minus), infinity.add_affine_distinct(&G)] {
+        assert!(exception.is_infinity() && exception.double().add_affine_distinct(&double).is_infinity());
+    }
+    assert!(g.double().add_affine_distinct(&minus).to_affine() == G);
+    // Odd multiples, each with its own Z.
+    let multiples = Jacobian::odd_multiples::<8>(field, &double);
+    for (i, multiple) in multiples.iter().enumerate() {
+        let expected = affine(multiply_by_doubling(&[4 * i as u64 + 2, 0, 0, 0], &G));
+        assert!(infinity.add_cached(multiple).to_affine() == expected);
+        assert!(g.add_cached(multiple).add_affine(&minus).to_affine() == expected);
+        assert!(g.add_cached(&multiple.negate_if(true)).add_affine(&minus).to_affine() == expected.negate());
+        assert!(infinity.add_cached(multiple).double().add_cached(&multiple.negate_if(true)).to_affine() == expected);
+        assert!(
+            infinity.add_cached(multiple).add_cached(multiple).to_affine()
+                == affine(Jacobian::from(&expected).double())
+        );
+    }
 }
 
 #[test]
@@ -133,6 +206,20 @@ fn comb_is_exact_on_edge_scalars() {
     for k in edges {
         let expected = affine(multiply_by_doubling(&k, &G));
         assert!(BASE.multiply(&Scalar::reduce(&k)).to_affine() == expected, "{k:x?}");
+        for scan in scans() {
+            for_each_field!(field => {
+                assert!(comb::base_multiple_on(field, scan, &Scalar::reduce(&k)) == expected, "{k:x?} {scan:?}");
+            });
+        }
+    }
+}
+
+#[test]
+fn every_scan_finds_every_entry() {
+    for scan in scans() {
+        for (index, entry) in BASE.blocks()[2].iter().enumerate() {
+            assert!(scan.entry(&BASE.blocks()[2], index as u64) == entry.point(), "{index} {scan:?}");
+        }
     }
 }
 
@@ -147,5 +234,10 @@ proptest! {
         prop_assert!(BASE.multiply(&Scalar::reduce(&by)).to_affine() == point);
         let product = Comb::new(&point).multiply(&Scalar::reduce(&k)).to_affine();
         prop_assert!(product == affine(multiply_by_doubling(&k, &point)));
+        for_each_field!(field => {
+            let (s, t, table) = (Scalar::reduce(&by), Scalar::reduce(&k), Comb::new(&G));
+            let sum = comb::double_multiple(field, &s, &t, &table).to_affine();
+            prop_assert!(sum == affine(multiply_by_doubling(s.add(&t).limbs(), &G)));
+        });
     }
 }

@@ -1,0 +1,272 @@
+//! The field by MULX, ADCX and ADOX (BMI2 and ADX), in assembly: the compiler does not keep two carry chains apart.
+//!
+//! All values are below `p` on entry and on return, limbs and result the same as [`Portable`](crate::cpu::Portable)'s. There is no
+//! branch, and no address but those of the operands. Multiplications read memory through two pointers and write registers
+//! only; additions and subtractions work on registers alone.
+//!
+//! A product is four rows of four MULX, low halves on the carry chain of ADCX, high halves on that of ADOX. Twelve of the
+//! thirteen registers that inline assembly may use are enough, because limbs not yet reached serve as scratch.
+
+use super::super::limbs::Limbs;
+use super::{Arithmetic, P};
+use crate::cpu::Bmi2Adx;
+use core::arch::asm;
+
+/// `(t + q·p) / 2^64` in place, as the portable `reduce_step`: `q` becomes the top limb. Clobbers `lo` and `rdx`.
+macro_rules! reduce_step {
+    ($q:literal, $t1:literal, $t2:literal, $t3:literal) => {
+        concat!(
+            "mov {lo}, {",
+            $q,
+            "}\n",
+            "mov rdx, {",
+            $q,
+            "}\n",
+            "shl {lo}, 32\n",
+            "shr rdx, 32\n",
+            "add {",
+            $t1,
+            "}, {",
+            $q,
+            "}\n",
+            "adc {",
+            $t2,
+            "}, 0\n",
+            "adc {",
+            $t3,
+            "}, 0\n",
+            "adc {",
+            $q,
+            "}, 0\n",
+            "sub {",
+            $t1,
+            "}, {lo}\n",
+            "sbb {",
+            $t2,
+            "}, rdx\n",
+            "sbb {",
+            $t3,
+            "}, {lo}\n",
+            "sbb {",
+            $q,
+            "}, rdx",
+        )
+    };
+}
+
+/// One row of a product: `t0..t3 += rdx · b`, the top of it into `t4`, which starts at zero. The value of five limbs stays
+/// below `2^320`, so the last carry is zero. Clobbers `lo` and `hi`; XOR clears both carries.
+macro_rules! row {
+    ($t0:literal, $t1:literal, $t2:literal, $t3:literal, $t4:literal, $hi:literal) => {
+        concat!(
+            "xor {",
+            $t4,
+            ":e}, {",
+            $t4,
+            ":e}\n",
+            "mulx {",
+            $hi,
+            "}, {lo}, [{b}]\n",
+            "adcx {",
+            $t0,
+            "}, {lo}\n",
+            "adox {",
+            $t1,
+            "}, {",
+            $hi,
+            "}\n",
+            "mulx {",
+            $hi,
+            "}, {lo}, [{b} + 8]\n",
+            "adcx {",
+            $t1,
+            "}, {lo}\n",
+            "adox {",
+            $t2,
+            "}, {",
+            $hi,
+            "}\n",
+            "mulx {",
+            $hi,
+            "}, {lo}, [{b} + 16]\n",
+            "adcx {",
+            $t2,
+            "}, {lo}\n",
+            "adox {",
+            $t3,
+            "}, {",
+            $hi,
+            "}\n",
+            "mulx {",
+            $hi,
+            "}, {lo}, [{b} + 24]\n",
+            "adcx {",
+            $t3,
+            "}, {lo}\n",
+            "adox {",
+            $t4,
+            "}, {",
+            $hi,
+            "}\n",
+            "adc {",
+            $t4,
+            "}, 0",
+        )
+    };
+}
+
+/// The product `t0..t7`, below `p²`, divided by `2^256` modulo `p`, into `t4..t7`: the four steps leave at most `p` in `t0..t3`,
+/// the sum is below `2p`, and `p` is subtracted where that does not borrow. Clobbers `a`, `lo` and `rdx`.
+macro_rules! reduce {
+    () => {
+        concat!(
+            reduce_step!("t0", "t1", "t2", "t3"),
+            "\n",
+            reduce_step!("t1", "t2", "t3", "t0"),
+            "\n",
+            reduce_step!("t2", "t3", "t0", "t1"),
+            "\n",
+            reduce_step!("t3", "t0", "t1", "t2"),
+            "\n",
+            "mov {lo:e}, 0\n",
+            "mov rdx, {p1}\n",
+            "mov {a}, {p3}\n",
+            "add {t4}, {t0}\n",
+            "adc {t5}, {t1}\n",
+            "adc {t6}, {t2}\n",
+            "adc {t7}, {t3}\n",
+            "adc {lo}, 0\n",
+            "mov {t0}, {t4}\n",
+            "mov {t1}, {t5}\n",
+            "mov {t2}, {t6}\n",
+            "mov {t3}, {t7}\n",
+            "sub {t0}, -1\n",
+            "sbb {t1}, rdx\n",
+            "sbb {t2}, -1\n",
+            "sbb {t3}, {a}\n",
+            "sbb {lo}, 0\n",
+            "cmovnc {t4}, {t0}\n",
+            "cmovnc {t5}, {t1}\n",
+            "cmovnc {t6}, {t2}\n",
+            "cmovnc {t7}, {t3}",
+        )
+    };
+}
+
+#[allow(unsafe_code)]
+impl Arithmetic for Bmi2Adx {
+    const NAME: &'static str = "bmi2+adx";
+
+    #[inline(always)]
+    fn multiply(self, a: &Limbs, b: &Limbs) -> Limbs {
+        let (r0, r1, r2, r3);
+        // SAFETY: the token proves MULX, ADCX and ADOX. `a` and `b` are 32 readable bytes each, nothing is written to memory and
+        // the stack is not used; every register that changes is an output.
+        unsafe {
+            asm!(
+                "mov rdx, [{a}]",
+                "mulx {t1}, {t0}, [{b}]",
+                "mulx {t2}, {lo}, [{b} + 8]", "add {t1}, {lo}",
+                "mulx {t3}, {lo}, [{b} + 16]", "adc {t2}, {lo}",
+                "mulx {t4}, {lo}, [{b} + 24]", "adc {t3}, {lo}", "adc {t4}, 0",
+                "mov rdx, [{a} + 8]",
+                row!("t1", "t2", "t3", "t4", "t5", "t6"),
+                "mov rdx, [{a} + 16]",
+                row!("t2", "t3", "t4", "t5", "t6", "t7"),
+                "mov rdx, [{a} + 24]",
+                row!("t3", "t4", "t5", "t6", "t7", "a"),
+                reduce!(),
+                a = inout(reg) a.as_ptr() => _,
+                b = in(reg) b.as_ptr(),
+                lo = out(reg) _,
+                t0 = out(reg) _, t1 = out(reg) _, t2 = out(reg) _, t3 = out(reg) _,
+                t4 = out(reg) r0, t5 = out(reg) r1, t6 = out(reg) r2, t7 = out(reg) r3,
+                out("rdx") _,
+                p1 = const P[1], p3 = const P[3],
+                options(pure, readonly, nostack),
+            );
+        }
+        [r0, r1, r2, r3]
+    }
+
+    /// Six cross products, then one pass that doubles them on one chain and adds the four squares on the other.
+    #[inline(always)]
+    fn square(self, a: &Limbs) -> Limbs {
+        let (r0, r1, r2, r3);
+        // SAFETY: as for the product.
+        unsafe {
+            asm!(
+                "mov rdx, [{a}]",
+                "mulx {t2}, {t1}, [{a} + 8]",
+                "mulx {t3}, {lo}, [{a} + 16]", "add {t2}, {lo}",
+                "mulx {t4}, {lo}, [{a} + 24]", "adc {t3}, {lo}", "adc {t4}, 0",
+                "mov rdx, [{a} + 8]",
+                // a1·a2 at limbs 3 and 4, a1·a3 at 4 and 5, a2·a3 at 5 and 6.
+                "mulx {t6}, {lo}, [{a} + 16]", "mulx {t5}, {t7}, [{a} + 24]",
+                "add {t6}, {t7}", "adc {t5}, 0",
+                "add {t3}, {lo}", "adc {t4}, {t6}", "adc {t5}, 0",
+                "mov rdx, [{a} + 16]",
+                "mulx {t6}, {lo}, [{a} + 24]", "add {t5}, {lo}", "adc {t6}, 0",
+                "xor {t7:e}, {t7:e}",
+                "mov rdx, [{a}]",
+                "mulx {lo}, {t0}, rdx", "adcx {t1}, {t1}", "adox {t1}, {lo}",
+                "mov rdx, [{a} + 8]",
+                "mulx rdx, {lo}, rdx", "adcx {t2}, {t2}", "adox {t2}, {lo}", "adcx {t3}, {t3}", "adox {t3}, rdx",
+                "mov rdx, [{a} + 16]",
+                "mulx rdx, {lo}, rdx", "adcx {t4}, {t4}", "adox {t4}, {lo}", "adcx {t5}, {t5}", "adox {t5}, rdx",
+                "mov rdx, [{a} + 24]",
+                "mulx rdx, {lo}, rdx", "adcx {t6}, {t6}", "adox {t6}, {lo}", "adcx {t7}, {t7}", "adox {t7}, rdx",
+                reduce!(),
+                a = inout(reg) a.as_ptr() => _,
+                lo = out(reg) _,
+                t0 = out(reg) _, t1 = out(reg) _, t2 = out(reg) _, t3 = out(reg) _,
+                t4 = out(reg) r0, t5 = out(reg) r1, t6 = out(reg) r2, t7 = out(reg) r3,
+                out("rdx") _,
+                p1 = const P[1], p3 = const P[3],
+                options(pure, readonly, nostack),
+            );
+        }
+        [r0, r1, r2, r3]
+    }
+
+    /// The sum is below `2p`; `p` is subtracted where that does not borrow.
+    #[inline(always)]
+    fn add(self, a: &Limbs, b: &Limbs) -> Limbs {
+        let [mut r0, mut r1, mut r2, mut r3] = *a;
+        // SAFETY: instructions of every x86-64 on registers alone; every one that changes is an output.
+        unsafe {
+            asm!(
+                "mov {c:e}, 0",
+                "add {r0}, {b0}", "adc {r1}, {b1}", "adc {r2}, {b2}", "adc {r3}, {b3}", "adc {c}, 0",
+                "mov {b0}, {r0}", "mov {b1}, {r1}", "mov {b2}, {r2}", "mov {b3}, {r3}",
+                "sub {b0}, -1", "sbb {b1}, {p1}", "sbb {b2}, -1", "sbb {b3}, {p3}", "sbb {c}, 0",
+                "cmovnc {r0}, {b0}", "cmovnc {r1}, {b1}", "cmovnc {r2}, {b2}", "cmovnc {r3}, {b3}",
+                r0 = inout(reg) r0, r1 = inout(reg) r1, r2 = inout(reg) r2, r3 = inout(reg) r3,
+                b0 = inout(reg) b[0] => _, b1 = inout(reg) b[1] => _, b2 = inout(reg) b[2] => _, b3 = inout(reg) b[3] => _,
+                c = out(reg) _,
+                p1 = in(reg) P[1], p3 = in(reg) P[3],
+                options(pure, nomem, nostack),
+            );
+        }
+        [r0, r1, r2, r3]
+    }
+
+    /// Where the difference borrows, `p` is added: its limbs are made of the borrow's mask.
+    #[inline(always)]
+    fn sub(self, a: &Limbs, b: &Limbs) -> Limbs {
+        let [mut r0, mut r1, mut r2, mut r3] = *a;
+        // SAFETY: as for the sum.
+        unsafe {
+            asm!(
+                "sub {r0}, {b0}", "sbb {r1}, {b1}", "sbb {r2}, {b2}", "sbb {r3}, {b3}",
+                "sbb {m}, {m}", "mov {m1}, {m}", "mov {m3}, {m}", "shl {m1}, 32", "btr {m3}, 32",
+                "add {r0}, {m}", "adc {r1}, {m1}", "adc {r2}, {m}", "adc {r3}, {m3}",
+                r0 = inout(reg) r0, r1 = inout(reg) r1, r2 = inout(reg) r2, r3 = inout(reg) r3,
+                b0 = in(reg) b[0], b1 = in(reg) b[1], b2 = in(reg) b[2], b3 = in(reg) b[3],
+                m = out(reg) _, m1 = out(reg) _, m3 = out(reg) _,
+                options(pure, nomem, nostack),
+            );
+        }
+        [r0, r1, r2, r3]
+    }
+}
