@@ -85,9 +85,12 @@ mod statistics {
         }
     }
 
-    /// The largest |t| of all tests. `inputs[0]` has the fixed secret, `inputs[1]` random ones, as many of each, so that
-    /// both are as often in the caches.
-    pub(super) fn largest_t<I>(samples: usize, inputs: &[Vec<I>; 2], mut run: impl FnMut(&I)) -> f64 {
+    /// Inputs in memory at a time, each used once. A place in memory has a speed of its own: the class that has it is drawn
+    /// again for every pool, so that places say nothing about classes, and no two times share an input.
+    const POOL: usize = 256;
+
+    /// The largest |t| of all tests. `make(0)` gives an input with the fixed secret, `make(1)` one with another.
+    pub(super) fn largest_t<I>(samples: usize, mut make: impl FnMut(usize) -> I, mut run: impl FnMut(&I)) -> f64 {
         let mut state = 0x9e37_79b9_7f4a_7c15u64;
         let mut random = move || {
             state ^= state << 13;
@@ -95,10 +98,15 @@ mod statistics {
             state ^= state << 17;
             (state >> 20) as usize
         };
+        let (mut pool, mut used) = (Vec::new(), 0);
         let mut sample = || {
-            let (class, place) = (random() & 1, random() % inputs[0].len());
-            let input = &inputs[class][place];
-            (class, time(&mut || run(black_box(input))) as f64)
+            if used % POOL == 0 {
+                pool.clear();
+                pool.extend((0..POOL).map(|_| random() & 1).map(|class| (class, make(class))));
+            }
+            let (class, input) = &pool[used % POOL];
+            used += 1;
+            (*class, time(&mut || run(black_box(input))) as f64)
         };
         let mut first: Vec<f64> = (0..WARM_UP).map(|_| sample().1).collect();
         first.sort_by(f64::total_cmp);
@@ -127,9 +135,7 @@ mod subjects {
     use std::hint::black_box;
 
     const LIMIT: f64 = 4.5;
-    /// Inputs of a class.
-    const POOL: usize = 512;
-
+    const REPEATS: usize = 2;
     /// SM3 of a counter.
     struct Seeded(u64);
 
@@ -149,13 +155,13 @@ mod subjects {
         }
     }
 
-    /// Inputs of both classes, made from the fixed bytes and from random ones.
-    fn inputs<const BYTES: usize, I>(fixed: [u8; BYTES], make: impl Fn([u8; BYTES]) -> I) -> [Vec<I>; 2] {
+    /// Makes inputs of both classes, from the fixed bytes and from random ones.
+    fn inputs<const BYTES: usize, I>(fixed: [u8; BYTES], make: impl Fn([u8; BYTES]) -> I) -> impl FnMut(usize) -> I {
         let mut rng = Seeded(7);
-        // One of each by turns, so that neither class lives in memory of its own.
-        let pairs = (0..POOL).map(|_| (make(fixed), make(rng.bytes())));
-        let (a, b) = pairs.unzip();
-        [a, b]
+        move |class| {
+            let random = rng.bytes();
+            make(if class == 0 { fixed } else { random })
+        }
     }
 
     struct Judge {
@@ -165,11 +171,19 @@ mod subjects {
     }
 
     impl Judge {
-        fn judge<I>(&mut self, name: &str, leaks: bool, inputs: &[Vec<I>; 2], run: impl FnMut(&I)) {
+        fn judge<I>(&mut self, name: &str, leaks: bool, mut inputs: impl FnMut(usize) -> I, mut run: impl FnMut(&I)) {
             if !name.contains(&self.only) && !leaks {
                 return;
             }
-            let t = largest_t(self.samples, inputs, run);
+            // A leak shows again, and stronger the more samples; a disturbance of the machine does not.
+            let mut t = largest_t(self.samples, &mut inputs, &mut run);
+            for _ in 0..REPEATS {
+                if leaks || t < LIMIT {
+                    break;
+                }
+                println!("{name:42} |t| = {t:8.2}  once more");
+                t = largest_t(self.samples, &mut inputs, &mut run);
+            }
             let good = (t >= LIMIT) == leaks;
             self.leaks += usize::from(!good);
             let verdict = match (good, leaks) {
@@ -192,10 +206,10 @@ mod subjects {
     }
 
     fn controls(judge: &mut Judge) {
-        judge.judge("control: comparison that stops early", true, &inputs([0; 32], |bytes| bytes), |secret| {
+        judge.judge("control: comparison that stops early", true, inputs([0; 32], |bytes| bytes), |secret| {
             black_box(secret.iter().position(|&byte| black_box(byte) != 0));
         });
-        judge.judge("control: a product for each bit set", true, &inputs([1; 32], |bytes| bytes), |secret| {
+        judge.judge("control: a product for each bit set", true, inputs([1; 32], |bytes| bytes), |secret| {
             let mut x = 3u64;
             for bit in 0..256 {
                 if black_box(secret[bit / 8]) >> (bit % 8) & 1 == 1 {
@@ -207,14 +221,14 @@ mod subjects {
     }
 
     fn symmetric(judge: &mut Judge) {
-        judge.judge("ct::eq, 32 bytes", false, &inputs([0; 32], |bytes| bytes), |secret| {
+        judge.judge("ct::eq, 32 bytes", false, inputs([0; 32], |bytes| bytes), |secret| {
             black_box(ct::eq(secret, &[0; 32]));
         });
-        judge.judge("sm4: key expansion", false, &inputs([0; 16], |bytes| bytes), |key| {
+        judge.judge("sm4: key expansion", false, inputs([0; 16], |bytes| bytes), |key| {
             black_box(sm4::Key::new(key));
         });
         let blocks = |bytes: [u8; 80]| (sm4::Key::new(bytes.first_chunk().expect("a key")), bytes);
-        judge.judge("sm4: four blocks", false, &inputs([0; 80], blocks), |(key, bytes)| {
+        judge.judge("sm4: four blocks", false, inputs([0; 80], blocks), |(key, bytes)| {
             let mut blocks: [[u8; 16]; 4] = core::array::from_fn(|i| bytes.as_chunks().0[i + 1]);
             key.encrypt_blocks(&mut blocks);
             key.decrypt_blocks(&mut blocks);
@@ -224,18 +238,18 @@ mod subjects {
         judge.judge(
             "sm4::ctr, 256 bytes",
             false,
-            &inputs([0; 272], |bytes| (sm4::Key::new(bytes.first_chunk().expect("a key")), bytes)),
+            inputs([0; 272], |bytes| (sm4::Key::new(bytes.first_chunk().expect("a key")), bytes)),
             |(key, bytes)| {
                 let mut data = *bytes;
                 sm4::ctr::apply(key, &[1; 16], &mut data[16..]);
                 black_box(data);
             },
         );
-        judge.judge("sm4::gcm::seal, 256 bytes", false, &inputs([0; 272], message), |(key, bytes)| {
+        judge.judge("sm4::gcm::seal, 256 bytes", false, inputs([0; 272], message), |(key, bytes)| {
             let mut data = *bytes;
             black_box(sm4::gcm::seal(key, &[1; 12], b"aad", &mut data[16..]));
         });
-        judge.judge("sm4::gcm::open, a wrong tag", false, &inputs([0; 16], |tag| tag), |tag| {
+        judge.judge("sm4::gcm::open, a wrong tag", false, inputs([0; 16], |tag| tag), |tag| {
             // The right tag is the fixed class's but for its last bit; the random class differs everywhere.
             let key = sm4::gcm::Key::new(&[9; 16]);
             let mut right = sm4::gcm::seal(&key, &[1; 12], b"", &mut []);
@@ -248,12 +262,12 @@ mod subjects {
             let key = bytes.first_chunk().expect("two keys");
             (sm4::xts::Key::new(key, sm4::xts::TweakOrder::Gbt17964).expect("halves differ"), bytes)
         };
-        judge.judge("sm4::xts, 512 bytes", false, &inputs([0; 544], xts), |(key, bytes)| {
+        judge.judge("sm4::xts, 512 bytes", false, inputs([0; 544], xts), |(key, bytes)| {
             let mut data = *bytes;
             key.encrypt(&[3; 16], &mut data[32..]).expect("a length");
             black_box(data);
         });
-        judge.judge("sm3::Hmac, 64 bytes", false, &inputs([0; 96], |bytes| bytes), |bytes| {
+        judge.judge("sm3::Hmac, 64 bytes", false, inputs([0; 96], |bytes| bytes), |bytes| {
             let mut mac = sm3::Hmac::new(&bytes[..32]);
             mac.update(&bytes[32..]);
             black_box(mac.finalize());
@@ -265,11 +279,11 @@ mod subjects {
         one[31] = 1;
         let private = |bytes: [u8; 32]| sm2::PrivateKey::from_bytes(&bytes).expect("in range");
         // Random keys are below n but for one in 2^32.
-        judge.judge("sm2::PrivateKey::from_bytes", false, &inputs(one, |bytes| bytes), |bytes| {
+        judge.judge("sm2::PrivateKey::from_bytes", false, inputs(one, |bytes| bytes), |bytes| {
             black_box(sm2::PrivateKey::from_bytes(bytes)).ok();
         });
         let mut rng = Seeded(1 << 40);
-        judge.judge("sm2::sign_digest, the key", false, &inputs(one, private), |key| {
+        judge.judge("sm2::sign_digest, the key", false, inputs(one, private), |key| {
             black_box(sm2::sign_digest(key, &[5; 32], &mut rng)).expect("a signature");
         });
         struct Stuck([u8; 32]);
@@ -281,12 +295,12 @@ mod subjects {
         }
         // One key and digest, the same randomness each time or another: the nonce is fixed or random.
         let key = private([0x39; 32]);
-        judge.judge("sm2::sign_digest, the nonce", false, &inputs([0; 32], |bytes| bytes), |entropy| {
+        judge.judge("sm2::sign_digest, the nonce", false, inputs([0; 32], |bytes| bytes), |entropy| {
             black_box(sm2::sign_digest(&key, &[5; 32], &mut Stuck(*entropy))).expect("a signature");
         });
         let mut rng = Seeded(1 << 41);
         let digests: [[u8; 32]; 8] = core::array::from_fn(|i| [i as u8; 32]);
-        judge.judge("sm2::sign_digest_batch of 8, the key", false, &inputs(one, private), |key| {
+        judge.judge("sm2::sign_digest_batch of 8, the key", false, inputs(one, private), |key| {
             black_box(sm2::sign_digest_batch(key, &digests, &mut rng)).expect("signatures");
         });
     }

@@ -5,11 +5,14 @@ use super::field::Element;
 use super::point::{self, Affine};
 use super::scalar::Scalar;
 use super::{identity_digest, verify};
-use crate::{Random, RandomError};
+use crate::{Random, RandomError, ct};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// Draws of one key generation. One misses with probability 2^-32, all of them with 2^-256.
 const DRAWS_MAX: usize = 8;
+
+/// More than the deepest frames of computing a public key take.
+const STACK_BYTES: usize = 16 << 10;
 
 /// The bytes are no public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -138,6 +141,10 @@ pub struct PrivateKey {
 impl PrivateKey {
     /// Decodes `d`, which must be in `[1, n-2]` (GB/T 32918.1 6.1).
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
+        ct::on_wiped_stack::<STACK_BYTES, _>(|| Self::from_bytes_on_stack(bytes))
+    }
+
+    fn from_bytes_on_stack(bytes: &[u8; 32]) -> Result<Self, KeyError> {
         let d = Zeroizing::new(Scalar::from_be_bytes(bytes).ok_or(KeyError::Range)?);
         let next = Zeroizing::new(d.add(&Scalar::ONE));
         if d.is_zero() || next.is_zero() {

@@ -5,7 +5,7 @@ use super::limbs::Limbs;
 use super::nonce::Nonces;
 use super::scalar::Scalar;
 use super::{PrivateKey, Signature, identity_digest, message_digest};
-use crate::{Random, RandomError};
+use crate::{Random, RandomError, ct};
 use zeroize::Zeroizing;
 
 /// No signature was made.
@@ -17,6 +17,9 @@ pub enum SignError {
     Random(#[from] RandomError),
 }
 
+/// More than the deepest frames of one signature take.
+const STACK_BYTES: usize = 16 << 10;
+
 /// Signs `message` for `id`. Panics as [`identity_digest`] does.
 pub fn sign(key: &PrivateKey, id: &[u8], message: &[u8], rng: &mut dyn Random) -> Result<Signature, SignError> {
     // A1, A2.
@@ -26,6 +29,10 @@ pub fn sign(key: &PrivateKey, id: &[u8], message: &[u8], rng: &mut dyn Random) -
 
 /// Signs the digest `e` made of `Z` and the message.
 pub fn sign_digest(key: &PrivateKey, e: &[u8; 32], rng: &mut dyn Random) -> Result<Signature, SignError> {
+    ct::on_wiped_stack::<STACK_BYTES, _>(|| sign_digest_on_stack(key, e, rng))
+}
+
+fn sign_digest_on_stack(key: &PrivateKey, e: &[u8; 32], rng: &mut dyn Random) -> Result<Signature, SignError> {
     let mut entropy = Zeroizing::new([0; 32]);
     rng.fill(&mut *entropy)?;
     let mut nonces = Nonces::new(&key.d, e, &entropy);

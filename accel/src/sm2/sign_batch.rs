@@ -8,11 +8,13 @@ use super::scalar::Scalar;
 use super::sign::{finish, sign_with_nonce};
 use super::verify::message_digests;
 use super::{PrivateKey, SignError, Signature, identity_digest};
-use crate::Random;
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::Ifma512;
+use crate::{Random, ct};
 use zeroize::{Zeroize, Zeroizing};
 
+/// More than the deepest frames of a batch take.
+const STACK_BYTES: usize = 64 << 10;
 /// Signatures computed together.
 const CHUNK: usize = 128;
 
@@ -37,6 +39,10 @@ pub fn sign_digest_batch(
     digests: &[[u8; 32]],
     rng: &mut dyn Random,
 ) -> Result<Vec<Signature>, SignError> {
+    ct::on_wiped_stack::<STACK_BYTES, _>(|| sign_on_stack(key, digests, rng))
+}
+
+fn sign_on_stack(key: &PrivateKey, digests: &[[u8; 32]], rng: &mut dyn Random) -> Result<Vec<Signature>, SignError> {
     let mut entropy = Zeroizing::new([0; 32]);
     rng.fill(&mut *entropy)?;
     let nonces = BatchNonces::new(&key.d, digests, &entropy);

@@ -4,7 +4,7 @@ use bixi_accel::cpu;
 use std::process::Command;
 
 /// Set for a child: run as it is told, do not start children.
-const CHILD: &str = "BIXI_ACCEL_CHILD";
+pub(crate) const CHILD: &str = "BIXI_ACCEL_CHILD";
 
 /// All values of `BIXI_CPU`, portable first.
 pub(crate) const RUNGS: [&str; 5] = ["portable", "avx2", "gfni", "avx512", "best"];
