@@ -1,4 +1,5 @@
-//! SM2 digital signatures (GB/T 32918.2-2016) over the curve of GB/T 32918.5-2017.
+//! SM2 over the curve of GB/T 32918.5-2017: digital signatures (GB/T 32918.2-2016) here, key agreement (GB/T 32918.3-2016) in
+//! [`exchange`], public-key encryption (GB/T 32918.4-2016) in [`encryption`].
 //!
 //! * Signing and key generation are constant time in the key and the nonce: complete addition formulas, masked table
 //!   scans, no secret-dependent branch but the standard's retries (whose probability is about 2^-255).
@@ -7,10 +8,13 @@
 //! * Verification works on public values in variable time; [`verify_batch`] gives each item its own exact verdict.
 //! * A [`Registry`] keeps multiplication tables of frequent signers.
 //!
-//! Encoding: a signature is `r ‖ s`, a key is `X ‖ Y`, big endian, 32 bytes each.
+//! Encoding: a signature is `r ‖ s`, a key is `X ‖ Y`, big endian, 32 bytes each; DER forms are methods of what they encode.
 
 mod batch;
+mod codec;
 mod comb;
+pub mod encryption;
+pub mod exchange;
 mod field;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
@@ -25,11 +29,13 @@ mod sign_batch;
 mod signature;
 #[cfg(test)]
 mod tests;
+mod variable_base;
 mod verify;
 mod wnaf;
 
 pub(crate) use batch::kernel_name as batch_kernel_name;
 pub use batch::{KeyRef, VerifyItem, verify_batch};
+pub use codec::CodecError;
 pub(crate) use field::kernel_name as field_kernel_name;
 pub(crate) use keys::check_pair;
 pub use keys::{IdentifiedKey, KeyError, PrivateKey, PublicKey, PublicKeyError};

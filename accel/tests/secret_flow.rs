@@ -6,11 +6,15 @@ use bixi_accel::{Random, RandomError, sm2, sm3, sm4};
 use std::process::Command;
 
 /// Functions with a decision on secret data that is public by design, and which.
-const PUBLIC_DECISIONS: [(&str, &str); 6] = [
+const PUBLIC_DECISIONS: [(&str, &str); 10] = [
     ("sm4::gcm::open_each", "the verdict on a tag"),
     ("sm4::xts::Key::new", "whether the halves of a key are equal"),
     ("sm2::keys::PrivateKey::from_bytes", "whether a private key is in range"),
     ("sm2::nonce::Nonces::next", "whether a nonce candidate is in range; a refused one is discarded"),
+    ("sm2::exchange::shared_point", "whether the shared point is infinity"),
+    ("sm2::exchange::Agreed::check", "the verdict on a confirmation"),
+    ("sm2::encryption::encrypt", "whether the standard asks for another nonce"),
+    ("sm2::encryption::decrypt", "the verdict on a ciphertext"),
     ("sm2::sign::finish", "whether the standard asks for another nonce"),
     ("sm2::sign_batch::sign_digest_batch", "whether a nonce candidate is in range; a refused one is discarded"),
 ];
@@ -80,6 +84,40 @@ fn request(code: usize, bytes: &mut [u8]) {
 #[cfg(not(target_arch = "x86_64"))]
 fn request(_: usize, _: &mut [u8]) {}
 
+/// Key agreement, both sides with the same private key, and encryption to it.
+fn traced_schemes(private: &sm2::PrivateKey, public: &sm2::PublicKey, secret: &[u8]) {
+    let known = sm2::IdentifiedKey::new(b"id", *public);
+    let publish_point = |point: sm2::PublicKey| {
+        let mut bytes = point.to_bytes();
+        publish(&mut bytes);
+        sm2::PublicKey::from_bytes(&bytes).expect("on the curve")
+    };
+    let initiator = sm2::exchange::Initiator::start(private, b"id", &mut Pattern(0)).expect("randomness");
+    let r_a = publish_point(initiator.ephemeral());
+    let responder =
+        sm2::exchange::Responder::respond(private, b"id", &known, &r_a, &mut Pattern(1)).expect("a finite point");
+    let (r_b, mut s_b) = (publish_point(responder.ephemeral()), responder.confirmation());
+    publish(&mut s_b);
+    let (agreed, mut s_a) = initiator.finish_confirmed(&known, &r_b, &s_b).expect("confirmation");
+    publish(&mut s_a);
+    let mut keys = [[0; 40]; 2];
+    agreed.derive(&mut keys[0]);
+    responder.finish_confirmed(&s_a).expect("confirmation").derive(&mut keys[1]);
+    publish(keys.as_flattened_mut());
+    assert_eq!(keys[0], keys[1]);
+
+    let layout = sm2::encryption::Layout::C1C3C2;
+    let ciphertext = sm2::encryption::encrypt(public, secret, &mut Pattern(2)).expect("randomness");
+    let mut bytes = ciphertext.to_bytes(layout);
+    publish(&mut bytes);
+    let ciphertext = sm2::encryption::Ciphertext::from_bytes(&bytes, layout).expect("own ciphertext");
+    let mut text = sm2::encryption::decrypt(private, &ciphertext).expect("own ciphertext");
+    let mut expected = secret.to_vec();
+    publish(&mut text);
+    publish(&mut expected);
+    assert_eq!(*text, expected);
+}
+
 /// Every operation on secrets, with keys, plaintexts and randomness marked; outside valgrind it only runs them.
 #[test]
 fn traced_operations() {
@@ -113,4 +151,5 @@ fn traced_operations() {
     let public = sm2::PublicKey::from_bytes(&public).expect("on the curve");
     assert!(opened == [1] && sm2::verify_digest(&public, &[7; 32], &signature));
     assert!(sm2::verify_digest(&public, &[8; 32], &batch[1]));
+    traced_schemes(&private, &public, &secret);
 }

@@ -1,6 +1,7 @@
 //! The known answers, with the source of each.
 
 use super::Test;
+use crate::sm2::encryption::{self, Ciphertext, Layout};
 use crate::sm2::{self, IdentifiedKey, KeyRef, PublicKey, Registry, Signature, VerifyItem};
 use crate::{sm3, sm4};
 
@@ -10,7 +11,7 @@ macro_rules! test {
     };
 }
 
-pub(super) const TESTS: [Test; 14] = [
+pub(super) const TESTS: [Test; 16] = [
     test!("sm3", sm3_digest, "SM3 digest (GB/T 32905 A.1, A.2)"),
     test!("sm3.many", sm3_many, "SM3 of many messages"),
     test!("sm3.many", sm3_lengths, "SM3 of many lengths, whole and in parts (OpenSSL)"),
@@ -23,6 +24,12 @@ pub(super) const TESTS: [Test; 14] = [
     test!("sm4", sm4_xts, "SM4-XTS, both tweak orders"),
     test!("sm2.field", sm2_verify, "SM2 verification (OpenSSL's signature), forgery refused"),
     test!("sm2.field", sm2_sign, "SM2 signature with a known nonce (GB/T 32918.5 A.2)"),
+    test!("sm2.field", sm2_exchange, "SM2 key agreement, both sides and confirmations (GB/T 32918.5 B.2)"),
+    test!(
+        "sm2.field",
+        sm2_encryption,
+        "SM2 encryption with a known nonce, decryption, forgery refused (GB/T 32918.5 C.2)"
+    ),
     test!("sm2.verify_batch", sm2_batch, "SM2 batch verification, with and without table"),
     test!("sm2.sign_batch", sm2_sign_batch, "SM2 batch signatures with a known nonce (GB/T 32918.5 A.2)"),
 ];
@@ -197,6 +204,46 @@ fn sm2_sign() -> bool {
     let e = sm2::message_digest(&z, b"message digest");
     let signature = sm2::sign_with_known_nonce(&key, &e, &ANNEX_NONCE);
     key.public_key().to_bytes() == ANNEX_KEY && signature == Some(Signature(ANNEX_SIGNATURE))
+}
+
+/// `d_A` and `r_A`, `d_B` and `r_B`, `K`, `S_B` and `S_A` of GB/T 32918.5 B.2.
+const EXCHANGE_A: [[u8; 32]; 2] = [
+    hex("81eb26e941bb5af16df116495f90695272ae2cd63d6c4ae1678418be48230029"),
+    hex("d4de15474db74d06491c440d305e012400990f3e390c7e87153c12db2ea60bb3"),
+];
+const EXCHANGE_B: [[u8; 32]; 2] = [
+    hex("785129917d45a9ea5437a59356b82338eaadda6ceb199088f14ae10defa229b5"),
+    hex("7e07124814b309489125eaed101113164ebf0f3458c5bd88335c1f9d596243d6"),
+];
+const EXCHANGE_KEY: [u8; 16] = hex("6c89347354de2484c60b4ab1fde4c6e5");
+const EXCHANGE_CONFIRMATIONS: [[u8; 32]; 2] = [
+    hex("d3a0fe15dee185ceae907a6b595cc32a266ed7b3367e9983a896dc32fa20f8eb"),
+    hex("18c7894b3816df16cf07b05c5ec0bef5d655d58f779cc1b400a4f3884644db88"),
+];
+
+fn sm2_exchange() -> bool {
+    let (Ok(a), Ok(b)) = (sm2::PrivateKey::from_bytes(&EXCHANGE_A[0]), sm2::PrivateKey::from_bytes(&EXCHANGE_B[0]))
+    else {
+        return false;
+    };
+    let ephemerals = [&EXCHANGE_A[1], &EXCHANGE_B[1]];
+    let agreed = sm2::exchange::agree_with_known_ephemerals([&a, &b], sm2::DEFAULT_ID, ephemerals);
+    agreed == Some((EXCHANGE_KEY, EXCHANGE_CONFIRMATIONS))
+}
+
+const ANNEX_CIPHERTEXT: [u8; 116] = hex(
+    "0404ebfc718e8d1798620432268e77feb6415e2ede0e073c0f4f640ecd2e149a73e858f9d81e5430a57b36daab8f950a3c64e6ee6a63094d99283aff767e124df059983c18f809e262923c53aec295d30383b54e39d609d160afcb1908d0bd876621886ca989ca9c7d58087307ca93092d651efa",
+);
+
+fn sm2_encryption() -> bool {
+    let Ok(key) = sm2::PrivateKey::from_bytes(&ANNEX_D) else { return false };
+    let text = b"encryption standard";
+    let encrypted = encryption::encrypt_with_known_nonce(&key.public_key(), text, &ANNEX_NONCE);
+    let encrypted = encrypted.is_some_and(|ciphertext| ciphertext.to_bytes(Layout::C1C3C2) == ANNEX_CIPHERTEXT);
+    let open = |bytes: &[u8]| encryption::decrypt(&key, &Ciphertext::from_bytes(bytes, Layout::C1C3C2).ok()?).ok();
+    let mut forged = ANNEX_CIPHERTEXT;
+    forged[115] ^= 1;
+    encrypted && open(&ANNEX_CIPHERTEXT).is_some_and(|opened| **opened == *text) && open(&forged).is_none()
 }
 
 /// The annex's nonce among others, whose signatures verify.

@@ -21,6 +21,12 @@ pub enum PublicKeyError {
     /// Neither 33 bytes after 02/03 nor 65 bytes after 04.
     #[error("SM2 public key: not SEC 1 (expected 04 and 64 bytes, or 02/03 and 32 bytes)")]
     Encoding,
+    /// The hybrid form, 06 or 07: two encodings of one point, which nobody needs.
+    #[error("SM2 public key: the hybrid form (06, 07) is not accepted; use 04, 02 or 03")]
+    Hybrid,
+    /// The one-byte encoding of the point at infinity.
+    #[error("SM2 public key: the point at infinity is no key")]
+    Infinity,
     /// A coordinate at or above the field's prime.
     #[error("SM2 public key: a coordinate is not below the field prime")]
     Range,
@@ -59,7 +65,7 @@ impl PublicKey {
         if point.is_on_curve() { Ok(Self { point }) } else { Err(PublicKeyError::NotOnCurve) }
     }
 
-    /// Decodes SEC 1, compressed or uncompressed (GB/T 32918.1 4.2.10). The hybrid form is refused.
+    /// Decodes SEC 1, compressed or uncompressed (GB/T 32918.1 4.2.10). The hybrid form and infinity are refused.
     pub fn from_sec1(bytes: &[u8]) -> Result<Self, PublicKeyError> {
         match bytes {
             [4, rest @ ..] => Self::from_bytes(rest.try_into().map_err(|_| PublicKeyError::Encoding)?),
@@ -69,6 +75,8 @@ impl PublicKey {
                 let point = point::decompress(&x, *tag == 3).ok_or(PublicKeyError::NotOnCurve)?;
                 Ok(Self { point })
             }
+            [6 | 7, rest @ ..] if rest.len() == 64 => Err(PublicKeyError::Hybrid),
+            [0] => Err(PublicKeyError::Infinity),
             _ => Err(PublicKeyError::Encoding),
         }
     }

@@ -140,6 +140,15 @@ pub(super) const fn square(a: &Limbs) -> [u64; 8] {
     [t0, t1, t2, t3, t4, t5, t6, t7]
 }
 
+/// The `bits` bits from bit `at` upwards, fewer than 64; zeros lie above the integer. Time depends on the place alone.
+#[inline(always)]
+pub(super) fn window(value: &Limbs, at: usize, bits: usize) -> u64 {
+    let (limb, shift) = (at / 64, at % 64);
+    let low = value.get(limb).map_or(0, |x| x >> shift);
+    let high = value.get(limb + 1).map_or(0, |x| x << 1 << (63 - shift));
+    (low | high) & ((1 << bits) - 1)
+}
+
 /// All ones when every limb is zero.
 #[inline(always)]
 pub(super) fn mask_is_zero(a: &Limbs) -> u64 {

@@ -3,8 +3,11 @@
 
 use super::scalar::Scalar;
 use crate::sm3::{self, Hmac};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+/// Keep what is derived for other purposes apart from signatures' nonces.
+const EXCHANGE_DOMAIN: &[u8] = b"\x03BIXI-ACCEL-EXCHANGE-V1";
+const ENCRYPTION_DOMAIN: &[u8] = b"\x04BIXI-ACCEL-ENCRYPTION-V1";
 /// Keeps the keys of batches apart from everything else a [`Nonces`] produces.
 const BATCH_DOMAIN: &[u8] = b"\x02BIXI-ACCEL-SIGN-BATCH-V1";
 /// `attempt ‖ position ‖ e`.
@@ -20,13 +23,35 @@ pub(super) struct Nonces {
 impl Nonces {
     /// Steps a to g: `entropy` is what RFC 6979 3.6 appends.
     pub(super) fn new(d: &Scalar, e: &[u8; 32], entropy: &[u8; 32]) -> Self {
+        let secret = Zeroizing::new(d.to_be_bytes());
+        Self::seeded(&secret, e, entropy)
+    }
+
+    /// For the ephemeral key of an agreement by the owner of `d`, whose identity digest is `z`.
+    pub(super) fn for_exchange(d: &Scalar, z: &[u8; 32], entropy: &[u8; 32]) -> Self {
+        let mut nonces = Self::new(d, z, entropy);
+        nonces.rekey(&[EXCHANGE_DOMAIN]);
+        nonces
+    }
+
+    /// For an encryption, where no private key is at hand: the randomness takes its place, recipient and plaintext keep two
+    /// messages apart should it repeat.
+    pub(super) fn for_encryption(recipient: &[u8; 64], plaintext: &[u8], entropy: &[u8; 32]) -> Self {
+        let mut hasher = sm3::Hasher::new();
+        hasher.update(recipient);
+        hasher.update(plaintext);
+        let digest = Zeroizing::new(hasher.finalize());
+        let mut nonces = Self::seeded(entropy, &digest, &[]);
+        nonces.rekey(&[ENCRYPTION_DOMAIN]);
+        nonces
+    }
+
+    fn seeded(secret: &[u8; 32], digest: &[u8; 32], additional: &[u8]) -> Self {
         let mut nonces = Self { key: [0; 32], value: [1; 32] };
-        let mut secret = d.to_be_bytes();
-        let digest = Scalar::reduce_be_bytes(e).to_be_bytes();
+        let digest = Zeroizing::new(Scalar::reduce_be_bytes(digest).to_be_bytes());
         for separator in [0u8, 1] {
-            nonces.rekey(&[&[separator], &secret, &digest, entropy]);
+            nonces.rekey(&[&[separator], secret, &*digest, additional]);
         }
-        secret.zeroize();
         nonces
     }
 

@@ -269,6 +269,15 @@ impl<F: Arithmetic> Jacobian<F> {
         Sum { u, s, h, r, z: self.z.multiply(&other.point.z) }.add(self)
     }
 
+    /// Adds a window's digit, zero or odd, of the point whose odd multiples these are. Variable time.
+    #[inline(always)]
+    pub(super) fn add_digit(&self, digit: i16, odd: &[Cached<F>]) -> Self {
+        if digit == 0 {
+            return *self;
+        }
+        self.add_cached(&odd[usize::from(digit.unsigned_abs() / 2)].negate_if(digit < 0))
+    }
+
     #[inline(always)]
     fn cached(&self) -> Cached<F> {
         let zz = self.z.square();
@@ -335,6 +344,11 @@ impl<F: Arithmetic> Jacobian<F> {
 }
 
 impl<F: Arithmetic> Cached<F> {
+    /// The point alone.
+    pub(super) fn point(&self) -> Jacobian<F> {
+        self.point
+    }
+
     /// The negative where asked. Variable time.
     #[inline(always)]
     pub(super) fn negate_if(&self, negative: bool) -> Self {

@@ -82,7 +82,6 @@ impl Scalar {
         self.montgomery_multiply(&Self::R_SQUARED)
     }
 
-    #[cfg(test)]
     pub(super) fn multiply(&self, other: &Self) -> Self {
         self.to_montgomery().montgomery_multiply(other)
     }

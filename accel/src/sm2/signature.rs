@@ -1,5 +1,6 @@
 //! Signatures and their DER form.
 
+use super::codec::{CodecError, der};
 use super::scalar::Scalar;
 
 /// `r ‖ s`, 32 bytes each, big endian. Any 64 bytes are allowed here; verification checks the ranges.
@@ -17,39 +18,26 @@ pub enum SignatureError {
     Der,
 }
 
-const SEQUENCE: u8 = 0x30;
-const INTEGER: u8 = 0x02;
-
 impl Signature {
     /// `SEQUENCE { INTEGER r, INTEGER s }` (GB/T 35276, GM/T 0009).
     pub fn to_der(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(70);
-        for half in self.0.chunks_exact(32) {
-            let zeros = half[..31].iter().take_while(|&&byte| byte == 0).count();
-            let digits = &half[zeros..];
-            let sign = digits[0] >> 7;
-            body.extend_from_slice(&[INTEGER, digits.len() as u8 + sign]);
-            body.extend(std::iter::repeat_n(0, sign.into()));
-            body.extend_from_slice(digits);
+        for half in self.0.as_chunks::<32>().0 {
+            der::push_integer(&mut body, half);
         }
-        let mut der = vec![SEQUENCE, body.len() as u8];
-        der.append(&mut body);
-        der
+        der::sequence(body)
     }
 
     /// Decodes the one DER encoding of two integers in `[0, 2^256)`; everything else is refused.
     pub fn from_der(der: &[u8]) -> Result<Self, SignatureError> {
-        let (body, rest) = element(der, SEQUENCE)?;
-        let (r, body) = element(body, INTEGER)?;
-        let (s, body) = element(body, INTEGER)?;
-        if !rest.is_empty() || !body.is_empty() {
-            return Err(SignatureError::Der);
-        }
-        let mut bytes = [0; 64];
-        let (halves, _) = bytes.as_chunks_mut::<32>();
-        integer(r, &mut halves[0])?;
-        integer(s, &mut halves[1])?;
-        Ok(Self(bytes))
+        let integers = || {
+            let mut reader = der::Reader::whole(der, der::SEQUENCE)?;
+            let halves = [reader.integer()?, reader.integer()?];
+            reader.end()?;
+            Ok::<_, CodecError>(halves)
+        };
+        let halves = integers().map_err(|_| SignatureError::Der)?;
+        Ok(Self(halves.as_flattened().try_into().expect("two halves of 32 bytes")))
     }
 
     /// `(r, s)` when both are in `[1, n-1]`.
@@ -65,26 +53,4 @@ impl Signature {
         bytes[32..].copy_from_slice(&s.to_be_bytes());
         Self(bytes)
     }
-}
-
-/// Splits off one element with a short length; a body here has fewer than 128 bytes.
-fn element(bytes: &[u8], tag: u8) -> Result<(&[u8], &[u8]), SignatureError> {
-    match bytes {
-        [first, length @ 0..=127, rest @ ..] if *first == tag && usize::from(*length) <= rest.len() => {
-            Ok(rest.split_at(usize::from(*length)))
-        }
-        _ => Err(SignatureError::Der),
-    }
-}
-
-/// A non-negative integer in its shortest form, right-aligned into `out`.
-fn integer(digits: &[u8], out: &mut [u8; 32]) -> Result<(), SignatureError> {
-    let digits = match digits {
-        [] | [0x80..=0xff, ..] | [0, 0..=0x7f, ..] => return Err(SignatureError::Der),
-        [0, rest @ ..] if !rest.is_empty() => rest,
-        all => all,
-    };
-    let start = out.len().checked_sub(digits.len()).ok_or(SignatureError::Der)?;
-    out[start..].copy_from_slice(digits);
-    Ok(())
 }

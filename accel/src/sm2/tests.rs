@@ -1,5 +1,5 @@
 mod codec;
-mod field;
+pub(super) mod field;
 mod scheme;
 
 use crate::{Random, RandomError};

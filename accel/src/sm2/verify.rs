@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 const TOGETHER_BYTES_MAX: usize = 16 << 10;
 
 /// Window width for keys: 8 odd multiples.
-const KEY_WIDTH: usize = 5;
+pub(super) const KEY_WIDTH: usize = 5;
 pub(super) const KEY_ODD_MULTIPLES: usize = 1 << (KEY_WIDTH - 2);
 /// Window width for the base point: 1024 odd multiples, 64 KiB.
 const BASE_WIDTH: usize = 12;
@@ -179,10 +179,7 @@ impl Claim {
                     &BASE_ODD[usize::from(base.unsigned_abs() / 2)].negate_if(u64::from(base < 0).wrapping_neg()),
                 );
             }
-            if key != 0 {
-                sum = sum.add_cached(&key_odd[usize::from(key.unsigned_abs() / 2)].negate_if(key < 0));
-            }
-            sum
+            sum.add_digit(key, &key_odd)
         })
     }
 

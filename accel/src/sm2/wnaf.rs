@@ -1,23 +1,17 @@
 //! Signed sliding-window digits of public scalars.
 
-use super::limbs::Limbs;
+use super::limbs::{self, Limbs};
 
 /// Digits of a 256-bit integer: position `i` holds zero or an odd value below `2^(width-1)` in size, weight `2^i`.
 pub(super) fn digits(value: &Limbs, width: usize) -> [i16; 257] {
-    let window = |at: usize, bits: usize| {
-        let (limb, shift) = (at / 64, at % 64);
-        let low = value.get(limb).map_or(0, |x| x >> shift);
-        let high = value.get(limb + 1).map_or(0, |x| x << 1 << (63 - shift));
-        (low | high) & ((1 << bits) - 1)
-    };
     let mut out = [0; 257];
     let (mut at, mut carry) = (0, 0);
     while at < 257 {
-        if window(at, 1) == carry {
+        if limbs::window(value, at, 1) == carry {
             at += 1;
             continue;
         }
-        let word = window(at, width) + carry;
+        let word = limbs::window(value, at, width) + carry;
         carry = word >> (width - 1) & 1;
         out[at] = word as i16 - ((carry as i16) << width);
         at += width;

@@ -57,7 +57,9 @@ fn bad_points_are_refused_with_the_reason() {
     assert_eq!(PublicKey::from_bytes(&off), Err(PublicKeyError::NotOnCurve));
     assert_eq!(PublicKey::from_bytes(&[0; 64]), Err(PublicKeyError::NotOnCurve));
     let hybrid = [&[6 + (good[63] & 1)], &good[..]].concat();
-    for bad in [&[][..], &[0], &[4], &good, &hybrid, &[2; 32], &[3; 34]] {
+    assert_eq!(PublicKey::from_sec1(&hybrid), Err(PublicKeyError::Hybrid));
+    assert_eq!(PublicKey::from_sec1(&[0]), Err(PublicKeyError::Infinity));
+    for bad in [&[][..], &[0, 0], &[4], &[6], &good, &hybrid[..64], &[2; 32], &[3; 34]] {
         assert_eq!(PublicKey::from_sec1(bad), Err(PublicKeyError::Encoding));
     }
     let no_root =

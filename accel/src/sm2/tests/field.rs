@@ -7,24 +7,25 @@ use super::super::point::{Affine, B, G, Jacobian, Projective};
 use super::super::scalar::{N, Scalar};
 use crate::cpu::Portable;
 #[cfg(target_arch = "x86_64")]
-use crate::cpu::{Avx2, Bmi2Adx, Int512};
+use crate::cpu::{Avx2, Int512};
 use proptest::prelude::*;
 
 /// Runs a statement with every field backend this processor has.
 macro_rules! for_each_field {
     ($field:ident => $body:expr) => {
-        let $field = Portable::TOKEN;
+        let $field = crate::cpu::Portable::TOKEN;
         $body;
         #[cfg(target_arch = "x86_64")]
-        match Bmi2Adx::new() {
+        match crate::cpu::Bmi2Adx::new() {
             Some($field) => $body,
             None => eprintln!("SKIPPED: no BMI2 and ADX here"),
         }
     };
 }
+pub(in super::super) use for_each_field;
 
 /// Every way to read a table at a secret index that this processor has.
-fn scans() -> Vec<Scan> {
+pub(in super::super) fn scans() -> Vec<Scan> {
     #[cfg(target_arch = "x86_64")]
     {
         let vector = [Avx2::new().map(Scan::Avx2), Int512::new().map(Scan::Avx512)];
@@ -46,7 +47,7 @@ fn multiply_by_bits(a: &Limbs, b: &Limbs, m: &Limbs) -> Limbs {
 }
 
 /// Integers below `m`, edges favoured.
-fn below(m: Limbs) -> impl Strategy<Value = Limbs> {
+pub(in super::super) fn below(m: Limbs) -> impl Strategy<Value = Limbs> {
     let edge = |k: u64| limbs::sub(&m, &[k, 0, 0, 0]).0;
     let reduced = move |x: Limbs| limbs::reduce_once(&x, 0, &m);
     let pattern =
@@ -129,14 +130,14 @@ fn constants_are_those_of_the_standard() {
 }
 
 /// `k·P` by doubling and adding with the Jacobian formulas.
-fn multiply_by_doubling(k: &Limbs, point: &Affine) -> Jacobian {
+pub(in super::super) fn multiply_by_doubling(k: &Limbs, point: &Affine) -> Jacobian {
     (0..256).rev().fold(Jacobian::INFINITY, |sum, i| {
         let sum = sum.double();
         if k[i / 64] >> (i % 64) & 1 == 1 { sum.add_affine(point) } else { sum }
     })
 }
 
-fn affine(point: Jacobian) -> Affine {
+pub(in super::super) fn affine(point: Jacobian) -> Affine {
     Jacobian::batch_to_affine(&[point])[0]
 }
 
@@ -193,17 +194,19 @@ fn agree_on_exceptional_operands<F: Arithmetic>(field: F) {
     }
 }
 
-#[test]
-fn comb_is_exact_on_edge_scalars() {
+/// Small, near `n`, one bit set, all bits set below a place.
+pub(in super::super) fn edge_scalars() -> Vec<Limbs> {
+    let power = |i: usize| core::array::from_fn(|limb| if limb == i / 64 { 1 << (i % 64) } else { 0 });
     let mut edges: Vec<Limbs> = (1..=16).map(|k| [k, 0, 0, 0]).collect();
     edges.extend((1..=16).map(|k| limbs::sub(&N, &[k, 0, 0, 0]).0));
-    edges.extend(
-        (0..256).step_by(8).map(|i| core::array::from_fn(|limb| if limb == i / 64 { 1 << (i % 64) } else { 0 })),
-    );
-    edges.extend((8..256).step_by(8).map(|i| {
-        limbs::sub(&core::array::from_fn(|limb| if limb == i / 64 { 1 << (i % 64) } else { 0 }), &[1, 0, 0, 0]).0
-    }));
-    for k in edges {
+    edges.extend((0..256).step_by(8).map(power));
+    edges.extend((8..256).step_by(8).map(|i| limbs::sub(&power(i), &[1, 0, 0, 0]).0));
+    edges
+}
+
+#[test]
+fn comb_is_exact_on_edge_scalars() {
+    for k in edge_scalars() {
         let expected = affine(multiply_by_doubling(&k, &G));
         assert!(BASE.multiply(&Scalar::reduce(&k)).to_affine() == expected, "{k:x?}");
         for scan in scans() {
