@@ -44,6 +44,7 @@ fn main() {
     short_hashes();
     ciphers();
     signatures();
+    schemes();
 }
 
 fn hashes() {
@@ -169,4 +170,23 @@ fn signatures() {
         .collect();
     each_row("sm2::verify_batch registered", 64, || sm2::verify_batch(black_box(&registered), &mut out));
     assert_eq!(out, [true; 64]);
+}
+
+fn schemes() {
+    let mut rng = Counter(1 << 32);
+    let keys: [_; 2] = core::array::from_fn(|_| sm2::PrivateKey::generate(&mut rng).expect("key"));
+    let peer = sm2::IdentifiedKey::new(sm2::DEFAULT_ID, keys[1].public_key());
+    let point = keys[1].public_key();
+    each_row("sm2::exchange, one side with key", 1, || {
+        let side = sm2::exchange::Responder::respond(&keys[0], sm2::DEFAULT_ID, &peer, black_box(&point), &mut rng);
+        side.expect("a finite point").finish().derive(black_box(&mut [0; 16]));
+    });
+    let text = [7; 32];
+    each_row("sm2::encryption::encrypt 32 B", 1, || {
+        black_box(sm2::encryption::encrypt(&point, black_box(&text), &mut rng).expect("ciphertext"));
+    });
+    let ciphertext = sm2::encryption::encrypt(&point, &text, &mut rng).expect("ciphertext");
+    each_row("sm2::encryption::decrypt 32 B", 1, || {
+        black_box(sm2::encryption::decrypt(&keys[1], black_box(&ciphertext)).expect("own ciphertext"));
+    });
 }

@@ -225,7 +225,7 @@ proptest! {
     fn keys_are_read_by_openssl_and_openssls_by_us(seed: u64) {
         let ours = key(seed);
         let private = open_ssl::private(&*ours.to_pkcs8_der());
-        let sec1 = private.ec_key().unwrap().private_key_to_der().unwrap();
+        let sec1 = openssl::ec::EcKey::private_key_from_der(&*ours.to_sec1_der()).unwrap().private_key_to_der().unwrap();
         prop_assert_eq!(&sec1[..], &ours.to_sec1_der()[..]);
         prop_assert_eq!(PrivateKey::from_sec1_der(&sec1).unwrap().to_bytes(), ours.to_bytes());
         prop_assert_eq!(&private.private_key_to_pkcs8().unwrap()[..], &ours.to_pkcs8_der()[..]);

@@ -12,7 +12,7 @@ const PUBLIC_DECISIONS: [(&str, &str); 10] = [
     ("sm2::keys::PrivateKey::from_bytes", "whether a private key is in range"),
     ("sm2::nonce::Nonces::next", "whether a nonce candidate is in range; a refused one is discarded"),
     ("sm2::exchange::shared_point", "whether the shared point is infinity"),
-    ("sm2::exchange::Agreed::check", "the verdict on a confirmation"),
+    ("::finish_confirmed", "the verdict on a confirmation"),
     ("sm2::encryption::encrypt", "whether the standard asks for another nonce"),
     ("sm2::encryption::decrypt", "the verdict on a ciphertext"),
     ("sm2::sign::finish", "whether the standard asks for another nonce"),

@@ -98,8 +98,9 @@ pub fn decrypt(key: &PrivateKey, ciphertext: &Ciphertext) -> Result<Zeroizing<Ve
     text.iter_mut().zip(&ciphertext.c2).for_each(|(t, c2)| *t ^= c2);
     // B6: C3 = SM3(x2 ‖ M' ‖ y2).
     let authentic = ct::eq(&digest_between(&shared, &text), &ciphertext.c3);
-    // B7; both findings become one verdict before anything depends on it.
-    if authentic & !zero { Ok(text) } else { Err(DecryptError) }
+    // B7; both findings become one verdict before anything depends on either.
+    let accepted = core::hint::black_box(u8::from(authentic) & u8::from(!zero));
+    if accepted == 1 { Ok(text) } else { Err(DecryptError) }
 }
 
 /// `SM3(x2 ‖ M ‖ y2)`.

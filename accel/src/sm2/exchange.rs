@@ -115,6 +115,7 @@ impl Agreed {
         outer.finalize()
     }
 
+    #[inline(always)]
     fn check(&self, by: By, confirmation: &[u8; 32]) -> Result<(), ExchangeError> {
         if ct::eq(&self.confirmation(by), confirmation) { Ok(()) } else { Err(ExchangeError::Confirmation) }
     }
