@@ -12,13 +12,12 @@ mod cases;
 mod rungs;
 
 use ::sm2::Scalar;
-use bixi_accel::{cpu, sm2};
+use bixi_accel::sm2;
 use cases::inputs::Generator;
 use cases::oracle;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
-use std::process::Command;
 use zeroize::Zeroize;
 
 /// Set for the process under test: what it looks for, each 32 bytes under the mask, in hexadecimal.
@@ -121,28 +120,17 @@ fn sign_and_search() {
     drop(kept);
 }
 
-fn run(rung: &str, environment: &[(&str, &str)]) -> String {
-    let output = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "keys_and_nonces_are_gone_after_signing", "--nocapture", "--test-threads=1"])
-        .env(rungs::CHILD, "1")
-        .env(cpu::OVERRIDE_VARIABLE, rung)
-        .envs(environment.iter().copied())
-        .output()
-        .expect("this program, once more");
-    assert!(output.status.success(), "{rung}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("text")
-}
+const TEST: &str = "keys_and_nonces_are_gone_after_signing";
 
 #[test]
 fn keys_and_nonces_are_gone_after_signing() {
-    if std::env::var_os(rungs::CHILD).is_some() {
-        cpu::configure_from_env().expect("a rung, before the first operation");
+    if rungs::is_child() {
         return sign_and_search();
     }
     let mut left = String::new();
     for rung in rungs::RUNGS {
         let d = oracle::reduce(&private_bytes());
-        let nonces = run(rung, &[]);
+        let nonces = rungs::child(TEST, rung, &[]);
         let nonces = nonces.lines().filter_map(|line| line.split_once("signature=")).map(|(_, text)| {
             let signature: [u8; 64] = hex::decode(text).expect("hex").try_into().expect("64 bytes");
             let [r, s] = [0, 32].map(|at| oracle::reduce(signature[at..at + 32].try_into().expect("32 bytes")));
@@ -152,9 +140,9 @@ fn keys_and_nonces_are_gone_after_signing() {
             std::iter::once(private_bytes()).chain(nonces).map(|needle| hex::encode(masked(&needle))).collect();
         assert_eq!(needles.len(), 1 + 4 * (1 + BATCH));
         let needles = needles.join(",");
-        let control = run(rung, &[(NEEDLES, &needles), (CONTROL, "1")]);
+        let control = rungs::child(TEST, rung, &[(NEEDLES, &needles), (CONTROL, "1")]);
         assert!(control.contains("found needle 3 as bytes"), "a copy kept on purpose was not found: {control}");
-        let text = run(rung, &[(NEEDLES, &needles)]);
+        let text = rungs::child(TEST, rung, &[(NEEDLES, &needles)]);
         left.extend(text.lines().filter(|line| line.contains("found ")).map(|line| format!("{rung}: {line}\n")));
     }
     assert!(left.is_empty(), "{left}");
