@@ -103,6 +103,13 @@ fn ciphers() {
     for bytes in [64, 4096, 65536] {
         let mut data = vec![7; bytes];
         bytes_row("sm4::ctr", bytes, || sm4::ctr::apply(&key, &[0; 16], black_box(&mut data)));
+        bytes_row("sm4::Key::encrypt_blocks", bytes, || key.encrypt_blocks(black_box(data.as_chunks_mut().0)));
+        bytes_row("sm4::cbc::encrypt", bytes, || {
+            sm4::cbc::encrypt(&key, &mut [0; 16], black_box(data.as_chunks_mut().0));
+        });
+        bytes_row("sm4::cbc::decrypt", bytes, || {
+            sm4::cbc::decrypt(&key, &mut [0; 16], black_box(data.as_chunks_mut().0));
+        });
         bytes_row("sm4::gcm::seal", bytes, || {
             black_box(sm4::gcm::seal(&gcm, &[0; 12], &[], black_box(&mut data)));
         });
@@ -116,6 +123,12 @@ fn ciphers() {
     bytes_row("sm4::gcm::seal_many x 64 B", 64 * 256, || {
         let mut messages: Vec<_> =
             records.iter_mut().map(|data| sm4::gcm::Message { nonce: [0; 12], aad: &[], data, tag: [0; 16] }).collect();
+        sm4::gcm::seal_many(&gcm, black_box(&mut messages));
+    });
+    let mut pages = vec![[7u8; 4096]; 16];
+    bytes_row("sm4::gcm::seal_many x 4 KiB", 4096 * 16, || {
+        let mut messages: Vec<_> =
+            pages.iter_mut().map(|data| sm4::gcm::Message { nonce: [0; 12], aad: &[], data, tag: [0; 16] }).collect();
         sm4::gcm::seal_many(&gcm, black_box(&mut messages));
     });
     each_row("sm4::gcm::Key::new", 1, || drop(black_box(sm4::gcm::Key::new(&[7; 16]))));

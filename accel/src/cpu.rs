@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 pub use tokens::Portable;
 #[cfg(target_arch = "x86_64")]
-pub use tokens::{AesNi, Avx2, Bmi2, Bmi2Adx, Gfni256, Gfni512, Ifma512, Int512, Pclmul, Sm3Ni, Vpclmul512};
+pub use tokens::{AesNi, Avx2, Bmi2, Bmi2Adx, Gfni256, Gfni512, Ifma512, Int512, Pclmul, Sm3Ni, Sm4Ni, Vpclmul512};
 
 /// The variable [`configure_from_env`] reads.
 pub const OVERRIDE_VARIABLE: &str = "BIXI_CPU";

@@ -2,6 +2,7 @@
 //!
 //! Keys and data are secret: no kernel indexes memory by them or branches on them.
 //!
+//! * [`cbc`]: cipher block chaining of whole blocks.
 //! * [`ctr`]: counter mode, 128-bit big-endian counter.
 //! * [`gcm`]: Galois/counter mode of RFC 8998 (SP 800-38D with 12-byte nonces and full tags).
 //! * [`xts`]: sector encryption with the tweak orders of GB/T 17964-2021 and of IEEE 1619, both named.
@@ -10,6 +11,7 @@
 mod aesni;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+pub mod cbc;
 pub mod ctr;
 pub mod gcm;
 #[cfg(target_arch = "x86_64")]
@@ -23,6 +25,8 @@ mod portable;
 mod sbox;
 #[cfg(target_arch = "x86_64")]
 mod schedule;
+#[cfg(target_arch = "x86_64")]
+mod sm4ni;
 #[cfg(test)]
 mod tests;
 pub mod xts;
@@ -52,7 +56,7 @@ const CK: [u32; 32] = {
 };
 
 /// Blocks the modes hand to a kernel at once, a multiple of every kernel's own number.
-const PARALLEL_BLOCKS: usize = 96;
+const PARALLEL_BLOCKS: usize = 128;
 
 /// Order of the round keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +67,8 @@ enum Direction {
     Decrypt,
 }
 
-/// Round keys as one kernel wants them, wiped when dropped, and what it does with them.
+/// Round keys as one kernel wants them, wiped when dropped, and what it does with them. Only [`Kernel::crypt`] has no other way;
+/// a kernel that adds while it has the blocks in registers brings the rest as well.
 trait Kernel: Send + Sync + UnwindSafe + RefUnwindSafe {
     /// The name, by instruction set.
     fn name(&self) -> &'static str;
@@ -71,12 +76,31 @@ trait Kernel: Send + Sync + UnwindSafe + RefUnwindSafe {
     /// Encrypts or decrypts any number of blocks in place.
     fn crypt(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]]);
 
-    /// Adds `masks`, of which there are as many, encrypts or decrypts, adds `masks` again: XEX, the inside of XTS.
-    fn crypt_masked(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]);
+    /// Adds `masks`, of which there are as many, encrypts or decrypts, adds `masks` again: XEX.
+    fn crypt_masked(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]) {
+        assert_eq!(blocks.len(), masks.len(), "a mask for each block");
+        add(blocks.as_flattened_mut(), masks.as_flattened());
+        self.crypt(direction, blocks);
+        add(blocks.as_flattened_mut(), masks.as_flattened());
+    }
+
+    /// XTS without stealing: as [`Kernel::crypt_masked`] with the next tweaks as masks.
+    fn crypt_tweaked(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]], tweaks: &mut xts::Tweaks) {
+        xts::crypt_by_masks::<PARALLEL_BLOCKS>(blocks, tweaks, |blocks, masks| {
+            self.crypt_masked(direction, blocks, masks)
+        });
+    }
+
+    /// CBC's decryption: adds to each block what stood before it, `chain` before the first. `chain` becomes the last.
+    fn decrypt_chained(&self, chain: &mut [u8; BLOCK_BYTES], blocks: &mut [[u8; BLOCK_BYTES]]) {
+        cbc::decrypt_by_copies(chain, blocks, |blocks| self.crypt(Direction::Decrypt, blocks));
+    }
 
     /// Adds the key stream that starts at `counter` to `data`, after giving its first block to `first`, if wanted. The last
     /// four bytes of the counter count, modulo 2^32.
-    fn add_stream(&self, counter: &[u8; BLOCK_BYTES], first: Option<&mut [u8; BLOCK_BYTES]>, data: &mut [u8]);
+    fn add_stream(&self, counter: &[u8; BLOCK_BYTES], first: Option<&mut [u8; BLOCK_BYTES]>, data: &mut [u8]) {
+        ctr::add_by_blocks(counter, first, data, |blocks| self.crypt(Direction::Encrypt, blocks));
+    }
 }
 
 /// An expanded SM4 key, wiped when dropped.
@@ -133,6 +157,10 @@ fn select(round_keys: &[u32; 32]) -> Box<dyn Kernel> {
         if let Some(token) = cpu::Gfni512::selected() {
             return Box::new(schedule::Schedule::new(token, round_keys));
         }
+        // Processors that have these and AVX-512 do not exist yet; on 512 bits the general kernel does more at once.
+        if let Some(token) = cpu::Sm4Ni::selected() {
+            return Box::new(sm4ni::Schedule::new(token, round_keys));
+        }
         if let Some(token) = cpu::Gfni256::selected() {
             return Box::new(schedule::Schedule::new(token, round_keys));
         }
@@ -168,6 +196,10 @@ impl core::fmt::Debug for Key {
 
 /// The 32 round keys, GB/T 32907 7.3.
 fn expand(key: &[u8; KEY_BYTES]) -> [u32; 32] {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(token) = cpu::Sm4Ni::selected() {
+        return sm4ni::expand(token, key);
+    }
     let (words, _) = key.as_chunks::<4>();
     let mut k: [u32; 4] = core::array::from_fn(|i| u32::from_be_bytes(words[i]) ^ FK[i]);
     let mut round_keys = [0; 32];

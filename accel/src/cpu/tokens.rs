@@ -64,6 +64,8 @@ tokens! {
     Int512 on Avx512: "avx512f", "avx512bw", "avx512dq", "avx512vl";
     /// Proof of 52-bit multiply-add and of permutations across two registers: F, BW, DQ, VL, VBMI and IFMA.
     Ifma512 on Avx512: "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vbmi", "avx512ifma";
+    /// Proof of Intel's instructions for SM4, and of AVX2.
+    Sm4Ni on Best: "avx2", "sm4";
     /// Proof of multiplication without carries on 512-bit registers.
     Vpclmul512 on Avx512: "avx512f", "avx512bw", "vpclmulqdq", "pclmulqdq";
 }

@@ -11,7 +11,7 @@ macro_rules! test {
     };
 }
 
-pub(super) const TESTS: [Test; 16] = [
+pub(super) const TESTS: [Test; 17] = [
     test!("sm3", sm3_digest, "SM3 digest (GB/T 32905 A.1, A.2)"),
     test!("sm3.many", sm3_many, "SM3 of many messages"),
     test!("sm3.many", sm3_lengths, "SM3 of many lengths, whole and in parts (OpenSSL)"),
@@ -19,6 +19,7 @@ pub(super) const TESTS: [Test; 16] = [
     test!("sm3", sm3_long, "SM3 of 16 KiB (OpenSSL)"),
     test!("sm3", hmac, "HMAC-SM3 (GM/T 0042 D.3)"),
     test!("sm4", sm4_block, "SM4 blocks both ways (GB/T 32907 A.1)"),
+    test!("sm4", sm4_cbc, "SM4-CBC both ways (OpenSSL)"),
     test!("sm4", sm4_ctr, "SM4-CTR (draft-ribose-cfrg-sm4 A.2.5.1)"),
     test!("sm4.ghash", sm4_gcm, "SM4-GCM (RFC 8998 A.1), forgery refused"),
     test!("sm4", sm4_xts, "SM4-XTS, both tweak orders"),
@@ -114,6 +115,17 @@ fn sm4_block() -> bool {
     let encrypted = blocks == [SM4_BLOCK; 35];
     key.decrypt_blocks(&mut blocks);
     encrypted && blocks == [SM4_KEY; 35]
+}
+
+fn sm4_cbc() -> bool {
+    let cipher: [u8; 32] = hex("2677f46b09c122cc975533105bd4a22af6125f7275ce552c3a2bbcf533de8a3b");
+    let key = sm4::Key::new(&SM4_KEY);
+    let (mut blocks, mut chain) = ([SM4_KEY; 2], SM4_KEY);
+    sm4::cbc::encrypt(&key, &mut chain, &mut blocks);
+    let encrypted = blocks.as_flattened() == cipher;
+    chain = SM4_KEY;
+    sm4::cbc::decrypt(&key, &mut chain, &mut blocks);
+    encrypted && blocks == [SM4_KEY; 2] && chain == *cipher.last_chunk().expect("a block")
 }
 
 fn sm4_ctr() -> bool {

@@ -32,7 +32,12 @@ macro_rules! sm4_on_256_bits {
         use core::arch::x86_64::*;
 
         impl Engine for $token {
+            type Keys = [u32; 32];
             const NAME: &'static str = $name;
+
+            fn keys(entered: &[u32; 32]) -> [u32; 32] {
+                *entered
+            }
 
             fn crypt(self, round_keys: &[u32; 32], blocks: &mut [[u8; BLOCK_BYTES]]) {
                 // SAFETY: the token exists only where these instructions were detected.

@@ -4,8 +4,7 @@
 //! block `b`'s word. A rotation by a multiple of eight turns every plane by a multiple of sixteen; a rotation by two
 //! renames planes.
 
-use super::{BLOCK_BYTES, Direction, Kernel, add, count, sbox};
-use crate::ct;
+use super::{BLOCK_BYTES, Direction, Kernel, sbox};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Blocks computed together.
@@ -34,35 +33,6 @@ impl Kernel for Schedule {
         for group in blocks.chunks_mut(BLOCKS) {
             crypt(self, direction, group);
         }
-    }
-
-    fn crypt_masked(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]) {
-        assert_eq!(blocks.len(), masks.len(), "a mask for each block");
-        add(blocks.as_flattened_mut(), masks.as_flattened());
-        self.crypt(direction, blocks);
-        add(blocks.as_flattened_mut(), masks.as_flattened());
-    }
-
-    fn add_stream(&self, counter: &[u8; BLOCK_BYTES], mut first: Option<&mut [u8; BLOCK_BYTES]>, mut data: &mut [u8]) {
-        let mut next = *counter;
-        let mut stream = [[0; BLOCK_BYTES]; BLOCKS];
-        while first.is_some() || !data.is_empty() {
-            for block in &mut stream {
-                *block = next;
-                count(&mut next, 1);
-            }
-            crypt(self, Direction::Encrypt, &mut stream);
-            let mut stream = stream.as_flattened();
-            if let Some(first) = first.take() {
-                let (head, rest) = stream.split_at(BLOCK_BYTES);
-                first.copy_from_slice(head);
-                stream = rest;
-            }
-            let (now, later) = data.split_at_mut(data.len().min(stream.len()));
-            add(now, stream);
-            data = later;
-        }
-        ct::wipe(stream.as_flattened_mut());
     }
 }
 

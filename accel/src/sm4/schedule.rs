@@ -1,24 +1,41 @@
 //! Round keys behind `A` (see [`super::matrix`]), for every kernel on vectors that keeps its states there.
 
-use super::{BLOCK_BYTES, Direction, Kernel, matrix};
+use super::xts::{self, Tweaks};
+use super::{BLOCK_BYTES, Direction, Kernel, PARALLEL_BLOCKS, cbc, matrix};
 use core::panic::{RefUnwindSafe, UnwindSafe};
-use zeroize::ZeroizeOnDrop;
+use zeroize::Zeroize;
 
 /// What a kernel computes with round keys behind `A`; implemented by the token that proves that its instructions are there.
 pub(super) trait Engine: Copy + Send + Sync + UnwindSafe + RefUnwindSafe {
+    /// Round keys in the order of use, as the kernel reads them.
+    type Keys: Zeroize + Send + Sync + UnwindSafe + RefUnwindSafe;
+
     /// The kernel's name, by instruction set.
     const NAME: &'static str;
 
-    /// [`Kernel::crypt`] with round keys in the order of use.
-    fn crypt(self, round_keys: &[u32; 32], blocks: &mut [[u8; BLOCK_BYTES]]);
+    /// Lays out round keys that are in memory's byte order behind `A`.
+    fn keys(entered: &[u32; 32]) -> Self::Keys;
 
-    /// [`Kernel::crypt_masked`] with round keys in the order of use.
-    fn crypt_masked(self, round_keys: &[u32; 32], blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]);
+    /// As [`Kernel::crypt`].
+    fn crypt(self, keys: &Self::Keys, blocks: &mut [[u8; BLOCK_BYTES]]);
 
-    /// [`Kernel::add_stream`] with the round keys of encryption.
+    /// As [`Kernel::crypt_masked`].
+    fn crypt_masked(self, keys: &Self::Keys, blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]);
+
+    /// As [`Kernel::crypt_tweaked`].
+    fn crypt_tweaked(self, keys: &Self::Keys, blocks: &mut [[u8; BLOCK_BYTES]], tweaks: &mut Tweaks) {
+        xts::crypt_by_masks::<PARALLEL_BLOCKS>(blocks, tweaks, |blocks, masks| self.crypt_masked(keys, blocks, masks));
+    }
+
+    /// As [`Kernel::decrypt_chained`].
+    fn decrypt_chained(self, keys: &Self::Keys, chain: &mut [u8; BLOCK_BYTES], blocks: &mut [[u8; BLOCK_BYTES]]) {
+        cbc::decrypt_by_copies(chain, blocks, |blocks| self.crypt(keys, blocks));
+    }
+
+    /// As [`Kernel::add_stream`].
     fn add_stream(
         self,
-        round_keys: &[u32; 32],
+        keys: &Self::Keys,
         counter: &[u8; BLOCK_BYTES],
         first: Option<&mut [u8; BLOCK_BYTES]>,
         data: &mut [u8],
@@ -26,27 +43,35 @@ pub(super) trait Engine: Copy + Send + Sync + UnwindSafe + RefUnwindSafe {
 }
 
 /// Round keys in memory's byte order behind `A`, with its constant, in both orders of use; and the proof that they may be used.
-#[derive(ZeroizeOnDrop)]
-pub(super) struct Schedule<T> {
-    encrypt: [u32; 32],
-    decrypt: [u32; 32],
-    #[zeroize(skip)]
+/// Wiped when dropped.
+pub(super) struct Schedule<T: Engine> {
+    encrypt: T::Keys,
+    decrypt: T::Keys,
     token: T,
 }
 
 impl<T: Engine> Schedule<T> {
     pub(super) fn new(token: T, round_keys: &[u32; 32]) -> Self {
-        let encrypt = round_keys.map(|key| matrix::enter(u32::swap_bytes(key)));
-        let mut decrypt = encrypt;
-        decrypt.reverse();
+        let mut entered = round_keys.map(|key| matrix::enter(u32::swap_bytes(key)));
+        let encrypt = T::keys(&entered);
+        entered.reverse();
+        let decrypt = T::keys(&entered);
+        entered.zeroize();
         Self { encrypt, decrypt, token }
     }
 
-    fn round_keys(&self, direction: Direction) -> &[u32; 32] {
+    fn keys(&self, direction: Direction) -> &T::Keys {
         match direction {
             Direction::Encrypt => &self.encrypt,
             Direction::Decrypt => &self.decrypt,
         }
+    }
+}
+
+impl<T: Engine> Drop for Schedule<T> {
+    fn drop(&mut self) {
+        self.encrypt.zeroize();
+        self.decrypt.zeroize();
     }
 }
 
@@ -56,12 +81,20 @@ impl<T: Engine> Kernel for Schedule<T> {
     }
 
     fn crypt(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]]) {
-        self.token.crypt(self.round_keys(direction), blocks);
+        self.token.crypt(self.keys(direction), blocks);
     }
 
     fn crypt_masked(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]) {
         assert_eq!(blocks.len(), masks.len(), "a mask for each block");
-        self.token.crypt_masked(self.round_keys(direction), blocks, masks);
+        self.token.crypt_masked(self.keys(direction), blocks, masks);
+    }
+
+    fn crypt_tweaked(&self, direction: Direction, blocks: &mut [[u8; BLOCK_BYTES]], tweaks: &mut Tweaks) {
+        self.token.crypt_tweaked(self.keys(direction), blocks, tweaks);
+    }
+
+    fn decrypt_chained(&self, chain: &mut [u8; BLOCK_BYTES], blocks: &mut [[u8; BLOCK_BYTES]]) {
+        self.token.decrypt_chained(&self.decrypt, chain, blocks);
     }
 
     fn add_stream(&self, counter: &[u8; BLOCK_BYTES], first: Option<&mut [u8; BLOCK_BYTES]>, data: &mut [u8]) {

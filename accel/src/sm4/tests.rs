@@ -71,6 +71,24 @@ proptest! {
     }
 
     #[test]
+    fn cbc_chains_ciphertexts(key: [u8; 16], iv: [u8; 16], blocks in proptest::collection::vec(any::<[u8; 16]>(), 0..200), cut: prop::sample::Index) {
+        let ours = Key::new(&key);
+        let (mut out, mut chain, mut expected) = (blocks.clone(), iv, iv);
+        cbc::encrypt(&ours, &mut chain, &mut out);
+        for (cipher, plain) in out.iter().zip(&blocks) {
+            expected = oracle(&key, core::array::from_fn(|i| plain[i] ^ expected[i]));
+            prop_assert_eq!(*cipher, expected);
+        }
+        prop_assert_eq!(chain, expected);
+        // In two calls, which the chain joins.
+        let (first, second) = out.split_at_mut(cut.index(blocks.len() + 1));
+        chain = iv;
+        cbc::decrypt(&ours, &mut chain, first);
+        cbc::decrypt(&ours, &mut chain, second);
+        prop_assert_eq!((out, chain), (blocks, expected));
+    }
+
+    #[test]
     fn gcm_many_is_gcm_of_each(key: [u8; 16], lengths in proptest::collection::vec((0usize..900, 0usize..40), 0..20), flip: prop::sample::Index) {
         let key = gcm::Key::new(&key);
         let plain: Vec<(Vec<u8>, Vec<u8>)> = lengths.iter().map(|&(data, aad)| (vec![data as u8; data], vec![aad as u8; aad])).collect();

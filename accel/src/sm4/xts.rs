@@ -6,7 +6,7 @@
 //!
 //! The first block is the same in both.
 
-use super::{BLOCK_BYTES, Direction, KEY_BYTES, PARALLEL_BLOCKS};
+use super::{BLOCK_BYTES, Direction, KEY_BYTES};
 use crate::ct;
 use zeroize::Zeroize;
 
@@ -77,12 +77,7 @@ impl Key {
         let (blocks, tail) = data.as_chunks_mut::<BLOCK_BYTES>();
         let whole = blocks.len() - usize::from(!tail.is_empty());
         let (plain, last) = blocks.split_at_mut(whole);
-        let mut masks = Masks([[0; BLOCK_BYTES]; PARALLEL_BLOCKS]);
-        for group in plain.chunks_mut(PARALLEL_BLOCKS) {
-            tweaks.fill(group.len(), &mut masks.0);
-            self.data.kernel.crypt_masked(direction, group, &masks.0[..group.len()]);
-        }
-        ct::wipe(masks.0.as_flattened_mut());
+        self.data.kernel.crypt_tweaked(direction, plain, &mut tweaks);
         if let [last] = last {
             self.steal(direction, last, tail, &mut tweaks);
         }
@@ -99,9 +94,21 @@ impl Key {
     }
 }
 
-/// Tweaks of one kernel call, on lines of the cache: a vector that is written and read back across two lines waits.
-#[repr(align(64))]
-struct Masks([[u8; BLOCK_BYTES]; PARALLEL_BLOCKS]);
+/// XTS's inside for kernels that make no tweaks themselves: `crypt` is [`super::Kernel::crypt_masked`] in one direction,
+/// for `AT_ONCE` blocks or fewer.
+pub(super) fn crypt_by_masks<const AT_ONCE: usize>(
+    blocks: &mut [[u8; BLOCK_BYTES]],
+    tweaks: &mut Tweaks,
+    crypt: impl Fn(&mut [[u8; BLOCK_BYTES]], &[[u8; BLOCK_BYTES]]),
+) {
+    let mut masks = [[0; BLOCK_BYTES]; AT_ONCE];
+    for group in blocks.chunks_mut(AT_ONCE) {
+        let masks = &mut masks[..group.len()];
+        masks.fill_with(|| tweaks.next());
+        crypt(group, masks);
+    }
+    ct::wipe(masks.as_flattened_mut());
+}
 
 fn check_length(bytes: usize) -> Result<(), XtsError> {
     match bytes {
@@ -112,9 +119,10 @@ fn check_length(bytes: usize) -> Result<(), XtsError> {
 }
 
 /// The sequence `T`, `T·x`, `T·x²`, … of a sector.
-struct Tweaks {
-    value: u128,
-    order: TweakOrder,
+pub(super) struct Tweaks {
+    /// The next, as [`TweakOrder::element`] reads it.
+    pub(super) value: u128,
+    pub(super) order: TweakOrder,
 }
 
 impl Tweaks {
@@ -130,18 +138,6 @@ impl Tweaks {
         let tweak = self.order.block(self.value);
         self.value = self.order.step(self.value);
         tweak
-    }
-
-    /// Puts the next `count` tweaks at the start of `out`; what is behind them is undefined.
-    fn fill(&mut self, count: usize, out: &mut [[u8; BLOCK_BYTES]; PARALLEL_BLOCKS]) {
-        #[cfg(target_arch = "x86_64")]
-        if count > 1
-            && let Some(token) = crate::cpu::Gfni512::selected()
-        {
-            self.value = super::gfni512::tweaks::fill(token, self.order, self.value, count, out);
-            return;
-        }
-        out[..count].fill_with(|| self.next());
     }
 }
 

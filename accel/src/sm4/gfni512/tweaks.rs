@@ -1,67 +1,62 @@
-//! The tweaks of XTS, four in a register, four registers side by side, each step a multiplication by `x^16`.
+//! The tweaks of XTS, four in a register, eight registers side by side, each step a multiplication by `x^32`.
 
 use core::arch::x86_64::*;
 
-use crate::cpu::Gfni512;
 use crate::sm4::xts::TweakOrder;
 use crate::sm4::{BLOCK_BYTES, PARALLEL_BLOCKS};
 
 /// Tweaks of one step of all registers.
-const STEP: usize = 16;
+const STEP: usize = 4 * REGISTERS;
+const REGISTERS: usize = 8;
 
-/// Puts `count` tweaks from `value` on, and perhaps some more, at the start of `out`; returns the one after `count`. `value` is the
-/// field element as an integer, in the order's own reading of a block.
-pub(in crate::sm4) fn fill(
-    _token: Gfni512,
-    order: TweakOrder,
-    value: u128,
-    count: usize,
-    out: &mut [[u8; BLOCK_BYTES]; PARALLEL_BLOCKS],
-) -> u128 {
-    let steps = out.len().min(count + 1).div_ceil(STEP);
-    let filled = &mut out.as_chunks_mut::<STEP>().0[..steps];
-    // SAFETY: the token exists only where AVX-512 F and BW were detected.
-    let next = unsafe {
-        match order {
-            TweakOrder::Gbt17964 => fill_steps::<true>(value, filled),
-            TweakOrder::Ieee1619 => fill_steps::<false>(value, filled),
+/// Tweaks of one kernel call, on lines of the cache: a vector that is written and read back across two lines waits.
+#[repr(align(64))]
+pub(super) struct Masks(pub(super) [[u8; BLOCK_BYTES]; PARALLEL_BLOCKS]);
+
+/// The next tweaks, as field elements; `MIRRORED` where the coefficient of `x^0` is the top bit (GB/T 17964).
+pub(super) struct Chain<const MIRRORED: bool>([__m512i; REGISTERS]);
+
+impl<const MIRRORED: bool> Chain<MIRRORED> {
+    pub(super) const ORDER: TweakOrder = if MIRRORED { TweakOrder::Gbt17964 } else { TweakOrder::Ieee1619 };
+
+    /// `value` comes first.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn new(value: u128) -> Self {
+        let mut first = [value; 4];
+        for i in 1..4 {
+            first[i] = Self::ORDER.step(first[i - 1]);
         }
-    };
-    out.get(count).map_or(next, |block| order.element(block))
-}
+        // SAFETY: any four numbers are a vector.
+        let mut registers = [unsafe { core::mem::transmute::<[u128; 4], __m512i>(first) }; REGISTERS];
+        for i in 1..REGISTERS {
+            registers[i] = times_x_to::<4, MIRRORED>(registers[i - 1]);
+        }
+        Self(registers)
+    }
 
-/// Fills `out` and returns the tweak after it.
-#[target_feature(enable = "avx512f,avx512bw")]
-fn fill_steps<const MIRRORED: bool>(value: u128, out: &mut [[[u8; BLOCK_BYTES]; STEP]]) -> u128 {
-    let order = if MIRRORED { TweakOrder::Gbt17964 } else { TweakOrder::Ieee1619 };
-    let mut first = [value; 4];
-    for i in 1..4 {
-        first[i] = order.step(first[i - 1]);
-    }
-    // SAFETY: any four numbers are a vector.
-    let mut tweaks = [unsafe { core::mem::transmute::<[u128; 4], __m512i>(first) }; 4];
-    for i in 1..4 {
-        tweaks[i] = times_x_to::<4, MIRRORED>(tweaks[i - 1]);
-    }
-    let mirror = _mm512_broadcast_i32x4(_mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    for step in out {
-        for (group, tweaks) in step.as_chunks_mut::<4>().0.iter_mut().zip(&mut tweaks) {
-            write(group, if MIRRORED { _mm512_shuffle_epi8(*tweaks, mirror) } else { *tweaks });
-            *tweaks = times_x_to::<16, MIRRORED>(*tweaks);
+    /// Puts the next `count` tweaks, and perhaps some more, at the start of `masks`, and returns the one after them. Only the last call
+    /// may ask for a number that is no multiple of [`STEP`].
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn fill(&mut self, count: usize, masks: &mut Masks) -> u128 {
+        let mirror = _mm512_broadcast_i32x4(_mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+        for step in &mut masks.0.as_chunks_mut::<STEP>().0[..count.div_ceil(STEP)] {
+            for (group, tweaks) in step.as_chunks_mut::<4>().0.iter_mut().zip(&mut self.0) {
+                let blocks = if MIRRORED { _mm512_shuffle_epi8(*tweaks, mirror) } else { *tweaks };
+                // SAFETY: a vector is 64 bytes.
+                *group = unsafe { core::mem::transmute::<__m512i, [[u8; BLOCK_BYTES]; 4]>(blocks) };
+                *tweaks = times_x_to::<{ STEP as u32 }, MIRRORED>(*tweaks);
+            }
+        }
+        if count.is_multiple_of(STEP) {
+            // SAFETY: a vector is four numbers.
+            unsafe { core::mem::transmute::<__m512i, [u128; 4]>(self.0[0])[0] }
+        } else {
+            Self::ORDER.element(&masks.0[count])
         }
     }
-    // SAFETY: a vector is four numbers.
-    unsafe { core::mem::transmute::<__m512i, [u128; 4]>(tweaks[0])[0] }
 }
 
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn write(group: &mut [[u8; BLOCK_BYTES]; 4], tweaks: __m512i) {
-    // SAFETY: a vector is 64 bytes.
-    *group = unsafe { core::mem::transmute::<__m512i, [[u8; BLOCK_BYTES]; 4]>(tweaks) };
-}
-
-/// `t · x^N` for `N` up to 16; `MIRRORED` where the coefficient of `x^0` is the top bit.
+/// `t · x^N` for `N` up to 57; `MIRRORED` where the coefficient of `x^0` is the top bit.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn times_x_to<const N: u32, const MIRRORED: bool>(t: __m512i) -> __m512i {
