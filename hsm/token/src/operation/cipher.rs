@@ -2,9 +2,9 @@
 //!
 //! GCM gathers its whole input: nothing of a message is given out before its tag was checked.
 
-use bixi_accel::sm4::{self, gcm};
+use bixi_accel::sm4::{self, cbc, gcm};
 use cryptoki_sys::*;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::{Parameter, key_secret};
 use crate::error::{CkError, CkResult, refuse};
@@ -116,8 +116,8 @@ impl Cipher {
         match (&mut self.mode, self.direction) {
             (Mode::Ecb(key), Direction::Encrypt) => key.encrypt_blocks(blocks),
             (Mode::Ecb(key), Direction::Decrypt) => key.decrypt_blocks(blocks),
-            (Mode::Cbc { key, chain, .. }, Direction::Encrypt) => cbc_encrypt(key, chain, blocks),
-            (Mode::Cbc { key, chain, .. }, Direction::Decrypt) => cbc_decrypt(key, chain, blocks),
+            (Mode::Cbc { key, chain, .. }, Direction::Encrypt) => cbc::encrypt(key, chain, blocks),
+            (Mode::Cbc { key, chain, .. }, Direction::Decrypt) => cbc::decrypt(key, chain, blocks),
             (Mode::Gcm { .. }, _) => {}
         }
     }
@@ -145,24 +145,6 @@ impl Cipher {
             (Direction::Decrypt, false) => refuse(CKR_ENCRYPTED_DATA_LEN_RANGE),
         }
     }
-}
-
-fn cbc_encrypt(key: &sm4::Key, chain: &mut [u8; BLOCK], blocks: &mut [[u8; BLOCK]]) {
-    for block in blocks {
-        block.iter_mut().zip(&*chain).for_each(|(byte, previous)| *byte ^= previous);
-        key.encrypt_blocks(std::slice::from_mut(block));
-        *chain = *block;
-    }
-}
-
-fn cbc_decrypt(key: &sm4::Key, chain: &mut [u8; BLOCK], blocks: &mut [[u8; BLOCK]]) {
-    let mut ciphertexts = Zeroizing::new(blocks.to_vec());
-    key.decrypt_blocks(blocks);
-    for (block, ciphertext) in blocks.iter_mut().zip(ciphertexts.iter()) {
-        block.iter_mut().zip(&*chain).for_each(|(byte, previous)| *byte ^= previous);
-        *chain = *ciphertext;
-    }
-    ciphertexts.zeroize();
 }
 
 /// Remove PKCS#7 padding. One answer for every wrong padding.
