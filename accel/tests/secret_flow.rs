@@ -18,7 +18,7 @@ const PUBLIC_DECISIONS: [(&str, &str); 12] = [
     ("sm2::encryption::encrypt", "whether the standard asks for another nonce"),
     ("sm2::encryption::decrypt", "the verdict on a ciphertext"),
     ("sm2::sign::finish", "whether the standard asks for another nonce"),
-    ("sm2::sign_batch::sign_digest_batch", "whether a nonce candidate is in range; a refused one is discarded"),
+    ("sm2::sign_batch::sign_on_stack", "whether a nonce candidate is in range; a refused one is discarded"),
 ];
 
 /// Innermost functions of this crate in each report.

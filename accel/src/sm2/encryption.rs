@@ -20,6 +20,8 @@ pub use super::codec::Layout;
 
 /// Longest plaintext. Longer data belong under a symmetric key, and that key in here.
 pub const PLAINTEXT_BYTES_MAX: usize = 1 << 20;
+/// More than the deepest frames of one operation take.
+const STACK_BYTES: usize = 16 << 10;
 
 /// No ciphertext was made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +56,10 @@ pub fn encrypt(key: &PublicKey, plaintext: &[u8], rng: &mut dyn Random) -> Resul
     if !(1..=PLAINTEXT_BYTES_MAX).contains(&plaintext.len()) {
         return Err(EncryptError::Length(plaintext.len()));
     }
+    ct::on_wiped_stack::<STACK_BYTES, _>(|| encrypt_on_stack(key, plaintext, rng))
+}
+
+fn encrypt_on_stack(key: &PublicKey, plaintext: &[u8], rng: &mut dyn Random) -> Result<Ciphertext, EncryptError> {
     let mut entropy = Zeroizing::new([0; 32]);
     rng.fill(&mut *entropy)?;
     let mut nonces = Nonces::for_encryption(&key.to_bytes(), plaintext, &entropy);
@@ -87,6 +93,10 @@ fn encrypt_with_nonce(key: &PublicKey, plaintext: &[u8], k: &Scalar) -> Option<C
 
 /// Decrypts with the private key, steps B1 to B7. The plaintext is wiped when dropped.
 pub fn decrypt(key: &PrivateKey, ciphertext: &Ciphertext) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
+    ct::on_wiped_stack::<STACK_BYTES, _>(|| decrypt_on_stack(key, ciphertext))
+}
+
+fn decrypt_on_stack(key: &PrivateKey, ciphertext: &Ciphertext) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
     // B1, B2: C1 is on the curve and [h]C1 finite, as every `PublicKey` is.
     // B3: (x2, y2) = [d]C1.
     let shared = variable_base::secret_multiple(&ciphertext.c1.point, &key.d);

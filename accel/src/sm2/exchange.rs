@@ -20,7 +20,7 @@ use super::scalar::Scalar;
 use super::{IdentifiedKey, PrivateKey, PublicKey, comb, identity_digest, variable_base};
 use crate::sm3::{self, Hasher};
 use crate::{Random, RandomError, ct};
-use zeroize::{ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 /// No key was agreed on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,24 +37,37 @@ pub enum ExchangeError {
     Confirmation,
 }
 
-/// `(r, [r]G)`.
-#[derive(ZeroizeOnDrop)]
+/// More than the deepest frames of one step take.
+const STACK_BYTES: usize = 16 << 10;
+
+/// `(r, [r]G)`; `r` stays in its place when this is moved.
 struct Ephemeral {
-    r: Scalar,
-    #[zeroize(skip)]
+    r: Box<Zeroizing<Scalar>>,
     public: PublicKey,
 }
 
 impl Ephemeral {
     /// A1 and A2, B1 and B2. Hedged as a signature's nonce is, so that a weak generator alone does not reveal `r`.
     fn generate(key: &PrivateKey, z: &[u8; 32], rng: &mut dyn Random) -> Result<Self, ExchangeError> {
-        let mut entropy = Zeroizing::new([0; 32]);
-        rng.fill(&mut *entropy)?;
-        Ok(Self::from_scalar(Nonces::for_exchange(&key.d, z, &entropy).next()))
+        ct::on_wiped_stack::<STACK_BYTES, _>(|| {
+            let mut entropy = Zeroizing::new([0; 32]);
+            rng.fill(&mut *entropy)?;
+            Ok(Self::from_scalar(Nonces::for_exchange(&key.d, z, &entropy).next()))
+        })
     }
 
     fn from_scalar(r: Scalar) -> Self {
-        Self { r, public: PublicKey { point: comb::base_multiple(&r) } }
+        Self { public: PublicKey { point: comb::base_multiple(&r) }, r: Box::new(Zeroizing::new(r)) }
+    }
+
+    /// `x ‖ y` of the shared point: A4 to A7, B3 to B6.
+    fn agree(
+        &self,
+        key: &PrivateKey,
+        peer: &PublicKey,
+        peer_ephemeral: &PublicKey,
+    ) -> Result<Box<Zeroizing<[u8; 64]>>, ExchangeError> {
+        ct::on_wiped_stack::<STACK_BYTES, _>(|| shared_point(&self.implicit_scalar(key), peer, peer_ephemeral))
     }
 
     /// `t = d + x̄·r mod n`: A4 and A5, B3 and B4.
@@ -75,10 +88,10 @@ fn shared_point(
     t: &Scalar,
     peer: &PublicKey,
     peer_ephemeral: &PublicKey,
-) -> Result<Zeroizing<[u8; 64]>, ExchangeError> {
+) -> Result<Box<Zeroizing<[u8; 64]>>, ExchangeError> {
     let sum = variable_base::public_sum(&peer.point, associate(peer_ephemeral).limbs(), &peer_ephemeral.point);
     let sum = sum.filter(|_| !t.is_zero()).ok_or(ExchangeError::Infinity)?;
-    Ok(variable_base::secret_multiple(&sum, t))
+    Ok(Box::new(variable_base::secret_multiple(&sum, t)))
 }
 
 /// What both sides hash, the initiator's part first.
@@ -89,7 +102,7 @@ struct Transcript {
 
 /// `x ‖ y` of the shared point with what both sides hash beside it.
 struct Agreed {
-    point: Zeroizing<[u8; 64]>,
+    point: Box<Zeroizing<[u8; 64]>>,
     transcript: Transcript,
 }
 
@@ -103,6 +116,10 @@ enum By {
 impl Agreed {
     /// `SM3(by ‖ y ‖ SM3(x ‖ Z_A ‖ Z_B ‖ x1 ‖ y1 ‖ x2 ‖ y2))`: B8 and A9, A10 and B10.
     fn confirmation(&self, by: By) -> [u8; 32] {
+        ct::on_wiped_stack::<STACK_BYTES, _>(|| self.confirmation_on_stack(by))
+    }
+
+    fn confirmation_on_stack(&self, by: By) -> [u8; 32] {
         let (x, y) = self.point.split_at(32);
         let mut inner = Hasher::new();
         inner.update(x);
@@ -121,9 +138,9 @@ impl Agreed {
     }
 
     fn into_secret(self) -> SharedSecret {
-        let mut seed = Zeroizing::new([0; 128]);
+        let mut seed = Box::new(Zeroizing::new([0; 128]));
         let (point, z) = seed.split_at_mut(64);
-        point.copy_from_slice(&*self.point);
+        point.copy_from_slice(&**self.point);
         z.copy_from_slice(self.transcript.z.as_flattened());
         SharedSecret { seed }
     }
@@ -131,7 +148,7 @@ impl Agreed {
 
 /// What both sides share: the seed `x ‖ y ‖ Z_A ‖ Z_B` of their key.
 pub struct SharedSecret {
-    seed: Zeroizing<[u8; 128]>,
+    seed: Box<Zeroizing<[u8; 128]>>,
 }
 
 impl SharedSecret {
@@ -140,7 +157,7 @@ impl SharedSecret {
     /// # Panics
     /// As [`sm3::kdf`] does.
     pub fn derive(self, key: &mut [u8]) {
-        sm3::kdf(&*self.seed, key);
+        ct::on_wiped_stack::<STACK_BYTES, _>(|| sm3::kdf(&**self.seed, key));
     }
 }
 
@@ -189,8 +206,7 @@ impl<'k> Initiator<'k> {
     }
 
     fn agree(self, peer: &IdentifiedKey, peer_ephemeral: &PublicKey) -> Result<Agreed, ExchangeError> {
-        let t = self.ephemeral.implicit_scalar(self.key);
-        let point = shared_point(&t, peer.key(), peer_ephemeral)?;
+        let point = self.ephemeral.agree(self.key, peer.key(), peer_ephemeral)?;
         let ephemeral = [self.ephemeral.public, *peer_ephemeral];
         Ok(Agreed { point, transcript: Transcript { z: [self.z, *peer.z()], ephemeral } })
     }
@@ -222,7 +238,7 @@ impl Responder {
         peer: &IdentifiedKey,
         peer_ephemeral: &PublicKey,
     ) -> Result<Self, ExchangeError> {
-        let point = shared_point(&own.implicit_scalar(key), peer.key(), peer_ephemeral)?;
+        let point = own.agree(key, peer.key(), peer_ephemeral)?;
         let ephemeral = [*peer_ephemeral, own.public];
         Ok(Self { agreed: Agreed { point, transcript: Transcript { z: [*peer.z(), *z], ephemeral } } })
     }

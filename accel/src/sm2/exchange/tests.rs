@@ -48,7 +48,7 @@ fn matches_the_example_of_gbt_32918_5_annex_b_step_by_step() {
     let own = Ephemeral::from_scalar(scalar(annex::RANDOM_B));
     let responder = Responder::agree(&b, known_b.z(), own, &known_a, &initiator.ephemeral()).unwrap();
     assert_eq!(responder.ephemeral().to_bytes(), bytes::<64>(annex::R_B));
-    assert_eq!(*responder.agreed.point, bytes::<64>(annex::SHARED));
+    assert_eq!(**responder.agreed.point, bytes::<64>(annex::SHARED));
     assert_eq!(responder.confirmation(), bytes(annex::S_B));
     let (secret, s_a) = initiator.finish_confirmed(&known_b, &responder.ephemeral(), &bytes(annex::S_B)).unwrap();
     assert_eq!(s_a, bytes(annex::S_A));
