@@ -16,6 +16,7 @@
 pub(crate) mod decoders;
 pub(crate) mod inputs;
 pub(crate) mod oracle;
+pub(crate) mod schemes;
 pub(crate) mod sm2;
 pub(crate) mod sm3;
 pub(crate) mod sm4;
@@ -42,7 +43,7 @@ impl Seen {
 pub(crate) type Plan = fn(&mut Unstructured<'_>, &mut Seen) -> Result<()>;
 
 /// All plans with the bytes a random case of each may need.
-pub(crate) const PLANS: [(&str, usize, Plan); 16] = [
+pub(crate) const PLANS: [(&str, usize, Plan); 21] = [
     ("sm3_stream", 256, sm3::stream),
     ("sm3_many", 1024, sm3::many),
     ("sm3_keyed", 512, sm3::keyed),
@@ -56,7 +57,12 @@ pub(crate) const PLANS: [(&str, usize, Plan); 16] = [
     ("sm2_verify_batch", 2048, sm2::verify_batch),
     ("sm2_sign", 512, sm2::sign),
     ("sm2_sign_batch", 512, sm2::sign_batch),
+    ("sm2_encryption", 512, schemes::encryption),
+    ("sm2_exchange", 1024, schemes::exchange),
     ("sm2_signature_der", 128, decoders::signature_der),
     ("sm2_public_key", 128, decoders::public_key),
     ("sm2_private_key", 64, decoders::private_key),
+    ("sm2_ciphertext", 256, decoders::ciphertext),
+    ("sm2_public_key_der", 256, decoders::public_key_der),
+    ("sm2_private_key_der", 256, decoders::private_key_der),
 ];

@@ -2,7 +2,9 @@
 
 use super::inputs;
 use super::{Seen, oracle};
+use ::sm2::pkcs8::{DecodePrivateKey, DecodePublicKey};
 use arbitrary::{Result, Unstructured};
+use bixi_accel::sm2::encryption::{self, Ciphertext, Layout};
 use bixi_accel::sm2::{PrivateKey, PublicKey, Signature};
 
 /// Bytes that are a good encoding but for a few edits: a byte changed, removed or inserted, an end cut or grown.
@@ -87,6 +89,76 @@ pub(crate) fn private_key(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<(
         assert_eq!(*key.to_bytes(), bytes);
         assert_eq!(Some(key.public_key().to_bytes()), oracle::base_multiple(&oracle::reduce(&bytes)));
         seen.add(&key.public_key().to_bytes());
+    }
+    Ok(())
+}
+
+/// A key in range, edges favoured.
+fn some_key(u: &mut Unstructured<'_>) -> Result<PrivateKey> {
+    let bytes = oracle::to_bytes(&oracle::reduce(&inputs::integer(u)?));
+    Ok(PrivateKey::from_bytes(&bytes).unwrap_or_else(|_| PrivateKey::from_bytes(&[1; 32]).expect("in range")))
+}
+
+pub(crate) fn ciphertext(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<()> {
+    let key = some_key(u)?;
+    let length = inputs::length(u, 300)?.max(1);
+    let text = inputs::bytes(u, length)?;
+    let sealed = encryption::encrypt(&key.public_key(), &text, &mut inputs::Generator::new(u)?).expect("a length");
+    let (good, der) = match u.int_in_range(0..=2)? {
+        0 => (sealed.to_bytes(Layout::C1C3C2), false),
+        1 => (sealed.to_bytes(Layout::C1C2C3), false),
+        _ => (sealed.to_der(), true),
+    };
+    let bytes = if u.ratio(1, 4)? { rest(u)? } else { nearly(u, good)? };
+    let read = if der {
+        let read = Ciphertext::from_der(&bytes);
+        assert!(read.as_ref().is_ok_and(|read| read.to_der() == bytes) || read.is_err(), "two encodings");
+        read
+    } else {
+        let read = Ciphertext::from_bytes(&bytes, Layout::C1C3C2);
+        let uncompressed = bytes.first() == Some(&4);
+        assert!(!uncompressed || read.as_ref().map_or(true, |read| read.to_bytes(Layout::C1C3C2) == bytes));
+        if let Ok(read) = &read {
+            assert_eq!(Ciphertext::from_bytes(&read.to_bytes(Layout::C1C2C3), Layout::C1C2C3).as_ref(), Ok(read));
+            assert_eq!(Ciphertext::from_der(&read.to_der()).as_ref(), Ok(read));
+        }
+        read
+    };
+    let opened = read.ok().and_then(|read| encryption::decrypt(&key, &read).ok());
+    assert!(opened.as_ref().is_none_or(|opened| **opened == text), "another plaintext");
+    seen.add(&opened.map_or(vec![], |opened| opened.to_vec()));
+    Ok(())
+}
+
+pub(crate) fn public_key_der(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<()> {
+    let good = some_key(u)?.public_key();
+    assert_eq!(PublicKey::from_spki_der(&good.to_spki_der()).as_ref(), Ok(&good));
+    let der = if u.ratio(1, 4)? { rest(u)? } else { nearly(u, good.to_spki_der().to_vec())? };
+    if let Ok(key) = PublicKey::from_spki_der(&der) {
+        let theirs = ::sm2::PublicKey::from_public_key_der(&der).expect("what we read, RustCrypto reads");
+        assert_eq!(key.to_sec1().to_vec(), uncompressed(&theirs.to_sec1_bytes()));
+        seen.add(&key.to_sec1());
+    }
+    Ok(())
+}
+
+pub(crate) fn private_key_der(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<()> {
+    let good = some_key(u)?;
+    let pkcs8: bool = u.arbitrary()?;
+    let der = if pkcs8 { good.to_pkcs8_der().to_vec() } else { good.to_sec1_der().to_vec() };
+    let der = if u.ratio(1, 4)? { rest(u)? } else { nearly(u, der)? };
+    let read = if pkcs8 { PrivateKey::from_pkcs8_der(&der) } else { PrivateKey::from_sec1_der(&der) };
+    if let Ok(key) = read {
+        let theirs = if pkcs8 {
+            ::sm2::SecretKey::from_pkcs8_der(&der).ok()
+        } else {
+            ::sm2::SecretKey::from_sec1_der(&der).ok()
+        };
+        // RustCrypto holds the parameters' names to others in a few places; where it reads, it reads the same key.
+        assert!(theirs.is_none_or(|theirs| theirs.to_bytes()[..] == key.to_bytes()[..]), "{der:02x?}");
+        assert_eq!(PrivateKey::from_pkcs8_der(&*key.to_pkcs8_der()).expect("its own").to_bytes(), key.to_bytes());
+        assert_eq!(PrivateKey::from_sec1_der(&*key.to_sec1_der()).expect("its own").to_bytes(), key.to_bytes());
+        seen.add(&*key.to_bytes());
     }
     Ok(())
 }

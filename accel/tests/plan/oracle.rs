@@ -132,6 +132,12 @@ pub(crate) fn base_multiple(k: &Scalar) -> Option<[u8; 64]> {
     coordinates(&(ProjectivePoint::generator() * *k))
 }
 
+/// `X ‖ Y` of `[k]P`; `None` for infinity or no point `P`.
+pub(crate) fn multiple(key: &[u8; 64], k: &Scalar) -> Option<[u8; 64]> {
+    let key = PublicKey::from_sec1_bytes(&[&[4], &key[..]].concat()).ok()?;
+    coordinates(&(ProjectivePoint::from(*key.as_affine()) * *k))
+}
+
 fn coordinates(point: &ProjectivePoint) -> Option<[u8; 64]> {
     if bool::from(point.is_identity()) {
         return None;
