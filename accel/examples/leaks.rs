@@ -202,6 +202,7 @@ mod subjects {
         controls(&mut judge);
         symmetric(&mut judge);
         signing(&mut judge);
+        schemes(&mut judge);
         judge.leaks
     }
 
@@ -302,6 +303,28 @@ mod subjects {
         let digests: [[u8; 32]; 8] = core::array::from_fn(|i| [i as u8; 32]);
         judge.judge("sm2::sign_digest_batch of 8, the key", false, inputs(one, private), |key| {
             black_box(sm2::sign_digest_batch(key, &digests, &mut rng)).expect("signatures");
+        });
+    }
+
+    fn schemes(judge: &mut Judge) {
+        let mut one = [0; 32];
+        one[31] = 1;
+        let private = |bytes: [u8; 32]| sm2::PrivateKey::from_bytes(&bytes).expect("in range");
+        let peer = private([0x39; 32]).public_key();
+        let known = sm2::IdentifiedKey::new(b"peer", peer);
+        let mut rng = Seeded(1 << 42);
+        judge.judge("sm2::exchange, the key", false, inputs(one, private), |key| {
+            let side = sm2::exchange::Responder::respond(key, b"own", &known, &peer, &mut rng);
+            black_box(side.expect("a finite point").confirmation());
+        });
+        // Somebody else's, refused under every key.
+        let ciphertext = sm2::encryption::encrypt(&peer, &[7; 32], &mut Seeded(1 << 43)).expect("a ciphertext");
+        judge.judge("sm2::encryption::decrypt, the key", false, inputs(one, private), |key| {
+            black_box(sm2::encryption::decrypt(key, &ciphertext)).expect_err("another's");
+        });
+        let mut rng = Seeded(1 << 44);
+        judge.judge("sm2::encryption::encrypt, the text", false, inputs([0; 32], |text| text), |text| {
+            black_box(sm2::encryption::encrypt(&peer, text, &mut rng)).expect("a ciphertext");
         });
     }
 }

@@ -35,7 +35,7 @@ fn private_bytes() -> [u8; 32] {
     oracle::digest(&[b"residue"])
 }
 
-/// Loads the key of masked bytes, signs, drops it; the signatures.
+/// Loads the key of masked bytes, signs, decrypts, agrees on a key and drops it; the signatures.
 #[inline(never)]
 fn sign_and_drop(needle: &[u8; 32]) -> Vec<[u8; 64]> {
     let mut bytes = Box::new(masked(needle));
@@ -48,6 +48,16 @@ fn sign_and_drop(needle: &[u8; 32]) -> Vec<[u8; 64]> {
         let digests = [[round; 32]; BATCH];
         let batch = sm2::sign_digest_batch(&key, &digests, &mut rng).expect("signatures");
         signatures.extend(batch.iter().map(|signature| signature.0));
+        let own = sm2::IdentifiedKey::new(b"own", key.public_key());
+        let sealed = sm2::encryption::encrypt(own.key(), b"text", &mut rng).expect("a ciphertext");
+        assert_eq!(**sm2::encryption::decrypt(&key, &sealed).expect("its own"), *b"text");
+        let initiator = sm2::exchange::Initiator::start(&key, b"own", &mut rng).expect("an ephemeral key");
+        let ephemeral = initiator.ephemeral();
+        let responder = sm2::exchange::Responder::respond(&key, b"own", &own, &ephemeral, &mut rng);
+        initiator
+            .finish(&own, &responder.expect("a finite point").ephemeral())
+            .expect("a finite point")
+            .derive(&mut [0; 16]);
     }
     signatures
 }
