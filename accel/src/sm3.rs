@@ -17,6 +17,8 @@ mod many;
 #[cfg(target_arch = "x86_64")]
 mod ni;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod rounds;
 mod single;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,8 @@
 mod transpose;
 
 use super::lanes::{Block, Kernel, States, Tail};
-use super::{BLOCK_BYTES, portable, wipe};
+use super::rounds::{Expanded, Room, sm3_expansion};
+use super::{BLOCK_BYTES, portable};
 use crate::cpu::Int512;
 use core::arch::x86_64::*;
 
@@ -19,38 +20,17 @@ const GROUP: usize = 16;
 const GROUPS: usize = 3;
 /// Lanes of the kernel.
 pub(super) const LANES: usize = GROUPS * GROUP;
-/// Words of the expanded message (GB/T 32905 5.3.2).
-const WORDS: usize = 68;
+// SAFETY: a vector of integers may have any bits, all zero among them.
+const ZERO: __m512i = unsafe { core::mem::zeroed() };
 /// Quads of steps.
 const QUADS: usize = 16;
 /// Quads with the first form of FF and GG (GB/T 32905 4.3).
 const PARITY_QUADS: usize = 4;
 
-/// Expanded messages: row `j` is `W_j` of the lanes of `G` registers.
-type Expanded<const G: usize> = [[__m512i; G]; WORDS];
-
-/// Room for the expanded messages of `MAX` groups, or of fewer; wiped when dropped.
-#[repr(align(64))]
-struct Room<const MAX: usize>([[__m512i; MAX]; WORDS]);
-
-impl<const MAX: usize> Room<MAX> {
-    // SAFETY: a vector of integers may have any bits, all zero among them.
-    const ZERO: __m512i = unsafe { core::mem::zeroed() };
-
-    fn new() -> Self {
-        Self([[Self::ZERO; MAX]; WORDS])
-    }
-
-    fn expanded<const G: usize>(&mut self) -> &mut Expanded<G> {
-        let (rows, _) = self.0.as_flattened_mut().as_chunks_mut();
-        (&mut rows[..WORDS]).try_into().expect("no more groups than there are")
-    }
-}
-
 /// The kernel with its room.
 pub(super) struct Lanes {
     _token: Int512,
-    room: Room<GROUPS>,
+    room: Room<__m512i, GROUPS>,
     padding: Padding,
 }
 
@@ -74,13 +54,7 @@ impl Padding {
 
 impl Lanes {
     pub(super) fn new(token: Int512) -> Self {
-        Self { _token: token, room: Room::new(), padding: Padding::new(0) }
-    }
-}
-
-impl<const MAX: usize> Drop for Room<MAX> {
-    fn drop(&mut self) {
-        wipe(self.0.as_flattened_mut(), Self::ZERO);
+        Self { _token: token, room: Room::new(ZERO), padding: Padding::new(0) }
     }
 }
 
@@ -129,7 +103,12 @@ impl Kernel<LANES> for Lanes {
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
-fn blocks<const G: usize>(w: &mut Expanded<G>, states: &mut States<LANES>, data: &[&[Block]; LANES], count: usize) {
+fn blocks<const G: usize>(
+    w: &mut Expanded<__m512i, G>,
+    states: &mut States<LANES>,
+    data: &[&[Block]; LANES],
+    count: usize,
+) {
     let mut state = load_states::<G>(states);
     for block in 0..count {
         for g in 0..G {
@@ -145,7 +124,7 @@ fn blocks<const G: usize>(w: &mut Expanded<G>, states: &mut States<LANES>, data:
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
-fn tails<const G: usize>(w: &mut Expanded<G>, states: &mut States<LANES>, tails: &[Tail<'_>; LANES]) {
+fn tails<const G: usize>(w: &mut Expanded<__m512i, G>, states: &mut States<LANES>, tails: &[Tail<'_>; LANES]) {
     let mut state = load_states::<G>(states);
     for g in 0..G {
         let mut x = [_mm512_setzero_si512(); GROUP];
@@ -217,7 +196,7 @@ fn store_words(words: &mut [u32; GROUP], x: __m512i) {
 
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn put_words<const G: usize>(w: &mut Expanded<G>, g: usize, words: [__m512i; 16]) {
+fn put_words<const G: usize>(w: &mut Expanded<__m512i, G>, g: usize, words: [__m512i; 16]) {
     for (row, word) in w.iter_mut().zip(words) {
         row[g] = word;
     }
@@ -248,49 +227,36 @@ fn store_states<const G: usize>(state: &[[__m512i; G]; 8], states: &mut States<L
 /// Expands the first sixteen rows of `w` and compresses.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn fold<const G: usize>(w: &mut Expanded<G>, state: &mut [[__m512i; G]; 8]) {
+fn fold<const G: usize>(w: &mut Expanded<__m512i, G>, state: &mut [[__m512i; G]; 8]) {
     expand(w);
     compress(state, w);
-}
-
-/// GB/T 32905 5.3.2 a): rows 16 to 67 from the first sixteen. `W'_j = W_j ⊕ W_{j+4}` is left to the steps.
-#[target_feature(enable = "avx512f,avx512bw")]
-fn expand<const G: usize>(w: &mut Expanded<G>) {
-    // W_j needs W_{j-3} soonest: the last three rows stay in registers.
-    let mut last = [w[13], w[14], w[15]];
-    for i in 0..13 {
-        let j = 4 * i;
-        let w0 = next_word(&w[j], &w[j + 7], &last[0], &w[j + 3], &w[j + 10]);
-        let w1 = next_word(&w[j + 1], &w[j + 8], &last[1], &w[j + 4], &w[j + 11]);
-        let w2 = next_word(&w[j + 2], &w[j + 9], &last[2], &w[j + 5], &w[j + 12]);
-        let w3 = next_word(&w[j + 3], &w[j + 10], &w0, &w[j + 6], &w[j + 13]);
-        (w[j + 16], w[j + 17], w[j + 18], w[j + 19]) = (w0, w1, w2, w3);
-        last = [w1, w2, w3];
-    }
 }
 
 const XOR3: i32 = 0x96;
 const MAJORITY: i32 = 0xe8;
 const CHOOSE: i32 = 0xca;
 
-/// `P1(W_{j-16} ⊕ W_{j-9} ⊕ (W_{j-3} <<< 15)) ⊕ (W_{j-13} <<< 7) ⊕ W_{j-6}`.
+/// Rotation to the left; `RIGHT` is 32 less `LEFT`.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn next_word<const G: usize>(
-    w16: &[__m512i; G],
-    w9: &[__m512i; G],
-    w3: &[__m512i; G],
-    w13: &[__m512i; G],
-    w6: &[__m512i; G],
-) -> [__m512i; G] {
-    let mut next = *w16;
-    for g in 0..G {
-        let x = _mm512_ternarylogic_epi32::<XOR3>(w16[g], w9[g], _mm512_rol_epi32::<15>(w3[g]));
-        let p1 = _mm512_ternarylogic_epi32::<XOR3>(x, _mm512_rol_epi32::<15>(x), _mm512_rol_epi32::<23>(x));
-        next[g] = _mm512_ternarylogic_epi32::<XOR3>(p1, _mm512_rol_epi32::<7>(w13[g]), w6[g]);
-    }
-    next
+fn rotate<const LEFT: i32, const RIGHT: i32>(x: __m512i) -> __m512i {
+    const { assert!(LEFT + RIGHT == 32) };
+    _mm512_rol_epi32::<LEFT>(x)
 }
+
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn xor3(x: __m512i, y: __m512i, z: __m512i) -> __m512i {
+    _mm512_ternarylogic_epi32::<XOR3>(x, y, z)
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn p1(x: __m512i) -> __m512i {
+    xor3(x, rotate::<15, 17>(x), rotate::<23, 9>(x))
+}
+
+sm3_expansion!("avx512f,avx512bw", __m512i);
 
 /// One step of CF, GB/T 32905 5.3.3, for all groups `$i`; the roles of the eight rows of `$r` are renamed by the caller.
 /// `$word` and `$mixed` name macros that give `W_j` and `W'_j` of a group.
@@ -359,7 +325,7 @@ pub(super) mod lthash;
 
 /// CF, GB/T 32905 5.3.3, on expanded messages.
 #[target_feature(enable = "avx512f,avx512bw")]
-fn compress<const G: usize>(state: &mut [[__m512i; G]; 8], w: &Expanded<G>) {
+fn compress<const G: usize>(state: &mut [[__m512i; G]; 8], w: &Expanded<__m512i, G>) {
     let mut r = *state;
     steps(&mut r, w, 0, QUADS);
     feed_forward(state, &r);
@@ -378,7 +344,7 @@ fn feed_forward<const G: usize>(state: &mut [[__m512i; G]; 8], r: &[[__m512i; G]
 /// Quads `first..end` of the steps.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn steps<const G: usize>(state: &mut [[__m512i; G]; 8], w: &Expanded<G>, first: usize, end: usize) {
+fn steps<const G: usize>(state: &mut [[__m512i; G]; 8], w: &Expanded<__m512i, G>, first: usize, end: usize) {
     let (w, _) = w.as_chunks::<4>();
     let (t, _) = portable::T.as_chunks::<4>();
     let mut r = *state;

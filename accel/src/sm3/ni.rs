@@ -11,6 +11,7 @@
 use super::BLOCK_BYTES;
 use crate::cpu::Sm3Ni;
 use core::arch::x86_64::*;
+use core::mem::transmute;
 
 /// The three instructions, operands in the order of the intrinsics.
 pub(super) trait Instructions {
@@ -135,15 +136,16 @@ unsafe fn next_quad<I: Instructions>(w: [__m128i; 4]) -> __m128i {
 /// The processor has SSSE3.
 #[inline(always)]
 unsafe fn load(block: &[u8; BLOCK_BYTES]) -> [__m128i; 4] {
-    // SAFETY: a block is four registers long, whose load needs no alignment; the rest is the caller's promise.
+    let (quads, _) = block.as_chunks::<16>();
+    // SAFETY: SSSE3 is the caller's promise; any sixteen bytes are a register. (A load by intrinsic would be checked for overlap in
+    // builds with debug assertions.)
     unsafe {
         let swap = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
-        let quads = block.as_ptr().cast::<__m128i>();
         [
-            _mm_shuffle_epi8(_mm_loadu_si128(quads), swap),
-            _mm_shuffle_epi8(_mm_loadu_si128(quads.add(1)), swap),
-            _mm_shuffle_epi8(_mm_loadu_si128(quads.add(2)), swap),
-            _mm_shuffle_epi8(_mm_loadu_si128(quads.add(3)), swap),
+            _mm_shuffle_epi8(transmute::<[u8; 16], __m128i>(quads[0]), swap),
+            _mm_shuffle_epi8(transmute::<[u8; 16], __m128i>(quads[1]), swap),
+            _mm_shuffle_epi8(transmute::<[u8; 16], __m128i>(quads[2]), swap),
+            _mm_shuffle_epi8(transmute::<[u8; 16], __m128i>(quads[3]), swap),
         ]
     }
 }
@@ -159,6 +161,6 @@ fn highest_first([w3, w2, w1, w0]: [u32; 4]) -> __m128i {
 #[inline(always)]
 pub(super) fn words(x: __m128i) -> [u32; 4] {
     // SAFETY: both are 16 bytes and may have any bits.
-    let [w0, w1, w2, w3]: [u32; 4] = unsafe { core::mem::transmute(x) };
+    let [w0, w1, w2, w3]: [u32; 4] = unsafe { transmute(x) };
     [w3, w2, w1, w0]
 }

@@ -8,6 +8,7 @@
 //! Sums are kept in the order the lanes have, and brought into the format's order once at the end.
 
 use super::super::lthash::{INDICES, LANES as SUM_LANES};
+use super::super::rounds::WORDS;
 use super::super::{IV, portable};
 use super::*;
 
@@ -61,7 +62,7 @@ struct SeedPart {
 
 /// [`super::super::lthash::update`] with AVX-512.
 pub(in crate::sm3) fn update(_token: Int512, sum: &mut [u16; SUM_LANES], removed: &[[u8; 32]], added: &[[u8; 32]]) {
-    let mut room = Room::<GROUPS>::new();
+    let mut room = Room::<__m512i, GROUPS>::new(ZERO);
     let mut part =
         SeedPart { words: [[[0; SEEDS]; 4]; QUADS], mixed: [[[0; SEEDS]; 4]; QUADS], states: [[0; SEEDS]; 8] };
     // SAFETY: the token exists only where the features were detected.
@@ -80,7 +81,7 @@ pub(in crate::sm3) fn update(_token: Int512, sum: &mut [u16; SUM_LANES], removed
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
-fn expand_seeds(w: &mut Expanded<G>, seeds: &[[u8; 32]], part: &mut SeedPart) {
+fn expand_seeds(w: &mut Expanded<__m512i, G>, seeds: &[[u8; 32]], part: &mut SeedPart) {
     *w = [[_mm512_setzero_si512(); G]; WORDS];
     for (g, seeds) in seeds.chunks(GROUP).enumerate() {
         let mut x = [_mm512_setzero_si512(); GROUP];

@@ -1,0 +1,130 @@
+//! Message expansion and compression of SM3 on vectors, one message per lane, in groups of vectors side by side.
+//!
+//! [`sm3_expansion`] and [`sm3_compression`] write what does not depend on the instruction set; a kernel brings the few operations
+//! they name. Macros, because a function compiled for one set of instructions cannot be inlined into one compiled for
+//! fewer, which is what a trait's method would have to be.
+
+use super::wipe;
+
+/// Words of the expanded message (GB/T 32905 5.3.2).
+pub(super) const WORDS: usize = 68;
+
+/// Expanded messages of `G` vectors of lanes: row `j` is `W_j`.
+pub(super) type Expanded<V, const G: usize> = [[V; G]; WORDS];
+
+/// Room for the expanded messages of `MAX` vectors, or of fewer; wiped when dropped.
+#[repr(align(64))]
+pub(super) struct Room<V: Copy, const MAX: usize> {
+    rows: Expanded<V, MAX>,
+    zero: V,
+}
+
+impl<V: Copy, const MAX: usize> Room<V, MAX> {
+    pub(super) fn new(zero: V) -> Self {
+        Self { rows: [[zero; MAX]; WORDS], zero }
+    }
+
+    pub(super) fn expanded<const G: usize>(&mut self) -> &mut Expanded<V, G> {
+        let (rows, _) = self.rows.as_flattened_mut().as_chunks_mut();
+        (&mut rows[..WORDS]).try_into().expect("no more vectors than there are")
+    }
+}
+
+impl<V: Copy, const MAX: usize> Drop for Room<V, MAX> {
+    fn drop(&mut self) {
+        wipe(self.rows.as_flattened_mut(), self.zero);
+    }
+}
+
+/// Defines `expand` for groups of vectors of type `$vector` with `$features`, from `rotate`, `xor3` and `p1`.
+macro_rules! sm3_expansion {
+    ($features:tt, $vector:ty) => {
+        /// GB/T 32905 5.3.2 a).
+        #[target_feature(enable = $features)]
+        fn expand<const G: usize>(w: &mut Expanded<$vector, G>) {
+            // W_j needs W_{j-3} soonest: the last three rows stay in registers.
+            let mut last = [w[13], w[14], w[15]];
+            for i in 0..13 {
+                let j = 4 * i;
+                let w0 = next_row(&w[j], &w[j + 7], &last[0], &w[j + 3], &w[j + 10]);
+                let w1 = next_row(&w[j + 1], &w[j + 8], &last[1], &w[j + 4], &w[j + 11]);
+                let w2 = next_row(&w[j + 2], &w[j + 9], &last[2], &w[j + 5], &w[j + 12]);
+                let w3 = next_row(&w[j + 3], &w[j + 10], &w0, &w[j + 6], &w[j + 13]);
+                (w[j + 16], w[j + 17], w[j + 18], w[j + 19]) = (w0, w1, w2, w3);
+                last = [w1, w2, w3];
+            }
+        }
+
+        /// `P1(W_{j-16} ⊕ W_{j-9} ⊕ (W_{j-3} <<< 15)) ⊕ (W_{j-13} <<< 7) ⊕ W_{j-6}`.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn next_row<const G: usize>(
+            w16: &[$vector; G],
+            w9: &[$vector; G],
+            w3: &[$vector; G],
+            w13: &[$vector; G],
+            w6: &[$vector; G],
+        ) -> [$vector; G] {
+            let mut row = *w16;
+            for (group, word) in row.iter_mut().enumerate() {
+                let x = xor3(*word, w9[group], rotate::<15, 17>(w3[group]));
+                *word = xor3(p1(x), rotate::<7, 25>(w13[group]), w6[group]);
+            }
+            row
+        }
+    };
+}
+
+/// Defines `compress`, from `rotate`, `add`, `xor`, `xor3`, `splat`, `majority`, `choose` and `p0`.
+macro_rules! sm3_compression {
+    ($features:tt, $vector:ty) => {
+        /// One step of CF, GB/T 32905 5.3.3; the roles of the eight registers are renamed by the caller.
+        macro_rules! step {
+            ($ff:ident $gg:ident $state:ident
+             [$a:literal $b:literal $c:literal $d:literal $e:literal $f:literal $g:literal $h:literal]
+             $t:expr, $w:expr, $w4:expr) => {
+                let t = splat($t);
+                for ((r, w), w4) in $state.iter_mut().zip($w).zip($w4) {
+                    let a12 = rotate::<12, 20>(r[$a]);
+                    let ss1 = rotate::<7, 25>(add(a12, add(r[$e], t)));
+                    let ss2 = xor(ss1, a12);
+                    let d_w = add(r[$d], xor(w, w4));
+                    let h_w = add(r[$h], w);
+                    let tt1 = add(add(d_w, $ff(r[$a], r[$b], r[$c])), ss2);
+                    let tt2 = add(add(h_w, $gg(r[$e], r[$f], r[$g])), ss1);
+                    r[$b] = rotate::<9, 23>(r[$b]);
+                    r[$d] = tt1;
+                    r[$f] = rotate::<19, 13>(r[$f]);
+                    r[$h] = p0(tt2);
+                }
+            };
+        }
+
+        /// CF, GB/T 32905 5.3.3.
+        #[target_feature(enable = $features)]
+        fn compress<const G: usize>(state: &mut [[$vector; 8]; G], w: &Expanded<$vector, G>) {
+            let (w, _) = w.as_chunks::<4>();
+            let (t, _) = portable::T.as_chunks::<4>();
+            let mut r = *state;
+            macro_rules! quads {
+                ($quads:expr, $ff:ident $gg:ident) => {
+                    for ((now, next), t) in w.iter().zip(&w[1..]).zip(t).skip($quads.start).take($quads.len()) {
+                        step!($ff $gg r[0 1 2 3 4 5 6 7] t[0], now[0], next[0]);
+                        step!($ff $gg r[3 0 1 2 7 4 5 6] t[1], now[1], next[1]);
+                        step!($ff $gg r[2 3 0 1 6 7 4 5] t[2], now[2], next[2]);
+                        step!($ff $gg r[1 2 3 0 5 6 7 4] t[3], now[3], next[3]);
+                    }
+                };
+            }
+            quads!((0..4), xor3 xor3);
+            quads!((4..16), majority choose);
+            for (state, r) in state.iter_mut().zip(r) {
+                for (word, r) in state.iter_mut().zip(r) {
+                    *word = xor(*word, r);
+                }
+            }
+        }
+    };
+}
+
+pub(super) use {sm3_compression, sm3_expansion};
