@@ -119,6 +119,8 @@ fn climb() {
     vectors::sm4_gcm();
     vectors::sm4_xts();
     vectors::sm2_verification();
+    vectors::sm2_verification_of_digests();
+    vectors::sm2_decryption();
     println!("transcript={}", transcript());
 }
 

@@ -14,6 +14,11 @@ fn vectors(file: &str, set: &str) -> Vec<Value> {
     vectors
 }
 
+/// The vectors of one set in several files.
+fn vectors_of(files: &[&str], set: &str) -> Vec<Value> {
+    files.iter().flat_map(|file| vectors(file, set)).collect()
+}
+
 fn bytes(vector: &Value, field: &str) -> Vec<u8> {
     hex::decode(vector[field].as_str().unwrap_or_else(|| panic!("{field} in {vector}"))).expect("hex")
 }
@@ -24,7 +29,7 @@ fn array<const N: usize>(vector: &Value, field: &str) -> [u8; N] {
 
 #[test]
 pub(crate) fn sm3_digests() {
-    let sets = ["digest", "lengths", "repeated"].map(|set| vectors("sm3", set));
+    let sets = [vectors_of(&["sm3", "botan"], "digest"), vectors("sm3", "lengths"), vectors("sm3", "repeated")];
     let vectors: Vec<_> = sets.iter().flatten().collect();
     let messages: Vec<Vec<u8>> = vectors.iter().map(|vector| repeated(vector)).collect();
     let mut together = vec![[0; 32]; messages.len()];
@@ -56,7 +61,7 @@ pub(crate) fn sm3_hmac() {
 
 #[test]
 pub(crate) fn sm4_blocks() {
-    for vector in vectors("sm4", "ecb") {
+    for vector in vectors_of(&["sm4", "botan"], "ecb") {
         let key = sm4::Key::new(&array(&vector, "key"));
         let (plain, cipher) = (bytes(&vector, "plaintext"), bytes(&vector, "ciphertext"));
         let mut blocks = plain.as_chunks::<16>().0.to_vec();
@@ -69,7 +74,7 @@ pub(crate) fn sm4_blocks() {
 
 #[test]
 pub(crate) fn sm4_cbc() {
-    for vector in vectors("sm4", "cbc") {
+    for vector in vectors_of(&["sm4", "openssl"], "cbc") {
         let (key, iv) = (sm4::Key::new(&array(&vector, "key")), array(&vector, "iv"));
         let (plain, cipher) = (bytes(&vector, "plaintext"), bytes(&vector, "ciphertext"));
         let (mut blocks, mut chain) = (plain.as_chunks::<16>().0.to_vec(), iv);
@@ -83,7 +88,7 @@ pub(crate) fn sm4_cbc() {
 
 #[test]
 pub(crate) fn sm4_ctr() {
-    for vector in vectors("sm4", "ctr") {
+    for vector in vectors_of(&["sm4", "openssl"], "ctr") {
         let key = sm4::Key::new(&array(&vector, "key"));
         let mut data = bytes(&vector, "plaintext");
         sm4::ctr::apply(&key, &array(&vector, "iv"), &mut data);
@@ -93,12 +98,18 @@ pub(crate) fn sm4_ctr() {
 
 #[test]
 pub(crate) fn sm4_gcm() {
-    for vector in vectors("sm4", "gcm") {
+    for vector in vectors_of(&["sm4", "wycheproof"], "gcm") {
         let key = sm4::gcm::Key::new(&array(&vector, "key"));
         let (nonce, aad) = (array(&vector, "iv"), bytes(&vector, "aad"));
         let mut data = bytes(&vector, "plaintext");
         let tag = sm4::gcm::seal(&key, &nonce, &aad, &mut data);
         assert_eq!((&data, tag), (&bytes(&vector, "ciphertext"), array(&vector, "tag")), "{vector}");
+        // Wycheproof's invalid cases are its valid ones with bits of the tag changed.
+        for bit in 0..128 {
+            let (mut changed, mut data) = (tag, data.clone());
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(sm4::gcm::open(&key, &nonce, &aad, &mut data, &changed).is_err(), "bit {bit} of {vector}");
+        }
         sm4::gcm::open(&key, &nonce, &aad, &mut data, &tag).expect("own tag");
         assert_eq!(data, bytes(&vector, "plaintext"));
     }
@@ -127,5 +138,27 @@ pub(crate) fn sm2_verification() {
         let key = sm2::PublicKey::from_bytes(&array(&vector, "key")).expect("key");
         let signature = sm2::Signature(array(&vector, "signature"));
         assert!(sm2::verify(&key, &bytes(&vector, "id"), &bytes(&vector, "message"), &signature), "{vector}");
+    }
+}
+
+#[test]
+pub(crate) fn sm2_verification_of_digests() {
+    for vector in vectors("openssl", "verify_digest") {
+        let key = sm2::PrivateKey::from_pkcs8_der(&bytes(&vector, "pkcs8")).expect("key").public_key();
+        let signature = sm2::Signature::from_der(&bytes(&vector, "der")).expect("DER");
+        let mut digest = array(&vector, "digest");
+        assert!(sm2::verify_digest(&key, &digest, &signature), "{vector}");
+        digest[31] ^= 1;
+        assert!(!sm2::verify_digest(&key, &digest, &signature), "{vector}");
+    }
+}
+
+#[test]
+pub(crate) fn sm2_decryption() {
+    for vector in vectors("openssl", "decrypt") {
+        let key = sm2::PrivateKey::from_pkcs8_der(&bytes(&vector, "pkcs8")).expect("key");
+        let ciphertext = sm2::encryption::Ciphertext::from_der(&bytes(&vector, "der")).expect("DER");
+        let plain = sm2::encryption::decrypt(&key, &ciphertext).expect("authentic");
+        assert_eq!(*plain, bytes(&vector, "plaintext"), "{vector}");
     }
 }

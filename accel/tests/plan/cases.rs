@@ -43,13 +43,14 @@ impl Seen {
 pub(crate) type Plan = fn(&mut Unstructured<'_>, &mut Seen) -> Result<()>;
 
 /// All plans with the bytes a random case of each may need.
-pub(crate) const PLANS: [(&str, usize, Plan); 21] = [
+pub(crate) const PLANS: [(&str, usize, Plan); 22] = [
     ("sm3_stream", 256, sm3::stream),
     ("sm3_many", 1024, sm3::many),
     ("sm3_keyed", 512, sm3::keyed),
     ("sm3_lthash", 256, sm3::lthash),
     ("sm4_blocks", 128, sm4::blocks),
     ("sm4_ctr", 128, sm4::ctr),
+    ("sm4_cbc", 128, sm4::cbc),
     ("sm4_gcm", 256, sm4::gcm),
     ("sm4_gcm_many", 1024, sm4::gcm_many),
     ("sm4_xts", 256, sm4::xts),

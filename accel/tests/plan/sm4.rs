@@ -52,6 +52,39 @@ pub(crate) fn ctr(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<()> {
     Ok(())
 }
 
+/// In pieces, the chain handed on.
+pub(crate) fn cbc(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<()> {
+    let (key, iv): (_, [u8; 16]) = (key(u)?, u.arbitrary()?);
+    let mut data = placed(u, 0, 40_000)?;
+    let whole = data.get().len() / 16 * 16;
+    let plain = data.get()[..whole].to_vec();
+    let (ours, cipher) = (sm4::Key::new(&key), oracle::Sm4::new(&key));
+    let cut = u.int_in_range(0..=whole / 16)?;
+    let mut previous = iv;
+    let expected: Vec<[u8; 16]> = plain
+        .as_chunks::<16>()
+        .0
+        .iter()
+        .map(|block| {
+            previous = cipher.encrypt(core::array::from_fn(|i| block[i] ^ previous[i]));
+            previous
+        })
+        .collect();
+    for (direction, after) in
+        [(sm4::cbc::encrypt as fn(&_, &mut _, &mut _), expected.as_flattened()), (sm4::cbc::decrypt, &plain)]
+    {
+        let mut chain = iv;
+        let (first, second) = data.get_mut()[..whole].as_chunks_mut().0.split_at_mut(cut);
+        direction(&ours, &mut chain, first);
+        direction(&ours, &mut chain, second);
+        assert_eq!(&data.get()[..whole], after, "{whole} bytes cut at block {cut}");
+        assert_eq!(chain, expected.last().copied().unwrap_or(iv), "the chain");
+        seen.add(&data.get()[..whole]);
+    }
+    data.assert_fenced();
+    Ok(())
+}
+
 pub(crate) fn gcm(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<()> {
     let (key, nonce) = (key(u)?, u.arbitrary()?);
     let aad = placed(u, 0, 3000)?;
