@@ -6,10 +6,11 @@ use bixi_accel::{Random, RandomError, sm2, sm3, sm4};
 use std::process::Command;
 
 /// Functions with a decision on secret data that is public by design, and which.
-const PUBLIC_DECISIONS: [(&str, &str); 12] = [
+const PUBLIC_DECISIONS: [(&str, &str); 13] = [
     ("sm4::gcm::keep_if_right", "the verdict on a tag"),
     ("sm4::xts::Key::new", "whether the halves of a key are equal"),
     ("sm2::keys::PrivateKey::from_bytes", "whether a private key is in range"),
+    ("sm2::nonce::NonceKey::attempt", "whether a nonce candidate is in range; a refused one is discarded"),
     ("sm2::nonce::Nonces::next", "whether a nonce candidate is in range; a refused one is discarded"),
     ("sm2::comb::base_multiple_on", "whether the fast formulas met an exception, as one scalar in 2^250 makes them"),
     ("sm2::variable_base::secret_multiple_on", "the same for any point"),

@@ -147,22 +147,26 @@ impl Kernel {
     }
 }
 
-/// Eight at a time through `kernel` (for one it is faster than portable code, too); what it leaves undecided through
-/// `portable`.
+/// Eight at a time through `kernel`, which takes as long for two; one left over, and what the kernel leaves undecided, through
+/// `single`.
 #[cfg(target_arch = "x86_64")]
 fn in_lanes<K: Clone>(
     waiting: &[Waiting<K>],
     out: &mut [bool],
     mut kernel: impl FnMut(&[(&Claim, &K)]) -> ifma::Verdicts,
-    portable: impl Fn(&[Waiting<K>], &mut [bool]),
+    single: impl Fn(&[Waiting<K>], &mut [bool]),
 ) {
     for group in waiting.chunks(ifma::LANES) {
+        if group.len() == 1 {
+            single(group, out);
+            continue;
+        }
         let lanes: Vec<(&Claim, &K)> = group.iter().map(|(_, claim, key)| (claim, key)).collect();
         let verdicts = kernel(&lanes);
         for (lane, item) in group.iter().enumerate() {
             out[item.0] = verdicts.holds >> lane & 1 == 1;
             if verdicts.undecided >> lane & 1 == 1 {
-                portable(std::slice::from_ref(item), out);
+                single(std::slice::from_ref(item), out);
             }
         }
     }

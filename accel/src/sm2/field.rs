@@ -38,6 +38,15 @@ pub(crate) trait Arithmetic: Copy + 'static {
     fn sub(self, a: &Limbs, b: &Limbs) -> Limbs {
         limbs::sub_mod(a, b, &P)
     }
+
+    /// `a / 2 mod p`.
+    #[inline(always)]
+    fn halve(self, a: &Limbs) -> Limbs {
+        // An odd value becomes even with p, and the sum's carry is the quotient's top bit.
+        let odd = (a[0] & 1).wrapping_neg();
+        let ([r0, r1, r2, r3], carry) = limbs::add(a, &P.map(|limb| limb & odd));
+        [r0 >> 1 | r1 << 63, r1 >> 1 | r2 << 63, r2 >> 1 | r3 << 63, r3 >> 1 | carry << 63]
+    }
 }
 
 impl Arithmetic for Portable {
@@ -51,6 +60,40 @@ impl Arithmetic for Portable {
     #[inline]
     fn square(self, a: &Limbs) -> Limbs {
         reduce(&limbs::square(a))
+    }
+}
+
+/// A backend whose products are calls. Where code of many products runs seldom between loops of few, written out it would push
+/// those out of the processor's cache of decoded instructions.
+#[derive(Clone, Copy)]
+pub(crate) struct Calls<F>(pub(super) F);
+
+impl<F: Arithmetic> Arithmetic for Calls<F> {
+    const NAME: &'static str = F::NAME;
+
+    #[inline(never)]
+    fn multiply(self, a: &Limbs, b: &Limbs) -> Limbs {
+        self.0.multiply(a, b)
+    }
+
+    #[inline(never)]
+    fn square(self, a: &Limbs) -> Limbs {
+        self.0.square(a)
+    }
+
+    #[inline(always)]
+    fn add(self, a: &Limbs, b: &Limbs) -> Limbs {
+        self.0.add(a, b)
+    }
+
+    #[inline(always)]
+    fn sub(self, a: &Limbs, b: &Limbs) -> Limbs {
+        self.0.sub(a, b)
+    }
+
+    #[inline(always)]
+    fn halve(self, a: &Limbs) -> Limbs {
+        self.0.halve(a)
     }
 }
 
@@ -195,6 +238,11 @@ impl<F: Arithmetic> Element<F> {
     #[inline(always)]
     pub(super) fn triple(&self) -> Self {
         self.double().add(self)
+    }
+
+    #[inline(always)]
+    pub(super) fn halve(&self) -> Self {
+        self.with(self.field.halve(&self.limbs))
     }
 
     #[inline(always)]

@@ -2,6 +2,7 @@
 
 use super::comb;
 use super::field::Element;
+use super::nonce::NonceKey;
 use super::point::{self, Affine};
 use super::scalar::Scalar;
 use super::{identity_digest, verify};
@@ -142,6 +143,9 @@ pub struct PrivateKey {
     pub(super) d: Scalar,
     /// `(1 + d)⁻¹ · 2^256 mod n`.
     pub(super) inverse: Scalar,
+    /// Wipes itself.
+    #[zeroize(skip)]
+    pub(super) nonces: NonceKey,
     #[zeroize(skip)]
     public: PublicKey,
 }
@@ -159,7 +163,7 @@ impl PrivateKey {
             return Err(KeyError::Range);
         }
         let public = PublicKey { point: comb::base_multiple(&d) };
-        Ok(Self { d: *d, inverse: next.invert_to_montgomery(), public })
+        Ok(Self { d: *d, inverse: next.invert_to_montgomery(), nonces: NonceKey::new(&d), public })
     }
 
     /// Draws `d` uniformly from `[1, n-2]` and checks the pair before handing it out. A generator that gives

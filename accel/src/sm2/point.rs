@@ -203,6 +203,12 @@ impl<F: Arithmetic> Jacobian<F> {
         Self { x: x.on(field), y: y.on(field), z: z.on(field) }
     }
 
+    /// The same point on another backend.
+    #[inline(always)]
+    pub(super) fn on<G: Copy>(self, field: G) -> Jacobian<G> {
+        Jacobian { x: self.x.on(field), y: self.y.on(field), z: self.z.on(field) }
+    }
+
     #[inline(always)]
     pub(super) fn is_infinity(&self) -> bool {
         self.z.is_zero()
@@ -212,12 +218,17 @@ impl<F: Arithmetic> Jacobian<F> {
     #[inline(always)]
     pub(super) fn double(&self) -> Self {
         let delta = self.z.square(); // Z²
-        let gamma2 = self.y.square().double(); // 2Y²
-        let alpha = self.x.sub(&delta).multiply(&self.x.add(&delta)).triple(); // 3(X² - Z⁴)
-        let beta4 = self.x.multiply(&gamma2).double(); // 4XY²
-        let z = self.y.multiply(&self.z).double();
-        let tail = gamma2.square().double(); // 8Y⁴
-        let x = alpha.square().sub(&beta4).sub(&beta4);
+        let y2 = self.y.double();
+        let difference = self.x.sub(&delta);
+        let product = difference.multiply(&self.x.add(&delta));
+        let gamma4 = y2.square(); // 4Y²
+        let z = y2.multiply(&self.z); // 2YZ
+        let alpha = product.triple(); // 3(X² - Z⁴)
+        let beta4 = self.x.multiply(&gamma4); // 4XY²
+        let alpha2 = alpha.square();
+        let tail = gamma4.square(); // 16Y⁴
+        let x = alpha2.sub(&beta4).sub(&beta4);
+        let tail = tail.halve();
         let y = alpha.multiply(&beta4.sub(&x)).sub(&tail);
         Self { x, y, z }
     }
@@ -242,8 +253,10 @@ impl<F: Arithmetic> Jacobian<F> {
     fn difference(&self, other: &Affine) -> Sum<F> {
         let (x, y) = other.on(self.z.field());
         let zz = self.z.square();
-        let h = x.multiply(&zz).sub(&self.x);
-        let r = y.multiply(&self.z.multiply(&zz)).sub(&self.y);
+        let zzz = self.z.multiply(&zz);
+        let u2 = x.multiply(&zz);
+        let s2 = y.multiply(&zzz);
+        let (h, r) = (u2.sub(&self.x), s2.sub(&self.y));
         Sum { u: self.x, s: self.y, h, r, z: self.z }
     }
 
@@ -263,10 +276,13 @@ impl<F: Arithmetic> Jacobian<F> {
         }
         let zz = self.z.square();
         let u = self.x.multiply(&other.zz);
+        let zzz = self.z.multiply(&zz);
+        let u2 = other.point.x.multiply(&zz);
         let s = self.y.multiply(&other.zzz);
-        let h = other.point.x.multiply(&zz).sub(&u);
-        let r = other.point.y.multiply(&self.z.multiply(&zz)).sub(&s);
-        Sum { u, s, h, r, z: self.z.multiply(&other.point.z) }.add(self)
+        let s2 = other.point.y.multiply(&zzz);
+        let z = self.z.multiply(&other.point.z);
+        let (h, r) = (u2.sub(&u), s2.sub(&s));
+        Sum { u, s, h, r, z }.add(self)
     }
 
     /// Adds a window's digit, zero or odd, of the point whose odd multiples these are. Variable time.
@@ -275,7 +291,8 @@ impl<F: Arithmetic> Jacobian<F> {
         if digit == 0 {
             return *self;
         }
-        self.add_cached(&odd[usize::from(digit.unsigned_abs() / 2)].negate_if(digit < 0))
+        let multiple = &odd[usize::from(digit.unsigned_abs() / 2)];
+        if digit < 0 { self.add_cached(&multiple.negate()) } else { self.add_cached(multiple) }
     }
 
     #[inline(always)]
@@ -349,11 +366,10 @@ impl<F: Arithmetic> Cached<F> {
         self.point
     }
 
-    /// The negative where asked. Variable time.
     #[inline(always)]
-    pub(super) fn negate_if(&self, negative: bool) -> Self {
+    pub(super) fn negate(&self) -> Self {
         let Self { point: Jacobian { x, y, z }, zz, zzz } = *self;
-        Self { point: Jacobian { x, y: if negative { y.negate() } else { y }, z }, zz, zzz }
+        Self { point: Jacobian { x, y: y.negate(), z }, zz, zzz }
     }
 }
 
@@ -370,12 +386,14 @@ impl<F: Arithmetic> Sum<F> {
     /// The formula itself: 5M + 2S. `Z = 0` where the operands have the same x.
     #[inline(always)]
     fn add_distinct(&self) -> Jacobian<F> {
-        let z = self.z.multiply(&self.h);
         let hh = self.h.square();
+        let rr = self.r.square();
         let hhh = self.h.multiply(&hh);
         let v = self.u.multiply(&hh);
-        let x = self.r.square().sub(&hhh).sub(&v).sub(&v);
-        let y = self.r.multiply(&v.sub(&x)).sub(&self.s.multiply(&hhh));
+        let z = self.z.multiply(&self.h);
+        let tail = self.s.multiply(&hhh);
+        let x = rr.sub(&hhh).sub(&v).sub(&v);
+        let y = self.r.multiply(&v.sub(&x)).sub(&tail);
         Jacobian { x, y, z }
     }
 }

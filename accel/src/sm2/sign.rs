@@ -2,7 +2,6 @@
 
 use super::comb;
 use super::limbs::Limbs;
-use super::nonce::Nonces;
 use super::scalar::Scalar;
 use super::{PrivateKey, Signature, identity_digest, message_digest};
 use crate::{Random, RandomError, ct};
@@ -35,14 +34,9 @@ pub fn sign_digest(key: &PrivateKey, e: &[u8; 32], rng: &mut dyn Random) -> Resu
 fn sign_digest_on_stack(key: &PrivateKey, e: &[u8; 32], rng: &mut dyn Random) -> Result<Signature, SignError> {
     let mut entropy = Zeroizing::new([0; 32]);
     rng.fill(&mut *entropy)?;
-    let mut nonces = Nonces::new(&key.d, e, &entropy);
-    loop {
-        // A3: k in [1, n-1].
-        let k = Zeroizing::new(nonces.next());
-        if let Some(signature) = sign_with_nonce(key, e, &k) {
-            return Ok(signature);
-        }
-    }
+    // A3, and A4 to A7 with that k; again where one of them says so.
+    let attempt = |attempt| sign_with_nonce(key, e, &*key.nonces.attempt(attempt, e, &entropy)?);
+    Ok((0..).find_map(attempt).expect("one of 2^32 candidates is a nonce"))
 }
 
 /// Steps A4 to A7 for one `k`; `None` sends the caller back to A3.

@@ -1,7 +1,7 @@
 //! Signature verification, GB/T 32918.2-2016 7.1, on public values in variable time.
 
 use super::comb::{self, Comb};
-use super::field::{self, Arithmetic, Element, with_field};
+use super::field::{self, Arithmetic, Calls, Element, with_field};
 use super::limbs::{self, Limbs};
 use super::point::{Affine, G, Jacobian};
 use super::scalar::{self, Scalar};
@@ -15,6 +15,8 @@ const TOGETHER_BYTES_MAX: usize = 16 << 10;
 /// Window width for keys: 8 odd multiples.
 pub(super) const KEY_WIDTH: usize = 5;
 pub(super) const KEY_ODD_MULTIPLES: usize = 1 << (KEY_WIDTH - 2);
+/// The largest digit of the key.
+const ODD_MAX: usize = 2 * KEY_ODD_MULTIPLES - 1;
 /// Window width for the base point: 1024 odd multiples, 64 KiB.
 const BASE_WIDTH: usize = 12;
 
@@ -168,19 +170,32 @@ impl Claim {
 
     /// B6 with odd multiples of the key, each kept with its own Z: making them affine would take longer.
     fn point_by_windows<F: Arithmetic>(&self, field: F, key: &Affine) -> Jacobian<F> {
-        let base_digits = wnaf::digits(self.s.limbs(), BASE_WIDTH);
-        let key_digits = wnaf::digits(self.t.limbs(), KEY_WIDTH);
-        let key_odd = Jacobian::odd_multiples::<KEY_ODD_MULTIPLES>(field, key);
-        let pairs = base_digits.iter().zip(&key_digits).rev().skip_while(|pair| *pair == (&0, &0));
-        pairs.fold(Jacobian::infinity(field), |mut sum, (&base, &key)| {
-            sum = sum.double();
-            if base != 0 {
-                sum = sum.add_affine(
-                    &BASE_ODD[usize::from(base.unsigned_abs() / 2)].negate_if(u64::from(base < 0).wrapping_neg()),
-                );
+        // Additions are few between many doublings.
+        let calls = Calls(field);
+        let odd = Jacobian::odd_multiples::<KEY_ODD_MULTIPLES>(calls, key);
+        // -15P, -13P, … 15P, so that no branch depends on a sign.
+        let signed: [_; 2 * KEY_ODD_MULTIPLES] = core::array::from_fn(|i| match i.checked_sub(KEY_ODD_MULTIPLES) {
+            Some(i) => odd[i],
+            None => odd[KEY_ODD_MULTIPLES - 1 - i].negate(),
+        });
+        let (base_digits, key_digits) =
+            (wnaf::digits(self.s.limbs(), BASE_WIDTH), wnaf::digits(self.t.limbs(), KEY_WIDTH));
+        let (additions, count) = additions(&base_digits, &key_digits);
+        let (mut sum, mut position) = (Jacobian::infinity(field), wnaf::DIGITS);
+        for addition in &additions[..count] {
+            let (Addition::Base(i, digit) | Addition::Key(i, digit)) = *addition;
+            for _ in usize::from(i)..position {
+                sum = sum.double();
             }
-            sum.add_digit(key, &key_odd)
-        })
+            position = i.into();
+            let point = sum.on(calls);
+            sum = match addition {
+                Addition::Base(..) => point.add_affine(&base_multiple(digit)),
+                Addition::Key(..) => point.add_cached(&signed[(digit as usize).wrapping_add(ODD_MAX) / 2]),
+            }
+            .on(field);
+        }
+        (0..position).fold(sum, |sum, _| sum.double())
     }
 
     /// B7: `(e + x1) mod n = r`, that is, `x1` is `x`, or `x + n` where that is below `p`. Infinity has no `x1`.
@@ -195,6 +210,38 @@ impl Claim {
         let is_element = carry == 0 && limbs::sub(&wrapped, &field::P).1 == 1;
         (self.x.limbs(), is_element.then_some(wrapped))
     }
+}
+
+/// A digit other than zero and its position.
+#[derive(Clone, Copy)]
+enum Addition {
+    Base(u16, i16),
+    Key(u16, i16),
+}
+
+/// More than there can be: one digit in twelve for the base, one in five for the key.
+const ADDITIONS_MAX: usize = wnaf::DIGITS / BASE_WIDTH + wnaf::DIGITS / KEY_WIDTH + 2;
+
+/// All additions, highest position first, and their number. Found before the first doubling, so that the branches on digits are
+/// not mispredicted where the field's arithmetic would have to wait.
+fn additions(base: &[i16; wnaf::DIGITS], key: &[i16; wnaf::DIGITS]) -> ([Addition; ADDITIONS_MAX], usize) {
+    let (mut additions, mut count) = ([Addition::Key(0, 0); ADDITIONS_MAX], 0);
+    for (i, (&base, &key)) in base.iter().zip(key).enumerate().rev() {
+        let i = i as u16;
+        for (digit, addition) in [(base, Addition::Base(i, base)), (key, Addition::Key(i, key))] {
+            if digit != 0 {
+                additions[count] = addition;
+                count += 1;
+            }
+        }
+    }
+    (additions, count)
+}
+
+/// `digit · G` for an odd digit.
+#[inline(always)]
+fn base_multiple(digit: i16) -> Affine {
+    BASE_ODD[usize::from(digit.unsigned_abs() / 2)].negate_if(u64::from(digit < 0).wrapping_neg())
 }
 
 /// `P, 3P, 5P, …`: finite, since the multipliers are small and the order is a large prime.

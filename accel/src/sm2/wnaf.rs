@@ -2,11 +2,14 @@
 
 use super::limbs::{self, Limbs};
 
+/// Digits of a 256-bit integer: the last holds a carry.
+pub(super) const DIGITS: usize = 257;
+
 /// Digits of a 256-bit integer: position `i` holds zero or an odd value below `2^(width-1)` in size, weight `2^i`.
-pub(super) fn digits(value: &Limbs, width: usize) -> [i16; 257] {
-    let mut out = [0; 257];
+pub(super) fn digits(value: &Limbs, width: usize) -> [i16; DIGITS] {
+    let mut out = [0; DIGITS];
     let (mut at, mut carry) = (0, 0);
-    while at < 257 {
+    while at < DIGITS {
         if limbs::window(value, at, 1) == carry {
             at += 1;
             continue;
@@ -24,7 +27,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn value_of(digits: &[i16; 257]) -> Limbs {
+    fn value_of(digits: &[i16; DIGITS]) -> Limbs {
         let mut value: Limbs = [0; 4];
         for &digit in digits.iter().rev() {
             let mut carry = i128::from(digit);

@@ -57,57 +57,41 @@ macro_rules! reduce_step {
 /// One row of a product: `t0..t3 += rdx · b`, the top of it into `t4`, which starts at zero. The value of five limbs stays
 /// below `2^320`, so the last carry is zero. Clobbers `lo` and `hi`; XOR clears both carries.
 macro_rules! row {
-    ($t0:literal, $t1:literal, $t2:literal, $t3:literal, $t4:literal, $hi:literal) => {
+    ($t0:literal, $t1:literal, $t2:literal, $t3:literal, $t4:literal) => {
         concat!(
             "xor {",
             $t4,
             ":e}, {",
             $t4,
             ":e}\n",
-            "mulx {",
-            $hi,
-            "}, {lo}, [{b}]\n",
+            "mulx {hi}, {lo}, [{b}]\n",
             "adcx {",
             $t0,
             "}, {lo}\n",
             "adox {",
             $t1,
-            "}, {",
-            $hi,
-            "}\n",
-            "mulx {",
-            $hi,
-            "}, {lo}, [{b} + 8]\n",
+            "}, {hi}\n",
+            "mulx {hi}, {lo}, [{b} + 8]\n",
             "adcx {",
             $t1,
             "}, {lo}\n",
             "adox {",
             $t2,
-            "}, {",
-            $hi,
-            "}\n",
-            "mulx {",
-            $hi,
-            "}, {lo}, [{b} + 16]\n",
+            "}, {hi}\n",
+            "mulx {hi}, {lo}, [{b} + 16]\n",
             "adcx {",
             $t2,
             "}, {lo}\n",
             "adox {",
             $t3,
-            "}, {",
-            $hi,
-            "}\n",
-            "mulx {",
-            $hi,
-            "}, {lo}, [{b} + 24]\n",
+            "}, {hi}\n",
+            "mulx {hi}, {lo}, [{b} + 24]\n",
             "adcx {",
             $t3,
             "}, {lo}\n",
             "adox {",
             $t4,
-            "}, {",
-            $hi,
-            "}\n",
+            "}, {hi}\n",
             "adc {",
             $t4,
             "}, 0",
@@ -116,36 +100,47 @@ macro_rules! row {
 }
 
 /// The product `t0..t7`, below `p²`, divided by `2^256` modulo `p`, into `t4..t7`: the four steps leave at most `p` in `t0..t3`,
-/// the sum is below `2p`, and `p` is subtracted where that does not borrow. Clobbers `a`, `lo` and `rdx`.
+/// the sum is below `2p`, and `p` is subtracted where that does not borrow. Clobbers `lo`, `hi` and `rdx`.
 macro_rules! reduce {
     () => {
+        reduce!("t0")
+    };
+    ($t0:literal) => {
         concat!(
-            reduce_step!("t0", "t1", "t2", "t3"),
+            reduce_step!($t0, "t1", "t2", "t3"),
             "\n",
-            reduce_step!("t1", "t2", "t3", "t0"),
+            reduce_step!("t1", "t2", "t3", $t0),
             "\n",
-            reduce_step!("t2", "t3", "t0", "t1"),
+            reduce_step!("t2", "t3", $t0, "t1"),
             "\n",
-            reduce_step!("t3", "t0", "t1", "t2"),
+            reduce_step!("t3", $t0, "t1", "t2"),
             "\n",
             "mov {lo:e}, 0\n",
             "mov rdx, {p1}\n",
-            "mov {a}, {p3}\n",
-            "add {t4}, {t0}\n",
+            "mov {hi}, {p3}\n",
+            "add {t4}, {",
+            $t0,
+            "}\n",
             "adc {t5}, {t1}\n",
             "adc {t6}, {t2}\n",
             "adc {t7}, {t3}\n",
             "adc {lo}, 0\n",
-            "mov {t0}, {t4}\n",
+            "mov {",
+            $t0,
+            "}, {t4}\n",
             "mov {t1}, {t5}\n",
             "mov {t2}, {t6}\n",
             "mov {t3}, {t7}\n",
-            "sub {t0}, -1\n",
+            "sub {",
+            $t0,
+            "}, -1\n",
             "sbb {t1}, rdx\n",
             "sbb {t2}, -1\n",
-            "sbb {t3}, {a}\n",
+            "sbb {t3}, {hi}\n",
             "sbb {lo}, 0\n",
-            "cmovnc {t4}, {t0}\n",
+            "cmovnc {t4}, {",
+            $t0,
+            "}\n",
             "cmovnc {t5}, {t1}\n",
             "cmovnc {t6}, {t2}\n",
             "cmovnc {t7}, {t3}",
@@ -160,28 +155,27 @@ impl Arithmetic for Bmi2Adx {
     #[inline(always)]
     fn multiply(self, a: &Limbs, b: &Limbs) -> Limbs {
         let (r0, r1, r2, r3);
-        // SAFETY: the token proves MULX, ADCX and ADOX. `a` and `b` are 32 readable bytes each, nothing is written to memory and
-        // the stack is not used; every register that changes is an output.
+        // SAFETY: the token proves MULX, ADCX and ADOX. `b` is 32 readable bytes, nothing is written to memory and the stack is
+        // not used; every register that changes is an output.
         unsafe {
             asm!(
-                "mov rdx, [{a}]",
                 "mulx {t1}, {t0}, [{b}]",
                 "mulx {t2}, {lo}, [{b} + 8]", "add {t1}, {lo}",
                 "mulx {t3}, {lo}, [{b} + 16]", "adc {t2}, {lo}",
                 "mulx {t4}, {lo}, [{b} + 24]", "adc {t3}, {lo}", "adc {t4}, 0",
-                "mov rdx, [{a} + 8]",
-                row!("t1", "t2", "t3", "t4", "t5", "t6"),
-                "mov rdx, [{a} + 16]",
-                row!("t2", "t3", "t4", "t5", "t6", "t7"),
-                "mov rdx, [{a} + 24]",
-                row!("t3", "t4", "t5", "t6", "t7", "a"),
+                // The registers of a1 to a3 become t5 to t7.
+                "mov rdx, {t5}",
+                row!("t1", "t2", "t3", "t4", "t5"),
+                "mov rdx, {t6}",
+                row!("t2", "t3", "t4", "t5", "t6"),
+                "mov rdx, {t7}",
+                row!("t3", "t4", "t5", "t6", "t7"),
                 reduce!(),
-                a = inout(reg) a.as_ptr() => _,
                 b = in(reg) b.as_ptr(),
-                lo = out(reg) _,
+                lo = out(reg) _, hi = out(reg) _,
                 t0 = out(reg) _, t1 = out(reg) _, t2 = out(reg) _, t3 = out(reg) _,
-                t4 = out(reg) r0, t5 = out(reg) r1, t6 = out(reg) r2, t7 = out(reg) r3,
-                out("rdx") _,
+                t4 = out(reg) r0, t5 = inout(reg) a[1] => r1, t6 = inout(reg) a[2] => r2, t7 = inout(reg) a[3] => r3,
+                inout("rdx") a[0] => _,
                 p1 = const P[1], p3 = const P[3],
                 options(pure, readonly, nostack),
             );
@@ -193,37 +187,38 @@ impl Arithmetic for Bmi2Adx {
     #[inline(always)]
     fn square(self, a: &Limbs) -> Limbs {
         let (r0, r1, r2, r3);
-        // SAFETY: as for the product.
+        // SAFETY: as for the product, and no memory is touched.
         unsafe {
             asm!(
-                "mov rdx, [{a}]",
-                "mulx {t2}, {t1}, [{a} + 8]",
-                "mulx {t3}, {lo}, [{a} + 16]", "add {t2}, {lo}",
-                "mulx {t4}, {lo}, [{a} + 24]", "adc {t3}, {lo}", "adc {t4}, 0",
-                "mov rdx, [{a} + 8]",
+                "mov rdx, {a0}",
+                "mulx {t2}, {t1}, {hi}",
+                "mulx {t3}, {lo}, {a2}", "add {t2}, {lo}",
+                "mulx {t4}, {lo}, {a3}", "adc {t3}, {lo}", "adc {t4}, 0",
+                "mov rdx, {hi}",
                 // a1·a2 at limbs 3 and 4, a1·a3 at 4 and 5, a2·a3 at 5 and 6.
-                "mulx {t6}, {lo}, [{a} + 16]", "mulx {t5}, {t7}, [{a} + 24]",
+                "mulx {t6}, {lo}, {a2}", "mulx {t5}, {t7}, {a3}",
                 "add {t6}, {t7}", "adc {t5}, 0",
                 "add {t3}, {lo}", "adc {t4}, {t6}", "adc {t5}, 0",
-                "mov rdx, [{a} + 16]",
-                "mulx {t6}, {lo}, [{a} + 24]", "add {t5}, {lo}", "adc {t6}, 0",
+                "mov rdx, {a2}",
+                "mulx {t6}, {lo}, {a3}", "add {t5}, {lo}", "adc {t6}, 0",
                 "xor {t7:e}, {t7:e}",
-                "mov rdx, [{a}]",
-                "mulx {lo}, {t0}, rdx", "adcx {t1}, {t1}", "adox {t1}, {lo}",
-                "mov rdx, [{a} + 8]",
+                // The register of a0 becomes t0.
+                "mov rdx, {a0}",
+                "mulx {lo}, {a0}, rdx", "adcx {t1}, {t1}", "adox {t1}, {lo}",
+                "mov rdx, {hi}",
                 "mulx rdx, {lo}, rdx", "adcx {t2}, {t2}", "adox {t2}, {lo}", "adcx {t3}, {t3}", "adox {t3}, rdx",
-                "mov rdx, [{a} + 16]",
+                "mov rdx, {a2}",
                 "mulx rdx, {lo}, rdx", "adcx {t4}, {t4}", "adox {t4}, {lo}", "adcx {t5}, {t5}", "adox {t5}, rdx",
-                "mov rdx, [{a} + 24]",
+                "mov rdx, {a3}",
                 "mulx rdx, {lo}, rdx", "adcx {t6}, {t6}", "adox {t6}, {lo}", "adcx {t7}, {t7}", "adox {t7}, rdx",
-                reduce!(),
-                a = inout(reg) a.as_ptr() => _,
+                reduce!("a0"),
+                a0 = inout(reg) a[0] => _, hi = inout(reg) a[1] => _, a2 = in(reg) a[2], a3 = in(reg) a[3],
                 lo = out(reg) _,
-                t0 = out(reg) _, t1 = out(reg) _, t2 = out(reg) _, t3 = out(reg) _,
+                t1 = out(reg) _, t2 = out(reg) _, t3 = out(reg) _,
                 t4 = out(reg) r0, t5 = out(reg) r1, t6 = out(reg) r2, t7 = out(reg) r3,
                 out("rdx") _,
                 p1 = const P[1], p3 = const P[3],
-                options(pure, readonly, nostack),
+                options(pure, nomem, nostack),
             );
         }
         [r0, r1, r2, r3]
@@ -263,6 +258,25 @@ impl Arithmetic for Bmi2Adx {
                 "add {r0}, {m}", "adc {r1}, {m1}", "adc {r2}, {m}", "adc {r3}, {m3}",
                 r0 = inout(reg) r0, r1 = inout(reg) r1, r2 = inout(reg) r2, r3 = inout(reg) r3,
                 b0 = in(reg) b[0], b1 = in(reg) b[1], b2 = in(reg) b[2], b3 = in(reg) b[3],
+                m = out(reg) _, m1 = out(reg) _, m3 = out(reg) _,
+                options(pure, nomem, nostack),
+            );
+        }
+        [r0, r1, r2, r3]
+    }
+
+    /// An odd value becomes even with `p`, whose limbs are made of its lowest bit; RCR shifts the sum's carry in at the top.
+    #[inline(always)]
+    fn halve(self, a: &Limbs) -> Limbs {
+        let [mut r0, mut r1, mut r2, mut r3] = *a;
+        // SAFETY: as for the sum.
+        unsafe {
+            asm!(
+                "mov {m}, {r0}", "and {m}, 1", "neg {m}",
+                "mov {m1}, {m}", "mov {m3}, {m}", "shl {m1}, 32", "btr {m3}, 32",
+                "add {r0}, {m}", "adc {r1}, {m1}", "adc {r2}, {m}", "adc {r3}, {m3}",
+                "rcr {r3}, 1", "rcr {r2}, 1", "rcr {r1}, 1", "rcr {r0}, 1",
+                r0 = inout(reg) r0, r1 = inout(reg) r1, r2 = inout(reg) r2, r3 = inout(reg) r3,
                 m = out(reg) _, m1 = out(reg) _, m3 = out(reg) _,
                 options(pure, nomem, nostack),
             );
