@@ -12,9 +12,12 @@
 mod cases;
 #[path = "plan/openssl.rs"]
 mod openssl;
+#[path = "plan/rungs.rs"]
+mod rungs;
 
 use ::sm2::dsa::signature::hazmat::{PrehashSigner, PrehashVerifier};
 use bixi_accel::sm2::{self, IdentifiedKey, KeyRef, PrivateKey, Registry, Signature, VerifyItem};
+use bixi_accel::{sm3, sm4};
 use cases::inputs::{Generator, noise};
 use cases::oracle;
 use std::time::Instant;
@@ -110,4 +113,33 @@ fn campaign() {
             println!("{done} of {cases} signatures each way from seed {first}, {} s", start.elapsed().as_secs());
         }
     }
+}
+
+/// Digests, and the modes the system's OpenSSL has, for random data of every length up to six calls of the widest kernel.
+fn hash_and_cipher() {
+    use ::openssl::hash::{MessageDigest, hash};
+    use ::openssl::symm::{Cipher, encrypt};
+    let data = noise(5, 10_000);
+    for length in (0..9300).step_by(31).chain([64, 256, 1024, 1536, 9216]) {
+        let (data, random) = (&data[..length], noise(length as u64, 32));
+        let (key, iv): ([u8; 16], [u8; 16]) =
+            (random[..16].try_into().expect("16"), random[16..].try_into().expect("16"));
+        assert_eq!(*hash(MessageDigest::sm3(), data).expect("OpenSSL with SM3"), sm3::digest(data));
+        let mut ours = data.to_vec();
+        sm4::ctr::apply(&sm4::Key::new(&key), &iv, &mut ours);
+        assert_eq!(encrypt(Cipher::sm4_ctr(), &key, Some(&iv), data).expect("OpenSSL with SM4"), ours, "CTR {length}");
+        // OpenSSL pads.
+        let mut ours = data.as_chunks::<16>().0.to_vec();
+        sm4::cbc::encrypt(&sm4::Key::new(&key), &mut iv.clone(), &mut ours);
+        let theirs = encrypt(Cipher::sm4_cbc(), &key, Some(&iv), data).expect("OpenSSL with SM4");
+        assert_eq!(theirs[..16 * ours.len()], *ours.as_flattened(), "CBC {length}");
+        let mut chain = iv;
+        sm4::cbc::decrypt(&sm4::Key::new(&key), &mut chain, &mut ours);
+        assert_eq!(ours.as_flattened(), &data[..length / 16 * 16], "CBC {length}");
+    }
+}
+
+#[test]
+fn digests_and_ciphertexts_are_openssls_at_every_rung() {
+    rungs::climb("digests_and_ciphertexts_are_openssls_at_every_rung", hash_and_cipher);
 }

@@ -83,7 +83,8 @@ impl Placed {
     }
 }
 
-/// A generator for signing: constant, or counting; a function of the case.
+/// A generator for signing: constant, or counting; a function of the case. A copy is a process that forked.
+#[derive(Clone)]
 pub(crate) enum Generator {
     Constant(u8),
     Counting(u64),

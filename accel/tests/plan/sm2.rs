@@ -202,7 +202,9 @@ pub(crate) fn sign_batch(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<()
             *digest = inputs::integer(u)?;
         }
     }
-    let signatures = sm2::sign_digest_batch(&signer.private, &digests, &mut Generator::new(u)?).expect("signatures");
+    let mut rng = Generator::new(u)?;
+    let mut forked = rng.clone();
+    let signatures = sm2::sign_digest_batch(&signer.private, &digests, &mut rng).expect("signatures");
     assert_eq!(signatures.len(), count);
     let mut nonces = HashSet::new();
     for (i, (e, signature)) in digests.iter().zip(&signatures).enumerate() {
@@ -211,6 +213,16 @@ pub(crate) fn sign_batch(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<()
         assert!(i % 16 != 0 || oracle::verifies(&signer.raw, e, &signature.0), "{i} of {count}");
         assert!(nonces.insert(oracle::to_bytes(&nonce(&signer.d, &signature.0))), "a nonce twice, {i} of {count}");
         seen.add(&signature.0);
+    }
+    if let Some(last) = digests.last_mut() {
+        // The other half of a fork, with the same randomness, signs nearly the same batch, and one digest alone: no nonce
+        // of the first half serves another digest.
+        last[u.int_in_range(0..=31)?] ^= 1 << u.int_in_range(0..=7)?;
+        let alone = sm2::sign_digest(&signer.private, last, &mut forked.clone()).expect("a signature");
+        let others = sm2::sign_digest_batch(&signer.private, &digests, &mut forked).expect("signatures");
+        for signature in others.iter().chain([&alone]) {
+            assert!(nonces.insert(oracle::to_bytes(&nonce(&signer.d, &signature.0))), "a nonce twice over a fork");
+        }
     }
     Ok(())
 }
