@@ -20,5 +20,6 @@ pub mod sm4;
 mod stack;
 #[cfg(target_arch = "x86_64")]
 mod transpose;
+pub mod workload;
 
 pub use random::{Random, RandomError};
