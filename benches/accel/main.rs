@@ -1,33 +1,43 @@
-//! SM2, SM3 and SM4 against `libsm`, the RustCrypto crates and OpenSSL. `BIXI_CPU=portable` measures the portable kernels.
-#![forbid(unsafe_code)]
+//! SM2, SM3 and SM4 against every library that can be had here: see `peers.sh`. `BIXI_CPU` names the highest instruction set to use, and
+//! holds the peers to it where they have a switch.
+#![deny(unsafe_code)]
 #![allow(missing_docs)]
 
-mod sm2;
-mod sm3;
-mod sm4;
+mod job;
+#[allow(unsafe_code, reason = "the C boundary of the peers")]
+mod peers;
+#[allow(unsafe_code, reason = "affinity, a thread's clock, the kernel's cycle counter")]
+mod processor;
+mod rows;
+mod stage;
 
-use bixi_accel::cpu;
+use bixi_accel::{Random, RandomError, cpu, workload};
 use bixi_benches::Bench;
+use bixi_platform::random::OsRandom;
+
+/// The kernel's generator.
+#[derive(Clone)]
+struct System;
+
+impl Random for System {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
+        OsRandom.fill(out).map_err(|error| RandomError::new(error.to_string()))
+    }
+}
 
 fn main() {
     cpu::configure_from_env().expect("a known value of BIXI_CPU");
+    stage::enter(cpu::limit());
     let selected = cpu::selected();
-    let mut kernels: Vec<_> = selected.iter().map(|selected| (selected.operation, selected.kernel)).collect();
-    kernels.push(("peer.openssl", openssl::version::version()));
-    let mut bench = Bench::from_args(&kernels);
-    sm3::run(&mut bench);
-    sm4::run(&mut bench);
-    sm2::run(&mut bench);
+    let kernels: Vec<_> = selected.iter().map(|selected| (selected.operation, selected.kernel)).collect();
+    let mut bench = Bench::from_args(&kernels).measured_with(processor::ThreadMeter::new());
+    bench.note("core", processor::pin().map_or_else(|error| format!("not pinned: {error}"), |core| core.to_string()));
+    let peers = peers::Peers::load(cpu::limit());
+    let present: Vec<_> = peers.present.iter().map(|peer| peer.name()).collect();
+    bench.note("peers", present.join(", "));
+    let absent: Vec<_> = peers.absent.iter().map(|(name, reason)| format!("{name} ({reason})")).collect();
+    bench.note("peers_absent", absent.join(", "));
+    let inputs = workload::Inputs::new(System).expect("keys and signatures");
+    rows::run(&mut bench, &peers, &inputs);
     bench.finish();
-}
-
-/// The kernel that serves `operation` in this process.
-fn kernel(operation: &str) -> &'static str {
-    let selected = cpu::selected().into_iter().find(|selected| selected.operation == operation);
-    selected.unwrap_or_else(|| panic!("accel names no kernel for {operation}")).kernel
-}
-
-/// Bytes that are neither secret nor all alike.
-fn pattern(bytes: usize) -> Vec<u8> {
-    (0..bytes).map(|index| (index * 31 + 7) as u8).collect()
 }

@@ -107,7 +107,7 @@ fn admission(bench: &mut Bench, chain: &ChainIdentity, signed: &[Vec<u8>]) -> Ve
     bench.race(&case, &mut [Contender::batch("ours", TRANSACTIONS as u32, shape)]);
 
     let verify = || -> Vec<Verified> {
-        let verdicts = Pending::verify_batch(signed.iter().map(decode).collect());
+        let verdicts = Pending::verify_batch(signed.iter().map(decode).collect(), None);
         verdicts.into_iter().map(|verdict| verdict.expect("a true signature")).collect()
     };
     let whole = || verify();

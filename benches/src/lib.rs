@@ -6,32 +6,54 @@
 
 mod machine;
 mod measure;
+mod meter;
 mod options;
 mod report;
 
 pub use measure::{Case, Contender};
+pub use meter::Meter;
 pub use options::Options;
 
-use measure::{Budget, Timing};
+use measure::Budget;
 use std::io;
+
+/// Where cycles come from when nobody counts them.
+const ESTIMATE: &str =
+    "time x clock of the core, from a chain of dependent additions timed in turn with the contenders";
 
 /// One invocation: what was asked for and what was measured so far.
 #[derive(Debug)]
 pub struct Bench {
     options: Options,
     report: report::Report,
+    meter: Box<dyn Meter>,
+    started: bool,
 }
 
 impl Bench {
-    /// Reads the command line, prints the machine. Ends the process, with its usage, on an argument it does not know.
+    /// Reads the command line. Ends the process, with its usage, on an argument it does not know.
     ///
     /// `kernels` says which implementation serves which operation.
     pub fn from_args(kernels: &[(&str, &str)]) -> Self {
         let options = Options::from_args_or_exit();
         let report = report::Report::new(machine::describe(kernels), options.json);
-        let mut bench = Self { options, report };
-        ended(bench.report.start());
-        bench
+        Self { options, report, meter: Box::new(meter::Wall::new()), started: false }
+    }
+
+    /// Measures with `meter` instead of the wall's clock.
+    #[must_use]
+    pub fn measured_with(mut self, meter: impl Meter + 'static) -> Self {
+        self.meter = Box::new(meter);
+        self
+    }
+
+    /// Adds to what is told of the machine before the first row.
+    ///
+    /// # Panics
+    /// After the first row.
+    pub fn note(&mut self, name: &str, value: impl Into<serde_json::Value>) {
+        assert!(!self.started, "the head of the table is printed already");
+        self.report.note(name, value.into());
     }
 
     /// Whether `name` was asked for.
@@ -48,14 +70,26 @@ impl Bench {
         if !self.wants(case) {
             return;
         }
+        self.start();
         let budget = if self.options.quick { Budget::QUICK } else { Budget::FULL };
-        let timings: Vec<(String, Timing)> = measure::race(contenders, budget);
-        ended(self.report.add(case, &timings));
+        let timings = measure::race(contenders, budget, &mut *self.meter);
+        ended(self.report.add(case, timings));
     }
 
     /// Prints what remains to be printed.
-    pub fn finish(self) {
+    pub fn finish(mut self) {
+        self.start();
         ended(self.report.finish());
+    }
+
+    /// Prints the machine, once.
+    fn start(&mut self) {
+        if !std::mem::replace(&mut self.started, true) {
+            let cycles = if self.meter.cycles().is_some() { "counted" } else { ESTIMATE };
+            self.report.note("time", self.meter.describe().into());
+            self.report.note("cycles", cycles.into());
+            ended(self.report.start());
+        }
     }
 }
 
