@@ -1,5 +1,6 @@
 //! What an operator does to the programs: signals at every phase, closed and full streams, odd modes, wrong wishes.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -297,6 +298,60 @@ fn json_is_all_of_standard_output_and_words_are_plain() {
     assert!(serde_json::from_str::<Value>(&text).unwrap().is_object());
     assert!(ran.stderr.iter().all(|byte| *byte == b'\n' || (b' '..=b'~').contains(byte)), "{}", said(&ran));
     assert!(said(&ran).contains("demo: 100 of 100 transactions answered"), "{}", said(&ran));
+}
+
+#[test]
+fn bench_crypto_measures_every_operation_on_the_kernels_it_names() {
+    let ran = Command::new(binary("bixi"))
+        .args(["bench", "crypto", "--json", "--seconds", "1"])
+        .env("BIXI_CPU", "portable")
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", said(&ran));
+    let text = String::from_utf8(ran.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1);
+    let shown: Value = serde_json::from_str(&text).unwrap();
+    let rows = shown["rows"].as_array().unwrap();
+    let operations: BTreeSet<&str> = rows.iter().map(|row| row["operation"].as_str().unwrap()).collect();
+    for operation in [
+        "sm3::digest",
+        "sm3::digest_many",
+        "sm3::hmac",
+        "sm3::lthash",
+        "sm4::encrypt_blocks",
+        "sm4::cbc::decrypt",
+        "sm4::ctr",
+        "sm4::xts",
+        "sm4::gcm::seal",
+        "sm4::gcm::seal_many",
+        "sm2::sign",
+        "sm2::sign_batch",
+        "sm2::verify",
+        "sm2::verify_batch",
+        "sm2::generate",
+        "sm2::exchange",
+        "sm2::encrypt",
+        "sm2::decrypt",
+    ] {
+        assert!(operations.contains(operation), "{operation} is not among {operations:?}");
+    }
+    for row in rows {
+        assert!(row["rate"].as_f64().unwrap() > 0.0 && row["ns_per_op"].as_f64().unwrap() > 0.0, "{row}");
+        assert_eq!(row["kernel"], "portable", "{row}");
+    }
+    assert!(shown["kernels"].as_object().unwrap().values().all(|kernel| kernel == "portable"), "{shown}");
+}
+
+#[test]
+fn bench_crypto_prints_a_row_for_each_operation_and_refuses_an_unknown_instruction_set() {
+    let ran = bixi(&["bench", "crypto", "--quick"]);
+    assert!(ran.status.success(), "{}", said(&ran));
+    let text = String::from_utf8(ran.stdout).unwrap();
+    assert!(text.lines().any(|line| line.starts_with("sm2::sign ") && line.contains(" op/s ")), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("sm4::ctr ") && line.contains(" 65536 B ")), "{text}");
+    let refused = Command::new(binary("bixi")).args(["bench", "crypto"]).env("BIXI_CPU", "avx9000").output().unwrap();
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0), "{}", said(&refused));
+    assert!(said(&refused).contains("avx9000"), "{}", said(&refused));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::bench::BenchCommand;
 use crate::chain::ChainCommand;
 use crate::demo::DemoArgs;
 use crate::doctor::DoctorArgs;
@@ -24,6 +25,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Chain(ChainCommand),
     Doctor(DoctorArgs),
+    #[command(subcommand)]
+    Bench(BenchCommand),
     Version(VersionArgs),
 }
 

@@ -10,7 +10,7 @@ mod node;
 mod progress;
 mod report;
 mod verify;
-mod wallet;
+pub(crate) mod wallet;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

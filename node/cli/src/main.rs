@@ -1,8 +1,9 @@
-//! `bixi`: a permissioned-ledger node, its ceremonies, its doctor and its demonstration.
+//! `bixi`: a permissioned-ledger node, its ceremonies, its doctor, its figures and its demonstration.
 
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod chain;
 mod console;
 mod demo;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Chain(command) => chain::run(&command),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Bench(command) => bench::run(&command),
         Command::Version(args) => version::run(&args),
     };
     match done {

@@ -12,6 +12,7 @@ use bixi_types::{Address, CryptoSuite, H256};
 const BLOCK_LIMIT_AHEAD: u64 = 500;
 
 /// The operating system's randomness, as accel takes it.
+#[derive(Clone, Copy)]
 pub(crate) struct SystemRandom;
 
 impl Random for SystemRandom {
