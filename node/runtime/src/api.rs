@@ -13,6 +13,7 @@ use bixi_rpc::{
 };
 use bixi_txpool::{Admission, Connection, Outcome, TxPool};
 use bixi_types::header::BlockHeader;
+use bixi_types::receipt::Receipt;
 use bixi_types::status::Status;
 use bixi_types::transaction::Transaction;
 use bixi_types::{Address, CryptoSuite, H256, NodeId, merkle};
@@ -131,8 +132,7 @@ impl NodeApi for Api {
     fn receipt_proof(&self, hash: &H256) -> Result<Vec<Vec<u8>>, ApiError> {
         let (number, index) = self.number_and_index(hash)?;
         let receipts = self.ledger.receipts(number).map_err(|error| self.unreadable(error))?;
-        let leaves: Vec<H256> = receipts.iter().map(|receipt| receipt.hash(self.suite())).collect();
-        Ok(merkle::proof(self.suite(), &leaves, index))
+        Ok(merkle::proof(self.suite(), &Receipt::hash_many(self.suite(), &receipts), index))
     }
 
     fn submit(&self, bytes: Vec<u8>, connection: ConnectionId) -> BoxFuture<Result<Submitted, SubmitError>> {

@@ -22,11 +22,8 @@ pub(crate) struct VerifiedBatch {
 impl VerifiedBatch {
     /// Checks every transaction of an encoded batch anew: signatures included, whatever the disk says.
     pub(crate) fn check(suite: CryptoSuite, chain: &ChainIdentity, batch: &Batch) -> Result<Self, TransactionError> {
-        let pending = batch
-            .transactions
-            .iter()
-            .map(|bytes| transaction::prepare(suite, chain, Transaction::decode(bytes)?))
-            .collect::<Result<_, _>>()?;
+        let decoded = batch.transactions.iter().map(|bytes| Transaction::decode(bytes)).collect::<Result<_, _>>()?;
+        let pending = transaction::prepare_many(suite, chain, decoded).into_iter().collect::<Result<_, _>>()?;
         let transactions: Arc<[Verified]> =
             Pending::verify_batch(pending, None).into_iter().collect::<Result<_, _>>()?;
         Ok(Self { digest: batch.digest(suite), transactions })

@@ -142,7 +142,7 @@ impl Pipeline {
     ) -> BlockHeader {
         let suite = self.genesis.suite;
         let transaction_hashes: Vec<H256> = block.transactions.iter().map(|transaction| transaction.hash).collect();
-        let receipt_hashes: Vec<H256> = receipts.iter().map(|receipt| receipt.hash(suite)).collect();
+        let receipt_hashes = Receipt::hash_many(suite, receipts);
         let bytes = block.transactions.iter().map(|transaction| transaction.bytes.as_ref());
         BlockHeader {
             version: HEADER_VERSION,

@@ -180,12 +180,21 @@ impl Shared {
     }
 
     fn verify(&self, batch: Vec<Submission>) {
-        let mut checks = Vec::with_capacity(batch.len());
+        let mut decoded = Vec::with_capacity(batch.len());
         for submission in batch {
             self.release(submission.connection, submission.bytes.len());
-            match self.prepare(&submission.bytes) {
-                Ok(pending) => checks.push((pending, submission.completion)),
+            match self.decode(&submission.bytes) {
+                Ok(transaction) => decoded.push((transaction, submission.completion)),
                 Err(refusal) => self.refuse(submission.completion, refusal),
+            }
+        }
+        let (transactions, completions): (Vec<Transaction>, Vec<Completion>) = decoded.into_iter().unzip();
+        let prepared = transaction::prepare_many(self.params.suite, &self.params.chain, transactions);
+        let mut checks = Vec::with_capacity(prepared.len());
+        for (pending, completion) in prepared.into_iter().zip(completions) {
+            match pending {
+                Ok(pending) => checks.push((pending, completion)),
+                Err(error) => self.refuse(completion, refusal_of(&error)),
             }
         }
         let (pending, completions): (Vec<Pending>, Vec<Completion>) = checks.into_iter().unzip();
@@ -205,12 +214,12 @@ impl Shared {
         self.pool.signers().build_due(Instant::now());
     }
 
-    /// Everything that can be judged before the signature, cheapest first.
-    fn prepare(&self, bytes: &[u8]) -> Result<Pending, Refusal> {
+    /// What can be judged before a hash is computed.
+    fn decode(&self, bytes: &[u8]) -> Result<Transaction, Refusal> {
         let transaction = Transaction::decode(bytes)
             .map_err(|error| Refusal::new(Status::Malformed, format!("not a transaction: {error}")))?;
         self.pool.check_block_limit(transaction.block_limit)?;
-        transaction::prepare(self.params.suite, &self.params.chain, transaction).map_err(|error| refusal_of(&error))
+        Ok(transaction)
     }
 }
 

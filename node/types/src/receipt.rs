@@ -52,13 +52,43 @@ pub struct Receipt {
     pub message: String,
 }
 
+/// The numbers of a receipt, as they are hashed.
+struct Numbers {
+    version: [u8; 4],
+    status: [u8; 4],
+    block_number: [u8; 8],
+}
+
 impl Receipt {
     /// Hash of everything but `message`.
     pub fn hash(&self, suite: CryptoSuite) -> H256 {
-        let (version, status, number) =
-            (self.version.to_be_bytes(), self.status.to_be_bytes(), self.block_number.to_be_bytes());
-        let mut parts: Vec<&[u8]> =
-            vec![&version, self.gas_used.as_bytes(), self.contract_address.as_bytes(), &status, &self.output];
+        suite.hash(&self.image(&self.numbers()))
+    }
+
+    /// [`Self::hash`] of many: much faster than one by one.
+    pub fn hash_many(suite: CryptoSuite, receipts: &[Self]) -> Vec<H256> {
+        let numbers: Vec<Numbers> = receipts.iter().map(Self::numbers).collect();
+        let images: Vec<_> = receipts.iter().zip(&numbers).map(|(receipt, numbers)| receipt.image(numbers)).collect();
+        suite.hash_many(&images)
+    }
+
+    fn numbers(&self) -> Numbers {
+        Numbers {
+            version: self.version.to_be_bytes(),
+            status: self.status.to_be_bytes(),
+            block_number: self.block_number.to_be_bytes(),
+        }
+    }
+
+    /// The parts whose concatenation is hashed.
+    fn image<'a>(&'a self, numbers: &'a Numbers) -> Vec<&'a [u8]> {
+        let mut parts: Vec<&[u8]> = vec![
+            &numbers.version,
+            self.gas_used.as_bytes(),
+            self.contract_address.as_bytes(),
+            &numbers.status,
+            &self.output,
+        ];
         if self.version >= 1 {
             parts.push(self.effective_gas_price.as_bytes());
         }
@@ -67,8 +97,8 @@ impl Receipt {
             parts.extend(log.topics.iter().map(|topic| topic.0.as_slice()));
             parts.push(&log.data);
         }
-        parts.push(&number);
-        suite.hash(&parts)
+        parts.push(&numbers.block_number);
+        parts
     }
 
     /// The status by name, when it is a known one.

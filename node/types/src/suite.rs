@@ -70,11 +70,20 @@ impl CryptoSuite {
 
     /// Account address of a public key: the last 20 bytes of H(X ‖ Y).
     pub fn address(self, public_key: &[u8; 64]) -> Address {
-        let hash = self.hash(&[public_key]);
-        let mut address = [0; 20];
-        address.copy_from_slice(&hash.0[12..]);
-        Address(address)
+        address_of(&self.hash(&[public_key]))
     }
+
+    /// [`Self::address`] of many keys.
+    pub fn address_many(self, public_keys: &[&[u8; 64]]) -> Vec<Address> {
+        let images: Vec<[&[u8]; 1]> = public_keys.iter().map(|key| [key.as_slice()]).collect();
+        self.hash_many(&images).iter().map(address_of).collect()
+    }
+}
+
+fn address_of(hash: &H256) -> Address {
+    let mut address = [0; 20];
+    address.copy_from_slice(&hash.0[12..]);
+    Address(address)
 }
 
 impl EvmHash {

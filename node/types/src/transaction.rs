@@ -13,18 +13,18 @@
 //! [`Transaction::encode`] leaves those fields out and [`verify`] recomputes them.
 
 pub mod grammar;
+mod image;
 mod verification;
 
 pub use grammar::GrammarError;
 pub(crate) use verification::recover;
 pub use verification::{
     ChainIdentity, CheckItem, Pending, SECP256K1_SIGNATURE_BYTES, SM2_SIGNATURE_BYTES, TransactionError, Verified,
-    VerifiedParts, prepare, verify,
+    VerifiedParts, prepare, prepare_many, verify,
 };
 
 use crate::limits::TRANSACTION_BYTES_MAX;
 use crate::tars::{DecodeError, Head, Reader, Writer};
-use crate::{CryptoSuite, H256};
 
 /// A transaction of FISCO BCOS's own kind.
 pub const KIND_BCOS: u8 = 0;
@@ -98,32 +98,6 @@ impl Transaction {
         writer.finish()
     }
 
-    /// Hash of the signed fields; for [`KIND_WEB3`] keccak256 of the signing payload.
-    pub fn hash(&self, suite: CryptoSuite) -> H256 {
-        if self.kind == KIND_WEB3 {
-            return crate::suite::keccak256(&[&self.extra_transaction_bytes]);
-        }
-        let (version, block_limit) = (self.version.to_be_bytes(), self.block_limit.to_be_bytes());
-        let gas_limit = self.gas_limit.to_be_bytes();
-        let parts: [&[u8]; 14] = [
-            &version,
-            self.chain_id.as_bytes(),
-            self.group_id.as_bytes(),
-            &block_limit,
-            self.nonce.as_bytes(),
-            self.to.as_bytes(),
-            &self.input,
-            self.abi.as_bytes(),
-            self.value.as_bytes(),
-            self.gas_price.as_bytes(),
-            &gas_limit,
-            self.max_fee_per_gas.as_bytes(),
-            self.max_priority_fee_per_gas.as_bytes(),
-            &self.extension,
-        ];
-        suite.hash(&parts[..self.signed_parts()])
-    }
-
     /// Refuses a transaction whose signed bytes could be cut into other fields, or whose fields are not as SDKs write them.
     pub fn check_canonical(&self) -> Result<(), GrammarError> {
         grammar::check(self)
@@ -133,15 +107,6 @@ impl Transaction {
     pub fn sender_key(&self) -> Option<&[u8; 64]> {
         let signature: &[u8; 128] = self.signature.as_slice().try_into().ok()?;
         signature.last_chunk()
-    }
-
-    /// Parts of the pre-image that this version signs. FISCO BCOS compares versions as unsigned numbers.
-    fn signed_parts(&self) -> usize {
-        match self.version as u32 {
-            0 => 8,
-            1 => 13,
-            _ => 14,
-        }
     }
 
     pub(crate) fn read_field(&mut self, reader: &mut Reader<'_>, head: Head) -> Result<(), DecodeError> {

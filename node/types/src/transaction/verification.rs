@@ -154,7 +154,31 @@ pub struct CheckItem<'a> {
 }
 
 /// Checks everything but the signature. `tx` may come straight from [`Transaction::decode`].
-pub fn prepare(suite: CryptoSuite, chain: &ChainIdentity, mut tx: Transaction) -> Result<Pending, TransactionError> {
+pub fn prepare(suite: CryptoSuite, chain: &ChainIdentity, tx: Transaction) -> Result<Pending, TransactionError> {
+    check(suite, chain, &tx)?;
+    let hash = tx.hash(suite);
+    Pending::new(suite, tx, hash)
+}
+
+/// [`prepare`] for many transactions, hashed together; one verdict each, in order.
+pub fn prepare_many(
+    suite: CryptoSuite,
+    chain: &ChainIdentity,
+    transactions: Vec<Transaction>,
+) -> Vec<Result<Pending, TransactionError>> {
+    let verdicts: Vec<_> = transactions.iter().map(|tx| check(suite, chain, tx)).collect();
+    let checked: Vec<&Transaction> =
+        transactions.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_ok()).map(|(tx, _)| tx).collect();
+    let mut hashes = Transaction::hash_many(suite, &checked).into_iter();
+    let prepare = |(tx, verdict): (Transaction, Result<(), TransactionError>)| {
+        verdict?;
+        Pending::new(suite, tx, hashes.next().expect("a hash for every transaction that was checked"))
+    };
+    transactions.into_iter().zip(verdicts).map(prepare).collect()
+}
+
+/// What can be judged without the hash.
+fn check(suite: CryptoSuite, chain: &ChainIdentity, tx: &Transaction) -> Result<(), TransactionError> {
     if tx.kind != KIND_BCOS {
         return Err(TransactionError::Kind(tx.kind));
     }
@@ -163,24 +187,16 @@ pub fn prepare(suite: CryptoSuite, chain: &ChainIdentity, mut tx: Transaction) -
         return Err(GrammarError::Unsigned { field, version }.into());
     }
     if tx.chain_id != chain.chain_id {
-        return Err(TransactionError::Chain { found: tx.chain_id, expected: chain.chain_id.clone() });
+        return Err(TransactionError::Chain { found: tx.chain_id.clone(), expected: chain.chain_id.clone() });
     }
     if tx.group_id != chain.group_id {
-        return Err(TransactionError::Group { found: tx.group_id, expected: chain.group_id.clone() });
+        return Err(TransactionError::Group { found: tx.group_id.clone(), expected: chain.group_id.clone() });
     }
     let (found, expected) = (tx.signature.len(), signature_bytes(suite));
     if found != expected {
         return Err(TransactionError::SignatureLength { found, expected });
     }
-    tx.check_canonical()?;
-    let hash = tx.hash(suite);
-    if !tx.declared_hash.is_empty() && tx.declared_hash != hash.0 {
-        return Err(TransactionError::HashMismatch { declared: hex::encode(&tx.declared_hash), computed: hash });
-    }
-    tx.declared_hash = Vec::new();
-    tx.import_time = 0;
-    tx.attribute = 0;
-    Ok(Pending { suite, tx, hash })
+    Ok(tx.check_canonical()?)
 }
 
 /// Checks one transaction completely.
@@ -190,6 +206,17 @@ pub fn verify(suite: CryptoSuite, chain: &ChainIdentity, tx: Transaction) -> Res
 }
 
 impl Pending {
+    /// A checked transaction with its computed hash; what the wire claimed is compared with it or dropped.
+    fn new(suite: CryptoSuite, mut tx: Transaction, hash: H256) -> Result<Self, TransactionError> {
+        if !tx.declared_hash.is_empty() && tx.declared_hash != hash.0 {
+            return Err(TransactionError::HashMismatch { declared: hex::encode(&tx.declared_hash), computed: hash });
+        }
+        tx.declared_hash = Vec::new();
+        tx.import_time = 0;
+        tx.attribute = 0;
+        Ok(Self { suite, tx, hash })
+    }
+
     /// The hash, for looking up duplicates. Record nothing under it: the signature is not checked yet.
     pub fn hash(&self) -> &H256 {
         &self.hash
@@ -213,18 +240,31 @@ impl Pending {
     /// Keys found in `tables` are checked several times faster.
     pub fn verify_batch(pending: Vec<Self>, tables: Option<&sm2::Registry>) -> Vec<Result<Verified, TransactionError>> {
         let keys = signers(&pending, tables);
-        pending
-            .into_iter()
-            .zip(keys)
-            .map(|(one, key)| key.map(|key| one.into_verified(key)).ok_or(TransactionError::Signature))
-            .collect()
+        let senders = senders(&pending, &keys);
+        let verdict = |((one, key), sender): ((Self, Option<[u8; 64]>), Option<Address>)| {
+            key.zip(sender).map(|(key, sender)| one.into_verified(key, sender)).ok_or(TransactionError::Signature)
+        };
+        pending.into_iter().zip(keys).zip(senders).map(verdict).collect()
     }
 
-    fn into_verified(self, sender_key: [u8; 64]) -> Verified {
+    fn into_verified(self, sender_key: [u8; 64], sender: Address) -> Verified {
         let bytes = self.tx.encode().into();
-        let sender = self.suite.address(&sender_key);
         Verified(Arc::new(VerifiedParts { tx: Arc::new(self.tx), hash: self.hash, sender, sender_key, bytes }))
     }
+}
+
+/// The account of each signer, hashed together.
+fn senders(pending: &[Pending], keys: &[Option<[u8; 64]>]) -> Vec<Option<Address>> {
+    let mut senders = vec![None; pending.len()];
+    for suite in [CryptoSuite::Sm, CryptoSuite::Std] {
+        let signed = pending.iter().zip(keys).enumerate().filter(|(_, (one, _))| one.suite == suite);
+        let (places, found): (Vec<usize>, Vec<&[u8; 64]>) =
+            signed.filter_map(|(place, (_, key))| Some((place, key.as_ref()?))).unzip();
+        for (place, address) in places.into_iter().zip(suite.address_many(&found)) {
+            senders[place] = Some(address);
+        }
+    }
+    senders
 }
 
 /// The signer of each, where the signature holds.

@@ -220,6 +220,42 @@ fn high_s_is_the_same_transaction() {
 }
 
 #[test]
+fn many_are_prepared_as_each_is_alone() {
+    for suite in [CryptoSuite::Sm, CryptoSuite::Std] {
+        let mut transactions: Vec<Transaction> = (0..40)
+            .map(|nonce| {
+                let input = vec![7; nonce as usize * 13];
+                signed(suite, Transaction { version: (nonce % 3) as i32, input, ..unsigned(nonce) })
+            })
+            .collect();
+        transactions[3].chain_id = "elsewhere".into();
+        transactions[4].declared_hash = vec![9; 32];
+        transactions[5].declared_hash = transactions[5].hash(suite).0.to_vec();
+        transactions[6].signature.pop();
+        transactions[7].kind = KIND_WEB3;
+        let alone: Vec<_> = transactions.iter().map(|tx| prepare(suite, &chain(), tx.clone())).collect();
+        let together = prepare_many(suite, &chain(), transactions.clone());
+        assert_eq!(together.len(), alone.len());
+        let refused: Vec<usize> = (0..alone.len()).filter(|index| alone[*index].is_err()).collect();
+        assert!(refused.starts_with(&[3, 4, 6, 7]), "{refused:?}");
+        for (together, alone) in together.iter().zip(&alone) {
+            match (together, alone) {
+                (Ok(one), Ok(other)) => {
+                    assert_eq!((one.hash(), one.transaction()), (other.hash(), other.transaction()))
+                }
+                (Err(one), Err(other)) => assert_eq!(one, other),
+                _ => panic!("{together:?} but alone {alone:?}"),
+            }
+        }
+        let references: Vec<&Transaction> = transactions.iter().collect();
+        let each: Vec<_> = transactions.iter().map(|tx| tx.hash(suite)).collect();
+        assert_eq!(Transaction::hash_many(suite, &references), each, "one of them Ethereum's");
+        assert_eq!(Transaction::hash_many(suite, &references[..7]), each[..7]);
+    }
+    assert!(prepare_many(CryptoSuite::Sm, &chain(), vec![]).is_empty());
+}
+
+#[test]
 fn one_bad_signature_leaves_its_batch_alone_with_and_without_a_table() {
     let tables = sm2::Registry::new(1);
     let signer = verify(CryptoSuite::Sm, &chain(), signed(CryptoSuite::Sm, unsigned(1))).unwrap().sender_key;
