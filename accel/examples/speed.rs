@@ -28,11 +28,22 @@ fn seconds(mut call: impl FnMut()) -> f64 {
     (0..60).map(|_| run(times)).fold(f64::INFINITY, f64::min)
 }
 
+/// Whether a row is asked for: all are, or those whose name contains the first argument.
+fn wanted(name: &str) -> bool {
+    std::env::args().nth(1).is_none_or(|part| name.contains(&part))
+}
+
 fn bytes_row(name: &str, bytes: usize, call: impl FnMut()) {
+    if !wanted(name) {
+        return;
+    }
     println!("{name:34} {bytes:6} B {:9.1} MB/s", bytes as f64 / seconds(call) / 1e6);
 }
 
 fn each_row(name: &str, per_call: usize, call: impl FnMut()) {
+    if !wanted(name) {
+        return;
+    }
     let each = seconds(call) / per_call as f64;
     println!("{name:34} {:9.2} us {:9.0} /s", each * 1e6, 1.0 / each);
 }
@@ -137,7 +148,7 @@ fn ciphers() {
 fn signatures() {
     let mut rng = Counter(0);
     let keys: Vec<_> = (0..64).map(|_| sm2::PrivateKey::generate(&mut rng).expect("key")).collect();
-    let raw: Vec<_> = keys.iter().map(|key| key.public_key().to_bytes()).collect();
+    let raw: &'static [_] = keys.iter().map(|key| key.public_key().to_bytes()).collect::<Vec<_>>().leak();
     let message = [7u8; 32];
     let signatures: Vec<_> =
         keys.iter().map(|key| sm2::sign(key, sm2::DEFAULT_ID, &message, &mut rng).expect("signature")).collect();
@@ -146,10 +157,6 @@ fn signatures() {
     });
     each_row("sm2::sign_digest", 1, || {
         black_box(sm2::sign_digest(&keys[0], &message, &mut rng).expect("signature"));
-    });
-    let digests = vec![message; 256];
-    each_row("sm2::sign_digest_batch", digests.len(), || {
-        black_box(sm2::sign_digest_batch(&keys[0], black_box(&digests), &mut rng).expect("signatures"));
     });
     let public = keys[0].public_key();
     each_row("sm2::verify", 1, || {
@@ -160,29 +167,28 @@ fn signatures() {
         registry.remove(&public);
         registry.register(&public).expect("place");
     });
-    let mut out = [false; 64];
-    let raw_items: Vec<_> = raw
-        .iter()
-        .zip(&signatures)
-        .map(|(key, signature)| sm2::VerifyItem {
-            key: sm2::KeyRef::Raw(key),
-            message: &message,
-            signature: &signature.0,
-        })
-        .collect();
-    each_row("sm2::verify_batch raw keys", 64, || sm2::verify_batch(black_box(&raw_items), &mut out));
-    assert_eq!(out, [true; 64]);
-    let registered: Vec<_> = keys
-        .iter()
-        .zip(&signatures)
-        .map(|(key, signature)| sm2::VerifyItem {
-            key: sm2::KeyRef::Registered(registry.register(&key.public_key()).expect("place")),
-            message: &message,
-            signature: &signature.0,
-        })
-        .collect();
-    each_row("sm2::verify_batch registered", 64, || sm2::verify_batch(black_box(&registered), &mut out));
-    assert_eq!(out, [true; 64]);
+    let registry = sm2::Registry::new(keys.len());
+    let registered: Vec<_> =
+        keys.iter().map(|key| registry.register(&key.public_key()).expect("a place for each")).collect();
+    for size in [8, 64, 256, 1024] {
+        let messages = vec![&message[..]; size];
+        each_row(&format!("sm2::sign_batch x {size}"), size, || {
+            let signatures = sm2::sign_batch(&keys[0], sm2::DEFAULT_ID, black_box(&messages), &mut rng);
+            black_box(signatures.expect("signatures"));
+        });
+        let verify = |name: &str, key: &dyn Fn(usize) -> sm2::KeyRef<'static>| {
+            let item = |i: usize| sm2::VerifyItem { key: key(i), message: &message, signature: &signatures[i % 64].0 };
+            let items: Vec<_> = (0..size).map(item).collect();
+            let mut out = vec![false; size];
+            each_row(&format!("sm2::verify_batch {name} x {size}"), size, || {
+                sm2::verify_batch(black_box(&items), &mut out);
+            });
+            sm2::verify_batch(&items, &mut out);
+            assert!(out.iter().all(|verdict| *verdict));
+        };
+        verify("raw", &|i| sm2::KeyRef::Raw(&raw[i % 64]));
+        verify("registered", &|i| sm2::KeyRef::Registered(registered[i % 64].clone()));
+    }
 }
 
 fn schemes() {

@@ -1,6 +1,5 @@
 //! Verification of many signatures, each with its own exact verdict.
 
-use super::comb::Comb;
 #[cfg(target_arch = "x86_64")]
 use super::ifma;
 use super::point::Affine;
@@ -66,7 +65,7 @@ fn verify_chunk(kernel: &mut Kernel, items: &[VerifyItem<'_>], out: &mut [bool])
         let Some((key, _)) = key else { continue };
         let Some(claim) = Claim::new(&digests[index], &Signature(*item.signature)) else { continue };
         match &item.key {
-            KeyRef::Registered(registered) => by_combs.push((index, claim, registered.comb())),
+            KeyRef::Registered(registered) => by_combs.push((index, claim, registered)),
             _ => by_windows.push((index, claim, key.point)),
         }
     }
@@ -127,46 +126,47 @@ impl Kernel {
             Self::Portable => single_by_windows(waiting, out),
             #[cfg(target_arch = "x86_64")]
             Self::Ifma512(verifier) => {
-                in_lanes(waiting, out, |lanes| verifier.by_windows(lanes), single_by_windows);
+                in_lanes(waiting, out, |key| key, |lanes| verifier.by_windows(lanes), single_by_windows);
             }
         }
     }
 
-    fn by_combs(&mut self, waiting: &[Waiting<&Comb>], out: &mut [bool]) {
+    fn by_combs(&mut self, waiting: &[Waiting<&RegisteredKey>], out: &mut [bool]) {
         match self {
             Self::Portable => single_by_combs(waiting, out),
             #[cfg(target_arch = "x86_64")]
             Self::Ifma512(verifier) => {
-                let kernel = |lanes: &[(&Claim, &&Comb)]| {
-                    let lanes: Vec<(&Claim, &Comb)> = lanes.iter().map(|(claim, comb)| (*claim, **comb)).collect();
-                    verifier.by_combs(&lanes)
-                };
-                in_lanes(waiting, out, kernel, single_by_combs);
+                let (flat, compact): (Vec<_>, Vec<_>) =
+                    waiting.iter().copied().partition(|(_, _, key)| key.flat_comb().is_some());
+                in_lanes(&compact, out, |key| key.comb(), |lanes| verifier.by_combs(lanes), single_by_combs);
+                let flat_comb = |key| RegisteredKey::flat_comb(key).expect("kept apart");
+                in_lanes(&flat, out, |key| flat_comb(key), |lanes| verifier.by_flat_combs(lanes), single_by_combs);
             }
         }
     }
 }
 
-/// Eight at a time through `kernel`, which takes as long for two; one left over, and what the kernel leaves undecided, through
-/// `single`.
+/// Through `kernel`, which takes as long for two of a group as for eight; one left over, and what the kernel leaves undecided,
+/// through `single`.
 #[cfg(target_arch = "x86_64")]
-fn in_lanes<K: Clone>(
-    waiting: &[Waiting<K>],
+fn in_lanes<'a, K, T: 'a>(
+    waiting: &'a [Waiting<K>],
     out: &mut [bool],
-    mut kernel: impl FnMut(&[(&Claim, &K)]) -> ifma::Verdicts,
+    table: impl Fn(&'a K) -> &'a T,
+    mut kernel: impl FnMut(&[(&'a Claim, &'a T)]) -> Vec<ifma::Verdicts>,
     single: impl Fn(&[Waiting<K>], &mut [bool]),
 ) {
-    for group in waiting.chunks(ifma::LANES) {
-        if group.len() == 1 {
-            single(group, out);
-            continue;
-        }
-        let lanes: Vec<(&Claim, &K)> = group.iter().map(|(_, claim, key)| (claim, key)).collect();
-        let verdicts = kernel(&lanes);
-        for (lane, item) in group.iter().enumerate() {
-            out[item.0] = verdicts.holds >> lane & 1 == 1;
-            if verdicts.undecided >> lane & 1 == 1 {
-                single(std::slice::from_ref(item), out);
+    let alone = usize::from(waiting.len() % ifma::LANES == 1);
+    let (waiting, alone) = waiting.split_at(waiting.len() - alone);
+    single(alone, out);
+    for waiting in waiting.chunks(ifma::TOGETHER) {
+        let claims: Vec<_> = waiting.iter().map(|(_, claim, key)| (claim, table(key))).collect();
+        for (group, verdicts) in waiting.chunks(ifma::LANES).zip(kernel(&claims)) {
+            for (lane, item) in group.iter().enumerate() {
+                out[item.0] = verdicts.holds >> lane & 1 == 1;
+                if verdicts.undecided >> lane & 1 == 1 {
+                    single(std::slice::from_ref(item), out);
+                }
             }
         }
     }
@@ -178,9 +178,9 @@ fn single_by_windows(waiting: &[Waiting<Affine>], out: &mut [bool]) {
     }
 }
 
-fn single_by_combs(waiting: &[Waiting<&Comb>], out: &mut [bool]) {
-    for (index, claim, comb) in waiting {
-        out[*index] = claim.holds_under_comb(comb);
+fn single_by_combs(waiting: &[Waiting<&RegisteredKey>], out: &mut [bool]) {
+    for (index, claim, key) in waiting {
+        out[*index] = claim.holds_under_comb(key.comb());
     }
 }
 

@@ -32,7 +32,30 @@ pub(super) const WIDE_ENTRIES: usize = 1 << (WIDE_TEETH - 1);
 
 /// The wide comb of the base point: the same sum with `WIDE_TEETH · WIDE_SPACING` = 264 digits. For public scalars.
 pub(super) static WIDE_BASE: LazyLock<Box<[[Entry; WIDE_ENTRIES]; WIDE_BLOCKS]>> =
-    LazyLock::new(|| with_field!(field => into_blocks(build(field, &G, WIDE_TEETH, WIDE_BLOCKS))));
+    LazyLock::new(|| with_field!(field => into_blocks(build(field, &G, WIDE_TEETH, WIDE_BLOCKS, STEPS))));
+
+/// The same with every step of every block in a table of its own, 1.5 MiB: no doublings.
+#[cfg(target_arch = "x86_64")]
+pub(super) static FLAT_BASE: LazyLock<Box<[[Entry; WIDE_ENTRIES]; WIDE_SPACING]>> =
+    LazyLock::new(|| with_field!(field => into_blocks(build(field, &G, WIDE_TEETH, WIDE_SPACING, 1))));
+
+/// A point's [`Comb`] with every step of every block in a table of its own, 256 KiB: no doublings.
+pub(super) struct FlatComb(Box<[[Entry; ENTRIES]; SPACING]>);
+
+impl FlatComb {
+    pub(super) const BYTES: usize = size_of::<[[Entry; ENTRIES]; SPACING]>();
+
+    /// Builds the table of a public point.
+    pub(super) fn new(point: &Affine) -> Self {
+        with_field!(field => Self(into_blocks(build(field, point, TEETH, SPACING, 1))))
+    }
+
+    /// The table of digit `STEPS · block + step`.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn positions(&self) -> &[[Entry; ENTRIES]; SPACING] {
+        &self.0
+    }
+}
 
 /// The comb of the base point.
 pub(super) static BASE: LazyLock<Comb> = LazyLock::new(|| Comb::new(&G));
@@ -148,7 +171,7 @@ impl Comb {
 
     /// Builds the table of a public point.
     pub(super) fn new(point: &Affine) -> Self {
-        with_field!(field => Self { blocks: into_blocks(build(field, point, TEETH, BLOCKS)) })
+        with_field!(field => Self { blocks: into_blocks(build(field, point, TEETH, BLOCKS, STEPS)) })
     }
 
     /// `k·P` in constant time for a secret scalar other than zero: every entry of a block is read for each digit. Infinity where
@@ -192,13 +215,13 @@ impl Comb {
     }
 }
 
-/// The entries of all blocks, one block after another.
-fn build<F: Arithmetic>(field: F, point: &Affine, teeth: usize, blocks: usize) -> Vec<Entry> {
-    // 2^(STEPS·i)·P, i = tooth·blocks + block.
+/// The entries of all blocks, one block after another, `steps` doublings apart.
+fn build<F: Arithmetic>(field: F, point: &Affine, teeth: usize, blocks: usize, steps: usize) -> Vec<Entry> {
+    // 2^(steps·i)·P, i = tooth·blocks + block.
     let mut doubled = Jacobian::from_affine(field, point);
     let mut bases = vec![doubled];
     for _ in 1..teeth * blocks {
-        doubled = (0..STEPS).fold(doubled, |p, _| p.double());
+        doubled = (0..steps).fold(doubled, |p, _| p.double());
         bases.push(doubled);
     }
     let twice: Vec<Jacobian<F>> = bases.iter().map(Jacobian::double).collect();

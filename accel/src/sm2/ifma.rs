@@ -1,17 +1,19 @@
-//! Eight signatures at once with AVX-512 IFMA, one in each lane.
+//! Signatures with AVX-512 IFMA, one in each of eight lanes, and many such vectors for the work they share.
 
 mod base;
+mod bundle;
 mod convert;
 mod digits;
 mod field;
 mod point;
+mod sums;
 mod table;
 #[cfg(test)]
 mod tests;
 mod vector;
 mod verify;
 
-use super::comb::Comb;
+use super::comb::{self, Comb, FlatComb};
 use super::limbs::Limbs;
 use super::point::Affine;
 use super::scalar::Scalar;
@@ -19,37 +21,44 @@ use super::verify::Claim;
 use crate::cpu::Ifma512;
 pub(super) use verify::Verdicts;
 
-/// Signatures a call takes.
+/// Signatures of a group: one in each lane.
 pub(super) const LANES: usize = 8;
+/// Signatures computed together at most: what inversions are shared by, and what memory is taken for.
+pub(super) const TOGETHER: usize = 128;
 
-/// The kernel with its tables.
+/// The kernel with its memory.
 pub(super) struct Verifier {
     token: Ifma512,
-    multiples: table::OddMultiples,
+    multiples: Vec<table::OddMultiples>,
+    sums: sums::Sums,
 }
 
 impl Verifier {
     pub(super) fn new(token: Ifma512) -> Self {
-        Self { token, multiples: table::OddMultiples::new() }
+        Self { token, multiples: Vec::new(), sums: sums::Sums::new() }
     }
 
-    /// Verdicts on one to eight claims under keys without a table.
-    ///
-    /// # Panics
-    /// When there are none or more than eight.
+    /// Verdicts on claims under keys without a table, for every eight of them.
     #[allow(unsafe_code)]
-    pub(super) fn by_windows(&mut self, claims: &[(&Claim, &Affine)]) -> Verdicts {
-        assert!((1..=LANES).contains(&claims.len()), "one to eight lanes");
+    pub(super) fn by_windows(&mut self, claims: &[(&Claim, &Affine)]) -> Vec<Verdicts> {
         // SAFETY: the token proves the features.
         unsafe { verify::by_windows(self.token, claims, &mut self.multiples) }
     }
 
-    /// Verdicts on one to eight claims under keys with a table. Panics as [`Self::by_windows`] does.
+    /// Verdicts on claims under keys with a compact table, for every eight of them.
     #[allow(unsafe_code)]
-    pub(super) fn by_combs(&self, claims: &[(&Claim, &Comb)]) -> Verdicts {
-        assert!((1..=LANES).contains(&claims.len()), "one to eight lanes");
+    pub(super) fn by_combs(&mut self, claims: &[(&Claim, &Comb)]) -> Vec<Verdicts> {
+        let claims: Vec<(&Claim, &[_])> = claims.iter().map(|(claim, comb)| (*claim, &comb.blocks()[..])).collect();
         // SAFETY: the token proves the features.
-        unsafe { verify::by_combs(self.token, claims) }
+        unsafe { verify::by_combs::<{ comb::STEPS }>(self.token, &claims, &comb::WIDE_BASE[..], &mut self.sums) }
+    }
+
+    /// Verdicts on claims under keys with a flat table, for every eight of them.
+    #[allow(unsafe_code)]
+    pub(super) fn by_flat_combs(&mut self, claims: &[(&Claim, &FlatComb)]) -> Vec<Verdicts> {
+        let claims: Vec<(&Claim, &[_])> = claims.iter().map(|(claim, comb)| (*claim, &comb.positions()[..])).collect();
+        // SAFETY: the token proves the features.
+        unsafe { verify::by_combs::<1>(self.token, &claims, &comb::FLAT_BASE[..], &mut self.sums) }
     }
 }
 
@@ -61,9 +70,10 @@ impl Verifier {
 #[allow(unsafe_code)]
 pub(super) fn base_x_coordinates(token: Ifma512, scalars: &[Scalar], out: &mut [Option<Limbs>]) {
     assert_eq!(scalars.len(), out.len(), "one coordinate per scalar");
+    let mut sums = sums::Sums::new();
     let together = LANES * base::GROUPS_MAX;
     for (scalars, out) in scalars.chunks(together).zip(out.chunks_mut(together)) {
         // SAFETY: the token proves the features.
-        unsafe { base::x_coordinates(token, scalars, out) }
+        unsafe { base::x_coordinates(token, scalars, &mut sums, out) }
     }
 }

@@ -1,9 +1,10 @@
 //! Multiplication tables of frequent signers, in a cache of bounded size.
 //!
 //! Who deserves a table is the caller's policy; here is the bound. When the cache is full, the key unused for the
-//! longest time leaves; pinned keys stay until unpinned.
+//! longest time leaves; pinned keys stay until unpinned. A few pinned keys may have a wide table besides, which the kernel
+//! for batches uses. Tables are plain heap memory; huge pages under them are the platform's to arrange.
 
-use super::comb::Comb;
+use super::comb::{Comb, FlatComb};
 use super::{DEFAULT_ID, IdentifiedKey, PublicKey};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,8 @@ pub struct RegisteredKey(Arc<Entry>);
 
 struct Entry {
     key: IdentifiedKey,
-    comb: Comb,
+    comb: Arc<Comb>,
+    flat: Option<FlatComb>,
 }
 
 impl RegisteredKey {
@@ -29,8 +31,18 @@ impl RegisteredKey {
         self.0.key.z()
     }
 
+    /// The same key with another wide table, or none.
+    fn with_flat_comb(&self, flat: Option<FlatComb>) -> Self {
+        Self(Arc::new(Entry { key: self.0.key, comb: Arc::clone(&self.0.comb), flat }))
+    }
+
     pub(super) fn comb(&self) -> &Comb {
         &self.0.comb
+    }
+
+    /// The wide table, where there is one.
+    pub(super) fn flat_comb(&self) -> Option<&FlatComb> {
+        self.0.flat.as_ref()
     }
 }
 
@@ -47,11 +59,15 @@ pub enum RegistryError {
     /// Every place is taken by a pinned key: unpin one, or make the registry larger.
     #[error("SM2 registry: all {0} places hold pinned keys; unpin one or raise the limit")]
     AllPinned(usize),
+    /// Every wide table allowed is another key's.
+    #[error("SM2 registry: all {0} wide tables are taken; unpin a key that has one or raise the limit")]
+    AllWide(usize),
 }
 
 /// The cache, shared by reference between threads.
 pub struct Registry {
     keys_max: usize,
+    wide_max: usize,
     slots: RwLock<HashMap<[u8; 64], Slot>>,
     clock: AtomicU64,
 }
@@ -67,9 +83,18 @@ impl Registry {
     pub const BYTES_PER_KEY: usize =
         size_of::<[u8; 32 * 1024]>() + size_of::<Entry>() + 2 * size_of::<([u8; 64], Slot)>();
 
-    /// A cache of at most `keys_max` keys, `keys_max * BYTES_PER_KEY` bytes in all.
+    /// Memory of a wide table, on top of [`Self::BYTES_PER_KEY`].
+    pub const BYTES_PER_WIDE_TABLE: usize = FlatComb::BYTES;
+
+    /// A cache of at most `keys_max` keys, `keys_max * BYTES_PER_KEY` bytes in all, without wide tables.
     pub fn new(keys_max: usize) -> Self {
-        Self { keys_max, slots: RwLock::default(), clock: AtomicU64::new(0) }
+        Self::with_wide_tables(keys_max, 0)
+    }
+
+    /// A cache of at most `keys_max` keys, `wide_max` of which may have wide tables: `wide_max * BYTES_PER_WIDE_TABLE`
+    /// bytes more. (The first verification with one builds the base point's, 1.5 MiB for the process.)
+    pub fn with_wide_tables(keys_max: usize, wide_max: usize) -> Self {
+        Self { keys_max, wide_max, slots: RwLock::default(), clock: AtomicU64::new(0) }
     }
 
     /// Builds the table of `key` unless it is there already (about the work of four verifications, outside the lock).
@@ -82,10 +107,29 @@ impl Registry {
         self.insert(key, true)
     }
 
-    /// Lets a pinned key leave like others.
+    /// [`Self::pin`] with a wide table (about the work of thirty verifications, outside the lock), which spares a batch the
+    /// doublings. Handles given out before keep the compact one. Where no wide table is left the key is pinned all the same.
+    pub fn pin_wide(&self, key: &PublicKey) -> Result<RegisteredKey, RegistryError> {
+        let pinned = self.insert(key, true)?;
+        if pinned.flat_comb().is_some() {
+            return Ok(pinned);
+        }
+        self.check_wide(&self.read())?;
+        let wide = pinned.with_flat_comb(Some(FlatComb::new(&key.point)));
+        let mut slots = self.write();
+        self.check_wide(&slots)?;
+        // The key may have been removed meanwhile; then only the caller has the table.
+        if let Some(slot) = slots.get_mut(&key.to_bytes()) {
+            slot.key = wide.clone();
+        }
+        Ok(wide)
+    }
+
+    /// Lets a pinned key leave like others; its wide table goes at once.
     pub fn unpin(&self, key: &PublicKey) {
         if let Some(slot) = self.write().get_mut(&key.to_bytes()) {
             slot.pinned = false;
+            slot.key = slot.key.with_flat_comb(None);
         }
     }
 
@@ -114,14 +158,23 @@ impl Registry {
 
     /// Memory held now.
     pub fn memory_bytes(&self) -> usize {
-        self.len() * Self::BYTES_PER_KEY
+        let slots = self.read();
+        slots.len() * Self::BYTES_PER_KEY + wide_tables(&slots) * Self::BYTES_PER_WIDE_TABLE
+    }
+
+    fn check_wide(&self, slots: &HashMap<[u8; 64], Slot>) -> Result<(), RegistryError> {
+        if wide_tables(slots) < self.wide_max { Ok(()) } else { Err(RegistryError::AllWide(self.wide_max)) }
     }
 
     fn insert(&self, key: &PublicKey, pin: bool) -> Result<RegisteredKey, RegistryError> {
         let bytes = key.to_bytes();
         let known = self.lookup(&bytes);
         let registered = known.unwrap_or_else(|| {
-            RegisteredKey(Arc::new(Entry { key: IdentifiedKey::new(DEFAULT_ID, *key), comb: Comb::new(&key.point) }))
+            RegisteredKey(Arc::new(Entry {
+                key: IdentifiedKey::new(DEFAULT_ID, *key),
+                comb: Arc::new(Comb::new(&key.point)),
+                flat: None,
+            }))
         });
         let mut slots = self.write();
         if let Some(slot) = slots.get_mut(&bytes) {
@@ -150,6 +203,10 @@ impl Registry {
     fn write(&self) -> RwLockWriteGuard<'_, HashMap<[u8; 64], Slot>> {
         self.slots.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn wide_tables(slots: &HashMap<[u8; 64], Slot>) -> usize {
+    slots.values().filter(|slot| slot.key.flat_comb().is_some()).count()
 }
 
 impl core::fmt::Debug for Registry {

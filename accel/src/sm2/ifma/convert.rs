@@ -1,8 +1,9 @@
 //! Between 64-bit limbs of one value and 52-bit limbs of eight.
 
-use super::super::field::P;
+use super::super::field::{Arithmetic, Element as Scalar, P, with_field};
 use super::super::limbs::{self, Limbs};
 use super::field::{Columns, Element, Field};
+use super::point::Affine;
 use super::vector::{LOW52, Mask, Vector, transpose};
 use crate::cpu::Ifma512;
 
@@ -35,6 +36,37 @@ fn spread_loose<const SHIFT: bool>(v: [Vector; 4]) -> [Vector; 5] {
     }
 }
 
+/// `1/x` in each lane, none of them zero, in constant time: products of the lanes, one inversion by the scalar field, and
+/// back. Below `1.1p`.
+#[inline(always)]
+pub(super) fn invert_lanes(token: Ifma512, x: &Element) -> Element {
+    let inverses = with_field!(field => invert_eight(field, &lanes(x)));
+    let limbs = core::array::from_fn(|limb| core::array::from_fn(|lane| inverses[lane][limb]));
+    Element::from_integers(token, &limbs)
+}
+
+fn invert_eight<F: Arithmetic>(field: F, lanes: &[Limbs; 8]) -> [Limbs; 8] {
+    let lanes = lanes.map(|lane| Scalar::from_limbs(&lane).on(field));
+    let mut products = [Scalar::ONE.on(field); 8];
+    for lane in 1..8 {
+        products[lane] = products[lane - 1].multiply(&lanes[lane - 1]);
+    }
+    let mut inverse = products[7].multiply(&lanes[7]).invert();
+    let mut inverses = [[0; 4]; 8];
+    for lane in (0..8).rev() {
+        inverses[lane] = inverse.multiply(&products[lane]).to_limbs();
+        inverse = inverse.multiply(&lanes[lane]);
+    }
+    inverses
+}
+
+/// The integer below `p` of each lane.
+#[inline(always)]
+pub(super) fn lanes(x: &Element) -> [Limbs; 8] {
+    let integers = x.to_integers();
+    core::array::from_fn(|lane| limbs::reduce_once(&core::array::from_fn(|limb| integers[limb][lane]), 0, &P))
+}
+
 const fn spread(v: &Limbs) -> [u64; 5] {
     [
         v[0] & LOW52,
@@ -52,17 +84,16 @@ fn constant(beside: Vector, value: &Limbs) -> Element {
     Element([beside.constant(a), beside.constant(b), beside.constant(c), beside.constant(d), beside.constant(e)])
 }
 
-/// Eight points of a table, each eight words `x ‖ y` with R = 2^256. The coordinates have R = 2^260 and are below `16p`;
-/// they may only be multiplied, as [`Point::add_affine`](super::point::Point::add_affine) does.
+/// Eight points of a table, each eight words `x ‖ y` with R = 2^256. The coordinates have R = 2^260 and are below `16p`.
 #[inline(always)]
-pub(super) fn load_affine(token: Ifma512, rows: [&[u64; 8]; 8]) -> (Element, Element) {
+pub(super) fn load_affine(token: Ifma512, rows: [&[u64; 8]; 8]) -> Affine {
     spread_table_words(transpose(rows.map(|row| Vector::load(token, row))))
 }
 
 /// [`load_affine`] of words that are side by side already.
 #[inline(always)]
-pub(super) fn spread_table_words([x0, x1, x2, x3, y0, y1, y2, y3]: [Vector; 8]) -> (Element, Element) {
-    (Element(spread_loose::<true>([x0, x1, x2, x3])), Element(spread_loose::<true>([y0, y1, y2, y3])))
+pub(super) fn spread_table_words([x0, x1, x2, x3, y0, y1, y2, y3]: [Vector; 8]) -> Affine {
+    Affine { x: Element(spread_loose::<true>([x0, x1, x2, x3])), y: Element(spread_loose::<true>([y0, y1, y2, y3])) }
 }
 
 impl Element {
@@ -105,7 +136,7 @@ impl Element {
     /// Lanes with the same limbs.
     #[inline(always)]
     fn equals(&self, other: &Self) -> Mask {
-        let ([a0, a1, a2, a3, a4], [b0, b1, b2, b3, b4]) = (self.0, other.0);
+        let ([a0, a1, a2, a3, a4], [b0, b1, b2, b3, b4]) = (self.limbs(), other.limbs());
         a0.equals(b0) & a1.equals(b1) & a2.equals(b2) & a3.equals(b3) & a4.equals(b4)
     }
 
@@ -114,7 +145,7 @@ impl Element {
     #[inline(always)]
     pub(super) fn to_integers(self) -> [[u64; 8]; 4] {
         let integer = self.multiply(&constant(self.0[0], &[1, 0, 0, 0])).carry::<0>();
-        let [a, b, c, d, e] = integer.0;
+        let [a, b, c, d, e] = integer.limbs();
         let mut out = [[0; 8]; 4];
         a.or(b.shift_left::<52>()).store(&mut out[0]);
         b.shift_right::<12>().or(c.shift_left::<40>()).store(&mut out[1]);

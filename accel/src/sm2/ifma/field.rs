@@ -2,8 +2,8 @@
 //!
 //! Three forms, so that carries run once per multiplication and not once per operation:
 //!
-//! * [`Element`]: limbs in `[0, 2^52)`, a value in `[0, 2^260)`, that is below `16p`. The only form IFMA may read, since
-//!   it takes the low 52 bits of each limb.
+//! * [`Element`]: five limbs of which the low 52 bits count, a value in `[0, 2^260)`, that is below `16p`. The only form
+//!   IFMA may read, and IFMA is what ignores the bits above; sums mask them first.
 //! * [`Product`]: ten signed columns of weight `2^(52 i)`. One product's columns are below `10 · 2^52 < 2^56`.
 //! * [`Columns`]: five signed columns, the reduced product; sums and differences of them need no carry.
 //!
@@ -12,13 +12,14 @@
 //!
 //! Formulas are written once against [`Field`]; the tests run them on intervals too and so check every bound stated.
 
-use super::vector::{LOW52, Mask, Vector};
+use super::vector::{LOW52, Mask, Vector, fence};
 
 /// What the formulas of the curve need. Values are tracked in multiples of `p`: products of `a·p` and `b·p` reduce to
 /// less than `(ab/16 + 1)·p`.
 pub(super) trait Field: Copy {
     type Product: Product<Columns = Self::Columns>;
-    type Columns: Columns<Element = Self>;
+    type Columns: Columns<Element = Self, Mask = Self::Mask>;
+    type Mask: Copy;
 
     fn times(&self, other: &Self) -> Self::Product;
     fn squared(&self) -> Self::Product;
@@ -45,10 +46,12 @@ pub(super) trait Product: Copy {
 
 pub(super) trait Columns: Copy {
     type Element;
+    /// Which of the values an operation is for.
+    type Mask: Copy;
 
     fn plus(self, other: Self) -> Self;
     fn minus(self, other: Self) -> Self;
-    fn negate_where(self, mask: Mask) -> Self;
+    fn negate_where(self, mask: Self::Mask) -> Self;
     /// Adds `K·p`, which must make the value non-negative, and carries. The result must be below `16p`.
     fn carry<const K: u64>(self) -> Self::Element;
     /// Carries a value of any sign of at most `64p` in size into `(0.99p, 2.01p)`.
@@ -60,7 +63,7 @@ pub(super) trait Columns: Copy {
     }
 }
 
-/// Five limbs below 2^52.
+/// Five limbs of 52 bits; what lies above them has no meaning.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Element(pub(super) [Vector; 5]);
 
@@ -99,6 +102,7 @@ macro_rules! reduce_step {
 impl Field for Element {
     type Product = TenColumns;
     type Columns = FiveColumns;
+    type Mask = Mask;
 
     /// 50 IFMA.
     #[inline(always)]
@@ -128,7 +132,7 @@ impl Field for Element {
 
     #[inline(always)]
     fn columns(&self) -> FiveColumns {
-        FiveColumns(self.0)
+        FiveColumns(self.limbs())
     }
 
     /// As by [`Field::times`] and [`Product::reduce`], each step of the reduction as soon as its column is complete.
@@ -147,7 +151,7 @@ impl Field for Element {
         reduce_step!(t, low, p1, p4, 3);
         row!(t, a, b, 4: 0 1 2 3 4);
         reduce_step!(t, low, p1, p4, 4);
-        FiveColumns([t[5], t[6], t[7], t[8], t[9]])
+        FiveColumns(fence([t[5], t[6], t[7], t[8], t[9]]))
     }
 
     /// As [`Self::multiply`].
@@ -166,11 +170,19 @@ impl Field for Element {
         row!(t, a, a, 3: 3);
         reduce_step!(t, low, p1, p4, 4);
         row!(t, a, a, 4: 4);
-        FiveColumns([t[5], t[6], t[7], t[8], t[9]])
+        FiveColumns(fence([t[5], t[6], t[7], t[8], t[9]]))
     }
 }
 
 impl Element {
+    /// The limbs without the bits above.
+    #[inline(always)]
+    pub(super) fn limbs(&self) -> [Vector; 5] {
+        let [a0, a1, a2, a3, a4] = self.0;
+        let low = a0.constant(LOW52);
+        [a0.and(low), a1.and(low), a2.and(low), a3.and(low), a4.and(low)]
+    }
+
     /// Twice the products of different limbs.
     #[inline(always)]
     fn cross_products(&self) -> [Vector; 10] {
@@ -217,23 +229,23 @@ impl Product for TenColumns {
         reduce_step!(t, low, p1, p4, 2);
         reduce_step!(t, low, p1, p4, 3);
         reduce_step!(t, low, p1, p4, 4);
-        FiveColumns([t[5], t[6], t[7], t[8], t[9]])
+        FiveColumns(fence([t[5], t[6], t[7], t[8], t[9]]))
     }
 }
 
 /// The carry pass of a non-negative value below 2^260: four dependent steps, the last limb taking the rest.
 #[inline(always)]
 fn propagate(c: [Vector; 5]) -> Element {
-    let low = c[0].constant(LOW52);
     let c1 = c[1].add(c[0].shift_right_signed::<52>());
     let c2 = c[2].add(c1.shift_right_signed::<52>());
     let c3 = c[3].add(c2.shift_right_signed::<52>());
     let c4 = c[4].add(c3.shift_right_signed::<52>());
-    Element([c[0].and(low), c1.and(low), c2.and(low), c3.and(low), c4])
+    Element(fence([c[0], c1, c2, c3, c4]))
 }
 
 impl Columns for FiveColumns {
     type Element = Element;
+    type Mask = Mask;
 
     #[inline(always)]
     fn plus(self, other: Self) -> Self {

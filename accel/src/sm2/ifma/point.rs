@@ -6,7 +6,6 @@
 //! model in the tests.
 
 use super::field::{Columns, Element, Field, Product};
-use super::vector::Mask;
 
 /// `x = X/Z²`, `y = Y/Z³`.
 #[derive(Clone, Copy, Debug)]
@@ -16,14 +15,41 @@ pub(super) struct Point<F = Element> {
     pub(super) z: F,
 }
 
-/// A point with `Z²` and `Z³`, to be added many times.
+/// A point other than infinity.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cached<F = Element> {
+pub(super) struct Affine<F = Element> {
     pub(super) x: F,
     pub(super) y: F,
-    pub(super) z: F,
-    pub(super) zz: F,
-    pub(super) zzz: F,
+}
+
+impl<F: Field> Affine<F> {
+    /// `x2 - x1`, whose inverse [`Self::add`] wants; zero exactly for equal and opposite points. In `(0.99, 2.01)`.
+    #[inline(always)]
+    pub(super) fn run(&self, other: &Self) -> F {
+        other.x.columns().minus(self.x.columns()).carry_small()
+    }
+
+    /// The sum by its chord, 2M + 1S, given `1/run`. Operands have coordinates up to `16p` and count negative under the
+    /// masks; the sum's are in `(0.99, 2.01)`.
+    #[inline(always)]
+    pub(super) fn add(&self, other: &Self, negative: (F::Mask, F::Mask), inverse: &F) -> Self {
+        let (x1, x2) = (self.x.columns(), other.x.columns());
+        let y1 = self.y.columns().negate_where(negative.0);
+        let rise = other.y.columns().negate_where(negative.1).minus(y1).carry_small(); // < 2.01
+        let slope = rise.multiply(inverse).carry::<0>(); // < 1.3
+        let square = slope.square(); // < 1.2
+        // x1 - x3, without waiting for x3 to carry.
+        let drop = x1.twice().plus(x2).minus(square).carry_small();
+        let x = square.minus(x1).minus(x2).carry_small();
+        let y = slope.multiply(&drop).minus(y1).carry_small();
+        Self { x, y }
+    }
+
+    /// The point, negated under the mask, within the bounds of a sum.
+    #[inline(always)]
+    pub(super) fn signed(&self, negative: F::Mask) -> Self {
+        Self { x: self.x.columns().carry_small(), y: self.y.columns().negate_where(negative).carry_small() }
+    }
 }
 
 impl Point {
@@ -57,7 +83,7 @@ impl<F: Field> Point<F> {
 
     /// 8M + 3S: 690 IFMA. The affine operand, negated where `negative` has a bit, may have coordinates up to `16p`.
     #[inline(always)]
-    pub(super) fn add_affine(&self, x2: &F, y2: &F, negative: Mask) -> Self {
+    pub(super) fn add_affine(&self, x2: &F, y2: &F, negative: F::Mask) -> Self {
         let zz = self.z.square().carry::<0>(); // < 1.5
         let u2 = x2.multiply(&zz); // < 2.5
         let zzz = self.z.multiply(&zz).carry::<0>(); // < 1.3
@@ -66,31 +92,37 @@ impl<F: Field> Point<F> {
         let s2 = y2.multiply(&zzz).negate_where(negative); // (-2.3, 2.3)
         let z3 = self.z.multiply(&h).carry::<0>(); // < 2
         let r = s2.minus(self.y.columns()).carry::<5>(); // < 7.3
-        finish((&self.x, &self.y), &h, &hh, &r, z3)
+        let hhh = h.multiply(&hh); // < 2.1
+        let v = self.x.multiply(&hh); // < 1.6
+        let rr = r.square(); // < 4.4
+        let hhh_carried = hhh.carry::<0>();
+        let fixed = rr.minus(hhh);
+        // V - X3 = 3V + H³ - R², without waiting for X3 to carry; < 12
+        let drop = v.twice().plus(v).minus(fixed).carry::<5>();
+        let tail = self.y.times(&hhh_carried);
+        let x3 = fixed.minus(v.twice()).carry_small();
+        let y3 = r.times(&drop).minus(tail).reduce().carry_small();
+        Self { x: x3, y: y3, z: z3 }
     }
+}
 
-    /// 12M + 3S: 970 IFMA.
+impl<F: Copy> Affine<F> {
+    /// The points side by side.
     #[inline(always)]
-    pub(super) fn add_cached(&self, other: &Cached<F>, negative: Mask) -> Self {
-        let zz = self.z.square().carry::<0>(); // < 1.5
-        let u1 = self.x.multiply(&other.zz).carry::<0>(); // < 1.2
-        let u2 = other.x.multiply(&zz); // < 1.2
-        let zzz = self.z.multiply(&zz).carry::<0>(); // < 1.3
-        let h = u2.minus(u1.columns()).carry::<2>(); // < 3.2
-        let s1 = self.y.multiply(&other.zzz).carry::<0>(); // < 1.2
-        let s2 = other.y.multiply(&zzz).negate_where(negative); // (-1.2, 1.2)
-        let z = self.z.multiply(&other.z).carry::<0>(); // < 1.5
-        let hh = h.square().carry::<0>(); // < 1.7
-        let r = s2.minus(s1.columns()).carry::<3>(); // < 4.2
-        let z3 = z.multiply(&h).carry::<0>(); // < 1.3
-        finish((&u1, &s1), &h, &hh, &r, z3)
+    pub(super) fn bundle<const N: usize>(points: &[Self; N]) -> Affine<[F; N]> {
+        let mut bundle = Affine { x: [points[0].x; N], y: [points[0].y; N] };
+        for (i, point) in points.iter().enumerate() {
+            (bundle.x[i], bundle.y[i]) = (point.x, point.y);
+        }
+        bundle
     }
+}
 
+impl<F: Copy, const N: usize> Point<[F; N]> {
+    /// Point `i` of the bundle.
     #[inline(always)]
-    pub(super) fn cached(&self) -> Cached<F> {
-        let zz = self.z.square().carry::<0>();
-        let zzz = self.z.multiply(&zz).carry::<0>();
-        Cached { x: self.x, y: self.y, z: self.z, zz, zzz }
+    pub(super) fn get(&self, i: usize) -> Point<F> {
+        Point { x: self.x[i], y: self.y[i], z: self.z[i] }
     }
 }
 
@@ -112,9 +144,10 @@ impl<F: Field> CoPoints<F> {
         Self { step: (x, y), sum, z }
     }
 
-    /// Adds the step to the sum: 5M + 2S. Coordinates stay in `(0, 2.01)`, Z below 2.
+    /// Adds the step to the sum: 5M + 2S. Coordinates stay in `(0, 2.01)`, Z below 2. The second result is the factor
+    /// by which Z has grown, below 5.1.
     #[inline(always)]
-    pub(super) fn add(&self) -> Self {
+    pub(super) fn add(&self) -> (Self, F) {
         let Self { step: (x1, y1), sum: (x2, y2), z } = self;
         let dx = x1.columns().minus(x2.columns()).carry::<3>(); // < 5.1
         let dy = y1.columns().minus(y2.columns()).carry::<3>(); // < 5.1
@@ -129,27 +162,12 @@ impl<F: Field> CoPoints<F> {
         let a1 = y1.multiply(&difference); // < 1.5
         let x = d.minus(w1).minus(w2).carry_small();
         let y = dy.multiply(&drop).minus(a1).carry_small();
-        Self { step: (w1.carry::<0>(), a1.carry::<0>()), sum: (x, y), z }
+        (Self { step: (w1.carry::<0>(), a1.carry::<0>()), sum: (x, y), z }, dx)
     }
 
+    /// The sum and its `Z`.
     #[inline(always)]
     pub(super) fn sum(&self) -> Point<F> {
         Point { x: self.sum.0, y: self.sum.1, z: self.z }
     }
-}
-
-/// What both additions share, operands over one denominator: the first is `(u1, s1)`, the second differs by `h` and `r`.
-#[inline(always)]
-fn finish<F: Field>((u1, s1): (&F, &F), h: &F, hh: &F, r: &F, z: F) -> Point<F> {
-    let hhh = h.multiply(hh); // < 2.1
-    let v = u1.multiply(hh); // < 1.6
-    let rr = r.square(); // < 4.4
-    let hhh_carried = hhh.carry::<0>();
-    let fixed = rr.minus(hhh);
-    // V - X3 = 3V + H³ - R², without waiting for X3 to carry; < 12
-    let drop = v.twice().plus(v).minus(fixed).carry::<5>();
-    let tail = s1.times(&hhh_carried);
-    let x = fixed.minus(v.twice()).carry_small();
-    let y = r.times(&drop).minus(tail).reduce().carry_small();
-    Point { x, y, z }
 }

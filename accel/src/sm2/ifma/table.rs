@@ -1,83 +1,117 @@
-//! Odd multiples of eight keys, for windows of public scalars.
+//! Odd multiples of eight keys, affine, for windows of public scalars.
 
+use super::convert::invert_lanes;
 use super::digits::{Digit, ODD_MULTIPLES};
-use super::field::Element;
-use super::point::Cached;
-use super::vector::{Vector, transpose};
+use super::field::{Columns, Element, Field};
+use super::point::{Affine, CoPoints, Point};
+use super::vector::{Vector, interleave_pairs, pairs, transpose};
 use crate::cpu::Ifma512;
+use crate::stack::align as align_stack;
 
-/// Lines of the cache that one entry takes: five coordinates of five limbs would be 25 words, but the 12 bits of a
-/// limb that IFMA does not read have room for a fifth of the last limb each.
-const LINES: usize = 3;
+/// `P, 3P, … 31P` of eight keys, 10 KiB: ten limbs of each entry, eight in one line of the cache and two beside.
+pub(super) struct OddMultiples(Box<[Lane; 8]>);
 
-/// One lane's entry, limb after limb.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Entry([[u64; 8]; LINES]);
+struct Lane {
+    lines: [[u64; 8]; ODD_MULTIPLES],
+    rests: [[u64; 2]; ODD_MULTIPLES],
+}
 
-/// `P, 3P, … 31P` of eight keys, 24 KiB: half of a first-level cache.
-pub(super) struct OddMultiples(Box<[[Entry; ODD_MULTIPLES]; 8]>);
+/// A multiple on its way to affine form.
+struct Link {
+    x: Element,
+    y: Element,
+    /// Its `Z` in that of the link before.
+    run: Element,
+}
 
 impl OddMultiples {
-    pub(super) fn new() -> Self {
-        Self(Box::new([[Entry([[0; 8]; LINES]); ODD_MULTIPLES]; 8]))
+    fn new() -> Self {
+        Self(Box::new([Lane { lines: [[0; 8]; ODD_MULTIPLES], rests: [[0; 2]; ODD_MULTIPLES] }; 8]))
     }
 
     /// Writes entry `index` of all lanes.
     #[inline(always)]
-    pub(super) fn put(&mut self, index: usize, point: &Cached) {
-        let Cached { x: Element(x), y: Element(y), z: Element(z), zz: Element(zz), zzz: Element(zzz) } = *point;
-        let last = zzz[4];
-        let x0 = x[0].or(last.shift_left::<52>());
-        let x1 = x[1].or(last.shift_right::<12>().shift_left::<52>());
-        let x2 = x[2].or(last.shift_right::<24>().shift_left::<52>());
-        let x3 = x[3].or(last.shift_right::<36>().shift_left::<52>());
-        let x4 = x[4].or(last.shift_right::<48>().shift_left::<52>());
-        let lines = [
-            [x0, x1, x2, x3, x4, y[0], y[1], y[2]],
-            [y[3], y[4], z[0], z[1], z[2], z[3], z[4], zz[0]],
-            [zz[1], zz[2], zz[3], zz[4], zzz[0], zzz[1], zzz[2], zzz[3]],
-        ];
-        for (line, limbs) in lines.into_iter().enumerate() {
-            for (lane, row) in transpose(limbs).into_iter().enumerate() {
-                row.store(&mut self.0[lane][index].0[line]);
-            }
+    fn put(&mut self, index: usize, x: &Element, y: &Element) {
+        let (Element(x), Element(y)) = (x, y);
+        for (lane, row) in transpose([x[0], x[1], x[2], x[3], x[4], y[0], y[1], y[2]]).into_iter().enumerate() {
+            row.store(&mut self.0[lane].lines[index]);
+        }
+        for (lane, pair) in pairs(y[3], y[4]).into_iter().enumerate() {
+            self.0[lane].rests[index] = pair;
         }
     }
 
-    /// Each lane's entry at its own index, with foreign bits above the 52 of X's limbs; an address depends on the digit, so for public scalars only.
+    /// Each lane's entry at its own index; an address depends on the digit, so for public scalars only.
     #[inline(always)]
-    pub(super) fn get(&self, token: Ifma512, digit: &Digit) -> Cached {
-        let entry = |lane: usize| &self.0[lane][digit.index[lane] as usize % ODD_MULTIPLES].0;
-        let entries = [entry(0), entry(1), entry(2), entry(3), entry(4), entry(5), entry(6), entry(7)];
-        let [x0, x1, x2, x3, x4, y0, y1, y2] = line::<0>(token, &entries);
-        let [y3, y4, z0, z1, z2, z3, z4, zz0] = line::<1>(token, &entries);
-        let [zz1, zz2, zz3, zz4, zzz0, zzz1, zzz2, zzz3] = line::<2>(token, &entries);
-        let low = x0.shift_right::<52>().or(x1.shift_right::<52>().shift_left::<12>());
-        let high = x3.shift_right::<52>().or(x4.shift_right::<52>().shift_left::<12>());
-        let zzz4 = low.or(x2.shift_right::<52>().shift_left::<24>()).or(high.shift_left::<36>());
-        Cached {
-            x: Element([x0, x1, x2, x3, x4]),
-            y: Element([y0, y1, y2, y3, y4]),
-            z: Element([z0, z1, z2, z3, z4]),
-            zz: Element([zz0, zz1, zz2, zz3, zz4]),
-            zzz: Element([zzz0, zzz1, zzz2, zzz3, zzz4]),
-        }
+    pub(super) fn get(&self, token: Ifma512, digit: &Digit) -> Affine {
+        let index = |lane: usize| digit.index[lane] as usize % ODD_MULTIPLES;
+        let line = |lane: usize| Vector::load(token, &self.0[lane].lines[index(lane)]);
+        let rest = |lane: usize| &self.0[lane].rests[index(lane)];
+        let lines = [line(0), line(1), line(2), line(3), line(4), line(5), line(6), line(7)];
+        let [x0, x1, x2, x3, x4, y0, y1, y2] = transpose(lines);
+        let rests = [rest(0), rest(1), rest(2), rest(3), rest(4), rest(5), rest(6), rest(7)];
+        let (y3, y4) = interleave_pairs(token, rests);
+        Affine { x: Element([x0, x1, x2, x3, x4]), y: Element([y0, y1, y2, y3, y4]) }
     }
 }
 
-/// Line `LINE` of eight entries, limb after limb. (A closure would not be inlined into the kernels.)
+/// The multiples of each vector of finite keys; one inversion for all.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
+pub(super) fn fill(token: Ifma512, keys: &[Affine], tables: &mut Vec<OddMultiples>) {
+    tables.resize_with(keys.len().max(tables.len()), OddMultiples::new);
+    let mut products = Vec::with_capacity(keys.len());
+    let mut product = Element::one(token);
+    let mut chains = Vec::with_capacity(keys.len());
+    for key in keys {
+        let Affine { x, y } = key.signed(0);
+        let (links, z) = climb(&Point { x, y, z: Element::one(token) });
+        products.push(product);
+        product = product.multiply(&z).carry::<0>();
+        chains.push((links, z));
+    }
+    // No Z is zero: the multiples are finite and differ from each other, the order being a large prime.
+    let mut inverse = invert_lanes(token, &product);
+    for (((links, z), product), table) in chains.iter().zip(&products).zip(tables).rev() {
+        descend(links, &inverse.multiply(product).carry::<0>(), table);
+        inverse = inverse.multiply(z).carry::<0>();
+    }
+}
+
+/// `P, 3P, … 31P`, each over a `Z` of its own, the last of which is the second result.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
+fn climb(point: &Point) -> (Vec<Link>, Element) {
+    align_stack();
+    let mut chain = CoPoints::new(point);
+    let Point { x, y, z } = chain.sum();
+    let mut links = Vec::with_capacity(ODD_MULTIPLES);
+    links.push(Link { x, y, run: z });
+    for _ in 1..ODD_MULTIPLES {
+        let (next, run) = chain.add();
+        chain = next;
+        let Point { x, y, .. } = chain.sum();
+        links.push(Link { x, y, run });
+    }
+    (links, chain.sum().z)
+}
+
+/// Divides the `Z` out, last first.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
+fn descend(links: &[Link], inverse: &Element, table: &mut OddMultiples) {
+    align_stack();
+    let mut inverse = *inverse;
+    for (index, link) in links.iter().enumerate().rev() {
+        let (x, y) = divide(&link.x, &link.y, &inverse);
+        table.put(index, &x, &y);
+        inverse = inverse.multiply(&link.run).carry::<0>();
+    }
+}
+
+/// The affine coordinates of a point over `Z`, given `1/Z`. Below `1.2p`.
 #[inline(always)]
-fn line<const LINE: usize>(token: Ifma512, entries: &[&[[u64; 8]; LINES]; 8]) -> [Vector; 8] {
-    let [a, b, c, d, e, f, g, h] = entries;
-    transpose([
-        Vector::load(token, &a[LINE]),
-        Vector::load(token, &b[LINE]),
-        Vector::load(token, &c[LINE]),
-        Vector::load(token, &d[LINE]),
-        Vector::load(token, &e[LINE]),
-        Vector::load(token, &f[LINE]),
-        Vector::load(token, &g[LINE]),
-        Vector::load(token, &h[LINE]),
-    ])
+pub(super) fn divide<F: Field>(x: &F, y: &F, inverse: &F) -> (F, F) {
+    let inverse2 = inverse.square().carry::<0>();
+    let inverse3 = inverse2.multiply(inverse).carry::<0>();
+    (x.multiply(&inverse2).carry::<0>(), y.multiply(&inverse3).carry::<0>())
 }

@@ -2,15 +2,16 @@
 
 mod bounds;
 
-use super::super::comb::{self, Comb};
+use super::super::comb::{self, Comb, FlatComb};
 use super::super::field::{Element as Portable, P};
 use super::super::limbs::{self, Limbs};
 use super::super::point::{Affine, G};
 use super::super::scalar::{N, Scalar};
 use super::super::verify::Claim;
 use super::super::{Signature, ifma};
-use super::convert::load_affine;
-use super::field::{Columns, Field, Product};
+use super::convert::{lanes, load_affine};
+use super::field::{Columns, Element, Field, Product};
+use super::verify::Verdicts;
 use crate::cpu::Ifma512;
 use proptest::prelude::*;
 
@@ -38,26 +39,21 @@ fn below(m: Limbs) -> impl Strategy<Value = Limbs> {
     ]
 }
 
-/// `out[lane]` of an element.
-fn lanes(integers: [[u64; 8]; 4]) -> [Limbs; 8] {
-    core::array::from_fn(|lane| limbs::reduce_once(&core::array::from_fn(|limb| integers[limb][lane]), 0, &P))
-}
-
 #[allow(unsafe_code)]
 fn field_operations(token: Ifma512, values: &[(Limbs, Limbs); 8]) -> [[Limbs; 8]; 6] {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
     fn compute(token: Ifma512, rows: &[comb::Entry; 8]) -> [[Limbs; 8]; 6] {
-        let (a, b) = load_affine(token, rows.each_ref().map(|row| &row.0));
-        let (a, b) = (a.settle(), b.settle());
+        let point = load_affine(token, rows.each_ref().map(|row| &row.0));
+        let (a, b) = (point.x.settle(), point.y.settle());
         let all = [
             a.multiply(&b).carry::<0>(),
             a.square().carry::<0>(),
             a.columns().plus(b.columns()).carry::<0>(),
             a.columns().minus(b.columns()).carry_small(),
             a.times(&b).minus(b.squared()).reduce().carry::<1>(),
-            super::base::invert(&a),
+            super::convert::invert_lanes(token, &a.blend(a.is_zero(), &Element::one(token))),
         ];
-        all.map(|element| lanes(element.to_integers()))
+        all.map(|element| lanes(&element))
     }
     let rows =
         values.map(|(a, b)| comb::Entry::from(&Affine { x: Portable::from_limbs(&a), y: Portable::from_limbs(&b) }));
@@ -73,7 +69,8 @@ proptest! {
         let all = field_operations(token, &values);
         for (lane, (a, b)) in values.iter().enumerate() {
             let (a, b) = (Portable::from_limbs(a), Portable::from_limbs(b));
-            let expected = [a.multiply(&b), a.square(), a.add(&b), a.sub(&b), a.multiply(&b).sub(&b.square()), a.invert()];
+            let inverse = if a.is_zero() { Portable::ONE } else { a.invert() };
+            let expected = [a.multiply(&b), a.square(), a.add(&b), a.sub(&b), a.multiply(&b).sub(&b.square()), inverse];
             for (operation, expected) in expected.into_iter().enumerate() {
                 prop_assert_eq!(all[operation][lane], expected.to_limbs(), "operation {}, lane {}", operation, lane);
             }
@@ -129,6 +126,7 @@ struct Case {
     claim: Claim,
     key: Affine,
     comb: Comb,
+    flat: FlatComb,
 }
 
 impl Case {
@@ -144,7 +142,7 @@ impl Case {
         let x1 = if k.is_zero() { [7, 0, 0, 0] } else { comb::BASE.multiply(&k).to_affine().x.to_limbs() };
         let e = r.sub(&Scalar::reduce(&x1)).add(&if good { Scalar::reduce(&[0; 4]) } else { Scalar::ONE });
         let claim = Claim::new(&e.to_be_bytes(), &Signature::from_scalars(&r, &s))?;
-        Some(Self { claim, key, comb: Comb::new(&key) })
+        Some(Self { claim, key, comb: Comb::new(&key), flat: FlatComb::new(&key) })
     }
 
     fn portable(&self) -> bool {
@@ -154,21 +152,23 @@ impl Case {
     }
 }
 
-/// Every decided verdict is portable's. Returns the undecided lanes of both ways.
+/// Every decided verdict is portable's. Returns the undecided lanes of all ways.
 fn check_verdicts(token: Ifma512, cases: &[Case]) -> u32 {
     let mut verifier = ifma::Verifier::new(token);
     let windows: Vec<(&Claim, &Affine)> = cases.iter().map(|case| (&case.claim, &case.key)).collect();
     let combs: Vec<(&Claim, &Comb)> = cases.iter().map(|case| (&case.claim, &case.comb)).collect();
-    let verdicts = [verifier.by_windows(&windows), verifier.by_combs(&combs)];
-    for (lane, case) in cases.iter().enumerate() {
+    let flat: Vec<(&Claim, &FlatComb)> = cases.iter().map(|case| (&case.claim, &case.flat)).collect();
+    let ways = [verifier.by_windows(&windows), verifier.by_combs(&combs), verifier.by_flat_combs(&flat)];
+    for (i, case) in cases.iter().enumerate() {
         let expected = case.portable();
-        for verdicts in verdicts {
-            let decided = verdicts.undecided >> lane & 1 == 0;
-            assert!(!decided || (verdicts.holds >> lane & 1 == 1) == expected, "lane {lane} of {}", cases.len());
-            assert!(decided || verdicts.holds >> lane & 1 == 0, "lane {lane} decides nothing");
+        for (way, verdicts) in ways.iter().enumerate() {
+            let Verdicts { holds, undecided } = verdicts[i / 8];
+            let (holds, decided) = (holds >> (i % 8) & 1 == 1, undecided >> (i % 8) & 1 == 0);
+            assert!(!decided || holds == expected, "way {way}, lane {i} of {}", cases.len());
+            assert!(decided || !holds, "way {way}, lane {i} decides nothing");
         }
     }
-    verdicts.iter().map(|verdicts| verdicts.undecided.count_ones()).sum()
+    ways.iter().flatten().map(|verdicts| verdicts.undecided.count_ones()).sum()
 }
 
 /// Keys `±[1, 2, 3, 31, 2^8, 2^128]G` with small and large multipliers: equal, opposite and infinite sums on the way.

@@ -182,6 +182,58 @@ pub(super) fn transpose(rows: [Vector; 8]) -> [Vector; 8] {
     }
 }
 
+/// Lane `i` of both, side by side.
+#[inline(always)]
+pub(super) fn pairs(a: Vector, b: Vector) -> [[u64; 2]; 8] {
+    // SAFETY: the vectors prove AVX-512 F; both types are 64 bytes of plain integers.
+    let [even, odd] = unsafe {
+        let (even, odd) = (_mm512_unpacklo_epi64(a.0, b.0), _mm512_unpackhi_epi64(a.0, b.0));
+        core::mem::transmute::<[__m512i; 2], [[[u64; 2]; 4]; 2]>([even, odd])
+    };
+    [even[0], odd[0], even[1], odd[1], even[2], odd[2], even[3], odd[3]]
+}
+
+/// The inverse of [`pairs`].
+#[inline(always)]
+pub(super) fn interleave_pairs(_: Ifma512, pairs: [&[u64; 2]; 8]) -> (Vector, Vector) {
+    let [a, b, c, d, e, f, g, h] = pairs.map(|pair| *pair);
+    // SAFETY: the token proves AVX-512 F; both types are 64 bytes of plain integers.
+    unsafe {
+        let even = core::mem::transmute::<[[u64; 2]; 4], __m512i>([a, c, e, g]);
+        let odd = core::mem::transmute::<[[u64; 2]; 4], __m512i>([b, d, f, h]);
+        (Vector(_mm512_unpacklo_epi64(even, odd)), Vector(_mm512_unpackhi_epi64(even, odd)))
+    }
+}
+
+/// Has the compiler finish the vectors here, and begin what uses them after. Left alone it mixes products until each
+/// waits for the last in a window of instructions that is full of waiting ones; product after product, the processor
+/// overlaps them itself (a doubling takes a tenth less).
+#[inline(always)]
+pub(super) fn fence(mut vectors: [Vector; 5]) -> [Vector; 5] {
+    // SAFETY: the vectors prove AVX-512 F.
+    unsafe { pin(&mut vectors) }
+    vectors
+}
+
+/// No instruction. (A function of its own, since registers in `asm!` need the target feature; it is inlined.)
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn pin(vectors: &mut [Vector; 5]) {
+    let [a, b, c, d, e] = vectors;
+    // SAFETY: an empty template; the operands keep their values.
+    unsafe {
+        core::arch::asm!(
+            "/* {0} {1} {2} {3} {4} */",
+            inout(zmm_reg) a.0,
+            inout(zmm_reg) b.0,
+            inout(zmm_reg) c.0,
+            inout(zmm_reg) d.0,
+            inout(zmm_reg) e.0,
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+}
+
 /// Asks for a line of the cache that will be read soon.
 #[inline(always)]
 pub(super) fn prefetch<T>(line: &T) {

@@ -179,6 +179,48 @@ fn registry_is_bounded_and_keeps_pinned_keys() {
     assert_eq!(Registry::new(0).register(&keys[0]).unwrap_err(), RegistryError::AllPinned(0));
 }
 
+#[test]
+fn wide_tables_are_bounded_and_go_with_the_pin() {
+    let keys: Vec<PublicKey> = (20..23).map(|seed| key(seed).public_key()).collect();
+    let registry = Registry::with_wide_tables(3, 1);
+    assert_eq!(Registry::new(3).pin_wide(&keys[0]).unwrap_err(), RegistryError::AllWide(0));
+    let before = registry.register(&keys[0]).unwrap();
+    let wide = registry.pin_wide(&keys[0]).unwrap();
+    assert!(before.flat_comb().is_none() && wide.flat_comb().is_some());
+    assert!(registry.lookup(&keys[0].to_bytes()).unwrap().flat_comb().is_some());
+    assert_eq!(registry.memory_bytes(), Registry::BYTES_PER_KEY + Registry::BYTES_PER_WIDE_TABLE);
+    assert!(registry.pin_wide(&keys[0]).is_ok());
+    assert_eq!(registry.pin_wide(&keys[1]).unwrap_err(), RegistryError::AllWide(1));
+    registry.unpin(&keys[0]);
+    assert!(registry.lookup(&keys[0].to_bytes()).unwrap().flat_comb().is_none());
+    assert!(registry.pin_wide(&keys[1]).is_ok() && wide.flat_comb().is_some());
+}
+
+/// Raw, registered and wide keys, wrong signatures among them, in batches long enough for every way of adding.
+#[test]
+fn mixed_batches_give_exact_verdicts() {
+    let keys: Vec<PrivateKey> = (60..66).map(key).collect();
+    let registry = Registry::with_wide_tables(8, 2);
+    let raw: Vec<[u8; 64]> = keys.iter().map(|key| key.public_key().to_bytes()).collect();
+    let reference = |i: usize| match i % 6 {
+        0 | 1 => KeyRef::Registered(registry.pin_wide(&keys[i % 6].public_key()).unwrap()),
+        2 | 3 => KeyRef::Registered(registry.register(&keys[i % 6].public_key()).unwrap()),
+        _ => KeyRef::Raw(&raw[i % 6]),
+    };
+    let sign = |i: usize| sign(&keys[i % 6], DEFAULT_ID, b"mixed", &mut Counter(i as u64)).unwrap();
+    let mut signatures: Vec<Signature> = (0..600).map(sign).collect();
+    signatures.iter_mut().enumerate().filter(|(i, _)| i % 13 == 5).for_each(|(i, signature)| signature.0[i % 64] ^= 4);
+    for size in (1..8).chain([47, 48, 49, 144, 600]) {
+        let item = |i: usize| VerifyItem { key: reference(i), message: b"mixed", signature: &signatures[i].0 };
+        let items: Vec<_> = (0..size).map(item).collect();
+        let mut out = vec![false; size];
+        verify_batch(&items, &mut out);
+        for (i, verdict) in out.into_iter().enumerate() {
+            assert_eq!(verdict, i % 13 != 5, "item {i} of {size}");
+        }
+    }
+}
+
 struct Broken;
 
 impl Random for Broken {

@@ -2,7 +2,8 @@
 //! results must lie within the bounds the next formula assumes.
 
 use super::super::field::{Columns, Field, Product};
-use super::super::point::{Cached, CoPoints, Point};
+use super::super::point::{Affine, CoPoints, Point};
+use super::super::table::divide;
 use super::super::vector::Mask;
 
 const TWO_52: f64 = (1u64 << 52) as f64;
@@ -30,6 +31,7 @@ impl Wide {
 impl Field for Bound {
     type Product = Ten;
     type Columns = Wide;
+    type Mask = Mask;
 
     fn times(&self, other: &Self) -> Ten {
         assert!(self.0 >= 0.0 && other.0 >= 0.0 && self.1 <= 16.0 && other.1 <= 16.0, "an operand of IFMA");
@@ -62,6 +64,7 @@ impl Product for Ten {
 
 impl Columns for Wide {
     type Element = Bound;
+    type Mask = Mask;
 
     fn plus(self, other: Self) -> Self {
         let (Self(Bound(a, b), m), Self(Bound(c, d), n)) = (self, other);
@@ -111,17 +114,50 @@ fn doubling_stays_within_its_bounds() {
 fn additions_stay_within_their_bounds() {
     let table = Bound(0.0, 16.0);
     assert_within_any(&ANY.add_affine(&table, &table, 0xff));
-    let Cached { x, y, z, zz, zzz } = ANY.cached();
-    assert!(zz.1 < 1.5 && zzz.1 < 1.3);
-    assert_within_any(&ANY.add_cached(&Cached { x, y, z, zz, zzz }, 0xff));
+}
+
+/// What additions of affine points may assume at first, and what they give back.
+const TABLE: Affine<Bound> = Affine { x: Bound(0.0, 16.0), y: Bound(0.0, 16.0) };
+
+/// An inverse is shared by products of differences: each factor and each product must be fit for the next.
+fn shared_inverse(run: Bound) -> Bound {
+    let chain = |factor: &Bound| (0..40).fold(Bound(0.0, 1.3), |product, _| product.multiply(factor).carry::<0>());
+    let (product, inverse) = (chain(&run), chain(&run));
+    inverse.multiply(&product).carry::<0>()
+}
+
+#[test]
+fn affine_additions_stay_within_their_bounds() {
+    let mut operand = TABLE;
+    for level in 0..4 {
+        let run = operand.run(&operand);
+        let mask = if level == 0 { 0xff } else { 0 };
+        let sum = operand.add(&operand, (mask, mask), &shared_inverse(run));
+        let alone = operand.signed(mask);
+        for bound in [sum.x, sum.y, alone.x, alone.y] {
+            assert!(bound.0 >= 0.99 && bound.1 <= 2.01, "[{}, {}]", bound.0, bound.1);
+        }
+        operand = sum;
+    }
+    assert_within_any(&ANY.add_affine(&operand.x, &operand.y, 0xff));
 }
 
 #[test]
 fn chains_over_one_z_stay_within_their_bounds() {
     let mut chain = CoPoints::new(&ANY);
+    let mut links = vec![(chain.sum(), chain.sum().z)];
     for _ in 0..20 {
         assert_within_any(&chain.sum());
-        chain = chain.add();
+        let (next, run) = chain.add();
+        chain = next;
+        links.push((chain.sum(), run));
+    }
+    // From the last to the first, 1/Z is multiplied by each factor on the way.
+    let mut inverse = Bound(0.0, 1.3);
+    for (point, run) in links.iter().rev() {
+        let (x, y) = divide(&point.x, &point.y, &inverse);
+        assert!(x.1 < 1.3 && y.1 < 1.3 && inverse.1 < 1.6);
+        inverse = inverse.multiply(run).carry::<0>();
     }
 }
 
