@@ -112,52 +112,36 @@ impl NonceKey {
 /// The nonces of one batch: HMAC-SM3 of attempt, position and digest, under a key derived as for one signature from the
 /// private key, *all* digests in their order, and fresh randomness. Two places of one batch differ in position; two
 /// batches that share a key for lack of randomness are the same batch.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub(super) struct BatchNonces {
-    inner_pad: [u8; sm3::BLOCK_BYTES],
-    outer_pad: [u8; sm3::BLOCK_BYTES],
-}
+pub(super) struct BatchNonces(Hmac);
 
 impl BatchNonces {
     pub(super) fn new(d: &Scalar, digests: &[[u8; 32]], entropy: &[u8; 32]) -> Self {
-        let mut nonces = Nonces::new(d, &sm3::digest(digests.as_flattened()), entropy);
+        let mut nonces = Nonces::new(d, &digest_of(digests), entropy);
         nonces.rekey(&[BATCH_DOMAIN]);
-        let pad = |byte: u8| core::array::from_fn(|i| nonces.key.get(i).unwrap_or(&0) ^ byte);
-        Self { inner_pad: pad(0x36), outer_pad: pad(0x5c) }
+        Self(Hmac::new(&nonces.key))
     }
 
     /// First candidates for the digests at `first` and after it, each independent and uniform below 2^256.
     pub(super) fn candidates(&self, first: usize, digests: &[[u8; 32]], out: &mut [[u8; 32]]) {
-        const INNER: usize = sm3::BLOCK_BYTES + BATCH_INPUT_BYTES;
-        const OUTER: usize = sm3::BLOCK_BYTES + 32;
-        let inputs = digests.iter().enumerate().map(|(i, e)| {
-            let mut input = [0; INNER];
-            input[..sm3::BLOCK_BYTES].copy_from_slice(&self.inner_pad);
-            input[sm3::BLOCK_BYTES..].copy_from_slice(&batch_input(0, first + i, e));
-            input
-        });
-        hash_and_wipe::<INNER>(inputs.collect(), out);
-        let inputs = out.iter().map(|inner| {
-            let mut input = [0; OUTER];
-            input[..sm3::BLOCK_BYTES].copy_from_slice(&self.outer_pad);
-            input[sm3::BLOCK_BYTES..].copy_from_slice(inner);
-            input
-        });
-        hash_and_wipe::<OUTER>(inputs.collect(), out);
+        let inputs: Vec<_> = digests.iter().enumerate().map(|(i, e)| batch_input(0, first + i, e)).collect();
+        let inputs: Vec<&[u8]> = inputs.iter().map(|input| &input[..]).collect();
+        self.0.finalize_many(&inputs, out);
     }
 
     /// The candidate of one place at a later attempt.
     pub(super) fn candidate(&self, attempt: u32, position: usize, e: &[u8; 32]) -> [u8; 32] {
-        let mut hasher = sm3::Hasher::new();
-        hasher.update(&self.inner_pad);
-        hasher.update(&batch_input(attempt, position, e));
-        let mut inner = hasher.finalize();
-        let mut hasher = sm3::Hasher::new();
-        hasher.update(&self.outer_pad);
-        hasher.update(&inner);
-        inner.zeroize();
-        hasher.finalize()
+        let mut mac = self.0.clone();
+        mac.update(&batch_input(attempt, position, e));
+        mac.finalize()
     }
+}
+
+/// A digest of all digests in their order: of the digests of each sixteen, which are computed side by side.
+fn digest_of(digests: &[[u8; 32]]) -> [u8; 32] {
+    let runs: Vec<&[u8]> = digests.chunks(16).map(|run| run.as_flattened()).collect();
+    let mut found = vec![[0; 32]; runs.len()];
+    sm3::digest_many(&runs, &mut found);
+    sm3::digest(found.as_flattened())
 }
 
 fn batch_input(attempt: u32, position: usize, e: &[u8; 32]) -> [u8; BATCH_INPUT_BYTES] {
@@ -166,10 +150,4 @@ fn batch_input(attempt: u32, position: usize, e: &[u8; 32]) -> [u8; BATCH_INPUT_
     input[4..12].copy_from_slice(&(position as u64).to_be_bytes());
     input[12..].copy_from_slice(e);
     input
-}
-
-fn hash_and_wipe<const BYTES: usize>(mut inputs: Vec<[u8; BYTES]>, out: &mut [[u8; 32]]) {
-    let slices: Vec<&[u8]> = inputs.iter().map(|input| &input[..]).collect();
-    sm3::digest_many(&slices, out);
-    inputs.zeroize();
 }

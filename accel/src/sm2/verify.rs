@@ -9,9 +9,6 @@ use super::{PublicKey, Signature, wnaf};
 use crate::sm3::{self, Hasher};
 use std::sync::LazyLock;
 
-/// Messages up to this length are copied behind their `Z` and hashed together; longer ones one by one.
-const TOGETHER_BYTES_MAX: usize = 16 << 10;
-
 /// Window width for keys: 8 odd multiples.
 pub(super) const KEY_WIDTH: usize = 5;
 pub(super) const KEY_ODD_MULTIPLES: usize = 1 << (KEY_WIDTH - 2);
@@ -99,26 +96,9 @@ pub fn message_digest(z: &[u8; 32], message: &[u8]) -> [u8; 32] {
 
 /// [`message_digest`] of many pairs of `Z` and message.
 pub(super) fn message_digests<'a>(pairs: impl Iterator<Item = (&'a [u8; 32], &'a [u8])>) -> Vec<[u8; 32]> {
-    let mut digests = Vec::new();
-    let mut inputs = Vec::new();
-    let mut places = Vec::new();
-    for (index, (z, message)) in pairs.enumerate() {
-        if message.len() <= TOGETHER_BYTES_MAX {
-            let start = inputs.len();
-            inputs.extend_from_slice(z);
-            inputs.extend_from_slice(message);
-            places.push((index, start..inputs.len()));
-            digests.push([0; 32]);
-        } else {
-            digests.push(message_digest(z, message));
-        }
-    }
-    let together: Vec<&[u8]> = places.iter().map(|(_, place)| &inputs[place.clone()]).collect();
-    let mut found = vec![[0; 32]; together.len()];
-    sm3::digest_many(&together, &mut found);
-    for ((index, _), digest) in places.iter().zip(found) {
-        digests[*index] = digest;
-    }
+    let parts: Vec<[&[u8]; 2]> = pairs.map(|(z, message)| [&z[..], message]).collect();
+    let mut digests = vec![[0; 32]; parts.len()];
+    sm3::digest_many_parts(&parts, &mut digests);
     digests
 }
 

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! An addition costs 5M + 1S, three of the products for the shared inversion, against 8M + 3S of a Jacobian one. The
-//! inversion is worth about forty additions, so levels stop when they become small; [`Sums::add_to`] adds what is left.
+//! inversion is worth about a hundred vectors of additions, so levels stop when they become small; [`Sums::add_to`] adds what is left.
 //!
 //! Equal or opposite operands have a difference of zero, which would spoil its lane of the whole level. It shows in the
 //! product of all; then a second pass finds the columns it came from and takes them out ([`Sums::exceptional`]), so that
@@ -24,7 +24,7 @@ use crate::cpu::Ifma512;
 use crate::stack::align as align_stack;
 
 /// Vectors of additions from which on an inversion of their own is worth it.
-const ADDITIONS_MIN: usize = 40;
+const ADDITIONS_MIN: usize = 96;
 /// Chains of products: while one waits for its last product the other goes on.
 const CHAINS: usize = 2;
 
