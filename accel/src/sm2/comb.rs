@@ -51,7 +51,7 @@ impl FlatComb {
     }
 
     /// The table of digit `STEPS · block + step`.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(super) fn positions(&self) -> &[[Entry; ENTRIES]; SPACING] {
         &self.0
     }

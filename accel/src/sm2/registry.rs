@@ -108,7 +108,8 @@ impl Registry {
     }
 
     /// [`Self::pin`] with a wide table (about the work of thirty verifications, outside the lock), which spares a batch the
-    /// doublings. Handles given out before keep the compact one. Where no wide table is left the key is pinned all the same.
+    /// doublings but lies in farther caches: measure before paying for it. Handles given out before keep the compact one.
+    /// Where no wide table is left the key is pinned all the same.
     pub fn pin_wide(&self, key: &PublicKey) -> Result<RegisteredKey, RegistryError> {
         let pinned = self.insert(key, true)?;
         if pinned.flat_comb().is_some() {
