@@ -6,12 +6,16 @@
 //! dispatchers use, asks the limit as well.
 
 mod tokens;
+mod vendor;
 
 use std::sync::OnceLock;
 
 pub use tokens::Portable;
 #[cfg(target_arch = "x86_64")]
-pub use tokens::{AesNi, Avx2, Bmi2, Bmi2Adx, Gfni256, Gfni512, Ifma512, Int512, Pclmul, Sm3Ni, Sm4Ni, Vpclmul512};
+pub use tokens::{
+    AesNi, Avx2, Bmi2, Bmi2Adx, Gfni256, Gfni512, Ifma512, Int512, Pclmul, Sm3Ni, Sm4Ni, Vpclmul256, Vpclmul512,
+};
+pub use vendor::Vendor;
 
 /// The variable [`configure_from_env`] reads.
 pub const OVERRIDE_VARIABLE: &str = "BIXI_CPU";
@@ -22,9 +26,11 @@ pub const OVERRIDE_VARIABLE: &str = "BIXI_CPU";
 pub enum Limit {
     /// Portable code only.
     Portable,
+    /// x86-64-v2 with carry-less multiplication and AES, on 128-bit registers.
+    Sse,
     /// x86-64-v3 with carry-less multiplication and AES: what every server of the last ten years has.
     Avx2,
-    /// GFNI on 256-bit registers.
+    /// GFNI and VPCLMULQDQ on 256-bit registers.
     Gfni,
     /// AVX-512 with GFNI, VPCLMULQDQ and IFMA.
     Avx512,
@@ -34,8 +40,9 @@ pub enum Limit {
 
 impl Limit {
     /// Every rung with the name `BIXI_CPU` calls it by.
-    const NAMES: [(&'static str, Self); 5] = [
+    const NAMES: [(&'static str, Self); 6] = [
         ("portable", Self::Portable),
+        ("sse", Self::Sse),
         ("avx2", Self::Avx2),
         ("gfni", Self::Gfni),
         ("avx512", Self::Avx512),
@@ -48,7 +55,7 @@ impl Limit {
 #[non_exhaustive]
 pub enum CpuError {
     /// The value of `BIXI_CPU` names no instruction set known here.
-    #[error("{OVERRIDE_VARIABLE}={0} is not known: use portable, avx2, gfni, avx512 or best, or unset it")]
+    #[error("{OVERRIDE_VARIABLE}={0} is not known: use portable, sse, avx2, gfni, avx512 or best, or unset it")]
     Unknown(String),
     /// The choice was made earlier, by an explicit call or by the first operation.
     #[error("the instruction set is already chosen ({0:?}): configure it before the first operation")]

@@ -2,7 +2,7 @@
 //! instruction set behind a CPU token and a portable one as the reference of all others.
 //!
 //! * [`sm3`]: GB/T 32905-2016 with HMAC, HKDF and the key derivation function of GB/T 32918.3.
-//! * [`sm4`]: GB/T 32907-2016 with CTR, GCM (RFC 8998) and XTS (both tweak orders).
+//! * [`sm4`]: GB/T 32907-2016 with CBC, CTR, GCM (RFC 8998) and XTS (both tweak orders).
 //! * [`sm2`]: GB/T 32918.2-2016 signatures: single, batched, and with tables for registered keys.
 //! * [`cpu`]: which kernels this process uses; [`selftest`]: proof that they compute what they should.
 //!

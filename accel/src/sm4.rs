@@ -27,8 +27,12 @@ mod sbox;
 mod schedule;
 #[cfg(target_arch = "x86_64")]
 mod sm4ni;
+#[cfg(target_arch = "x86_64")]
+mod sse;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod words;
 pub mod xts;
 
 #[cfg(target_arch = "x86_64")]
@@ -164,8 +168,11 @@ fn select(round_keys: &[u32; 32]) -> Box<dyn Kernel> {
         if let Some(token) = cpu::Gfni256::selected() {
             return Box::new(schedule::Schedule::new(token, round_keys));
         }
-        if let (Some(avx2), Some(aes)) = (cpu::Avx2::selected(), cpu::AesNi::selected()) {
-            return Box::new(schedule::Schedule::new((avx2, aes), round_keys));
+        if let Some(aes) = cpu::AesNi::selected() {
+            return match cpu::Avx2::selected() {
+                Some(avx2) => Box::new(schedule::Schedule::new((avx2, aes), round_keys)),
+                None => Box::new(schedule::Schedule::new(aes, round_keys)),
+            };
         }
     }
     Box::new(portable::Schedule::new(round_keys))

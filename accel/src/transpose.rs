@@ -16,6 +16,7 @@ macro_rules! words {
     };
 }
 
+words!(words_128, __m128i, "sse2", _mm_unpacklo_epi32, _mm_unpackhi_epi32, _mm_unpacklo_epi64, _mm_unpackhi_epi64);
 words!(
     words_256,
     __m256i,
@@ -55,6 +56,11 @@ mod tests {
 
     #[test]
     fn rows_become_columns_in_every_lane() {
+        // SAFETY: every x86-64 processor has SSE2; four vectors are four rows of four words.
+        assert_transposed(unsafe {
+            let x = core::mem::transmute::<[[u32; 4]; 4], [__m128i; 4]>(numbered());
+            core::mem::transmute::<[__m128i; 4], [[u32; 4]; 4]>(words_128(x))
+        });
         if is_x86_feature_detected!("avx2") {
             // SAFETY: AVX2 was just detected; four vectors are four rows of eight words.
             assert_transposed(unsafe {

@@ -9,19 +9,32 @@ mod rungs;
 #[path = "vectors.rs"]
 mod vectors;
 
+/// Whether `rung` is `other` or stands above it.
+#[cfg(target_arch = "x86_64")]
+fn reaches(rung: &str, other: &str) -> bool {
+    let [height, wanted] = [rung, other].map(|rung| RUNGS.iter().position(|name| *name == rung).expect("a rung"));
+    height >= wanted
+}
+
 /// What the ladder promises for SM4 on `rung`, by what this processor has.
 #[cfg(target_arch = "x86_64")]
 fn expected_sm4(rung: &str) -> (&'static str, &'static str) {
-    let height = RUNGS.iter().position(|name| *name == rung).expect("a rung");
-    let aesni = cpu::Avx2::new().is_some() && cpu::AesNi::new().is_some();
+    let aes = cpu::AesNi::new().is_some();
     let cipher = [
-        (3, cpu::Gfni512::new().is_some(), "gfni512"),
-        (2, cpu::Gfni256::new().is_some(), "gfni256"),
-        (1, aesni, "aesni"),
+        ("avx512", cpu::Gfni512::new().is_some(), "gfni512"),
+        ("best", cpu::Sm4Ni::new().is_some(), "sm4ni"),
+        ("gfni", cpu::Gfni256::new().is_some(), "gfni256"),
+        ("avx2", cpu::Avx2::new().is_some() && aes, "aesni"),
+        ("sse", aes, "aesni128"),
     ];
-    let ghash = [(3, cpu::Vpclmul512::new().is_some(), "vpclmul512"), (1, cpu::Pclmul::new().is_some(), "pclmul")];
-    let best = |kernels: &[(usize, bool, &'static str)]| {
-        kernels.iter().find(|(rung, there, _)| height >= *rung && *there).map_or("portable", |(_, _, name)| name)
+    let ghash = [
+        ("avx512", cpu::Vpclmul512::new().is_some(), "vpclmul512"),
+        ("gfni", cpu::Vpclmul256::new().is_some(), "vpclmul256"),
+        ("sse", cpu::Pclmul::new().is_some(), "pclmul"),
+    ];
+    let best = |kernels: &[(&str, bool, &'static str)]| {
+        let found = kernels.iter().find(|(lowest, there, _)| reaches(rung, lowest) && *there);
+        found.map_or("portable", |(_, _, name)| name)
     };
     (best(&cipher), best(&ghash))
 }
@@ -29,17 +42,15 @@ fn expected_sm4(rung: &str) -> (&'static str, &'static str) {
 /// What the ladder promises for SM3, one message and many, on `rung`, by what this processor has.
 #[cfg(target_arch = "x86_64")]
 fn expected_sm3(rung: &str) -> (&'static str, &'static str) {
-    let height = RUNGS.iter().position(|name| *name == rung).expect("a rung");
     let (bmi2, avx2) = (cpu::Bmi2::new().is_some(), cpu::Avx2::new().is_some());
-    let int512 = height >= 3 && cpu::Int512::new().is_some();
     let single = match () {
-        () if height >= 4 && cpu::Sm3Ni::new().is_some() => "sm3ni",
-        () if height >= 1 && bmi2 => "bmi2",
+        () if reaches(rung, "best") && cpu::Sm3Ni::new().is_some() => "sm3ni",
+        () if reaches(rung, "avx2") && bmi2 => "bmi2",
         () => "portable",
     };
     let many = match () {
-        () if int512 => "avx512",
-        () if height >= 1 && avx2 && single != "sm3ni" => "avx2",
+        () if reaches(rung, "avx512") && cpu::Int512::new().is_some() => "avx512",
+        () if reaches(rung, "avx2") && avx2 && single != "sm3ni" => "avx2",
         () => single,
     };
     (single, many)
@@ -117,6 +128,7 @@ fn climb() {
     vectors::sm4_cbc();
     vectors::sm4_ctr();
     vectors::sm4_gcm();
+    vectors::sm4_gcm_wycheproof();
     vectors::sm4_xts();
     vectors::sm2_verification();
     vectors::sm2_verification_of_digests();

@@ -53,9 +53,9 @@ tokens! {
     /// Proof of MULX, RORX and the two carry chains (BMI2 and ADX).
     Bmi2Adx on Avx2: "bmi1", "bmi2", "adx";
     /// Proof of AES-NI and SSSE3's byte shuffle.
-    AesNi on Avx2: "aes", "ssse3", "sse4.1";
+    AesNi on Sse: "aes", "ssse3", "sse4.1";
     /// Proof of multiplication without carries, 128 bits wide.
-    Pclmul on Avx2: "pclmulqdq", "ssse3";
+    Pclmul on Sse: "pclmulqdq", "ssse3";
     /// Proof of GFNI on 256-bit registers.
     Gfni256 on Gfni: "avx2", "gfni";
     /// Proof of AVX-512 F and BW with GFNI.
@@ -66,6 +66,8 @@ tokens! {
     Ifma512 on Avx512: "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vbmi", "avx512ifma";
     /// Proof of Intel's instructions for SM4, and of AVX2.
     Sm4Ni on Best: "avx2", "sm4";
+    /// Proof of multiplication without carries on 256-bit registers.
+    Vpclmul256 on Gfni: "avx2", "vpclmulqdq", "pclmulqdq";
     /// Proof of multiplication without carries on 512-bit registers.
     Vpclmul512 on Avx512: "avx512f", "avx512bw", "vpclmulqdq", "pclmulqdq";
 }

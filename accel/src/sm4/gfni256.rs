@@ -7,9 +7,10 @@
 
 use super::matrix::{self, BOTH, KEPT, MOVED};
 use crate::cpu::Gfni256;
+use core::arch::x86_64::*;
 use core::hint::black_box;
 
-super::avx2::sm4_on_256_bits!("gfni256", Gfni256, "avx2,gfni");
+super::words::sm4_on_words!("gfni256", Gfni256, "avx2,gfni", avx2);
 
 /// `A`, without its constant, which the round keys carry.
 #[target_feature(enable = "avx2,gfni")]
@@ -43,9 +44,9 @@ fn constants() -> Constants {
         kept: _mm256_set1_epi64x(KEPT.matrix),
         moved: _mm256_set1_epi64x(MOVED.matrix),
         both: _mm256_set1_epi64x(BOTH.matrix),
-        turn_1: twice(turn(1)),
-        turn_2: twice(turn(2)),
-        turn_3: twice(turn(3)),
+        turn_1: every_lane(const { turn(1) }),
+        turn_2: every_lane(const { turn(2) }),
+        turn_3: every_lane(const { turn(3) }),
     })
 }
 

@@ -6,7 +6,11 @@
 #[cfg(target_arch = "x86_64")]
 mod pclmul;
 #[cfg(target_arch = "x86_64")]
+mod vpclmul256;
+#[cfg(target_arch = "x86_64")]
 mod vpclmul512;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 #[cfg(target_arch = "x86_64")]
 use crate::cpu;
@@ -18,6 +22,8 @@ pub(super) enum HashKey {
     #[cfg(target_arch = "x86_64")]
     Pclmul(Box<pclmul::Powers>),
     #[cfg(target_arch = "x86_64")]
+    Vpclmul256(Box<vpclmul256::Powers>),
+    #[cfg(target_arch = "x86_64")]
     Vpclmul512(Box<vpclmul512::Powers>),
 }
 
@@ -26,6 +32,8 @@ pub(super) fn kernel_name() -> &'static str {
         HashKey::Portable(_) => "portable",
         #[cfg(target_arch = "x86_64")]
         HashKey::Pclmul(_) => "pclmul",
+        #[cfg(target_arch = "x86_64")]
+        HashKey::Vpclmul256(_) => "vpclmul256",
         #[cfg(target_arch = "x86_64")]
         HashKey::Vpclmul512(_) => "vpclmul512",
     }
@@ -36,6 +44,10 @@ impl HashKey {
         #[cfg(target_arch = "x86_64")]
         if let Some(token) = cpu::Vpclmul512::selected() {
             return Self::Vpclmul512(Box::new(vpclmul512::Powers::new(token, u128::from_be_bytes(*h))));
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(token) = cpu::Vpclmul256::selected() {
+            return Self::Vpclmul256(Box::new(vpclmul256::Powers::new(token, u128::from_be_bytes(*h))));
         }
         #[cfg(target_arch = "x86_64")]
         if let Some(token) = cpu::Pclmul::selected() {
@@ -73,6 +85,8 @@ impl HashKey {
             Self::Portable(h) => blocks.iter().fold(y, |y, block| multiply(y ^ u128::from_be_bytes(*block), *h)),
             #[cfg(target_arch = "x86_64")]
             Self::Pclmul(powers) => powers.absorb(y, blocks),
+            #[cfg(target_arch = "x86_64")]
+            Self::Vpclmul256(powers) => powers.absorb(y, blocks),
             #[cfg(target_arch = "x86_64")]
             Self::Vpclmul512(powers) => powers.absorb(y, blocks),
         }
@@ -200,6 +214,10 @@ mod tests {
             #[cfg(target_arch = "x86_64")]
             if let Some(token) = cpu::Vpclmul512::new() {
                 prop_assert_eq!(vpclmul512::Powers::new(token, u128::from_be_bytes(h)).absorb(y, &blocks), expected);
+            }
+            #[cfg(target_arch = "x86_64")]
+            if let Some(token) = cpu::Vpclmul256::new() {
+                prop_assert_eq!(vpclmul256::Powers::new(token, u128::from_be_bytes(h)).absorb(y, &blocks), expected);
             }
             #[cfg(target_arch = "x86_64")]
             if let Some(token) = cpu::Pclmul::new() {

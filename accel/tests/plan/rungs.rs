@@ -8,7 +8,7 @@ use std::process::Command;
 const CHILD: &str = "BIXI_ACCEL_CHILD";
 
 /// All values of `BIXI_CPU`, portable first.
-pub(crate) const RUNGS: [&str; 5] = ["portable", "avx2", "gfni", "avx512", "best"];
+pub(crate) const RUNGS: [&str; 6] = ["portable", "sse", "avx2", "gfni", "avx512", "best"];
 
 /// Called first in the test `test`: runs that test again in one process for each rung, where only `run` is called, and
 /// returns each rung with what its process printed; `None` in those processes.

@@ -24,7 +24,7 @@ pub(crate) enum BenchCommand {
 
 /// Measure SM2, SM3 and SM4 on one core.
 ///
-/// The kernels are those a node would use; BIXI_CPU=portable|avx2|gfni|avx512|best names the highest instruction set to try. They pass
+/// The kernels are those a node would use; BIXI_CPU=portable|sse|avx2|gfni|avx512|best names the highest instruction set to try. They pass
 /// their self-tests first. Figures are of each operation's shortest run; what makes them doubtful is said on standard error.
 ///
 /// Exit status: 0 measured; 1 a kernel failed its self-test, or standard output could not be written; 2 BIXI_CPU is not known.

@@ -10,6 +10,8 @@ const KERNELS: &[(&str, Choose)] = &[
     #[cfg(target_arch = "x86_64")]
     ("aesni", |keys| Some(Box::new(schedule::Schedule::new((cpu::Avx2::new()?, cpu::AesNi::new()?), keys)))),
     #[cfg(target_arch = "x86_64")]
+    ("aesni128", |keys| Some(Box::new(schedule::Schedule::new(cpu::AesNi::new()?, keys)))),
+    #[cfg(target_arch = "x86_64")]
     ("sm4ni", |keys| Some(Box::new(sm4ni::Schedule::new(cpu::Sm4Ni::new()?, keys)))),
     #[cfg(target_arch = "x86_64")]
     ("sm4ni, modelled", |keys| Some(Box::new(sm4ni::modelled::Schedule::new(cpu::Avx2::new()?, keys)))),

@@ -1,0 +1,323 @@
+//! What SM4 kernels on registers of words share: one word of each of several blocks per register, four groups side by side.
+//!
+//! [`registers`] describes a width of registers. [`sm4_on_words`] writes everything around the round for it; a kernel brings `enter` (the
+//! map its states stay behind), `leave` (back), `constants` and `round` for its instructions. Macros, because a function compiled for one
+//! set of instructions cannot be inlined into one compiled for fewer, which is what a trait's method would have to be.
+
+/// Defines the types of registers of `$group` words, and what is done to them, from the instructions named.
+macro_rules! registers {
+    (
+        $vector:ty, $group:literal, $features:tt,
+        zero $zero:ident, every word $every_word:ident, xor $xor:ident, and $and:ident, add $add:ident, shuffle $shuffle:ident,
+        shift right $shift_right:ident, every lane $every_lane:path
+    ) => {
+        pub(super) type Vector = $vector;
+
+        /// Blocks of one group of registers.
+        pub(super) const GROUP: usize = $group;
+        /// Bytes of one group.
+        pub(super) const GROUP_BYTES: usize = GROUP * super::BLOCK_BYTES;
+        /// Groups computed side by side. Their state is all the registers there are, so some of it waits in the stack; that costs less
+        /// than what three groups leave idle.
+        pub(super) const WIDE: usize = 4;
+        /// Bytes of one kernel call.
+        pub(super) const WIDE_BYTES: usize = WIDE * GROUP_BYTES;
+
+        /// The four registers of a group.
+        pub(super) type State = [Vector; 4];
+
+        pub(super) use core::arch::x86_64::{
+            $and as and, $every_word as every_word, $shuffle as shuffle, $xor as xor, $zero as zero,
+        };
+
+        /// The words that count, of a group's blocks from number `next` on.
+        #[target_feature(enable = $features)]
+        #[inline]
+        pub(super) fn counting(next: u32) -> Vector {
+            /// Place `4·lane + word` of a register comes from block `lanes·word + lane` after the transposition.
+            const OFFSETS: [u32; GROUP] = {
+                let mut offsets = [0; GROUP];
+                let mut place = 0;
+                while place < GROUP {
+                    offsets[place] = (place % 4 * (GROUP / 4) + place / 4) as u32;
+                    place += 1;
+                }
+                offsets
+            };
+            // SAFETY: as many words are a vector.
+            let offsets = unsafe { core::mem::transmute::<[u32; GROUP], Vector>(OFFSETS) };
+            let swap = every_lane([3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12]);
+            shuffle($add(every_word(next as i32), offsets), swap)
+        }
+
+        /// The last comes last: it is the one a round waits for.
+        #[target_feature(enable = $features)]
+        #[inline]
+        pub(super) fn sum_of_four(a: Vector, b: Vector, c: Vector, last: Vector) -> Vector {
+            xor(xor(xor(a, b), c), last)
+        }
+
+        #[target_feature(enable = $features)]
+        #[inline]
+        pub(super) fn sum(mut a: State, b: State) -> State {
+            for (a, b) in a.iter_mut().zip(b) {
+                *a = xor(*a, b);
+            }
+            a
+        }
+
+        /// The upper half of every byte, with bits of its neighbour above it.
+        #[target_feature(enable = $features)]
+        #[inline]
+        pub(super) fn upper_halves(x: Vector) -> Vector {
+            $shift_right::<4>(x)
+        }
+
+        /// One group of `bytes`.
+        #[target_feature(enable = $features)]
+        #[inline]
+        pub(super) fn load(bytes: &[u8; WIDE_BYTES], group: usize) -> State {
+            let (groups, _) = bytes.as_chunks::<GROUP_BYTES>();
+            // SAFETY: as many bytes are four vectors.
+            unsafe { core::mem::transmute::<[u8; GROUP_BYTES], State>(groups[group]) }
+        }
+
+        /// Inverse of [`load`].
+        #[target_feature(enable = $features)]
+        #[inline]
+        pub(super) fn store(bytes: &mut [u8; WIDE_BYTES], group: usize, state: State) {
+            let (groups, _) = bytes.as_chunks_mut::<GROUP_BYTES>();
+            // SAFETY: four vectors are as many bytes.
+            groups[group] = unsafe { core::mem::transmute::<State, [u8; GROUP_BYTES]>(state) };
+        }
+
+        /// Every lane holds `bytes`.
+        #[target_feature(enable = $features)]
+        #[inline]
+        pub(super) fn every_lane(bytes: [u8; 16]) -> Vector {
+            // SAFETY: any sixteen bytes are a vector.
+            $every_lane(unsafe { core::mem::transmute::<[u8; 16], __m128i>(bytes) })
+        }
+    };
+}
+
+pub(super) use registers;
+
+/// Makes `$token`, whose proof covers `$features`, an [`Engine`](super::schedule::Engine), from `enter`, `leave`, `constants` and
+/// `round` of the calling module, on the registers of `$width`.
+macro_rules! sm4_on_words {
+    ($name:literal, $token:ty, $features:tt, $width:ident) => {
+        use crate::ct;
+        use crate::sm4::schedule::Engine;
+        use crate::sm4::$width::*;
+        use crate::sm4::{BLOCK_BYTES, add};
+
+        impl Engine for $token {
+            type Keys = [u32; 32];
+            const NAME: &'static str = $name;
+
+            fn keys(entered: &[u32; 32]) -> [u32; 32] {
+                *entered
+            }
+
+            fn crypt(self, round_keys: &[u32; 32], blocks: &mut [[u8; BLOCK_BYTES]]) {
+                // SAFETY: the token exists only where these instructions were detected.
+                unsafe { crypt(round_keys, blocks.as_flattened_mut()) }
+            }
+
+            fn crypt_masked(
+                self,
+                round_keys: &[u32; 32],
+                blocks: &mut [[u8; BLOCK_BYTES]],
+                masks: &[[u8; BLOCK_BYTES]],
+            ) {
+                // SAFETY: as in `crypt`.
+                unsafe { crypt_masked(round_keys, blocks.as_flattened_mut(), masks.as_flattened()) }
+            }
+
+            fn add_stream(
+                self,
+                round_keys: &[u32; 32],
+                counter: &[u8; BLOCK_BYTES],
+                first: Option<&mut [u8; BLOCK_BYTES]>,
+                data: &mut [u8],
+            ) {
+                // SAFETY: as in `crypt`.
+                unsafe { add_stream(round_keys, counter, first, data) }
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        fn crypt(round_keys: &[u32; 32], data: &mut [u8]) {
+            let (wide, rest) = data.as_chunks_mut::<WIDE_BYTES>();
+            for data in wide {
+                crypt_groups::<WIDE, false>(round_keys, data, &[0; WIDE_BYTES]);
+            }
+            if !rest.is_empty() {
+                crypt_rest::<false>(round_keys, rest, &[]);
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        fn crypt_masked(round_keys: &[u32; 32], data: &mut [u8], masks: &[u8]) {
+            let (wide, rest) = data.as_chunks_mut::<WIDE_BYTES>();
+            let (wide_masks, rest_masks) = masks.as_chunks::<WIDE_BYTES>();
+            for (data, masks) in wide.iter_mut().zip(wide_masks) {
+                crypt_groups::<WIDE, true>(round_keys, data, masks);
+            }
+            if !rest.is_empty() {
+                crypt_rest::<true>(round_keys, rest, rest_masks);
+            }
+        }
+
+        /// Fewer blocks than a kernel call takes, through a buffer.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn crypt_rest<const MASKED: bool>(round_keys: &[u32; 32], data: &mut [u8], masks: &[u8]) {
+            let (mut buffer, mut mask_buffer) = ([0; WIDE_BYTES], [0; WIDE_BYTES]);
+            buffer[..data.len()].copy_from_slice(data);
+            mask_buffer[..masks.len()].copy_from_slice(masks);
+            match data.len().div_ceil(GROUP_BYTES) {
+                1 => crypt_groups::<1, MASKED>(round_keys, &mut buffer, &mask_buffer),
+                2 => crypt_groups::<2, MASKED>(round_keys, &mut buffer, &mask_buffer),
+                3 => crypt_groups::<3, MASKED>(round_keys, &mut buffer, &mask_buffer),
+                _ => crypt_groups::<WIDE, MASKED>(round_keys, &mut buffer, &mask_buffer),
+            }
+            data.copy_from_slice(&buffer[..data.len()]);
+            ct::wipe(&mut buffer);
+            ct::wipe(&mut mask_buffer);
+        }
+
+        /// The first `G` groups of `data`, all in the registers at once.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn crypt_groups<const G: usize, const MASKED: bool>(
+            round_keys: &[u32; 32],
+            data: &mut [u8; WIDE_BYTES],
+            masks: &[u8; WIDE_BYTES],
+        ) {
+            let mut x = [[zero(); 4]; G];
+            for (group, x) in x.iter_mut().enumerate() {
+                let mut state = load(data, group);
+                if MASKED {
+                    state = sum(state, load(masks, group));
+                }
+                *x = transpose(state).map(|x| enter(x));
+            }
+            let x = rounds(round_keys, x);
+            for (group, x) in x.iter().enumerate() {
+                let mut state = finish(*x);
+                if MASKED {
+                    state = sum(state, load(masks, group));
+                }
+                store(data, group, state);
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        fn add_stream(
+            round_keys: &[u32; 32],
+            counter: &[u8; BLOCK_BYTES],
+            first: Option<&mut [u8; BLOCK_BYTES]>,
+            mut data: &mut [u8],
+        ) {
+            let mut counters = Counters::new(counter);
+            let mut stream = [0; WIDE_BYTES];
+            if let Some(first) = first {
+                let head;
+                (head, data) = data.split_at_mut(data.len().min(WIDE_BYTES - BLOCK_BYTES));
+                counters.stream(round_keys, head.len() + BLOCK_BYTES, &mut stream);
+                first.copy_from_slice(&stream[..BLOCK_BYTES]);
+                add(head, &stream[BLOCK_BYTES..]);
+            }
+            let (wide, rest) = data.as_chunks_mut::<WIDE_BYTES>();
+            for data in wide {
+                counters.add_groups::<WIDE>(round_keys, data);
+            }
+            if !rest.is_empty() {
+                counters.stream(round_keys, rest.len(), &mut stream);
+                add(rest, &stream);
+            }
+            ct::wipe(&mut stream);
+        }
+
+        /// Counter blocks, born as words behind `A`.
+        struct Counters {
+            /// The words that do not count.
+            fixed: [Vector; 3],
+            /// The word that counts, of the next block.
+            next: u32,
+        }
+
+        impl Counters {
+            #[target_feature(enable = $features)]
+            fn new(counter: &[u8; BLOCK_BYTES]) -> Self {
+                let (words, _) = counter.as_chunks::<4>();
+                let fixed = core::array::from_fn(|i| enter(every_word(i32::from_le_bytes(words[i]))));
+                Self { fixed, next: u32::from_be_bytes(words[3]) }
+            }
+
+            /// Adds the next `G * GROUP` blocks of key stream to the start of `data`.
+            #[target_feature(enable = $features)]
+            #[inline]
+            fn add_groups<const G: usize>(&mut self, round_keys: &[u32; 32], data: &mut [u8; WIDE_BYTES]) {
+                let mut x = [[zero(); 4]; G];
+                for x in &mut x {
+                    let [a, b, c] = self.fixed;
+                    *x = [a, b, c, enter(counting(self.next))];
+                    self.next = self.next.wrapping_add(GROUP as u32);
+                }
+                let x = rounds(round_keys, x);
+                for (group, x) in x.iter().enumerate() {
+                    let state = sum(finish(*x), load(data, group));
+                    store(data, group, state);
+                }
+            }
+
+            /// Writes the next `bytes` of key stream, at most one kernel call's, to the start of `stream`.
+            #[target_feature(enable = $features)]
+            fn stream(&mut self, round_keys: &[u32; 32], bytes: usize, stream: &mut [u8; WIDE_BYTES]) {
+                stream.fill(0);
+                match bytes.div_ceil(GROUP_BYTES) {
+                    1 => self.add_groups::<1>(round_keys, stream),
+                    2 => self.add_groups::<2>(round_keys, stream),
+                    3 => self.add_groups::<3>(round_keys, stream),
+                    _ => self.add_groups::<WIDE>(round_keys, stream),
+                }
+            }
+        }
+
+        /// All 32 rounds on states behind `A`.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn rounds<const G: usize>(round_keys: &[u32; 32], mut x: [State; G]) -> [State; G] {
+            let constants = &constants();
+            let (quads, _) = round_keys.as_chunks::<4>();
+            for keys in quads {
+                let keys = keys.map(|key| every_word(key as i32));
+                for [a, b, c, d] in &mut x {
+                    *a = round(constants, *a, sum_of_four(*b, *c, keys[0], *d));
+                }
+                for [a, b, c, d] in &mut x {
+                    *b = round(constants, *b, sum_of_four(*c, *d, keys[1], *a));
+                }
+                for [a, b, c, d] in &mut x {
+                    *c = round(constants, *c, sum_of_four(*d, *a, keys[2], *b));
+                }
+                for [a, b, c, d] in &mut x {
+                    *d = round(constants, *d, sum_of_four(*a, *b, keys[3], *c));
+                }
+            }
+            x
+        }
+
+        /// Blocks in memory's order: the words reversed (R of GB/T 32907 7.1), in front of `A` again.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn finish(x: State) -> State {
+            transpose([x[3], x[2], x[1], x[0]].map(|x| leave(x)))
+        }
+    };
+}
+
+pub(super) use sm4_on_words;
