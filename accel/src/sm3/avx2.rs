@@ -33,6 +33,7 @@ pub(super) struct Lanes {
 const ZERO: __m256i = unsafe { core::mem::zeroed() };
 
 impl Lanes {
+    #[inline(always)]
     pub(super) fn new(token: Avx2) -> Self {
         Self { _token: token, room: Room::new(ZERO) }
     }

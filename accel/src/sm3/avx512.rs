@@ -31,7 +31,7 @@ const PARITY_QUADS: usize = 4;
 pub(super) struct Lanes {
     _token: Int512,
     room: Room<__m512i, GROUPS>,
-    padding: Padding,
+    padding: Option<Padding>,
 }
 
 /// The expansion of a block of padding alone, kept from one time to the next.
@@ -53,8 +53,9 @@ impl Padding {
 }
 
 impl Lanes {
+    #[inline(always)]
     pub(super) fn new(token: Int512) -> Self {
-        Self { _token: token, room: Room::new(ZERO), padding: Padding::new(0) }
+        Self { _token: token, room: Room::new(ZERO), padding: None }
     }
 }
 
@@ -83,15 +84,17 @@ impl Kernel<LANES> for Lanes {
     }
 
     fn padding(&mut self, states: &mut States<LANES>, length_bits: u64, live: usize) {
-        if self.padding.length_bits != length_bits {
-            self.padding = Padding::new(length_bits);
-        }
+        let padding = match self.padding.take() {
+            Some(padding) if padding.length_bits == length_bits => padding,
+            _ => Padding::new(length_bits),
+        };
+        let padding = self.padding.insert(padding);
         // SAFETY: `_token` exists only where the features were detected.
         unsafe {
             match live.div_ceil(GROUP) {
-                0 | 1 => padding::<1>(&self.padding, states),
-                2 => padding::<2>(&self.padding, states),
-                _ => padding::<GROUPS>(&self.padding, states),
+                0 | 1 => self::padding::<1>(padding, states),
+                2 => self::padding::<2>(padding, states),
+                _ => self::padding::<GROUPS>(padding, states),
             }
         }
     }

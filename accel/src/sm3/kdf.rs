@@ -5,6 +5,8 @@ use super::{BLOCK_BYTES, IV, many, single, wipe};
 
 /// Counter blocks hashed together.
 const AT_ONCE: usize = 48;
+/// As many for a short output, such as a key.
+const AT_ONCE_SHORT: usize = 2;
 
 /// Fills `out` with `SM3(z ‖ 1) ‖ SM3(z ‖ 2) ‖ …`, counters of 32 bits, big endian.
 ///
@@ -15,13 +17,22 @@ pub fn kdf(z: &[u8], out: &mut [u8]) {
     let (blocks, rest) = z.as_chunks::<BLOCK_BYTES>();
     let mut start = Start { state: IV, bytes: (blocks.len() * BLOCK_BYTES) as u64 };
     single::compress(&mut start.state, blocks);
-    let mut digests = [[0; 32]; AT_ONCE];
-    for (out, first) in out.chunks_mut(AT_ONCE * 32).zip((1u32..).step_by(AT_ONCE)) {
-        let counters: [[u8; 4]; AT_ONCE] = core::array::from_fn(|i| first.wrapping_add(i as u32).to_be_bytes());
-        let messages = counters.each_ref().map(|counter| [rest, &counter[..]]);
-        let count = out.len().div_ceil(32);
-        many::digests(&start, &Cut::new(&messages[..count]), &mut digests[..count]);
-        out.copy_from_slice(&digests.as_flattened()[..out.len()]);
+    if out.len() <= AT_ONCE_SHORT * 32 {
+        fill::<AT_ONCE_SHORT>(&start, rest, 1, out);
+    } else {
+        for (out, first) in out.chunks_mut(AT_ONCE * 32).zip((1u32..).step_by(AT_ONCE)) {
+            fill::<AT_ONCE>(&start, rest, first, out);
+        }
     }
+}
+
+/// Fills `out`, at most `N` digests, from counter `first` on.
+fn fill<const N: usize>(start: &Start, rest: &[u8], first: u32, out: &mut [u8]) {
+    let counters: [[u8; 4]; N] = core::array::from_fn(|i| first.wrapping_add(i as u32).to_be_bytes());
+    let messages = counters.each_ref().map(|counter| [rest, &counter[..]]);
+    let count = out.len().div_ceil(32);
+    let mut digests = [[0; 32]; N];
+    many::digests(start, &Cut::new(&messages[..count]), &mut digests[..count]);
+    out.copy_from_slice(&digests.as_flattened()[..out.len()]);
     wipe(digests.as_flattened_mut(), 0);
 }

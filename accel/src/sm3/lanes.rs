@@ -19,7 +19,7 @@ use super::{BLOCK_BYTES, IV, single};
 pub(super) type Block = [u8; BLOCK_BYTES];
 
 /// Lanes that are cheaper one after the other than side by side.
-const ALONE_MAX: usize = 2;
+pub(super) const ALONE_MAX: usize = 3;
 
 /// Chaining values: row `i` holds word `i` of every lane.
 #[derive(Clone)]

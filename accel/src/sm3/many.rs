@@ -2,7 +2,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::lanes::digest_all;
-use super::lanes::{Messages, Start, digest_alone};
+use super::lanes::{ALONE_MAX, Messages, Start, digest_alone};
 use super::single;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
@@ -40,6 +40,9 @@ fn select() -> Kernel {
 /// Digests of all messages, each appended to what `start` stands for.
 pub(super) fn digests(start: &Start, messages: &impl Messages, out: &mut [[u8; 32]]) {
     assert_eq!(messages.count(), out.len(), "one digest per message");
+    if messages.count() <= ALONE_MAX {
+        return digest_alone(start, messages, out);
+    }
     match select() {
         #[cfg(target_arch = "x86_64")]
         Kernel::Avx512(token) => digest_all(&mut avx512::Lanes::new(token), start, messages, out),

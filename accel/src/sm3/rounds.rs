@@ -3,8 +3,10 @@
 //! [`sm3_expansion`] and [`sm3_compression`] write what does not depend on the instruction set; a kernel brings the few operations
 //! they name. Macros, because a function compiled for one set of instructions cannot be inlined into one compiled for
 //! fewer, which is what a trait's method would have to be.
+#![allow(unsafe_code)]
 
 use super::wipe;
+use core::mem::MaybeUninit;
 
 /// Words of the expanded message (GB/T 32905 5.3.2).
 pub(super) const WORDS: usize = 68;
@@ -12,27 +14,36 @@ pub(super) const WORDS: usize = 68;
 /// Expanded messages of `G` vectors of lanes: row `j` is `W_j`.
 pub(super) type Expanded<V, const G: usize> = [[V; G]; WORDS];
 
-/// Room for the expanded messages of `MAX` vectors, or of fewer; wiped when dropped.
+/// Room for the expanded messages of `MAX` vectors, or of fewer. Only what is used is initialised, and wiped when dropped: few
+/// messages shall not pay for the room of many.
 #[repr(align(64))]
 pub(super) struct Room<V: Copy, const MAX: usize> {
-    rows: Expanded<V, MAX>,
+    rows: [[MaybeUninit<V>; MAX]; WORDS],
+    /// Vectors at the beginning of `rows` that are initialised.
+    ready: usize,
     zero: V,
 }
 
 impl<V: Copy, const MAX: usize> Room<V, MAX> {
+    #[inline(always)]
     pub(super) fn new(zero: V) -> Self {
-        Self { rows: [[zero; MAX]; WORDS], zero }
+        Self { rows: [[MaybeUninit::uninit(); MAX]; WORDS], ready: 0, zero }
     }
 
     pub(super) fn expanded<const G: usize>(&mut self) -> &mut Expanded<V, G> {
-        let (rows, _) = self.rows.as_flattened_mut().as_chunks_mut();
-        (&mut rows[..WORDS]).try_into().expect("no more vectors than there are")
+        let used = &mut self.rows.as_flattened_mut()[..G * WORDS];
+        if self.ready < used.len() {
+            used[self.ready..].fill(MaybeUninit::new(self.zero));
+            self.ready = used.len();
+        }
+        // SAFETY: exactly as many vectors, all of them initialised.
+        unsafe { &mut *used.as_mut_ptr().cast() }
     }
 }
 
 impl<V: Copy, const MAX: usize> Drop for Room<V, MAX> {
     fn drop(&mut self) {
-        wipe(self.rows.as_flattened_mut(), self.zero);
+        wipe(&mut self.rows.as_flattened_mut()[..self.ready], MaybeUninit::new(self.zero));
     }
 }
 
