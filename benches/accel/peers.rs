@@ -95,5 +95,5 @@ pub(crate) fn unpacked(suite: &str) -> Result<PathBuf, String> {
 
 /// Whether `limit` denies us AVX-512, so that a peer must do without as well.
 pub(crate) fn denies_avx512(limit: Limit) -> bool {
-    matches!(limit, Limit::Avx2 | Limit::Gfni)
+    matches!(limit, Limit::Sse | Limit::Avx2 | Limit::Gfni)
 }

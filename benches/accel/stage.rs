@@ -52,9 +52,11 @@ fn command(start: &[OsString], limit: Limit) -> Command {
     command
 }
 
-/// Bits of CPUID leaf 7 (EBX below, ECX above) that OpenSSL is to take for absent.
+/// Bits of CPUID that OpenSSL is to take for absent: leaf 1, a colon, leaf 7 (EBX below, ECX above).
 fn openssl_mask(limit: Limit) -> Option<&'static str> {
     match limit {
+        // AVX, AVX2, and what follows.
+        Limit::Sse => Some("~0x1000000000000000:~0x5f42dc230020"),
         // AVX-512 of every kind, GFNI, VAES, VPCLMULQDQ.
         Limit::Avx2 => Some(":~0x5f42dc230000"),
         // AVX-512 of every kind.

@@ -51,6 +51,7 @@ impl Gcrypt {
     pub(super) fn load(path: &Path, limit: Limit) -> Result<Self, String> {
         let api = Api::find(&Library::open(path)?)?;
         let denied = match limit {
+            Limit::Sse => "intel-avx,intel-avx2,intel-avx512,intel-gfni,intel-vaes-vpclmul",
             Limit::Avx2 => "intel-avx512,intel-gfni,intel-vaes-vpclmul",
             Limit::Gfni => "intel-avx512",
             _ => "",

@@ -52,7 +52,8 @@ struct Version {
     date: *const c_char,
 }
 
-/// `ippCPUID_*` from AVX512F on, but for SHA, which stands below: AVX-512 of every kind, GFNI, VAES, VPCLMULQDQ, and the 256-bit SM3/SM4/SHA512 instructions.
+/// `ippCPUID_*`: AVX and AVX2; AVX-512 of every kind; GFNI and the wide forms of AES and PCLMULQDQ.
+const AVX: u64 = 0x0000_8100;
 const AVX512: u64 = 0x0ff0_0000 | 0x3_0000_0000 | 0x20_0000_0000;
 const GFNI_AND_WIDE: u64 = 0x04_0000_0000 | 0x08_0000_0000 | 0x10_0000_0000 | 0x40_0000_0000 | 0x80_0000_0000;
 
@@ -71,6 +72,7 @@ impl Ippcp {
     pub(super) fn load(path: &Path, limit: Limit) -> Result<Self, String> {
         let api = Api::find(&Library::open(path)?)?;
         let denied = match limit {
+            Limit::Sse => AVX | AVX512 | GFNI_AND_WIDE,
             Limit::Avx2 => AVX512 | GFNI_AND_WIDE,
             Limit::Gfni => AVX512,
             _ => 0,
