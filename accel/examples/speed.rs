@@ -208,4 +208,13 @@ fn schemes() {
     each_row("sm2::encryption::decrypt 32 B", 1, || {
         black_box(sm2::encryption::decrypt(&keys[1], black_box(&ciphertext)).expect("own ciphertext"));
     });
+    let ciphertexts = vec![ciphertext; 128];
+    each_row("sm2::encryption::decrypt_batch 32 B", ciphertexts.len(), || {
+        black_box(sm2::encryption::decrypt_batch(&keys[1], black_box(&ciphertexts)));
+    });
+    each_row("sm2::exchange::Responder::respond_batch", 128, || {
+        let sides =
+            sm2::exchange::Responder::respond_batch(&keys[0], b"id", black_box(&[(&peer, &point); 128]), &mut rng);
+        black_box(sides.expect("randomness"));
+    });
 }

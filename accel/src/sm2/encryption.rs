@@ -22,6 +22,8 @@ pub use super::codec::Layout;
 pub const PLAINTEXT_BYTES_MAX: usize = 1 << 20;
 /// More than the deepest frames of one operation take.
 const STACK_BYTES: usize = 16 << 10;
+/// The same for batches, whose lanes are wide.
+const BATCH_STACK_BYTES: usize = 64 << 10;
 
 /// No ciphertext was made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,15 +101,28 @@ pub fn decrypt(key: &PrivateKey, ciphertext: &Ciphertext) -> Result<Zeroizing<Ve
 fn decrypt_on_stack(key: &PrivateKey, ciphertext: &Ciphertext) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
     // B1, B2: C1 is on the curve and [h]C1 finite, as every `PublicKey` is.
     // B3: (x2, y2) = [d]C1.
-    let shared = variable_base::secret_multiple(&ciphertext.c1.point, &key.d);
+    open(&variable_base::secret_multiple(&ciphertext.c1.point, &key.d), ciphertext)
+}
+
+/// [`decrypt`] of each ciphertext, and each its own verdict; many points are multiplied at once.
+pub fn decrypt_batch(key: &PrivateKey, ciphertexts: &[Ciphertext]) -> Vec<Result<Zeroizing<Vec<u8>>, DecryptError>> {
+    ct::on_wiped_stack::<BATCH_STACK_BYTES, _>(|| {
+        let pairs: Vec<_> = ciphertexts.iter().map(|ciphertext| (&ciphertext.c1.point, &key.d)).collect();
+        let shared = variable_base::secret_multiples(&pairs);
+        shared.iter().zip(ciphertexts).map(|(shared, ciphertext)| open(shared, ciphertext)).collect()
+    })
+}
+
+/// Steps B4 to B7 for the shared point.
+fn open(shared: &[u8; 64], ciphertext: &Ciphertext) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
     // B4: t = KDF(x2 ‖ y2, klen), not zero.
     let mut text = Zeroizing::new(vec![0; ciphertext.c2.len()]);
-    sm3::kdf(&*shared, &mut text);
+    sm3::kdf(shared, &mut text);
     let zero = is_zero(&text);
     // B5: M' = C2 ⊕ t.
     text.iter_mut().zip(&ciphertext.c2).for_each(|(t, c2)| *t ^= c2);
     // B6: C3 = SM3(x2 ‖ M' ‖ y2).
-    let authentic = ct::eq(&digest_between(&shared, &text), &ciphertext.c3);
+    let authentic = ct::eq(&digest_between(shared, &text), &ciphertext.c3);
     // B7; both findings become one verdict before anything depends on either.
     let accepted = core::hint::black_box(u8::from(authentic) & u8::from(!zero));
     if accepted == 1 { Ok(text) } else { Err(DecryptError) }

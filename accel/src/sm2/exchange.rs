@@ -12,6 +12,7 @@
 //!   peer has it.
 //! * Constant time in private keys, ephemeral keys and everything computed from them.
 
+mod batch;
 #[cfg(test)]
 mod tests;
 

@@ -6,6 +6,7 @@ mod convert;
 mod digits;
 mod field;
 mod point;
+mod secret;
 mod sums;
 mod table;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use super::point::Affine;
 use super::scalar::Scalar;
 use super::verify::Claim;
 use crate::cpu::Ifma512;
+pub(super) use secret::{Coordinates, Pair};
 pub(super) use verify::Verdicts;
 
 /// Signatures of a group: one in each lane.
@@ -75,5 +77,19 @@ pub(super) fn base_x_coordinates(token: Ifma512, scalars: &[Scalar], out: &mut [
     for (scalars, out) in scalars.chunks(together).zip(out.chunks_mut(together)) {
         // SAFETY: the token proves the features.
         unsafe { base::x_coordinates(token, scalars, &mut sums, out) }
+    }
+}
+
+/// `[k]P` for each pair of a public point and a secret scalar other than zero, in constant time; `None` where the formulas met
+/// an exceptional case.
+///
+/// # Panics
+/// When the slices differ in length.
+#[allow(unsafe_code)]
+pub(super) fn secret_multiples(token: Ifma512, pairs: &[Pair<'_>], out: &mut [Coordinates]) {
+    assert_eq!(pairs.len(), out.len(), "one product per pair");
+    for (pairs, out) in pairs.chunks(TOGETHER).zip(out.chunks_mut(TOGETHER)) {
+        // SAFETY: the token proves the features.
+        unsafe { secret::multiples(token, pairs, out) }
     }
 }

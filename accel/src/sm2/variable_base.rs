@@ -10,12 +10,20 @@ mod tests;
 use super::PublicKey;
 use super::comb::{Digits, Entry, Scan};
 use super::field::{Arithmetic, with_field};
+#[cfg(target_arch = "x86_64")]
+use super::ifma;
 use super::limbs::{self, Limbs};
 use super::point::{Affine, Jacobian, Projective};
 use super::scalar::Scalar;
 use super::verify::{KEY_ODD_MULTIPLES, KEY_WIDTH};
 use super::wnaf;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::Ifma512;
 use zeroize::{Zeroize, Zeroizing};
+
+/// Products from which on lanes are faster, the others of a group being idle.
+#[cfg(target_arch = "x86_64")]
+const LANES_MIN: usize = 2;
 
 /// Digits of a window.
 const WIDTH: usize = 5;
@@ -30,6 +38,29 @@ pub(super) fn secret_multiple(point: &Affine, k: &Scalar) -> Zeroizing<[u8; 64]>
     product.point.x.zeroize();
     product.point.y.zeroize();
     coordinates
+}
+
+/// [`secret_multiple`] of every pair of a point and its scalar, in lanes where there are any.
+pub(super) fn secret_multiples(pairs: &[(&Affine, &Scalar)]) -> Vec<Zeroizing<[u8; 64]>> {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(token) = Ifma512::selected().filter(|_| pairs.len() >= LANES_MIN) {
+        let mut products = Zeroizing::new(vec![None; pairs.len()]);
+        ifma::secret_multiples(token, pairs, &mut products);
+        let coordinates = products.iter().zip(pairs).map(|(product, (point, k))| match product {
+            Some([x, y]) => Zeroizing::new(to_bytes(x, y)),
+            None => secret_multiple(point, k),
+        });
+        return coordinates.collect();
+    }
+    pairs.iter().map(|(point, k)| secret_multiple(point, k)).collect()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn to_bytes(x: &Limbs, y: &Limbs) -> [u8; 64] {
+    let mut bytes = [0; 64];
+    bytes[..32].copy_from_slice(&limbs::to_be_bytes(x));
+    bytes[32..].copy_from_slice(&limbs::to_be_bytes(y));
+    bytes
 }
 
 /// Whether the fast formulas met an exception shows. That is a property of `k` alone, the order of every point being `n`; a

@@ -100,6 +100,25 @@ fn every_changed_bit_and_every_other_key_are_refused() {
     assert_eq!(decrypt(&key(4), &ciphertext), Err(DecryptError));
 }
 
+#[test]
+fn batches_of_every_size_give_each_ciphertext_its_own_verdict() {
+    let (private, other) = (key(8), key(9));
+    let texts: Vec<Vec<u8>> = (1..=20).map(|i| vec![i as u8; i]).collect();
+    let sealed = |(i, text): (usize, &Vec<u8>)| {
+        let recipient = if i % 5 == 3 { &other } else { &private };
+        encrypt(&recipient.public_key(), text, &mut Counter(i as u64)).unwrap()
+    };
+    let ciphertexts: Vec<Ciphertext> = texts.iter().enumerate().map(sealed).collect();
+    for size in 0..=ciphertexts.len() {
+        let opened = decrypt_batch(&private, &ciphertexts[..size]);
+        assert_eq!(opened.len(), size);
+        for (i, opened) in opened.iter().enumerate() {
+            assert_eq!(*opened, decrypt(&private, &ciphertexts[i]), "{i} of {size}");
+            assert_eq!(opened.is_ok(), i % 5 != 3, "{i} of {size}");
+        }
+    }
+}
+
 /// With a text of one byte, one `k` in 256 gives a key stream of zeros: A5 takes another, B4 refuses.
 #[test]
 fn a_key_stream_of_zeros_is_neither_used_nor_accepted() {

@@ -120,6 +120,41 @@ fn a_shared_point_at_infinity_is_refused_on_both_sides() {
     assert_eq!(responder.err(), Some(ExchangeError::Infinity));
 }
 
+#[test]
+fn batches_of_every_size_agree_with_each_peer_and_refuse_infinity_alone() {
+    let own = key(10);
+    let known_own = identified(b"own", &own);
+    let point = key(5).public_key();
+    let multiple = variable_base::public_multiple(Portable::TOKEN, associate(&point).limbs(), &point.point);
+    let hostile = IdentifiedKey::new(b"x", PublicKey { point: multiple.to_affine().negate() });
+    let keys: Vec<PrivateKey> = (30..50).map(key).collect();
+    let known: Vec<IdentifiedKey> = keys.iter().map(|key| identified(b"peer", key)).collect();
+    for size in 0..=keys.len() {
+        let start = |key| Initiator::start(key, b"peer", &mut Counter(size as u64)).unwrap();
+        let initiators: Vec<_> = keys[..size].iter().map(start).collect();
+        let ephemerals: Vec<PublicKey> = initiators.iter().map(Initiator::ephemeral).collect();
+        let peer = |i: usize| if i % 7 == 5 { (&hostile, &point) } else { (&known[i], &ephemerals[i]) };
+        let peers: Vec<_> = (0..size).map(peer).collect();
+        let responders = Responder::respond_batch(&own, b"own", &peers, &mut Counter(99)).unwrap();
+        assert_eq!(responders.len(), size);
+        for (i, (initiator, responder)) in initiators.into_iter().zip(responders).enumerate() {
+            if i % 7 == 5 {
+                assert_eq!(responder.err(), Some(ExchangeError::Infinity), "{i} of {size}");
+                continue;
+            }
+            let responder = responder.unwrap();
+            let (point, s_b) = (responder.ephemeral(), responder.confirmation());
+            let (secret, s_a) = initiator.finish_confirmed(&known_own, &point, &s_b).unwrap();
+            assert_eq!(derived(secret, 33), derived(responder.finish_confirmed(&s_a).unwrap(), 33), "{i} of {size}");
+        }
+    }
+    let refused = Responder::respond_batch(&own, b"own", &[(&known[0], &point)], &mut Broken::Silent);
+    assert!(matches!(refused, Err(ExchangeError::Random(_))));
+    let stuck = Responder::respond_batch(&own, b"own", &[(&known[0], &point); 2], &mut Broken::Stuck).unwrap();
+    let [Ok(first), Ok(second)] = &stuck[..] else { panic!("two agreements") };
+    assert_ne!(first.ephemeral(), second.ephemeral());
+}
+
 /// `d = -x̄·r`, which only the owner can bring about.
 #[test]
 fn a_zero_implicit_scalar_is_refused() {

@@ -18,6 +18,14 @@ struct Lane {
     rests: [[u64; 2]; ODD_MULTIPLES],
 }
 
+/// Where [`fill`] writes the affine odd multiples of eight points.
+pub(super) trait Multiples {
+    fn new() -> Self;
+
+    /// Writes entry `index` of all lanes.
+    fn put(&mut self, index: usize, x: &Element, y: &Element);
+}
+
 /// A multiple on its way to affine form.
 struct Link {
     x: Element,
@@ -26,12 +34,11 @@ struct Link {
     run: Element,
 }
 
-impl OddMultiples {
+impl Multiples for OddMultiples {
     fn new() -> Self {
         Self(Box::new([Lane { lines: [[0; 8]; ODD_MULTIPLES], rests: [[0; 2]; ODD_MULTIPLES] }; 8]))
     }
 
-    /// Writes entry `index` of all lanes.
     #[inline(always)]
     fn put(&mut self, index: usize, x: &Element, y: &Element) {
         let (Element(x), Element(y)) = (x, y);
@@ -42,7 +49,9 @@ impl OddMultiples {
             self.0[lane].rests[index] = pair;
         }
     }
+}
 
+impl OddMultiples {
     /// Each lane's entry at its own index; an address depends on the digit, so for public scalars only.
     #[inline(always)]
     pub(super) fn get(&self, token: Ifma512, digit: &Digit) -> Affine {
@@ -59,8 +68,8 @@ impl OddMultiples {
 
 /// The multiples of each vector of finite keys; one inversion for all.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
-pub(super) fn fill(token: Ifma512, keys: &[Affine], tables: &mut Vec<OddMultiples>) {
-    tables.resize_with(keys.len().max(tables.len()), OddMultiples::new);
+pub(super) fn fill<M: Multiples>(token: Ifma512, keys: &[Affine], tables: &mut Vec<M>) {
+    tables.resize_with(keys.len().max(tables.len()), M::new);
     let mut products = Vec::with_capacity(keys.len());
     let mut product = Element::one(token);
     let mut chains = Vec::with_capacity(keys.len());
@@ -98,7 +107,7 @@ fn climb(point: &Point) -> (Vec<Link>, Element) {
 
 /// Divides the `Z` out, last first.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
-fn descend(links: &[Link], inverse: &Element, table: &mut OddMultiples) {
+fn descend<M: Multiples>(links: &[Link], inverse: &Element, table: &mut M) {
     align_stack();
     let mut inverse = *inverse;
     for (index, link) in links.iter().enumerate().rev() {

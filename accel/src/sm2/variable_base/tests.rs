@@ -41,6 +41,22 @@ fn an_exception_is_noticed_and_computed_by_complete_formulas() {
     }
 }
 
+/// The selected kernel for many products, whole groups of lanes and parts of them, an exception among them.
+#[test]
+fn many_products_at_once_are_each_exact() {
+    let points: Vec<Affine> = (1..=150).map(|k| comb::base_multiple(&Scalar::reduce(&[k, k << 7, 0, k]))).collect();
+    let scalars: Vec<Scalar> = edge_scalars().iter().map(Scalar::reduce).collect();
+    let pairs: Vec<_> = (0..150).map(|i| (&points[i], &scalars[i * 7 % scalars.len()])).collect();
+    let expected: Vec<_> = pairs.iter().map(|(point, k)| secret_multiple(point, k)).collect();
+    for size in (0..20).chain([127, 128, 129, 150]) {
+        assert!(secret_multiples(&pairs[..size]) == expected[..size], "{size} products");
+    }
+    let exceptional = Scalar::reduce(&[6, 0, 0, 0]);
+    let pairs: Vec<_> = (0..9).map(|i| (&points[i], if i == 4 { &exceptional } else { &scalars[40 + i] })).collect();
+    let expected: Vec<_> = pairs.iter().map(|(point, k)| secret_multiple(point, k)).collect();
+    assert!(secret_multiples(&pairs) == expected);
+}
+
 /// Quotients by small integers, whose multiples are small.
 #[test]
 fn products_are_exact_for_inverses_of_small_scalars() {
