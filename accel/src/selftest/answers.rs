@@ -11,7 +11,7 @@ macro_rules! test {
     };
 }
 
-pub(super) const TESTS: [Test; 17] = [
+pub(super) const TESTS: [Test; 19] = [
     test!("sm3", sm3_digest, "SM3 digest (GB/T 32905 A.1, A.2)"),
     test!("sm3.many", sm3_many, "SM3 of many messages"),
     test!("sm3.many", sm3_lengths, "SM3 of many lengths, whole and in parts (OpenSSL)"),
@@ -21,7 +21,9 @@ pub(super) const TESTS: [Test; 17] = [
     test!("sm4", sm4_block, "SM4 blocks both ways (GB/T 32907 A.1)"),
     test!("sm4", sm4_cbc, "SM4-CBC both ways (OpenSSL)"),
     test!("sm4", sm4_ctr, "SM4-CTR (draft-ribose-cfrg-sm4 A.2.5.1)"),
+    test!("sm4", sm4_long, "SM4 blocks, CTR, CBC and XTS of 20,011 bytes (RustCrypto)"),
     test!("sm4.ghash", sm4_gcm, "SM4-GCM (RFC 8998 A.1), forgery refused"),
+    test!("sm4.ghash", sm4_gcm_long, "SM4-GCM of 20,011 bytes, alone and among others, forgery refused (RustCrypto)"),
     test!("sm4", sm4_xts, "SM4-XTS, both tweak orders"),
     test!("sm2.field", sm2_verify, "SM2 verification (OpenSSL's signature), forgery refused"),
     test!("sm2.field", sm2_sign, "SM2 signature with a known nonce (GB/T 32918.5 A.2)"),
@@ -136,6 +138,56 @@ fn sm4_ctr() -> bool {
     data == hex(
         "ac3236cb970cc20791364c395a1342d1a3cbc1878c6f30cd074cce385cdd70c7f234bc0e24c11980fd1286310ce37b926e02fcd0faa0baf38b2933851d824514",
     )
+}
+
+/// Bytes that fill every kernel's widest call many times over, and a tail: short messages never reach what long ones run.
+const LONG_BYTES: usize = 20_011;
+
+fn long() -> Vec<u8> {
+    (0..LONG_BYTES).map(|i| (i * 7 + (i >> 8)) as u8).collect()
+}
+
+/// The digest of what each mode makes of the pattern, by the crate `sm4` 0.6; each is also taken back.
+fn sm4_long() -> bool {
+    const ANSWER: [u8; 32] = hex("29a8e2771c7676577ca49905ad1e39b5c1a31c56a4d6e36c2102680fa179fb56");
+    let (plain, key) = (long(), sm4::Key::new(&SM4_KEY));
+    let mut hasher = sm3::Hasher::new();
+    let mut data = plain.clone();
+    key.encrypt_blocks(data.as_chunks_mut().0);
+    hasher.update(&data);
+    key.decrypt_blocks(data.as_chunks_mut().0);
+    let mut back = data == plain;
+    sm4::ctr::apply(&key, &SM4_KEY, &mut data);
+    hasher.update(&data);
+    sm4::ctr::apply(&key, &SM4_KEY, &mut data);
+    back &= data == plain;
+    sm4::cbc::encrypt(&key, &mut SM4_KEY.clone(), data.as_chunks_mut().0);
+    hasher.update(&data);
+    sm4::cbc::decrypt(&key, &mut SM4_KEY.clone(), data.as_chunks_mut().0);
+    back &= data == plain;
+    for order in [sm4::xts::TweakOrder::Gbt17964, sm4::xts::TweakOrder::Ieee1619] {
+        let Ok(key) = sm4::xts::Key::new(&ABC_DIGEST, order) else { return false };
+        back &= key.encrypt(&SM4_KEY, &mut data).is_ok();
+        hasher.update(&data);
+        back &= key.decrypt(&SM4_KEY, &mut data).is_ok() && data == plain;
+    }
+    back && hasher.finalize() == ANSWER
+}
+
+/// Ciphertext's digest and tag by the crates `sm4` 0.6 and `aes-gcm` 0.11.
+fn sm4_gcm_long() -> bool {
+    const DIGEST: [u8; 32] = hex("81fcb7c5210c48b72e9e08d5f946a4356bfa1471831bb2356cc535f7680df4d3");
+    const TAG: [u8; 16] = hex("00efdce9e29b7c2294daaa3e3d5a523e");
+    let (plain, key) = (long(), sm4::gcm::Key::new(&SM4_KEY));
+    let (nonce, aad) = ([7; 12], &plain[..300]);
+    let mut data = plain.clone();
+    let right = sm4::gcm::seal(&key, &nonce, aad, &mut data) == TAG && sm3::digest(&data) == DIGEST;
+    let mut many = [data.clone(), data.clone(), data];
+    let [a, b, c] = &mut many;
+    let message = |data| sm4::gcm::Message { nonce, aad, data, tag: TAG };
+    let mut messages = [message(a), message(b), message(c)];
+    messages[1].tag[15] ^= 1;
+    right && sm4::gcm::open_many(&key, &mut messages) == [true, false, true] && many[0] == plain && many[2] == plain
 }
 
 fn sm4_gcm() -> bool {
