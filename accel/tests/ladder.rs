@@ -56,6 +56,17 @@ fn expected_sm3(rung: &str) -> (&'static str, &'static str) {
     (single, many)
 }
 
+/// What the ladder promises for SM2's field on `rung`, by what this processor has.
+#[cfg(target_arch = "x86_64")]
+fn expected_sm2_field(rung: &str) -> &'static str {
+    if rung != "portable" && cpu::Bmi2Adx::new().is_some() { "bmi2+adx" } else { "portable" }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn expected_sm2_field(_rung: &str) -> &'static str {
+    "portable"
+}
+
 #[cfg(not(target_arch = "x86_64"))]
 fn expected_sm3(_rung: &str) -> (&'static str, &'static str) {
     ("portable", "portable")
@@ -116,6 +127,7 @@ fn climb() {
         found.unwrap_or_else(|| panic!("{operation} among {selected:?}")).kernel
     };
     assert_eq!((kernel("sm4"), kernel("sm4.ghash")), expected_sm4(&rung), "on {rung}");
+    assert_eq!(kernel("sm2.field"), expected_sm2_field(&rung), "on {rung}");
     assert_eq!((kernel("sm3"), kernel("sm3.many")), expected_sm3(&rung), "on {rung}");
     if rung == "portable" {
         assert!(selected.iter().all(|selected| selected.kernel == "portable"), "{selected:?}");

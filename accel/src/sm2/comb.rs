@@ -215,34 +215,32 @@ impl Comb {
     }
 }
 
-/// The entries of all blocks, one block after another, `steps` doublings apart.
+/// The entries of all blocks, one block after another, `steps` doublings apart. Every tooth doubles a block's entries by one batch of
+/// affine additions.
 fn build<F: Arithmetic>(field: F, point: &Affine, teeth: usize, blocks: usize, steps: usize) -> Vec<Entry> {
-    // 2^(steps·i)·P, i = tooth·blocks + block.
-    let mut doubled = Jacobian::from_affine(field, point);
-    let mut bases = vec![doubled];
-    for _ in 1..teeth * blocks {
-        doubled = (0..steps).fold(doubled, |p, _| p.double());
-        bases.push(doubled);
+    // 2^(steps·i)·P and its double, i = tooth·blocks + block.
+    let mut power = Jacobian::from_affine(field, point);
+    let mut powers = Vec::with_capacity(2 * teeth * blocks);
+    for _ in 0..teeth * blocks {
+        let twice = power.double();
+        powers.extend([power, twice]);
+        power = (1..steps).fold(twice, |p, _| p.double());
     }
-    let twice: Vec<Jacobian<F>> = bases.iter().map(Jacobian::double).collect();
-    let bases = Jacobian::batch_to_affine(&bases);
-    let twice = Jacobian::batch_to_affine(&twice);
-    let mut entries = Vec::with_capacity(blocks << (teeth - 1));
-    for block in 0..blocks {
-        let tooth = |t: usize| t * blocks + block;
-        let lowest = (0..teeth - 1).fold(Jacobian::from_affine(field, &bases[tooth(teeth - 1)]), |sum, t| {
-            sum.add_affine(&bases[tooth(t)].negate())
-        });
-        let start = entries.len();
-        entries.push(lowest);
-        for t in 0..teeth - 1 {
-            for index in 0..1 << t {
-                let entry: Jacobian<F> = entries[start + index];
-                entries.push(entry.add_affine(&twice[tooth(t)]));
-            }
-        }
+    let powers = Jacobian::batch_to_affine(&powers);
+    let tooth = |tooth: usize, block: usize| &powers[2 * (tooth * blocks + block)..][..2];
+    let lowest = |block| {
+        (0..teeth - 1).fold(Jacobian::from_affine(field, &tooth(teeth - 1, block)[0]), |sum, t| {
+            sum.add_affine(&tooth(t, block)[0].negate())
+        })
+    };
+    // Entry `index` of each block, one index after another.
+    let mut entries = Jacobian::batch_to_affine(&(0..blocks).map(lowest).collect::<Vec<_>>());
+    for t in 0..teeth - 1 {
+        // The multipliers of a block's entries are different and small against the order: no sum meets an exception.
+        let addends: Vec<Affine> = (0..entries.len()).map(|i| tooth(t, i % blocks)[1]).collect();
+        entries.extend(Affine::add_each(field, &entries, &addends));
     }
-    Jacobian::batch_to_affine(&entries).iter().map(Entry::from).collect()
+    (0..blocks).flat_map(|block| entries[block..].iter().step_by(blocks).map(Entry::from)).collect()
 }
 
 fn into_blocks<const ENTRIES: usize, const BLOCKS: usize>(entries: Vec<Entry>) -> Box<[[Entry; ENTRIES]; BLOCKS]> {

@@ -46,6 +46,24 @@ impl Affine {
         Self { x: self.x, y: self.y.negate() }
     }
 
+    /// The sum of each pair with one inversion for all: 5M + 1S a pair. For public points.
+    ///
+    /// # Panics
+    /// When the two points of a pair have the same x.
+    pub(super) fn add_each<F: Arithmetic>(field: F, left: &[Self], right: &[Self]) -> Vec<Self> {
+        let pairs = || left.iter().zip(right).map(|(a, b)| (a.on(field), b.on(field)));
+        let mut inverses: Vec<Element<F>> = pairs().map(|(a, b)| b.0.sub(&a.0)).collect();
+        assert!(inverses.iter().all(|dx| !dx.is_zero()), "an affine sum is of points with different x");
+        Element::batch_invert(&mut inverses);
+        let add = |((a, b), inverse): ((_, _), &Element<F>)| {
+            let ((x1, y1), (x2, y2)): ((Element<F>, Element<F>), (Element<F>, Element<F>)) = (a, b);
+            let slope = y2.sub(&y1).multiply(inverse);
+            let x = slope.square().sub(&x1).sub(&x2);
+            Self::stored(x, slope.multiply(&x1.sub(&x)).sub(&y1))
+        };
+        pairs().zip(&inverses).map(add).collect()
+    }
+
     /// The coordinates on another backend.
     #[inline(always)]
     fn on<F>(&self, field: F) -> (Element<F>, Element<F>)

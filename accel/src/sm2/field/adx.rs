@@ -1,149 +1,70 @@
 //! The field by MULX, ADCX and ADOX (BMI2 and ADX), in assembly: the compiler does not keep two carry chains apart.
 //!
 //! All values are below `p` on entry and on return, limbs and result the same as [`Portable`](crate::cpu::Portable)'s. There is no
-//! branch, and no address but those of the operands. Multiplications read memory through two pointers and write registers
-//! only; additions and subtractions work on registers alone.
+//! branch, and no address but those of the operands. A product reads its second operand from memory, everything else works on
+//! registers alone.
 //!
-//! A product is four rows of four MULX, low halves on the carry chain of ADCX, high halves on that of ADOX. Twelve of the
-//! thirteen registers that inline assembly may use are enough, because limbs not yet reached serve as scratch.
+//! A product is four rows of four MULX, low halves on the carry chain of ADCX, high halves on that of ADOX. All thirteen
+//! registers that inline assembly may use are taken; those of operands serve as limbs and scratch once they are read.
 
 use super::super::limbs::Limbs;
 use super::{Arithmetic, P};
 use crate::cpu::Bmi2Adx;
 use core::arch::asm;
 
-/// `(t + q·p) / 2^64` in place, as the portable `reduce_step`: `q` becomes the top limb. Clobbers `lo` and `rdx`.
-macro_rules! reduce_step {
-    ($q:literal, $t1:literal, $t2:literal, $t3:literal) => {
+/// `(t + q·p) / 2^128` in place for `t = t3 ‖ t2 ‖ t1 ‖ t0`, two steps of the portable reduction; the new upper limbs are in `t0` and
+/// `t1`. With `q0 = t0`, `q1 = t1 + q0 - q0·2^32` and `q·2^32 = m2 ‖ m1 ‖ m0`, the quotient gains `q + q·2^192` less `m` and
+/// `m·2^128` from limb 1 on; `m2 + m0`, at limb 3, has no carry. Clobbers `lo`, `hi`, `x`, `y` and `rdx`.
+#[rustfmt::skip]
+macro_rules! reduce_two_steps {
+    ($t0:literal, $t1:literal, $t2:literal, $t3:literal, $x:literal, $y:literal) => {
         concat!(
-            "mov {lo}, {",
-            $q,
-            "}\n",
-            "mov rdx, {",
-            $q,
-            "}\n",
-            "shl {lo}, 32\n",
-            "shr rdx, 32\n",
-            "add {",
-            $t1,
-            "}, {",
-            $q,
-            "}\n",
-            "adc {",
-            $t2,
-            "}, 0\n",
-            "adc {",
-            $t3,
-            "}, 0\n",
-            "adc {",
-            $q,
-            "}, 0\n",
-            "sub {",
-            $t1,
-            "}, {lo}\n",
-            "sbb {",
-            $t2,
-            "}, rdx\n",
-            "sbb {",
-            $t3,
-            "}, {lo}\n",
-            "sbb {",
-            $q,
-            "}, rdx",
+            // m0, the upper half of q0, q0 - m0, and q1.
+            "mov {lo}, {", $t0, "}\n", "shl {lo}, 32\n", "mov rdx, {", $t0, "}\n", "shr rdx, 32\n",
+            "mov {hi}, {", $t0, "}\n", "sub {hi}, {lo}\n", "add {", $t1, "}, {hi}\n", "mov {", $x, "}, {", $t1, "}\n",
+            // m1 and m2.
+            "mov {", $y, "}, {", $t1, "}\n", "shl {", $y, "}, 32\n", "add {", $y, "}, rdx\n",
+            "mov rdx, {", $t1, "}\n", "shr rdx, 32\n",
+            // The borrow of q0 - m0 again, and what lies above is subtracted with it.
+            "cmp {", $t0, "}, {lo}\n", "lea {lo}, [{lo} + rdx]\n",
+            "sbb {", $t2, "}, {", $y, "}\n", "sbb {", $t3, "}, {lo}\n",
+            "sbb {", $t0, "}, {", $y, "}\n", "sbb {", $t1, "}, rdx\n",
+            // The carry of t1 + (q0 - m0) again, and what lies above is added with it.
+            "cmp {", $x, "}, {hi}\n", "adc {", $t2, "}, {", $x, "}\n", "adc {", $t3, "}, 0\n",
+            "adc {", $t0, "}, 0\n", "adc {", $t1, "}, 0",
         )
     };
 }
 
 /// One row of a product: `t0..t3 += rdx · b`, the top of it into `t4`, which starts at zero. The value of five limbs stays
 /// below `2^320`, so the last carry is zero. Clobbers `lo` and `hi`; XOR clears both carries.
+#[rustfmt::skip]
 macro_rules! row {
     ($t0:literal, $t1:literal, $t2:literal, $t3:literal, $t4:literal) => {
         concat!(
-            "xor {",
-            $t4,
-            ":e}, {",
-            $t4,
-            ":e}\n",
-            "mulx {hi}, {lo}, [{b}]\n",
-            "adcx {",
-            $t0,
-            "}, {lo}\n",
-            "adox {",
-            $t1,
-            "}, {hi}\n",
-            "mulx {hi}, {lo}, [{b} + 8]\n",
-            "adcx {",
-            $t1,
-            "}, {lo}\n",
-            "adox {",
-            $t2,
-            "}, {hi}\n",
-            "mulx {hi}, {lo}, [{b} + 16]\n",
-            "adcx {",
-            $t2,
-            "}, {lo}\n",
-            "adox {",
-            $t3,
-            "}, {hi}\n",
-            "mulx {hi}, {lo}, [{b} + 24]\n",
-            "adcx {",
-            $t3,
-            "}, {lo}\n",
-            "adox {",
-            $t4,
-            "}, {hi}\n",
-            "adc {",
-            $t4,
-            "}, 0",
+            "xor {", $t4, ":e}, {", $t4, ":e}\n",
+            "mulx {hi}, {lo}, [{b}]\n", "adcx {", $t0, "}, {lo}\n", "adox {", $t1, "}, {hi}\n",
+            "mulx {hi}, {lo}, [{b} + 8]\n", "adcx {", $t1, "}, {lo}\n", "adox {", $t2, "}, {hi}\n",
+            "mulx {hi}, {lo}, [{b} + 16]\n", "adcx {", $t2, "}, {lo}\n", "adox {", $t3, "}, {hi}\n",
+            "mulx {hi}, {lo}, [{b} + 24]\n", "adcx {", $t3, "}, {lo}\n", "adox {", $t4, "}, {hi}\n",
+            "adc {", $t4, "}, 0",
         )
     };
 }
 
-/// The product `t0..t7`, below `p²`, divided by `2^256` modulo `p`, into `t4..t7`: the four steps leave at most `p` in `t0..t3`,
-/// the sum is below `2p`, and `p` is subtracted where that does not borrow. Clobbers `lo`, `hi` and `rdx`.
+/// The product `t0..t7`, below `p²`, divided by `2^256` modulo `p`, into `t4..t7`: four steps leave at most `p` in `t0..t3`, the sum
+/// is below `2p`, and `p` is subtracted where that does not borrow. Clobbers `lo`, `hi`, `x`, `y` and `rdx`.
+#[rustfmt::skip]
 macro_rules! reduce {
-    () => {
-        reduce!("t0")
-    };
-    ($t0:literal) => {
+    ($t0:literal, $x:literal, $y:literal) => {
         concat!(
-            reduce_step!($t0, "t1", "t2", "t3"),
-            "\n",
-            reduce_step!("t1", "t2", "t3", $t0),
-            "\n",
-            reduce_step!("t2", "t3", $t0, "t1"),
-            "\n",
-            reduce_step!("t3", $t0, "t1", "t2"),
-            "\n",
-            "mov {lo:e}, 0\n",
-            "mov rdx, {p1}\n",
-            "mov {hi}, {p3}\n",
-            "add {t4}, {",
-            $t0,
-            "}\n",
-            "adc {t5}, {t1}\n",
-            "adc {t6}, {t2}\n",
-            "adc {t7}, {t3}\n",
-            "adc {lo}, 0\n",
-            "mov {",
-            $t0,
-            "}, {t4}\n",
-            "mov {t1}, {t5}\n",
-            "mov {t2}, {t6}\n",
-            "mov {t3}, {t7}\n",
-            "sub {",
-            $t0,
-            "}, -1\n",
-            "sbb {t1}, rdx\n",
-            "sbb {t2}, -1\n",
-            "sbb {t3}, {hi}\n",
-            "sbb {lo}, 0\n",
-            "cmovnc {t4}, {",
-            $t0,
-            "}\n",
-            "cmovnc {t5}, {t1}\n",
-            "cmovnc {t6}, {t2}\n",
-            "cmovnc {t7}, {t3}",
+            reduce_two_steps!($t0, "t1", "t2", "t3", $x, $y), "\n",
+            reduce_two_steps!("t2", "t3", $t0, "t1", $x, $y), "\n",
+            "mov {lo:e}, 0\n", "mov rdx, {p1}\n", "mov {hi}, {p3}\n",
+            "add {t4}, {", $t0, "}\n", "adc {t5}, {t1}\n", "adc {t6}, {t2}\n", "adc {t7}, {t3}\n", "adc {lo}, 0\n",
+            "mov {", $t0, "}, {t4}\n", "mov {t1}, {t5}\n", "mov {t2}, {t6}\n", "mov {t3}, {t7}\n",
+            "sub {", $t0, "}, -1\n", "sbb {t1}, rdx\n", "sbb {t2}, -1\n", "sbb {t3}, {hi}\n", "sbb {lo}, 0\n",
+            "cmovnc {t4}, {", $t0, "}\n", "cmovnc {t5}, {t1}\n", "cmovnc {t6}, {t2}\n", "cmovnc {t7}, {t3}",
         )
     };
 }
@@ -170,9 +91,9 @@ impl Arithmetic for Bmi2Adx {
                 row!("t2", "t3", "t4", "t5", "t6"),
                 "mov rdx, {t7}",
                 row!("t3", "t4", "t5", "t6", "t7"),
-                reduce!(),
-                b = in(reg) b.as_ptr(),
-                lo = out(reg) _, hi = out(reg) _,
+                reduce!("t0", "x", "b"),
+                b = inout(reg) b.as_ptr() => _,
+                lo = out(reg) _, hi = out(reg) _, x = out(reg) _,
                 t0 = out(reg) _, t1 = out(reg) _, t2 = out(reg) _, t3 = out(reg) _,
                 t4 = out(reg) r0, t5 = inout(reg) a[1] => r1, t6 = inout(reg) a[2] => r2, t7 = inout(reg) a[3] => r3,
                 inout("rdx") a[0] => _,
@@ -211,8 +132,8 @@ impl Arithmetic for Bmi2Adx {
                 "mulx rdx, {lo}, rdx", "adcx {t4}, {t4}", "adox {t4}, {lo}", "adcx {t5}, {t5}", "adox {t5}, rdx",
                 "mov rdx, {a3}",
                 "mulx rdx, {lo}, rdx", "adcx {t6}, {t6}", "adox {t6}, {lo}", "adcx {t7}, {t7}", "adox {t7}, rdx",
-                reduce!("a0"),
-                a0 = inout(reg) a[0] => _, hi = inout(reg) a[1] => _, a2 = in(reg) a[2], a3 = in(reg) a[3],
+                reduce!("a0", "a2", "a3"),
+                a0 = inout(reg) a[0] => _, hi = inout(reg) a[1] => _, a2 = inout(reg) a[2] => _, a3 = inout(reg) a[3] => _,
                 lo = out(reg) _,
                 t1 = out(reg) _, t2 = out(reg) _, t3 = out(reg) _,
                 t4 = out(reg) r0, t5 = out(reg) r1, t6 = out(reg) r2, t7 = out(reg) r3,

@@ -180,6 +180,7 @@ fn agree_on_exceptional_operands<F: Arithmetic>(field: F) {
         assert!(exception.is_infinity() && exception.double().add_affine_distinct(&double).is_infinity());
     }
     assert!(g.double().add_affine_distinct(&minus).to_affine() == G);
+    assert!(Affine::add_each(field, &[G, double], &[double, minus]) == [g.add_affine(&double).to_affine(), G]);
     // Odd multiples, each with its own Z.
     let multiples = Jacobian::odd_multiples::<8>(field, &double);
     for (i, multiple) in multiples.iter().enumerate() {
