@@ -1,8 +1,8 @@
 //! SM2 over the curve of GB/T 32918.5-2017: digital signatures (GB/T 32918.2-2016) here, key agreement (GB/T 32918.3-2016) in
 //! [`exchange`], public-key encryption (GB/T 32918.4-2016) in [`encryption`].
 //!
-//! * Signing and key generation are constant time in the key and the nonce: complete addition formulas, masked table
-//!   scans, no secret-dependent branch but the standard's retries (whose probability is about 2^-255).
+//! * Signing and key generation are constant time in the key and the nonce: masked table scans, no secret-dependent branch but the
+//!   standard's retries and the formulas' exceptions (whose probability is about 2^-250).
 //! * Nonces are hedged: derived by HMAC-SM3 from key, digest *and* fresh randomness, so that neither a weak generator
 //!   nor a repeated message reveals the key.
 //! * Verification works on public values in variable time; [`verify_batch`] gives each item its own exact verdict.

@@ -1,11 +1,14 @@
 //! The curve `y² = x³ - 3x + b` (GB/T 32918.5). Formulas are generic over the field's backend, stored points are not.
 //!
-//! [`Projective`] serves secrets: complete formulas (Renes, Costello, Batina 2015, algorithms 5 and 6), no exceptional
-//! case, no branch. [`Jacobian`] serves verification: fewer multiplications, exceptional cases found by comparison,
-//! time depends on the (public) values.
+//! [`Projective`] serves secrets where exceptions may be met: complete formulas, no branch. [`Jacobian`] has fewer multiplications:
+//! for public points exceptional cases are found by comparison and time depends on the values; for secrets
+//! [`Jacobian::add_affine_distinct`] has no branch, and the last `Z` shows whether there was an exception.
+
+mod projective;
 
 use super::field::{Arithmetic, Element};
 use crate::cpu::Portable;
+pub(super) use projective::Projective;
 
 /// The coefficient `b`.
 pub(super) const B: Element =
@@ -51,17 +54,17 @@ impl Affine {
     /// # Panics
     /// When the two points of a pair have the same x.
     pub(super) fn add_each<F: Arithmetic>(field: F, left: &[Self], right: &[Self]) -> Vec<Self> {
-        let pairs = || left.iter().zip(right).map(|(a, b)| (a.on(field), b.on(field)));
-        let mut inverses: Vec<Element<F>> = pairs().map(|(a, b)| b.0.sub(&a.0)).collect();
+        let difference = |(a, b): (&Self, &Self)| b.x.on(field).sub(&a.x.on(field));
+        let mut inverses: Vec<Element<F>> = left.iter().zip(right).map(difference).collect();
         assert!(inverses.iter().all(|dx| !dx.is_zero()), "an affine sum is of points with different x");
         Element::batch_invert(&mut inverses);
-        let add = |((a, b), inverse): ((_, _), &Element<F>)| {
-            let ((x1, y1), (x2, y2)): ((Element<F>, Element<F>), (Element<F>, Element<F>)) = (a, b);
+        let add = |((a, b), inverse): ((&Self, &Self), &Element<F>)| {
+            let ((x1, y1), (x2, y2)) = (a.on(field), b.on(field));
             let slope = y2.sub(&y1).multiply(inverse);
             let x = slope.square().sub(&x1).sub(&x2);
             Self::stored(x, slope.multiply(&x1.sub(&x)).sub(&y1))
         };
-        pairs().zip(&inverses).map(add).collect()
+        left.iter().zip(right).zip(&inverses).map(add).collect()
     }
 
     /// The coordinates on another backend.
@@ -76,89 +79,6 @@ impl Affine {
     #[inline(always)]
     fn stored<F: Copy>(x: Element<F>, y: Element<F>) -> Self {
         Self { x: x.on(Portable::TOKEN), y: y.on(Portable::TOKEN) }
-    }
-}
-
-/// `(X : Y : Z)` with `x = X/Z`, `y = Y/Z`; infinity is `(0 : 1 : 0)`.
-#[derive(Clone, Copy)]
-pub(super) struct Projective<F = Portable> {
-    x: Element<F>,
-    y: Element<F>,
-    z: Element<F>,
-}
-
-impl<F> zeroize::Zeroize for Projective<F> {
-    fn zeroize(&mut self) {
-        self.x.zeroize();
-        self.y.zeroize();
-        self.z.zeroize();
-    }
-}
-
-impl Projective {
-    pub(super) const INFINITY: Self = Self { x: Element::ZERO, y: Element::ONE, z: Element::ZERO };
-}
-
-impl<F: Arithmetic> Projective<F> {
-    /// Infinity, to be computed with on this backend.
-    pub(super) fn infinity(field: F) -> Self {
-        let Projective { x, y, z } = Projective::INFINITY;
-        Self { x: x.on(field), y: y.on(field), z: z.on(field) }
-    }
-
-    /// Algorithm 5: complete for every first operand, the second being finite. Step numbers follow the paper.
-    pub(super) fn add_affine(&self, other: &Affine) -> Self {
-        let (other, b) = (other.on(self.x.field()), B.on(self.x.field()));
-        let t0 = self.x.multiply(&other.0); // 1
-        let t1 = self.y.multiply(&other.1); // 2
-        let t3 = other.0.add(&other.1).multiply(&self.x.add(&self.y)).sub(&t0.add(&t1)); // 3-7
-        let t4 = other.1.multiply(&self.z).add(&self.y); // 8, 9
-        let y3 = other.0.multiply(&self.z).add(&self.x); // 10, 11
-        let x3 = y3.sub(&b.multiply(&self.z)); // 12, 13
-        let x3 = x3.triple(); // 14, 15
-        let z3 = t1.sub(&x3); // 16
-        let x3 = t1.add(&x3); // 17
-        let t2 = self.z.triple(); // 19, 20
-        let y3 = b.multiply(&y3).sub(&t2).sub(&t0); // 18, 21, 22
-        let y3 = y3.triple(); // 23, 24
-        let t0 = t0.triple().sub(&t2); // 25-27
-        Self {
-            x: t3.multiply(&x3).sub(&t4.multiply(&y3)), // 28, 32, 33
-            y: x3.multiply(&z3).add(&t0.multiply(&y3)), // 29-31
-            z: t4.multiply(&z3).add(&t3.multiply(&t0)), // 34-36
-        }
-    }
-
-    /// Algorithm 6: complete.
-    pub(super) fn double(&self) -> Self {
-        let b = B.on(self.x.field());
-        let t0 = self.x.square(); // 1
-        let t1 = self.y.square(); // 2
-        let t2 = self.z.square(); // 3
-        let t3 = self.x.multiply(&self.y).double(); // 4, 5
-        let z3 = self.x.multiply(&self.z).double(); // 6, 7
-        let y3 = b.multiply(&t2).sub(&z3); // 8, 9
-        let y3 = y3.triple(); // 10, 11
-        let x3 = t1.sub(&y3); // 12
-        let y3 = x3.multiply(&t1.add(&y3)); // 13, 14
-        let x3 = x3.multiply(&t3); // 15
-        let t2 = t2.triple(); // 16, 17
-        let z3 = b.multiply(&z3).sub(&t2).sub(&t0); // 18-20
-        let z3 = z3.triple(); // 21, 22
-        let t0 = t0.triple().sub(&t2); // 23-25
-        let y3 = y3.add(&t0.multiply(&z3)); // 26, 27
-        let t0 = self.y.multiply(&self.z).double(); // 28, 29
-        Self {
-            x: x3.sub(&t0.multiply(&z3)), // 30, 31
-            y: y3,
-            z: t0.multiply(&t1).double().double(), // 32-34
-        }
-    }
-
-    /// The affine point. Infinity, which no caller can reach, would give `(0, 0)`.
-    pub(super) fn to_affine(self) -> Affine {
-        let inverse = self.z.invert();
-        Affine::stored(self.x.multiply(&inverse), self.y.multiply(&inverse))
     }
 }
 

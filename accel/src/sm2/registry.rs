@@ -97,7 +97,7 @@ impl Registry {
         Self { keys_max, wide_max, slots: RwLock::default(), clock: AtomicU64::new(0) }
     }
 
-    /// Builds the table of `key` unless it is there already (about the work of four verifications, outside the lock).
+    /// Builds the table of `key` unless it is there already (about the work of three verifications, outside the lock).
     pub fn register(&self, key: &PublicKey) -> Result<RegisteredKey, RegistryError> {
         self.insert(key, false)
     }
