@@ -166,7 +166,7 @@ fn sign<R: Random + Clone>(inputs: &Inputs<R>) -> Workload<'_> {
         let digest = sm2::message_digest(identified.z(), black_box(&MESSAGE));
         black_box(sm2::sign_digest(key, &digest, &mut random).expect("a signature"));
     };
-    Workload::new("sm2::sign", "sm2.sign_batch", call)
+    Workload::new("sm2::sign", "sm2.field", call)
 }
 
 fn sign_batch<R: Random + Clone>(inputs: &Inputs<R>, count: usize) -> Workload<'_> {
@@ -183,7 +183,7 @@ fn verify<R>(inputs: &Inputs<R>) -> Workload<'_> {
     let signed = &inputs.signed[0];
     let public = signed.key.public_key();
     let call = move || assert!(sm2::verify(&public, ID, black_box(&MESSAGE), &signed.signature));
-    Workload::new("sm2::verify", "sm2.verify_batch", call)
+    Workload::new("sm2::verify", "sm2.field", call)
 }
 
 fn verify_registered<R>(inputs: &Inputs<R>) -> Workload<'_> {
@@ -193,7 +193,7 @@ fn verify_registered<R>(inputs: &Inputs<R>) -> Workload<'_> {
         sm2::verify_batch(std::slice::from_ref(black_box(&item)), &mut verdict);
         assert!(verdict[0]);
     };
-    Workload::new("sm2::verify", "sm2.verify_batch", call).with("keys", Keys::Registered.name())
+    Workload::new("sm2::verify", "sm2.field", call).with("keys", Keys::Registered.name())
 }
 
 /// Every signer in turn.
