@@ -18,7 +18,7 @@ const PUBLIC_DECISIONS: [(&str, &str); 13] = [
     ("sm2::exchange::shared_point", "whether the shared point is infinity"),
     ("::finish_confirmed", "the verdict on a confirmation"),
     ("sm2::encryption::encrypt", "whether the standard asks for another nonce"),
-    ("sm2::encryption::decrypt", "the verdict on a ciphertext"),
+    ("sm2::encryption::open", "the verdict on a ciphertext"),
     ("sm2::sign::finish", "whether the standard asks for another nonce"),
     ("sm2::sign_batch::sign_on_stack", "whether a nonce candidate is in range; a refused one is discarded"),
 ];
