@@ -15,12 +15,14 @@ pub use tokens::Portable;
 pub use tokens::{
     AesNi, Avx2, Bmi2, Bmi2Adx, Gfni256, Gfni512, Ifma512, Int512, Pclmul, Sm3Ni, Sm4Ni, Vpclmul256, Vpclmul512,
 };
+#[cfg(target_arch = "aarch64")]
+pub use tokens::{Neon, NeonAes, NeonSm};
 pub use vendor::Vendor;
 
 /// The variable [`configure_from_env`] reads.
 pub const OVERRIDE_VARIABLE: &str = "BIXI_CPU";
 
-/// Upper bound on the instruction sets used. Higher rungs include the lower ones.
+/// Upper bound on the instruction sets used. Higher rungs include the lower ones of the same architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Limit {
@@ -34,20 +36,39 @@ pub enum Limit {
     Gfni,
     /// AVX-512 with GFNI, VPCLMULQDQ and IFMA.
     Avx512,
+    /// NEON alone: Armv8.0.
+    Neon,
+    /// NEON with AES and PMULL: Kunpeng 920 and most servers.
+    Aes,
+    /// The SM3 and SM4 instructions of Armv8.2: Phytium, newer Kunpeng.
+    Sm,
     /// The best this processor has: the instructions made for SM3 too.
     Best,
 }
 
 impl Limit {
-    /// Every rung with the name `BIXI_CPU` calls it by.
-    const NAMES: [(&'static str, Self); 6] = [
-        ("portable", Self::Portable),
-        ("sse", Self::Sse),
-        ("avx2", Self::Avx2),
-        ("gfni", Self::Gfni),
-        ("avx512", Self::Avx512),
-        ("best", Self::Best),
+    /// Every rung with the name `BIXI_CPU` calls it by and the architecture it belongs to, if to one.
+    const NAMES: [(&'static str, Self, Option<&'static str>); 9] = [
+        ("portable", Self::Portable, None),
+        ("sse", Self::Sse, Some("x86_64")),
+        ("avx2", Self::Avx2, Some("x86_64")),
+        ("gfni", Self::Gfni, Some("x86_64")),
+        ("avx512", Self::Avx512, Some("x86_64")),
+        ("neon", Self::Neon, Some("aarch64")),
+        ("aes", Self::Aes, Some("aarch64")),
+        ("sm", Self::Sm, Some("aarch64")),
+        ("best", Self::Best, None),
     ];
+
+    /// The rungs of this architecture's ladder, lowest first, as `BIXI_CPU` calls them.
+    pub fn rungs() -> impl Iterator<Item = &'static str> {
+        Self::here().map(|(name, _)| name)
+    }
+
+    fn here() -> impl Iterator<Item = (&'static str, Self)> {
+        let here = |owner: Option<&str>| owner.is_none_or(|owner| owner == std::env::consts::ARCH);
+        Self::NAMES.into_iter().filter(move |(_, _, owner)| here(*owner)).map(|(name, rung, _)| (name, rung))
+    }
 }
 
 /// The override cannot be followed.
@@ -55,8 +76,11 @@ impl Limit {
 #[non_exhaustive]
 pub enum CpuError {
     /// The value of `BIXI_CPU` names no instruction set known here.
-    #[error("{OVERRIDE_VARIABLE}={0} is not known: use portable, sse, avx2, gfni, avx512 or best, or unset it")]
+    #[error("{OVERRIDE_VARIABLE}={0} is not known: use {names}, or unset it", names = names())]
     Unknown(String),
+    /// The rung belongs to another architecture.
+    #[error("{OVERRIDE_VARIABLE}={0} is for {1}, and this is {here}: use {names}, or unset it", here = std::env::consts::ARCH, names = names())]
+    Elsewhere(&'static str, &'static str),
     /// The choice was made earlier, by an explicit call or by the first operation.
     #[error("the instruction set is already chosen ({0:?}): configure it before the first operation")]
     AlreadyChosen(Limit),
@@ -73,8 +97,14 @@ pub struct Selected {
     pub kernel: &'static str,
 }
 
+/// The values of `BIXI_CPU`, for a message.
+fn names() -> String {
+    Limit::rungs().collect::<Vec<_>>().join(", ")
+}
+
 /// Fixes the limit for the life of the process.
 pub fn configure(limit: Limit) -> Result<(), CpuError> {
+    check(limit)?;
     match LIMIT.set(limit) {
         Ok(()) => Ok(()),
         Err(_) if self::limit() == limit => Ok(()),
@@ -117,8 +147,17 @@ fn parse(value: &str) -> Result<Limit, CpuError> {
     if value.is_empty() {
         return Ok(Limit::Best);
     }
-    let rung = Limit::NAMES.iter().find(|(name, _)| *name == value);
-    rung.map(|(_, limit)| *limit).ok_or_else(|| CpuError::Unknown(value.to_owned()))
+    let rung = Limit::NAMES.iter().find(|(name, ..)| *name == value);
+    let (_, limit, _) = rung.ok_or_else(|| CpuError::Unknown(value.to_owned()))?;
+    check(*limit).map(|()| *limit)
+}
+
+/// Refuses rungs of other architectures: what a limit means here would be a guess.
+fn check(limit: Limit) -> Result<(), CpuError> {
+    match Limit::NAMES.iter().find(|(_, rung, _)| *rung == limit) {
+        Some((name, _, Some(owner))) if *owner != std::env::consts::ARCH => Err(CpuError::Elsewhere(name, owner)),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -127,14 +166,29 @@ mod tests {
 
     #[test]
     fn override_values_are_checked() {
-        for (name, limit) in Limit::NAMES {
+        for (name, limit) in Limit::here() {
             assert_eq!(parse(name), Ok(limit));
         }
-        assert!(Limit::NAMES.is_sorted_by_key(|(_, limit)| *limit), "rungs in order");
+        assert!(Limit::NAMES.is_sorted_by_key(|(_, limit, _)| *limit), "rungs in order");
         assert_eq!(parse(""), Ok(Limit::Best));
         let error = parse("avx9000").expect_err("no such set");
         let text = error.to_string();
-        assert!(text.contains("avx9000") && Limit::NAMES.iter().all(|(name, _)| text.contains(name)), "{text}");
+        assert!(text.contains("avx9000") && Limit::rungs().all(|name| text.contains(name)), "{text}");
+    }
+
+    #[test]
+    fn rungs_of_another_architecture_are_refused_by_name() {
+        let foreign = |owner: Option<&str>| owner.is_some_and(|owner| owner != std::env::consts::ARCH);
+        let mut refused = 0;
+        for (name, limit, owner) in Limit::NAMES.into_iter().filter(|(_, _, owner)| foreign(*owner)) {
+            let error = parse(name).expect_err("not of this ladder");
+            assert_eq!(configure(limit), Err(error.clone()));
+            let text = error.to_string();
+            assert!(text.contains(name) && text.contains(owner.expect("filtered")), "{text}");
+            assert!(Limit::rungs().all(|rung| rung != name && text.contains(rung)), "{text}");
+            refused += 1;
+        }
+        assert!(refused >= 3, "{refused}");
     }
 
     #[test]

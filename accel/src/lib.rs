@@ -18,7 +18,7 @@ pub mod sm3;
 pub mod sm4;
 #[cfg(target_arch = "x86_64")]
 mod stack;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod transpose;
 pub mod workload;
 

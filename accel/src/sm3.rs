@@ -2,6 +2,8 @@
 //!
 //! Messages may be secret: time depends on lengths only. A [`Hasher`] wipes its state when dropped.
 
+#[cfg(target_arch = "aarch64")]
+mod armv8;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -14,10 +16,12 @@ mod kdf;
 mod lanes;
 pub mod lthash;
 mod many;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod ni;
 mod portable;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod rounds;
 mod single;
 #[cfg(test)]

@@ -9,8 +9,12 @@
 
 #[cfg(target_arch = "x86_64")]
 mod aesni;
+#[cfg(target_arch = "aarch64")]
+mod armv8;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "aarch64")]
+mod batch;
 pub mod cbc;
 pub mod ctr;
 pub mod gcm;
@@ -19,11 +23,13 @@ mod gfni256;
 #[cfg(target_arch = "x86_64")]
 mod gfni512;
 mod ghash;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod matrix;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 mod sbox;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod schedule;
 #[cfg(target_arch = "x86_64")]
 mod sm4ni;
@@ -35,7 +41,7 @@ mod tests;
 mod words;
 pub mod xts;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::cpu;
 use core::panic::{RefUnwindSafe, UnwindSafe};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -175,6 +181,18 @@ fn select(round_keys: &[u32; 32]) -> Box<dyn Kernel> {
             };
         }
     }
+    #[cfg(target_arch = "aarch64")]
+    {
+        if let Some(token) = cpu::NeonSm::selected() {
+            return Box::new(schedule::Schedule::new(batch::Batched(token), round_keys));
+        }
+        if let Some(token) = cpu::NeonAes::selected() {
+            return Box::new(schedule::Schedule::new(batch::Batched(token), round_keys));
+        }
+        if let Some(token) = cpu::Neon::selected() {
+            return Box::new(schedule::Schedule::new(batch::Batched(token), round_keys));
+        }
+    }
     Box::new(portable::Schedule::new(round_keys))
 }
 
@@ -201,12 +219,21 @@ impl core::fmt::Debug for Key {
     }
 }
 
-/// The 32 round keys, GB/T 32907 7.3.
+/// The 32 round keys, GB/T 32907 7.3, by the selected instructions.
 fn expand(key: &[u8; KEY_BYTES]) -> [u32; 32] {
     #[cfg(target_arch = "x86_64")]
     if let Some(token) = cpu::Sm4Ni::selected() {
         return sm4ni::expand(token, key);
     }
+    #[cfg(target_arch = "aarch64")]
+    if let Some(token) = cpu::NeonSm::selected() {
+        return armv8::expand(token, key);
+    }
+    expand_portable(key)
+}
+
+/// The 32 round keys, GB/T 32907 7.3.
+fn expand_portable(key: &[u8; KEY_BYTES]) -> [u32; 32] {
     let (words, _) = key.as_chunks::<4>();
     let mut k: [u32; 4] = core::array::from_fn(|i| u32::from_be_bytes(words[i]) ^ FK[i]);
     let mut round_keys = [0; 32];

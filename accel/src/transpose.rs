@@ -1,5 +1,8 @@
 //! The 4×4 words of every 128-bit lane, transposed, on registers of each width: where the vector kernels of SM3 and SM4 begin and end.
 
+#[cfg(target_arch = "aarch64")]
+use core::arch::aarch64::*;
+#[cfg(target_arch = "x86_64")]
 use core::arch::x86_64::*;
 
 /// One function from the unpacking instructions of one width.
@@ -16,7 +19,11 @@ macro_rules! words {
     };
 }
 
+#[cfg(target_arch = "aarch64")]
+words!(words_128, uint32x4_t, "neon", vzip1q_u32, vzip2q_u32, zip1_64, zip2_64);
+#[cfg(target_arch = "x86_64")]
 words!(words_128, __m128i, "sse2", _mm_unpacklo_epi32, _mm_unpackhi_epi32, _mm_unpacklo_epi64, _mm_unpackhi_epi64);
+#[cfg(target_arch = "x86_64")]
 words!(
     words_256,
     __m256i,
@@ -26,6 +33,7 @@ words!(
     _mm256_unpacklo_epi64,
     _mm256_unpackhi_epi64
 );
+#[cfg(target_arch = "x86_64")]
 words!(
     words_512,
     __m512i,
@@ -35,6 +43,20 @@ words!(
     _mm512_unpacklo_epi64,
     _mm512_unpackhi_epi64
 );
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+#[inline]
+fn zip1_64(x: uint32x4_t, y: uint32x4_t) -> uint32x4_t {
+    vreinterpretq_u32_u64(vzip1q_u64(vreinterpretq_u64_u32(x), vreinterpretq_u64_u32(y)))
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+#[inline]
+fn zip2_64(x: uint32x4_t, y: uint32x4_t) -> uint32x4_t {
+    vreinterpretq_u32_u64(vzip2q_u64(vreinterpretq_u64_u32(x), vreinterpretq_u64_u32(y)))
+}
 
 #[cfg(test)]
 #[allow(unsafe_code, clippy::print_stderr)]
@@ -54,6 +76,17 @@ mod tests {
         }
     }
 
+    #[cfg(target_arch = "aarch64")]
+    #[test]
+    fn rows_become_columns() {
+        // SAFETY: aarch64 has NEON; four vectors are four rows of four words.
+        assert_transposed(unsafe {
+            let x = core::mem::transmute::<[[u32; 4]; 4], [uint32x4_t; 4]>(numbered());
+            core::mem::transmute::<[uint32x4_t; 4], [[u32; 4]; 4]>(words_128(x))
+        });
+    }
+
+    #[cfg(target_arch = "x86_64")]
     #[test]
     fn rows_become_columns_in_every_lane() {
         // SAFETY: every x86-64 processor has SSE2; four vectors are four rows of four words.

@@ -10,7 +10,6 @@ mod rungs;
 mod vectors;
 
 /// Whether `rung` is `other` or stands above it.
-#[cfg(target_arch = "x86_64")]
 fn reaches(rung: &str, other: &str) -> bool {
     let [height, wanted] = [rung, other].map(|rung| RUNGS.iter().position(|name| *name == rung).expect("a rung"));
     height >= wanted
@@ -32,11 +31,24 @@ fn expected_sm4(rung: &str) -> (&'static str, &'static str) {
         ("gfni", cpu::Vpclmul256::new().is_some(), "vpclmul256"),
         ("sse", cpu::Pclmul::new().is_some(), "pclmul"),
     ];
-    let best = |kernels: &[(&str, bool, &'static str)]| {
-        let found = kernels.iter().find(|(lowest, there, _)| reaches(rung, lowest) && *there);
-        found.map_or("portable", |(_, _, name)| name)
-    };
-    (best(&cipher), best(&ghash))
+    (best(rung, &cipher), best(rung, &ghash))
+}
+
+#[cfg(target_arch = "aarch64")]
+fn expected_sm4(rung: &str) -> (&'static str, &'static str) {
+    let aes = cpu::NeonAes::new().is_some();
+    let cipher = [
+        ("sm", cpu::NeonSm::new().is_some(), "armv8-sm4"),
+        ("aes", aes, "neon-aes"),
+        ("neon", cpu::Neon::new().is_some(), "neon"),
+    ];
+    (best(rung, &cipher), best(rung, &[("aes", aes, "pmull")]))
+}
+
+/// The first kernel whose rung is low enough and whose instructions are there.
+fn best(rung: &str, kernels: &[(&str, bool, &'static str)]) -> &'static str {
+    let found = kernels.iter().find(|(lowest, there, _)| reaches(rung, lowest) && *there);
+    found.map_or("portable", |(_, _, name)| name)
 }
 
 /// What the ladder promises for SM3, one message and many, on `rung`, by what this processor has.
@@ -67,14 +79,10 @@ fn expected_sm2_field(_rung: &str) -> &'static str {
     "portable"
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn expected_sm3(_rung: &str) -> (&'static str, &'static str) {
-    ("portable", "portable")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn expected_sm4(_rung: &str) -> (&'static str, &'static str) {
-    ("portable", "portable")
+#[cfg(target_arch = "aarch64")]
+fn expected_sm3(rung: &str) -> (&'static str, &'static str) {
+    let single = ("sm", cpu::NeonSm::new().is_some(), "armv8-sm3");
+    (best(rung, &[single]), best(rung, &[single, ("neon", cpu::Neon::new().is_some(), "neon")]))
 }
 
 /// Digest of what every operation gives on inputs of many lengths.

@@ -18,20 +18,21 @@ impl Portable {
     }
 }
 
+/// Tokens for the processors `$arch`, whose instructions `$detect` finds.
 macro_rules! tokens {
-    ($($(#[$doc:meta])* $name:ident on $rung:ident: $($feature:tt),+;)+) => {$(
+    ($arch:tt, $detect:ident; $($(#[$doc:meta])* $name:ident on $rung:ident: $($feature:tt),+;)+) => {$(
         $(#[$doc])*
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(target_arch = $arch)]
         #[derive(Clone, Copy, Debug)]
         pub struct $name {
             _private: (),
         }
 
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(target_arch = $arch)]
         impl $name {
             /// The token, if processor and operating system have the instructions.
             pub fn new() -> Option<Self> {
-                let found = $(is_x86_feature_detected!($feature))&&+;
+                let found = $(std::arch::$detect!($feature))&&+;
                 found.then_some(Self { _private: () })
             }
 
@@ -44,6 +45,7 @@ macro_rules! tokens {
 }
 
 tokens! {
+    "x86_64", is_x86_feature_detected;
     /// Proof of AVX2.
     Avx2 on Avx2: "avx2";
     /// Proof of Intel's SM3 instructions.
@@ -70,4 +72,14 @@ tokens! {
     Vpclmul256 on Gfni: "avx2", "vpclmulqdq", "pclmulqdq";
     /// Proof of multiplication without carries on 512-bit registers.
     Vpclmul512 on Avx512: "avx512f", "avx512bw", "vpclmulqdq", "pclmulqdq";
+}
+
+tokens! {
+    "aarch64", is_aarch64_feature_detected;
+    /// Proof of NEON, which every Armv8-A processor has.
+    Neon on Neon: "neon";
+    /// Proof of AES's round and of multiplication without carries, 64 bits wide.
+    NeonAes on Aes: "neon", "aes", "pmull";
+    /// Proof of the SM3 and SM4 instructions of Armv8.2.
+    NeonSm on Sm: "neon", "sm4";
 }

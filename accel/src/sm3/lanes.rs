@@ -31,11 +31,11 @@ impl<const N: usize> States<N> {
         Self(state.map(|word| [word; N]))
     }
 
-    fn lane(&self, lane: usize) -> [u32; 8] {
+    pub(super) fn lane(&self, lane: usize) -> [u32; 8] {
         core::array::from_fn(|word| self.0[word][lane])
     }
 
-    fn set_lane(&mut self, lane: usize, state: &[u32; 8]) {
+    pub(super) fn set_lane(&mut self, lane: usize, state: &[u32; 8]) {
         for (row, word) in self.0.iter_mut().zip(state) {
             row[lane] = *word;
         }

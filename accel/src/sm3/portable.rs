@@ -15,6 +15,7 @@ pub(super) const T: [u32; 64] = {
 };
 
 /// Message expansion, GB/T 32905 5.3.2 a), when compiled.
+#[cfg(target_arch = "x86_64")]
 pub(super) const fn expand(block: &[u32; 16]) -> [u32; 68] {
     let mut w = [0; 68];
     let mut j = 0;

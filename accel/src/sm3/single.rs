@@ -1,9 +1,13 @@
 //! One message: the choice between the compression functions for a single stream.
 
 use super::BLOCK_BYTES;
+#[cfg(target_arch = "aarch64")]
+use super::armv8;
 use super::portable;
 #[cfg(target_arch = "x86_64")]
 use super::{bmi2, ni};
+#[cfg(target_arch = "aarch64")]
+use crate::cpu::NeonSm;
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::{Bmi2, Sm3Ni};
 use std::sync::OnceLock;
@@ -15,6 +19,8 @@ enum Kernel {
     Ni(Sm3Ni),
     #[cfg(target_arch = "x86_64")]
     Bmi2(Bmi2),
+    #[cfg(target_arch = "aarch64")]
+    Armv8(NeonSm),
     Portable,
 }
 
@@ -28,7 +34,12 @@ fn select() -> Kernel {
     Bmi2::selected().map_or(Kernel::Portable, Kernel::Bmi2)
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+fn select() -> Kernel {
+    NeonSm::selected().map_or(Kernel::Portable, Kernel::Armv8)
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn select() -> Kernel {
     Kernel::Portable
 }
@@ -40,6 +51,8 @@ pub(super) fn compress(state: &mut [u32; 8], blocks: &[[u8; BLOCK_BYTES]]) {
         Kernel::Ni(token) => ni::compress(token, state, blocks),
         #[cfg(target_arch = "x86_64")]
         Kernel::Bmi2(token) => bmi2::compress(token, state, blocks),
+        #[cfg(target_arch = "aarch64")]
+        Kernel::Armv8(token) => armv8::compress(token, state, blocks),
         Kernel::Portable => portable::compress(state, blocks),
     }
 }
@@ -50,6 +63,8 @@ pub(super) fn kernel_name() -> &'static str {
         Kernel::Ni(_) => "sm3ni",
         #[cfg(target_arch = "x86_64")]
         Kernel::Bmi2(_) => "bmi2",
+        #[cfg(target_arch = "aarch64")]
+        Kernel::Armv8(_) => "armv8-sm3",
         Kernel::Portable => "portable",
     }
 }

@@ -5,6 +5,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod pclmul;
+#[cfg(target_arch = "aarch64")]
+mod pmull;
 #[cfg(target_arch = "x86_64")]
 mod vpclmul256;
 #[cfg(target_arch = "x86_64")]
@@ -12,13 +14,15 @@ mod vpclmul512;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::cpu;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// The hash key `H`, as the selected kernel wants it; boxed, so that moving a key leaves no copy behind.
 pub(super) enum HashKey {
     Portable(u128),
+    #[cfg(target_arch = "aarch64")]
+    Pmull(Box<pmull::Powers>),
     #[cfg(target_arch = "x86_64")]
     Pclmul(Box<pclmul::Powers>),
     #[cfg(target_arch = "x86_64")]
@@ -30,6 +34,8 @@ pub(super) enum HashKey {
 pub(super) fn kernel_name() -> &'static str {
     match HashKey::new(&[0; 16]) {
         HashKey::Portable(_) => "portable",
+        #[cfg(target_arch = "aarch64")]
+        HashKey::Pmull(_) => "pmull",
         #[cfg(target_arch = "x86_64")]
         HashKey::Pclmul(_) => "pclmul",
         #[cfg(target_arch = "x86_64")]
@@ -52,6 +58,10 @@ impl HashKey {
         #[cfg(target_arch = "x86_64")]
         if let Some(token) = cpu::Pclmul::selected() {
             return Self::Pclmul(Box::new(pclmul::Powers::new(token, u128::from_be_bytes(*h))));
+        }
+        #[cfg(target_arch = "aarch64")]
+        if let Some(token) = cpu::NeonAes::selected() {
+            return Self::Pmull(Box::new(pmull::Powers::new(token, u128::from_be_bytes(*h))));
         }
         Self::portable(h)
     }
@@ -83,6 +93,8 @@ impl HashKey {
     fn absorb(&self, y: u128, blocks: &[[u8; 16]]) -> u128 {
         match self {
             Self::Portable(h) => blocks.iter().fold(y, |y, block| multiply(y ^ u128::from_be_bytes(*block), *h)),
+            #[cfg(target_arch = "aarch64")]
+            Self::Pmull(powers) => powers.absorb(y, blocks),
             #[cfg(target_arch = "x86_64")]
             Self::Pclmul(powers) => powers.absorb(y, blocks),
             #[cfg(target_arch = "x86_64")]
@@ -141,6 +153,12 @@ fn multiply(a: u128, b: u128) -> u128 {
     let low = carryless(a0, b0);
     let middle = carryless(a1 ^ a0, b1 ^ b0) ^ high ^ low;
     reduce(high, middle, low)
+}
+
+/// `h / x`: a carry-less product with it stands in its place. `x^-1 = x^127 + x^6 + x + 1`.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn divided_by_x(h: u128) -> u128 {
+    (h << 1) ^ ((h >> 127).wrapping_neg() & 0xc200_0000_0000_0000_0000_0000_0000_0001)
 }
 
 /// The field element of a carry-less product `high·2^128 + middle·2^64 + low` in mirrored form.
@@ -214,6 +232,10 @@ mod tests {
             #[cfg(target_arch = "x86_64")]
             if let Some(token) = cpu::Vpclmul512::new() {
                 prop_assert_eq!(vpclmul512::Powers::new(token, u128::from_be_bytes(h)).absorb(y, &blocks), expected);
+            }
+            #[cfg(target_arch = "aarch64")]
+            if let Some(token) = cpu::NeonAes::new() {
+                prop_assert_eq!(pmull::Powers::new(token, u128::from_be_bytes(h)).absorb(y, &blocks), expected);
             }
             #[cfg(target_arch = "x86_64")]
             if let Some(token) = cpu::Vpclmul256::new() {

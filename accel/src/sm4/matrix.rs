@@ -48,6 +48,7 @@ pub(super) const MOVED: Affine = after_inversion(from_columns(&{
 }));
 
 /// What `L` moves by three bytes: both together.
+#[cfg(any(target_arch = "x86_64", test))]
 pub(super) const BOTH: Affine = Affine { matrix: KEPT.matrix ^ MOVED.matrix, constant: KEPT.constant ^ MOVED.constant };
 
 /// An affine map as two tables, for the lower and the upper half of a byte: the images add up.

@@ -13,7 +13,7 @@ pub(super) const OUTPUT_CONSTANT: u8 = 0xd3;
 
 /// `circuit(x ⊕ INPUT_CONSTANT) ⊕ OUTPUT_CONSTANT` is the S-box; plane `i` holds bit `i` (0 is the lowest) of each byte.
 #[inline(always)]
-pub(super) fn circuit(x: &[u64; 8]) -> [u64; 8] {
+pub(super) const fn circuit(x: &[u64; 8]) -> [u64; 8] {
     // Basis change of the input: the 22 linear forms the rest needs.
     let t8 = x[0] ^ x[6];
     let t9 = x[2] ^ x[5];
@@ -155,6 +155,25 @@ pub(super) fn substitute_word(word: u32) -> u32 {
     u32::from_le_bytes(core::array::from_fn(|byte| {
         (0..8).fold(OUTPUT_CONSTANT, |out, bit: usize| out ^ ((((planes[bit] >> byte) & 1) as u8) << bit))
     }))
+}
+
+/// The S-box of one byte, for tables made by the compiler.
+#[cfg(target_arch = "aarch64")]
+pub(super) const fn substitute(x: u8) -> u8 {
+    let mut planes = [0; 8];
+    let mut bit = 0;
+    while bit < 8 {
+        planes[bit] = ((x ^ INPUT_CONSTANT) >> bit & 1) as u64;
+        bit += 1;
+    }
+    let planes = circuit(&planes);
+    let mut out = OUTPUT_CONSTANT;
+    let mut bit = 0;
+    while bit < 8 {
+        out ^= (planes[bit] as u8) << bit;
+        bit += 1;
+    }
+    out
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! Round keys behind `A` (see [`super::matrix`]), for every kernel on vectors that keeps its states there.
+//! Round keys in both orders, for every kernel on vectors.
 
 use super::xts::{self, Tweaks};
 use super::{BLOCK_BYTES, Direction, Kernel, PARALLEL_BLOCKS, cbc, matrix};
 use core::panic::{RefUnwindSafe, UnwindSafe};
 use zeroize::Zeroize;
 
-/// What a kernel computes with round keys behind `A`; implemented by the token that proves that its instructions are there.
+/// What a kernel computes; implemented by the token that proves that its instructions are there.
 pub(super) trait Engine: Copy + Send + Sync + UnwindSafe + RefUnwindSafe {
     /// Round keys in the order of use, as the kernel reads them.
     type Keys: Zeroize + Send + Sync + UnwindSafe + RefUnwindSafe;
@@ -13,8 +13,13 @@ pub(super) trait Engine: Copy + Send + Sync + UnwindSafe + RefUnwindSafe {
     /// The kernel's name, by instruction set.
     const NAME: &'static str;
 
-    /// Lays out round keys that are in memory's byte order behind `A`.
-    fn keys(entered: &[u32; 32]) -> Self::Keys;
+    /// A round key as the kernel wants it: in memory's byte order behind `A` (see [`matrix`]), with its constant, unless it says otherwise.
+    fn round_key(word: u32) -> u32 {
+        matrix::enter(word.swap_bytes())
+    }
+
+    /// Lays out such round keys.
+    fn keys(round_keys: &[u32; 32]) -> Self::Keys;
 
     /// As [`Kernel::crypt`].
     fn crypt(self, keys: &Self::Keys, blocks: &mut [[u8; BLOCK_BYTES]]);
@@ -42,8 +47,7 @@ pub(super) trait Engine: Copy + Send + Sync + UnwindSafe + RefUnwindSafe {
     );
 }
 
-/// Round keys in memory's byte order behind `A`, with its constant, in both orders of use; and the proof that they may be used.
-/// Wiped when dropped.
+/// Round keys as the kernel wants them, in both orders of use; and the proof that they may be used. Wiped when dropped.
 pub(super) struct Schedule<T: Engine> {
     encrypt: T::Keys,
     decrypt: T::Keys,
@@ -52,11 +56,11 @@ pub(super) struct Schedule<T: Engine> {
 
 impl<T: Engine> Schedule<T> {
     pub(super) fn new(token: T, round_keys: &[u32; 32]) -> Self {
-        let mut entered = round_keys.map(|key| matrix::enter(u32::swap_bytes(key)));
-        let encrypt = T::keys(&entered);
-        entered.reverse();
-        let decrypt = T::keys(&entered);
-        entered.zeroize();
+        let mut round_keys = round_keys.map(T::round_key);
+        let encrypt = T::keys(&round_keys);
+        round_keys.reverse();
+        let decrypt = T::keys(&round_keys);
+        round_keys.zeroize();
         Self { encrypt, decrypt, token }
     }
 

@@ -28,6 +28,17 @@ macro_rules! with_every_kernel {
                 None => skipped("avx2"),
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        {
+            match crate::cpu::NeonSm::new() {
+                Some(token) => $check("armv8-sm3", &mut armv8::Lanes::new(token)),
+                None => skipped("armv8-sm3"),
+            }
+            match crate::cpu::Neon::new() {
+                Some(token) => $check("neon", &mut neon::Lanes::new(token)),
+                None => skipped("neon"),
+            }
+        }
     };
 }
 

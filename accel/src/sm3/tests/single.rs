@@ -44,3 +44,15 @@ mod x86_64 {
         is_as_portable("sm3ni", |state, blocks| ni::compress(token, state, blocks));
     }
 }
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64 {
+    use super::*;
+    use crate::cpu::NeonSm;
+
+    #[test]
+    fn armv8_is_as_portable() {
+        let Some(token) = NeonSm::new() else { return skipped("armv8-sm3") };
+        is_as_portable("armv8-sm3", |state, blocks| armv8::compress(token, state, blocks));
+    }
+}

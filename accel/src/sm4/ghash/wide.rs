@@ -137,9 +137,7 @@ pub(super) use ghash_on_registers;
 /// `H^N, …, H^1`, each divided by `x`.
 #[target_feature(enable = "pclmulqdq,sse2")]
 pub(super) fn powers<const N: usize>(h: u128) -> [u128; N] {
-    /// `x^-1 = x^127 + x^6 + x + 1`, mirrored.
-    const INVERSE_OF_X: u128 = 0xc200_0000_0000_0000_0000_0000_0000_0001;
-    let h = (h << 1) ^ ((h >> 127).wrapping_neg() & INVERSE_OF_X);
+    let h = super::divided_by_x(h);
     let mut powers = [h; N];
     // Each power is the product of two that lie half as far from the end: the longest path is a few products, not N.
     for n in 2..=N {

@@ -19,6 +19,12 @@ const KERNELS: &[(&str, Choose)] = &[
     ("gfni256", |keys| Some(Box::new(schedule::Schedule::new(cpu::Gfni256::new()?, keys)))),
     #[cfg(target_arch = "x86_64")]
     ("gfni512", |keys| Some(Box::new(schedule::Schedule::new(cpu::Gfni512::new()?, keys)))),
+    #[cfg(target_arch = "aarch64")]
+    ("neon", |keys| Some(Box::new(schedule::Schedule::new(batch::Batched(cpu::Neon::new()?), keys)))),
+    #[cfg(target_arch = "aarch64")]
+    ("neon-aes", |keys| Some(Box::new(schedule::Schedule::new(batch::Batched(cpu::NeonAes::new()?), keys)))),
+    #[cfg(target_arch = "aarch64")]
+    ("armv8-sm4", |keys| Some(Box::new(schedule::Schedule::new(batch::Batched(cpu::NeonSm::new()?), keys)))),
 ];
 
 const ORDERS: [xts::TweakOrder; 2] = [xts::TweakOrder::Gbt17964, xts::TweakOrder::Ieee1619];
@@ -46,6 +52,18 @@ fn bytes(count: usize) -> Vec<u8> {
         (state >> 24) as u8
     };
     (0..count).map(|_| next()).collect()
+}
+
+#[cfg(target_arch = "aarch64")]
+#[test]
+fn the_key_schedule_by_instruction_is_the_portable_one() {
+    let Some(token) = cpu::NeonSm::new() else {
+        eprintln!("NOT TESTED: this processor has no SM4 instructions");
+        return;
+    };
+    for key in bytes(16 * 64).as_chunks().0.iter().chain([&[0; 16], &[0xff; 16], &STANDARD_KEY]) {
+        assert_eq!(armv8::expand(token, key), expand_portable(key), "{key:02x?}");
+    }
 }
 
 #[test]
