@@ -5,10 +5,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . packaging/dev/toolchain.sh
 
-stages=(packages fmt deny clippy test doc)
+stages=(packages fmt deny clippy test doc aarch64)
 deny_version=0.20.2
 summary=()
 running=
+# Why the running stage tested nothing; it shows among the minutes.
+skipped=
 
 # The minutes of every stage, and which one failed, however the script ends.
 report() {
@@ -25,10 +27,11 @@ stage() {
     shift
     echo "== $name: $*"
     running=$name
+    skipped=
     "$@"
     running=
     local seconds=$((SECONDS - start))
-    summary+=("$(printf '%-8s %3d min %02d s' "$name" $((seconds / 60)) $((seconds % 60)))")
+    summary+=("$(printf '%-8s %3d min %02d s%s' "$name" $((seconds / 60)) $((seconds % 60)) "${skipped:+   SKIPPED: $skipped}")")
 }
 
 packages() {
@@ -44,6 +47,14 @@ tests() {
     cargo test --locked --workspace
 }
 
+# The kernels for AArch64, under an emulator.
+aarch64() {
+    local status=0
+    ./packaging/dev/aarch64.sh || status=$?
+    # 77: what it needs cannot be had on this machine, and it has said what.
+    if [ "$status" -eq 77 ]; then skipped="nothing was tested on AArch64, see above"; else return "$status"; fi
+}
+
 run() {
     case $1 in
         packages) stage packages packages ;;
@@ -52,6 +63,7 @@ run() {
         clippy) stage clippy cargo clippy --locked --workspace --all-targets -- -D warnings ;;
         test) stage test tests ;;
         doc) RUSTDOCFLAGS="-D warnings" stage doc cargo doc --locked --workspace --no-deps ;;
+        aarch64) stage aarch64 aarch64 ;;
     esac
 }
 
