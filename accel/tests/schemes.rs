@@ -4,7 +4,7 @@
 #![allow(missing_docs)]
 
 use bixi_accel::sm2::encryption::{Ciphertext, Layout, decrypt, encrypt};
-use bixi_accel::sm2::exchange::{Initiator, Responder};
+use bixi_accel::sm2::exchange::{Initiator, Responder, diffie_hellman};
 use bixi_accel::sm2::{IdentifiedKey, PrivateKey, PublicKey};
 use bixi_accel::{Random, RandomError, sm3};
 use proptest::collection::vec;
@@ -77,6 +77,16 @@ mod open_ssl {
         sum.add(&group, &multiple, &peer, context).expect("sum");
         shared.mul2(&group, &sum, &t, context).expect("product");
         shared.to_bytes(&group, PointConversionForm::UNCOMPRESSED, context).expect("bytes")[1..].to_vec()
+    }
+
+    /// The x coordinate of `[d]P`.
+    pub(super) fn multiple_x(d: &[u8; 32], point: &[u8; 65]) -> Vec<u8> {
+        let context = &mut BigNumContext::new().expect("context");
+        let group = EcGroup::from_curve_name(Nid::SM2).expect("curve");
+        let point = EcPoint::from_bytes(&group, point, context).expect("point");
+        let mut product = infinity(&group);
+        product.mul2(&group, &point, &number(d), context).expect("product");
+        product.to_bytes(&group, PointConversionForm::UNCOMPRESSED, context).expect("bytes")[1..33].to_vec()
     }
 
     fn number(bytes: &[u8]) -> BigNum {
@@ -247,5 +257,15 @@ proptest! {
         let theirs = lib_sm::encrypt(&ours.public_key().to_sec1(), &text);
         let decrypted = decrypt(&ours, &Ciphertext::from_bytes(&theirs, Layout::C1C2C3).unwrap()).unwrap();
         prop_assert_eq!(&*decrypted, &text);
+    }
+}
+
+#[test]
+fn plain_diffie_hellman_is_open_ssl_s() {
+    for seed in 0..16 {
+        let (ours, theirs) = (key(2 * seed), key(2 * seed + 1));
+        let shared = diffie_hellman(&ours, &theirs.public_key());
+        assert_eq!(shared, diffie_hellman(&theirs, &ours.public_key()));
+        assert_eq!(shared[..], open_ssl::multiple_x(&ours.to_bytes(), &theirs.public_key().to_sec1()));
     }
 }

@@ -10,6 +10,7 @@
 //! * Peers' points are [`PublicKey`]s and therefore on the curve and finite; a shared point at infinity is refused.
 //! * Without the confirmations `S_B` and `S_A` (B8, A9, A10, B10) a side knows that nobody *else* has the key, not that the
 //!   peer has it.
+//! * [`diffie_hellman`] is the plain form that TLS 1.3 wants.
 //! * Constant time in private keys, ephemeral keys and everything computed from them.
 
 mod batch;
@@ -93,6 +94,18 @@ fn shared_point(
     let sum = variable_base::public_sum(&peer.point, associate(peer_ephemeral).limbs(), &peer_ephemeral.point);
     let sum = sum.filter(|_| !t.is_zero()).ok_or(ExchangeError::Infinity)?;
     Ok(Box::new(variable_base::secret_multiple(&sum, t)))
+}
+
+/// Plain Diffie-Hellman: the x coordinate of `[d]P`, big endian. It authenticates nobody; TLS 1.3 uses it with ephemeral keys on
+/// both sides (RFC 8446 7.4.2, RFC 8998 3.1). Constant time in the private key; the curve's order is prime, so the point is
+/// finite.
+pub fn diffie_hellman(key: &PrivateKey, peer: &PublicKey) -> Zeroizing<[u8; 32]> {
+    ct::on_wiped_stack::<STACK_BYTES, _>(|| {
+        let point = variable_base::secret_multiple(&peer.point, &key.d);
+        let mut x = Zeroizing::new([0; 32]);
+        x.copy_from_slice(&point[..32]);
+        x
+    })
 }
 
 /// What both sides hash, the initiator's part first.

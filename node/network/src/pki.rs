@@ -66,7 +66,7 @@ pub enum PkiError {
     Signer(String),
 }
 
-fn encoding(error: impl std::fmt::Display) -> PkiError {
+pub(crate) fn encoding(error: impl std::fmt::Display) -> PkiError {
     PkiError::Encoding(error.to_string())
 }
 

@@ -1,0 +1,408 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bixi_accel::sm2::{self, DEFAULT_ID, PrivateKey};
+use rustls::{AlertDescription, CertificateError, ClientConnection, Connection, ProtocolVersion, ServerConnection};
+use x509_cert::Certificate;
+use x509_cert::certificate::Rfc5280;
+use x509_cert::crl::{CertificateList, RevokedCert, TbsCertList};
+use x509_cert::der::Encode;
+use x509_cert::der::asn1::{BitString, Uint, UtcTime};
+use x509_cert::ext::pkix::CrlNumber;
+use x509_cert::time::Time;
+
+use super::*;
+use crate::pki::{self, CertificateParams, Role};
+use crate::tls::signature::TLS_ID;
+
+const DAY: u64 = 86_400;
+
+/// A node's key in memory, signing with the identifier it is told.
+struct Held {
+    key: PrivateKey,
+    id: &'static [u8],
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Held(..)")
+    }
+}
+
+impl TlsKey for Held {
+    fn sign(&self, content: &[u8]) -> Result<[u8; 64], TlsKeyError> {
+        Ok(sm2::sign(&self.key, self.id, content, &mut System).map_err(|error| TlsKeyError(error.to_string()))?.0)
+    }
+}
+
+/// A key that its device does not give.
+#[derive(Debug)]
+struct Gone;
+
+impl TlsKey for Gone {
+    fn sign(&self, _: &[u8]) -> Result<[u8; 64], TlsKeyError> {
+        Err(TlsKeyError("the device does not answer".into()))
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
+struct Authority {
+    key: PrivateKey,
+    certificate: Certificate,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let key = PrivateKey::generate(&mut System).expect("a key");
+        let certificate = issue(Role::Ca, name, name, &key, &key, 1, (now() - DAY, now() + DAY));
+        Self { key, certificate }
+    }
+
+    fn name(&self) -> String {
+        self.certificate.tbs_certificate().subject().to_string()
+    }
+
+    fn node(&self, serial: u8) -> Node {
+        self.node_within(serial, (now() - DAY, now() + DAY))
+    }
+
+    fn node_within(&self, serial: u8, validity: (u64, u64)) -> Node {
+        let key = PrivateKey::generate(&mut System).expect("a key");
+        let subject = format!("CN=node{serial},O=chain0");
+        let certificate = issue(Role::Node, &subject, &self.name(), &key, &self.key, serial, validity);
+        Node { certificate, key }
+    }
+
+    fn trust(&self) -> Trust {
+        let authorities = [self.certificate.clone()];
+        Trust::new(&TrustParams { authorities: &authorities, ..TrustParams::default() }).expect("trust")
+    }
+
+    /// A revocation list over the serials of nodes.
+    fn revoke(&self, serials: &[u8]) -> Vec<u8> {
+        let at = |seconds| Time::UtcTime(UtcTime::from_unix_duration(Duration::from_secs(seconds)).expect("a time"));
+        let revoked = serials.iter().map(|&serial| RevokedCert::<Rfc5280> {
+            serial_number: x509_cert::serial_number::SerialNumber::new(&[serial; 16]).expect("a serial"),
+            revocation_date: at(now() - DAY),
+            crl_entry_extensions: None,
+        });
+        let signature = self.certificate.signature_algorithm().clone();
+        let tbs = TbsCertList {
+            version: x509_cert::Version::V2,
+            signature: signature.clone(),
+            issuer: self.certificate.tbs_certificate().subject().clone(),
+            this_update: at(now() - DAY),
+            next_update: Some(at(now() + DAY)),
+            revoked_certificates: Some(revoked.collect()),
+            crl_extensions: Some(crl_extensions(&self.certificate)),
+        };
+        let signed = sm2::sign(&self.key, DEFAULT_ID, &tbs.to_der().expect("DER"), &mut System).expect("signs");
+        let signature_value = BitString::from_bytes(&signed.to_der()).expect("bits");
+        let list = CertificateList { tbs_cert_list: tbs, signature_algorithm: signature, signature: signature_value };
+        list.to_der().expect("DER")
+    }
+}
+
+/// webpki wants the number a CRL must carry (RFC 5280 5.2.3).
+fn crl_extensions(issuer: &Certificate) -> Vec<x509_cert::ext::Extension> {
+    use x509_cert::ext::ToExtension as _;
+    let number = CrlNumber::from(Uint::new(&[1]).expect("a number"));
+    vec![number.to_extension(issuer.tbs_certificate().subject(), &[]).expect("an extension")]
+}
+
+fn issue(
+    role: Role,
+    subject: &str,
+    issuer: &str,
+    key: &PrivateKey,
+    issuer_key: &PrivateKey,
+    serial: u8,
+    (not_before_s, not_after_s): (u64, u64),
+) -> Certificate {
+    let params = CertificateParams {
+        role,
+        subject: subject.into(),
+        issuer: issuer.into(),
+        serial: [serial; 16],
+        not_before_s,
+        not_after_s,
+    };
+    pki::issue(&params, &key.public_key().to_bytes(), &issuer_key.public_key().to_bytes(), |message| {
+        Ok(sm2::sign(issuer_key, DEFAULT_ID, message, &mut System).expect("signs").0)
+    })
+    .expect("a certificate")
+}
+
+struct Node {
+    certificate: Certificate,
+    key: PrivateKey,
+}
+
+impl Node {
+    fn public_key(&self) -> [u8; 64] {
+        self.key.public_key().to_bytes()
+    }
+
+    fn identity(&self) -> Identity {
+        self.identity_signing_with(TLS_ID)
+    }
+
+    fn identity_signing_with(&self, id: &'static [u8]) -> Identity {
+        let key = PrivateKey::from_bytes(&self.key.to_bytes()).expect("the same key");
+        Identity::new(std::slice::from_ref(&self.certificate), Arc::new(Held { key, id })).expect("an identity")
+    }
+}
+
+/// Both ends of a connection without a network.
+struct Pair {
+    client: Connection,
+    server: Connection,
+}
+
+impl Pair {
+    fn new(client: &Identity, client_trust: Trust, server: &Identity, server_trust: Trust) -> Self {
+        let stores = (Arc::new(TrustStore::new(client_trust)), Arc::new(TrustStore::new(server_trust)));
+        let client = client_config(client, stores.0, &[b"bixi/1"]).expect("a configuration");
+        let server = server_config(server, stores.1, &[b"bixi/1"]).expect("a configuration");
+        Self::of(client, server)
+    }
+
+    fn of(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Self {
+        let name = "node".try_into().expect("a name");
+        Self {
+            client: ClientConnection::new(client, name).expect("a client").into(),
+            server: ServerConnection::new(server).expect("a server").into(),
+        }
+    }
+
+    /// Carries bytes until neither side has any; the error of whoever refused, and the alert the other got.
+    fn shake_hands(&mut self) -> Result<(), (Error, Option<AlertDescription>)> {
+        while self.client.wants_write() || self.server.wants_write() {
+            if let Err(error) = carry(&mut self.client, &mut self.server) {
+                return Err((error, alert(carry(&mut self.server, &mut self.client))));
+            }
+            if let Err(error) = carry(&mut self.server, &mut self.client) {
+                return Err((error, alert(carry(&mut self.client, &mut self.server))));
+            }
+        }
+        assert!(!self.client.is_handshaking() && !self.server.is_handshaking());
+        Ok(())
+    }
+}
+
+fn alert(told: Result<(), Error>) -> Option<AlertDescription> {
+    match told {
+        Err(Error::AlertReceived(alert)) => Some(alert),
+        _ => None,
+    }
+}
+
+fn carry(from: &mut Connection, to: &mut Connection) -> Result<(), Error> {
+    let mut bytes = Vec::new();
+    while from.wants_write() {
+        from.write_tls(&mut bytes).expect("memory takes all");
+    }
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        to.read_tls(&mut rest).expect("memory gives all");
+        to.process_new_packets()?;
+    }
+    Ok(())
+}
+
+fn refused(mut pair: Pair) -> (Error, Option<AlertDescription>) {
+    pair.shake_hands().expect_err("refused")
+}
+
+fn certificate(error: CertificateError) -> Error {
+    Error::InvalidCertificate(error)
+}
+
+#[test]
+fn both_sides_agree_and_know_each_other() {
+    use std::io::{Read as _, Write as _};
+    let ca = Authority::new("CN=ca,O=chain0");
+    let (a, b) = (ca.node(2), ca.node(3));
+    let mut pair = Pair::new(&a.identity(), ca.trust(), &b.identity(), ca.trust());
+    pair.shake_hands().expect("agreed");
+    let mut secrets = Vec::new();
+    for (side, peer) in [(&mut pair.client, &b), (&mut pair.server, &a)] {
+        assert_eq!(side.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+        assert_eq!(side.negotiated_cipher_suite().map(|suite| suite.suite()), Some(TLS_SM4_GCM_SM3));
+        assert_eq!(side.alpn_protocol(), Some(&b"bixi/1"[..]));
+        let shown = &side.peer_certificates().expect("a certificate")[0];
+        assert_eq!(peer_key(shown).expect("a key").to_bytes(), peer.public_key());
+        secrets.push(side.export_keying_material([0; 32], b"EXPORTER-test", None).expect("a secret"));
+    }
+    assert_eq!(secrets[0], secrets[1]);
+
+    let sent: Vec<u8> = (0..200_000_u32).map(|index| index as u8).collect();
+    let mut got = Vec::new();
+    for piece in sent.chunks(30_000) {
+        pair.client.writer().write_all(piece).expect("room");
+        carry(&mut pair.client, &mut pair.server).expect("whole records");
+        let mut buffer = vec![0; piece.len()];
+        pair.server.reader().read_exact(&mut buffer).expect("all of it");
+        got.extend(buffer);
+    }
+    assert_eq!(got, sent);
+}
+
+#[test]
+fn a_changed_bit_of_a_record_ends_the_connection() {
+    use std::io::Write as _;
+    let ca = Authority::new("CN=ca,O=chain0");
+    for position in [5, 20, 60] {
+        let mut pair = Pair::new(&ca.node(2).identity(), ca.trust(), &ca.node(3).identity(), ca.trust());
+        pair.shake_hands().expect("agreed");
+        pair.client.writer().write_all(&[7; 40]).expect("room");
+        let mut bytes = Vec::new();
+        pair.client.write_tls(&mut bytes).expect("memory takes all");
+        bytes[position] ^= 1;
+        pair.server.read_tls(&mut &bytes[..]).expect("memory gives all");
+        assert_eq!(pair.server.process_new_packets().expect_err("refused"), Error::DecryptError, "{position}");
+    }
+}
+
+#[test]
+fn a_stranger_is_refused_by_either_side() {
+    let (ca, other) = (Authority::new("CN=ca,O=chain0"), Authority::new("CN=other,O=elsewhere"));
+    let (ours, theirs) = (ca.node(2).identity(), other.node(3).identity());
+    let unknown = (certificate(CertificateError::UnknownIssuer), Some(AlertDescription::UnknownCA));
+    let authorities = [ca.certificate.clone(), other.certificate.clone()];
+    let both = Trust::new(&TrustParams { authorities: &authorities, ..TrustParams::default() }).expect("trust");
+    assert_eq!(refused(Pair::new(&ours, ca.trust(), &theirs, other.trust())), unknown, "the client refuses the server");
+    assert_eq!(refused(Pair::new(&theirs, both, &ours, ca.trust())), unknown, "the server refuses the client");
+}
+
+#[test]
+fn several_authorities_are_believed_side_by_side() {
+    let (one, two) = (Authority::new("CN=one,O=chain0"), Authority::new("CN=two,O=chain0"));
+    let authorities = [one.certificate.clone(), two.certificate.clone()];
+    let both = || Trust::new(&TrustParams { authorities: &authorities, ..TrustParams::default() }).expect("trust");
+    Pair::new(&one.node(2).identity(), both(), &two.node(3).identity(), both()).shake_hands().expect("agreed");
+}
+
+#[test]
+fn a_certificate_out_of_its_time_is_refused() {
+    let ca = Authority::new("CN=ca,O=chain0");
+    let good = ca.node(2).identity();
+    for (validity, error, told) in [
+        ((now() - 3 * DAY, now() - DAY), CertificateError::Expired, AlertDescription::CertificateExpired),
+        ((now() + DAY, now() + 3 * DAY), CertificateError::NotValidYet, AlertDescription::CertificateExpired),
+    ] {
+        let bad = ca.node_within(3, validity).identity();
+        let found = refused(Pair::new(&good, ca.trust(), &bad, ca.trust()));
+        assert_eq!(found, (certificate(error), Some(told)));
+    }
+}
+
+#[test]
+fn a_revoked_certificate_is_refused_from_the_next_handshake_on() {
+    let ca = Authority::new("CN=ca,O=chain0");
+    let (a, b) = (ca.node(2), ca.node(3));
+    let store = Arc::new(TrustStore::new(ca.trust()));
+    let server = server_config(&a.identity(), Arc::clone(&store), &[]).expect("a configuration");
+    let calling = Arc::new(TrustStore::new(ca.trust()));
+    let client = client_config(&b.identity(), calling, &[]).expect("a configuration");
+    Pair::of(Arc::clone(&client), Arc::clone(&server)).shake_hands().expect("agreed");
+
+    let authorities = [ca.certificate.clone()];
+    let with_list = |serials: &[u8]| {
+        let lists = [ca.revoke(serials)];
+        Trust::new(&TrustParams { authorities: &authorities, revocation_lists: &lists, ..TrustParams::default() })
+            .expect("trust")
+    };
+    store.replace(with_list(&[9]));
+    Pair::of(Arc::clone(&client), Arc::clone(&server)).shake_hands().expect("another one is revoked");
+    store.replace(with_list(&[9, 3]));
+    let revoked = (certificate(CertificateError::Revoked), Some(AlertDescription::CertificateRevoked));
+    assert_eq!(refused(Pair::of(client, server)), revoked);
+}
+
+#[test]
+fn a_revocation_list_that_its_authority_did_not_sign_counts_for_nothing_good() {
+    let (ca, forger) = (Authority::new("CN=ca,O=chain0"), Authority::new("CN=ca,O=chain0"));
+    let authorities = [ca.certificate.clone()];
+    let lists = [forger.revoke(&[9])];
+    let params = TrustParams { authorities: &authorities, revocation_lists: &lists, ..TrustParams::default() };
+    let trust = Trust::new(&params).expect("it can be read");
+    let (error, _) = refused(Pair::new(&ca.node(2).identity(), trust, &ca.node(3).identity(), ca.trust()));
+    assert!(matches!(error, Error::InvalidCertificate(_)), "{error}");
+}
+
+#[test]
+fn lists_of_keys_let_in_and_keep_out() {
+    let ca = Authority::new("CN=ca,O=chain0");
+    let (a, b) = (ca.node(2), ca.node(3));
+    let authorities = [ca.certificate.clone()];
+    let rules = |allowed: &[[u8; 64]], denied: &[[u8; 64]]| {
+        Trust::new(&TrustParams { authorities: &authorities, allowed, denied, ..TrustParams::default() })
+            .expect("trust")
+    };
+    let meet = |trust| Pair::new(&b.identity(), ca.trust(), &a.identity(), trust).shake_hands();
+    let kept_out =
+        (certificate(CertificateError::ApplicationVerificationFailure), Some(AlertDescription::AccessDenied));
+    let key = b.public_key();
+    assert_eq!(meet(rules(&[key], &[])), Ok(()));
+    assert_eq!(meet(rules(&[a.public_key()], &[])), Err(kept_out.clone()));
+    assert_eq!(meet(rules(&[], &[key])), Err(kept_out.clone()));
+    assert_eq!(meet(rules(&[key], &[key])), Err(kept_out), "keeping out goes first");
+}
+
+#[test]
+fn a_signature_with_another_identifier_is_refused() {
+    let ca = Authority::new("CN=ca,O=chain0");
+    let (good, bad) = (ca.node(2).identity(), ca.node(3).identity_signing_with(DEFAULT_ID));
+    let wrong = (certificate(CertificateError::BadSignature), Some(AlertDescription::DecryptError));
+    assert_eq!(refused(Pair::new(&good, ca.trust(), &bad, ca.trust())), wrong, "the server's");
+    assert_eq!(refused(Pair::new(&bad, ca.trust(), &good, ca.trust())), wrong, "the client's");
+}
+
+#[test]
+fn a_caller_without_a_certificate_is_refused() {
+    let ca = Authority::new("CN=ca,O=chain0");
+    let server = server_config(&ca.node(2).identity(), Arc::new(TrustStore::new(ca.trust())), &[]).expect("a server");
+    let mut client = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])
+        .expect("TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier::new(Arc::new(TrustStore::new(ca.trust())))))
+        .with_no_client_auth();
+    client.enable_sni = false;
+    let told = Some(AlertDescription::CertificateRequired);
+    assert_eq!(refused(Pair::of(Arc::new(client), server)), (Error::NoCertificatesPresented, told));
+}
+
+#[test]
+fn a_device_that_cannot_sign_ends_the_handshake_with_its_words() {
+    let ca = Authority::new("CN=ca,O=chain0");
+    let node = ca.node(2);
+    let gone = Identity::new(std::slice::from_ref(&node.certificate), Arc::new(Gone)).expect("an identity");
+    let (error, _) = refused(Pair::new(&ca.node(3).identity(), ca.trust(), &gone, ca.trust()));
+    assert!(error.to_string().contains("the device does not answer"), "{error}");
+}
+
+#[test]
+fn a_peer_that_speaks_another_version_is_refused() {
+    let ca = Authority::new("CN=ca,O=chain0");
+    let store = || Arc::new(TrustStore::new(ca.trust()));
+    let client = client_config(&ca.node(2).identity(), store(), &[b"bixi/2"]).expect("a configuration");
+    let server = server_config(&ca.node(3).identity(), store(), &[b"bixi/1"]).expect("a configuration");
+    let none = (Error::NoApplicationProtocol, Some(AlertDescription::NoApplicationProtocol));
+    assert_eq!(refused(Pair::of(client, server)), none);
+}
+
+#[test]
+fn rules_that_cannot_be_kept_are_refused_by_place() {
+    let ca = Authority::new("CN=ca,O=chain0");
+    assert_eq!(Trust::new(&TrustParams::default()).map(|_| ()), Err(TrustError::NoAuthority));
+    let authorities = [ca.certificate.clone()];
+    for list in [vec![], vec![0x30, 0x80], vec![0; REVOCATION_LIST_BYTES_MAX + 1]] {
+        let lists = [ca.revoke(&[9]), list];
+        let params = TrustParams { authorities: &authorities, revocation_lists: &lists, ..TrustParams::default() };
+        assert!(matches!(Trust::new(&params), Err(TrustError::RevocationList { index: 1, .. })));
+    }
+}

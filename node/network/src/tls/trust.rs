@@ -1,0 +1,303 @@
+//! Whom we believe: several certificate authorities, their revocation lists, and lists of keys that are let in or kept out.
+//!
+//! All of it can be replaced while connections stand ([`TrustStore::replace`]); the next handshake goes by the new rules, and
+//! [`Trust::admits`] tells which standing connections no longer pass. Names are not compared: a peer is the key in its
+//! certificate, and the layer above knows whom it called.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bixi_accel::sm2::PublicKey;
+use parking_lot::RwLock;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use webpki::{
+    BorrowedCertRevocationList, CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth,
+    RevocationOptionsBuilder, UnknownStatusPolicy,
+};
+use x509_cert::Certificate;
+use x509_cert::der::Encode;
+
+use crate::pki::{self, PkiError};
+use crate::tls::signature::{ALGORITHMS, HANDSHAKES, SM2SIG_SM3};
+
+/// Longest revocation list taken, bytes of DER.
+pub const REVOCATION_LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Why the given files cannot be a ground of trust.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// Nobody could ever be believed.
+    #[error("no CA certificate is given; name at least one")]
+    NoAuthority,
+    /// A CA's certificate is none, or not one of SM2.
+    #[error("CA certificate {index}: {source}")]
+    Authority {
+        /// Its place among those given, from 0.
+        index: usize,
+        /// What is wrong.
+        source: PkiError,
+    },
+    /// A revocation list cannot be read.
+    #[error("revocation list {index}: {detail}")]
+    RevocationList {
+        /// Its place among those given, from 0.
+        index: usize,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+/// What [`Trust`] is made of.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TrustParams<'a> {
+    /// Certificates of the authorities.
+    pub authorities: &'a [Certificate],
+    /// Revocation lists, DER. An authority without one revokes nothing; a list past its `nextUpdate` still counts, because a
+    /// chain must not stop for a list that was not fetched in time.
+    pub revocation_lists: &'a [Vec<u8>],
+    /// Keys X ‖ Y let in; empty lets everybody in who has a certificate.
+    pub allowed: &'a [[u8; 64]],
+    /// Keys X ‖ Y kept out, whatever else is said of them.
+    pub denied: &'a [[u8; 64]],
+}
+
+/// One state of the rules.
+pub struct Trust {
+    anchors: Vec<TrustAnchor<'static>>,
+    revocation_lists: Vec<CertRevocationList<'static>>,
+    subjects: Vec<DistinguishedName>,
+    allowed: BTreeSet<[u8; 64]>,
+    denied: BTreeSet<[u8; 64]>,
+}
+
+impl Trust {
+    /// Checks and keeps the rules.
+    pub fn new(params: &TrustParams<'_>) -> Result<Self, TrustError> {
+        if params.authorities.is_empty() {
+            return Err(TrustError::NoAuthority);
+        }
+        let mut trust = Self {
+            anchors: Vec::new(),
+            revocation_lists: Vec::new(),
+            subjects: Vec::new(),
+            allowed: params.allowed.iter().copied().collect(),
+            denied: params.denied.iter().copied().collect(),
+        };
+        for (index, authority) in params.authorities.iter().enumerate() {
+            trust.add_authority(authority).map_err(|source| TrustError::Authority { index, source })?;
+        }
+        for (index, list) in params.revocation_lists.iter().enumerate() {
+            let list = revocation_list(list).map_err(|detail| TrustError::RevocationList { index, detail })?;
+            trust.revocation_lists.push(list);
+        }
+        Ok(trust)
+    }
+
+    fn add_authority(&mut self, certificate: &Certificate) -> Result<(), PkiError> {
+        pki::public_key(certificate)?;
+        let der = CertificateDer::from(certificate.to_der().map_err(pki::encoding)?);
+        let anchor = webpki::anchor_from_trusted_cert(&der).map_err(pki::encoding)?.to_owned();
+        self.subjects.push(DistinguishedName::in_sequence(&anchor.subject));
+        self.anchors.push(anchor);
+        Ok(())
+    }
+
+    /// Whether a peer that is known by its key may stay.
+    pub fn admits(&self, key: &PublicKey) -> bool {
+        let key = key.to_bytes();
+        !self.denied.contains(&key) && (self.allowed.is_empty() || self.allowed.contains(&key))
+    }
+
+    fn check(&self, chain: Chain<'_, '_>, usage: KeyUsage, now: UnixTime) -> Result<(), CertificateError> {
+        let certificate = EndEntityCert::try_from(chain.end_entity).map_err(refusal)?;
+        let lists: Vec<&CertRevocationList<'_>> = self.revocation_lists.iter().collect();
+        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+            options
+                .with_depth(RevocationCheckDepth::Chain)
+                .with_status_policy(UnknownStatusPolicy::Allow)
+                .with_expiration_policy(ExpirationPolicy::Ignore)
+                .build()
+        });
+        certificate
+            .verify_for_usage(ALGORITHMS.all, &self.anchors, chain.intermediates, now, usage, revocation, None)
+            .map_err(refusal)?;
+        let key = peer_key(chain.end_entity).map_err(|_| CertificateError::BadEncoding)?;
+        if self.admits(&key) { Ok(()) } else { Err(CertificateError::ApplicationVerificationFailure) }
+    }
+}
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trust")
+            .field("authorities", &self.anchors.len())
+            .field("revocation_lists", &self.revocation_lists.len())
+            .field("allowed", &self.allowed.len())
+            .field("denied", &self.denied.len())
+            .finish()
+    }
+}
+
+/// The key in a peer's certificate.
+pub fn peer_key(certificate: &CertificateDer<'_>) -> Result<PublicKey, PkiError> {
+    pki::public_key(&pki::from_der(certificate)?)
+}
+
+struct Chain<'c, 'd> {
+    end_entity: &'c CertificateDer<'d>,
+    intermediates: &'c [CertificateDer<'d>],
+}
+
+fn revocation_list(der: &[u8]) -> Result<CertRevocationList<'static>, String> {
+    if der.len() > REVOCATION_LIST_BYTES_MAX {
+        return Err(format!("{} bytes; at most {REVOCATION_LIST_BYTES_MAX} are read", der.len()));
+    }
+    let list = BorrowedCertRevocationList::from_der(der).map_err(|error| error.to_string())?;
+    Ok(list.to_owned().map_err(|error| error.to_string())?.into())
+}
+
+/// What rustls is told, and through its alert the peer.
+fn refusal(error: webpki::Error) -> CertificateError {
+    match error {
+        webpki::Error::CertExpired { .. } => CertificateError::Expired,
+        webpki::Error::CertNotValidYet { .. } => CertificateError::NotValidYet,
+        webpki::Error::CertRevoked => CertificateError::Revoked,
+        webpki::Error::UnknownIssuer => CertificateError::UnknownIssuer,
+        webpki::Error::RequiredEkuNotFoundContext(_) | webpki::Error::EmptyEkuExtension => {
+            CertificateError::InvalidPurpose
+        }
+        webpki::Error::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        webpki::Error::BadDer | webpki::Error::TrailingData(_) => CertificateError::BadEncoding,
+        other => CertificateError::Other(rustls::OtherError(Arc::new(other))),
+    }
+}
+
+/// The rules in force, shared by all connections.
+#[derive(Debug)]
+pub struct TrustStore(RwLock<Arc<Trust>>);
+
+impl TrustStore {
+    /// Begins with `trust`.
+    pub fn new(trust: Trust) -> Self {
+        Self(RwLock::new(Arc::new(trust)))
+    }
+
+    /// The rules now.
+    pub fn current(&self) -> Arc<Trust> {
+        Arc::clone(&self.0.read())
+    }
+
+    /// Changes the rules for handshakes from now on.
+    pub fn replace(&self, trust: Trust) {
+        *self.0.write() = Arc::new(trust);
+    }
+}
+
+/// [`TrustStore`] as rustls asks it. Hints of authorities are those of the moment a configuration is made.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    store: Arc<TrustStore>,
+    subjects: Vec<DistinguishedName>,
+}
+
+impl Verifier {
+    pub(super) fn new(store: Arc<TrustStore>) -> Self {
+        let subjects = store.current().subjects.clone();
+        Self { store, subjects }
+    }
+
+    fn verify_handshake(
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        if signed.scheme != SM2SIG_SM3 {
+            return Err(rustls::PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
+        }
+        let certificate = EndEntityCert::try_from(certificate).map_err(refusal)?;
+        certificate.verify_signature(&HANDSHAKES, message, signed.signature()).map_err(refusal)?;
+        Ok(HandshakeSignatureValid::assertion())
+    }
+}
+
+/// This provider offers TLS 1.3 only.
+fn not_tls13() -> Error {
+    Error::General("a TLS 1.2 handshake cannot happen: only TLS 1.3 is configured".into())
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.store.current().check(Chain { end_entity, intermediates }, KeyUsage::server_auth(), now)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(not_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Self::verify_handshake(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SM2SIG_SM3]
+    }
+}
+
+impl ClientCertVerifier for Verifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.subjects
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.store.current().check(Chain { end_entity, intermediates }, KeyUsage::client_auth(), now)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(not_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Self::verify_handshake(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SM2SIG_SM3]
+    }
+}
