@@ -11,7 +11,6 @@ use super::field::{Arithmetic, Element, with_field};
 use super::limbs::Limbs;
 use super::point::{Affine, G, Jacobian, Projective};
 use super::scalar::Scalar;
-use crate::cpu::Portable;
 use crate::ct;
 pub(super) use scan::Scan;
 use std::sync::LazyLock;
@@ -210,8 +209,9 @@ impl Comb {
     }
 
     /// The same by portable code.
+    #[cfg(test)]
     pub(super) fn multiply(&self, k: &Scalar) -> Projective {
-        self.multiply_complete(Portable::TOKEN, Scan::Portable, k)
+        self.multiply_complete(crate::cpu::Portable::TOKEN, Scan::Portable, k)
     }
 }
 
