@@ -156,6 +156,17 @@ pub enum HaltReason {
         /// What we executed now.
         executed: H256,
     },
+    /// The guard holds another statement of ours, and no other validator can take the chain past it.
+    #[error(
+        "height {height}: the key has signed something else here ({detail}), and it is the only validator: the ordering log \
+         lost its tail, or the key is used elsewhere; stop the other node or restore the newer disk"
+    )]
+    SignedBefore {
+        /// Height.
+        height: u64,
+        /// The guard's words.
+        detail: String,
+    },
     /// The ordering engine failed even without signing.
     #[error("height {height}: ordering failed: {detail}")]
     EngineFault {

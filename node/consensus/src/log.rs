@@ -58,6 +58,19 @@ impl LogEntry {
         }
     }
 
+    /// The round the entry belongs to; a checkpoint vote has none.
+    pub fn round(&self) -> Option<u32> {
+        match self {
+            Self::Proposal(proposal) => Some(proposal.proposal.round),
+            Self::Vote(vote) => Some(vote.vote.round),
+            Self::Polka(polka) => Some(polka.round),
+            Self::Verdict(verdict) => Some(verdict.round),
+            Self::Timeout { round, .. } => Some(*round),
+            Self::Decided { certificate, .. } => Some(certificate.round),
+            Self::Checkpoint(_) => None,
+        }
+    }
+
     /// Version byte ‖ borsh.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![LOG_FORMAT];

@@ -22,8 +22,8 @@ pub(crate) struct Unlocked {
     pub signer: Arc<Client<InProcess>>,
     /// The trail of decisions about keys; ordinary ones become durable when it is synced.
     pub audit: Arc<AuditLog>,
-    /// The height whose decision must be on this disk, by what the guard saw signed.
-    pub decided_at_least: u64,
+    /// The highest statement of each lane that the guard saw signed: what this disk must remember.
+    pub signed: Vec<Position>,
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -103,17 +103,7 @@ pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<
     // The same frames as over a socket: what the node asks for in process is what a broker will be asked for.
     let signer = Arc::new(Client::connect(InProcess(Arc::new(service)))?);
     let node = signer.node_id();
-    let decided_at_least = decided_at_least(&signer.marks()?);
+    let signed = signer.marks()?;
     tracing::info!(%node, custody = %device.info().custody, "keys unlocked");
-    Ok(Unlocked { device, ring, signer, audit, decided_at_least })
-}
-
-/// The height whose decision was durable here when the guard granted its last claims: a header is signed after its own
-/// decision is flushed, a proposal or vote of a height after the decision of the one below.
-pub(crate) fn decided_at_least(marks: &[Position]) -> u64 {
-    let heights = marks.iter().map(|position| match position {
-        Position::Checkpoint { height } => *height,
-        Position::Ordering { height, .. } => height.saturating_sub(1),
-    });
-    heights.max().unwrap_or(0)
+    Ok(Unlocked { device, ring, signer, audit, signed })
 }

@@ -103,8 +103,7 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
     let plan = step("placement", || placement::plan(settings))?;
     let spawner = Spawner::new(plan.clone());
     let storage = step("storage", || settings.storage(&spawner))?;
-    let Unlocked { device, ring, signer, audit, decided_at_least } =
-        step("unlock keys", || keys::unlock(settings, &storage))?;
+    let Unlocked { device, ring, signer, audit, signed } = step("unlock keys", || keys::unlock(settings, &storage))?;
     let node_id = signer.node_id();
     step("membership", || checks::check_membership(genesis, node_id))?;
     let ledger = Arc::new(step("ledger", || {
@@ -113,13 +112,13 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
         spawner.adopt_by_name("rocksdb:", Role::Storage)?;
         Ok::<_, Failure>(ledger)
     })?);
-    let (log, records) =
+    let (log, recovered) =
         step("ordering log", || OrderingLog::open(Arc::clone(&storage), &settings.data("ordering"), ring.clone()))?;
     let batches = Arc::new(BatchStore::default());
-    let highest_decided = checks::highest_decided(&records);
+    let highest_decided = checks::highest_decided(&recovered.records);
     let start = step("replay", || {
-        checks::check_head(&ledger, highest_decided, decided_at_least)?;
-        chain_state::replay(genesis, &ledger, &batches, records)
+        checks::check_memory(&ledger, &recovered, &signed)?;
+        chain_state::replay(genesis, &ledger, &batches, recovered.records)
     })?;
 
     let (events_in, events) = unbounded();

@@ -1,7 +1,7 @@
 //! The ordering log on disk: consensus entries and the batches they speak of, sealed, replayed at the start.
 //!
 //! One file holds a range of heights; it is removed when the ledger holds every height it mentions. Acknowledged bytes are
-//! never rewritten. A torn tail above the last sync is dropped; anything else that fails its tag is refused.
+//! never rewritten. A torn tail above the last sync is dropped and told of; anything else that fails its tag is refused.
 //!
 //! Inside the sealed stream a record is `length: u32 LE ‖ borsh`.
 
@@ -91,6 +91,16 @@ impl Record {
     }
 }
 
+/// What a start reads back.
+#[derive(Debug, Default)]
+pub(crate) struct Recovered {
+    /// Everything durable, in the order written.
+    pub records: Vec<Record>,
+    /// Files whose tail was dropped. By the file alone a write that was never acknowledged looks like one that was damaged
+    /// since; what the guard saw signed tells them apart.
+    pub torn: Vec<PathBuf>,
+}
+
 struct ClosedFile {
     path: PathBuf,
     height_max: u64,
@@ -111,19 +121,23 @@ pub(crate) struct OrderingLog {
 
 impl OrderingLog {
     /// Reads every file in order, then begins a new one.
-    pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, ring: KeyRing) -> Result<(Self, Vec<Record>), LogError> {
+    pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, ring: KeyRing) -> Result<(Self, Recovered), LogError> {
         let io = |source| LogError::Io { path: dir.to_owned(), source };
         storage.create_dir_all(dir).map_err(io)?;
-        let mut records = Vec::new();
+        let mut recovered = Recovered::default();
         let mut closed = Vec::new();
         let mut sequence = 0;
         for path in storage.list(dir).map_err(io)? {
             let path = dir.join(path);
             let Some(number) = sequence_of(&path) else { continue };
-            let found = read_file(storage.as_ref(), &path, &ring)?;
+            let (found, end) = read_file(storage.as_ref(), &path, &ring)?;
             sequence = number + 1;
+            if let End::TornTail { offset, dropped } = end {
+                tracing::warn!(path = %path.display(), offset, dropped, "dropped a torn tail");
+                recovered.torn.push(path.clone());
+            }
             closed.push(ClosedFile { path, height_max: found.iter().map(Record::height).max().unwrap_or(0) });
-            records.extend(found);
+            recovered.records.extend(found);
         }
         let (current, current_path) = begin_file(storage.as_ref(), dir, &ring, sequence)?;
         let log = Self {
@@ -137,7 +151,7 @@ impl OrderingLog {
             sequence,
             dirty: false,
         };
-        Ok((log, records))
+        Ok((log, recovered))
     }
 
     /// Appends a record; durable after the next [`Self::sync`].
@@ -202,7 +216,7 @@ fn begin_file(storage: &dyn Storage, dir: &Path, ring: &KeyRing, sequence: u64) 
     Ok((writer, path))
 }
 
-fn read_file(storage: &dyn Storage, path: &Path, ring: &KeyRing) -> Result<Vec<Record>, LogError> {
+fn read_file(storage: &dyn Storage, path: &Path, ring: &KeyRing) -> Result<(Vec<Record>, End), LogError> {
     let file = storage.open(path, OpenMode::Read).map_err(|source| LogError::Io { path: path.to_owned(), source })?;
     let at = |error: SealedError| LogError::from(error.at(path));
     let mut reader = Reader::open(file, ring, Purpose::ConsensusLog).map_err(at)?;
@@ -213,10 +227,7 @@ fn read_file(storage: &dyn Storage, path: &Path, ring: &KeyRing) -> Result<Vec<R
         let used = take_records(path, &pending, &mut records)?;
         pending.drain(..used);
     }
-    if let End::TornTail { .. } = reader.end() {
-        tracing::warn!(path = %path.display(), "dropped a torn tail that was never acknowledged");
-    }
-    Ok(records)
+    Ok((records, reader.end()))
 }
 
 /// Decodes the whole records at the start of `bytes`; returns how many bytes they take.

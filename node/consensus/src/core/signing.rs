@@ -4,6 +4,7 @@ use bixi_types::consensus::SignatureBytes;
 use bixi_types::ports::SignError;
 
 use super::*;
+use crate::certificate;
 
 #[derive(Debug)]
 struct Pending {
@@ -77,9 +78,12 @@ impl Core {
                 self.signing.forget(&mut self.timers);
                 self.engine_input(EngineInput::Signature(signature));
             }
-            Err(SignError::Conflict(_)) => {
+            Err(SignError::Conflict(detail)) => {
                 let height = self.head.height + 1;
                 self.signing.forget(&mut self.timers);
+                if certificate::quorum(&self.rules[&height].validators, [&self.params.node]).is_ok() {
+                    return self.halt(HaltReason::SignedBefore { height, detail });
+                }
                 self.change_mode(Mode::Follower(Reason::Conflict { height }));
             }
             Err(SignError::Refused(detail)) => {

@@ -105,6 +105,19 @@ impl Alone {
         self.feed(Input::Start(Box::new(Start { committed: self.committed, rules, log: self.log.clone() })));
     }
 
+    /// The signer refuses the first statement; the next minutes must bring no second, and nothing said.
+    fn refuse_once_and_wait(&mut self, refusal: SignError) {
+        self.refusal = Some(refusal);
+        self.feed(Input::WorkPending(true));
+        self.refusal = None;
+        for _ in 0..100 {
+            self.now.monotonic_ms += 1_000;
+            self.feed(Input::Tick);
+        }
+        assert_eq!(self.signed.len(), 1);
+        assert!(self.sent.iter().all(|message| !matches!(message, Message::Vote(_) | Message::Proposal(_))));
+    }
+
     fn feed(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {

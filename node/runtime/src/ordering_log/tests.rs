@@ -22,7 +22,8 @@ fn batch(height: u64, bytes: usize) -> Record {
 }
 
 fn open(disk: &MemoryDisk) -> (OrderingLog, Vec<Record>) {
-    OrderingLog::open(Arc::new(disk.clone()), Path::new("/ordering"), ring()).expect("opens")
+    let (log, recovered) = OrderingLog::open(Arc::new(disk.clone()), Path::new("/ordering"), ring()).expect("opens");
+    (log, recovered.records)
 }
 
 #[test]

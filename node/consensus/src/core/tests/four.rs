@@ -19,6 +19,8 @@ pub(super) struct Four {
     pub(super) signed: BTreeMap<Mark, Statement>,
     pub(super) evidence: Vec<Evidence>,
     pub(super) fetches: Vec<NodeId>,
+    /// What the signer answers; none means a signature.
+    pub(super) refusal: Option<SignError>,
     /// Whether the host finds the batches it is asked for.
     pub(super) has_batches: bool,
     pub(super) committed: Head,
@@ -37,6 +39,7 @@ impl Four {
             signed: BTreeMap::new(),
             evidence: Vec::new(),
             fetches: Vec::new(),
+            refusal: None,
             has_batches: true,
             committed,
             heads: Vec::new(),
@@ -112,6 +115,9 @@ impl Four {
     }
 
     fn sign(&mut self, id: u64, statement: Statement) -> Input {
+        if let Some(refusal) = self.refusal.clone() {
+            return Input::Signed { id, result: Err(refusal) };
+        }
         let mark = match &statement {
             Statement::Vote(vote) => Some(Mark::of_vote(vote)),
             Statement::Proposal(proposal) => {

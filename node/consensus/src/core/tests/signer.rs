@@ -1,5 +1,6 @@
 //! What a signer that fails, hangs or refuses makes of a validator.
 
+use super::four::{Four, history};
 use super::*;
 
 #[test]
@@ -26,23 +27,35 @@ fn a_failing_device_is_tried_again_then_the_node_follows_until_it_is_back() {
 }
 
 #[test]
-fn a_conflict_makes_the_node_a_follower_and_a_full_guard_disk_for_good() {
-    for (refusal, reason) in [
-        (SignError::Conflict("1/0".into()), Reason::Conflict { height: 1 }),
-        (SignError::Storage("ENOSPC".into()), Reason::GuardStorage),
-    ] {
-        let mut alone = Alone::new();
-        alone.refusal = Some(refusal);
-        alone.feed(Input::WorkPending(true));
-        alone.refusal = None;
-        for _ in 0..100 {
-            alone.now.monotonic_ms += 1_000;
-            alone.feed(Input::Tick);
-        }
-        assert_eq!(alone.core.status().mode, Mode::Follower(reason));
-        assert_eq!(alone.signed.len(), 1);
-        assert!(alone.sent.iter().all(|message| !matches!(message, Message::Vote(_) | Message::Proposal(_))));
+fn a_full_guard_disk_makes_the_node_a_follower_for_good() {
+    let mut alone = Alone::new();
+    alone.refuse_once_and_wait(SignError::Storage("ENOSPC".into()));
+    assert_eq!(alone.core.status().mode, Mode::Follower(Reason::GuardStorage));
+}
+
+#[test]
+fn a_conflict_stops_the_only_validator_since_nobody_can_help_it_past() {
+    let mut alone = Alone::new();
+    alone.refuse_once_and_wait(SignError::Conflict("1/0".into()));
+    assert_eq!(alone.halt, Some(HaltReason::SignedBefore { height: 1, detail: "1/0".into() }));
+}
+
+#[test]
+fn a_conflict_makes_one_validator_of_four_a_follower_until_the_next_height() {
+    let mut four = Four::new();
+    four.refusal = Some(SignError::Conflict("1/0".into()));
+    four.feed(Input::WorkPending(true));
+    four.wait(20_000);
+    assert_eq!(four.core.status().mode, Mode::Follower(Reason::Conflict { height: 1 }));
+    assert!(four.signed.is_empty(), "not a second statement at this height");
+    four.refusal = None;
+    for (decided, certified) in history(1) {
+        four.tell(1, decided).unwrap();
+        four.tell(1, certified).unwrap();
     }
+    four.wait(20_000);
+    assert_eq!(four.core.status().mode, Mode::Voting);
+    assert!(four.signed.keys().all(|mark| mark.height == 2) && !four.signed.is_empty(), "{:?}", four.signed);
 }
 
 #[test]

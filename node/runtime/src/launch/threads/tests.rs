@@ -10,6 +10,7 @@ use bixi_consensus::{Params, Timeouts};
 use bixi_execution::{ExecutionParams, Executor};
 use bixi_hsm::audit::AuditLog;
 use bixi_hsm::device::decorators::Failing;
+use bixi_hsm::guard::Position;
 use bixi_hsm::service::{Client, InProcess, Keys};
 use bixi_hsm::soft::SoftDevice;
 use bixi_hsm::{CustodyPolicy, Guard, KeyDevice, KeyKind, KeyRef, KeySpec, RetryPolicy, SigningService};
@@ -114,7 +115,7 @@ impl Host {
         Arc::new(FaultyStorage::new(Arc::new(PreadStorage), self.faults.clone()))
     }
 
-    fn signer(&self) -> Result<(Arc<dyn Signer>, u64), Failure> {
+    fn signer(&self) -> Result<(Arc<dyn Signer>, Vec<Position>), Failure> {
         let guard = Guard::open(self.storage(), self.path("guard"), ring(), self.genesis.hash())?;
         let service = SigningService::new(bixi_hsm::Params {
             device: Arc::clone(&self.device) as _,
@@ -127,17 +128,17 @@ impl Host {
             audit: Arc::new(AuditLog::open(self.storage(), self.path("audit"), ring())?),
         })?;
         let signer = Client::connect(InProcess(Arc::new(service)))?;
-        let signed = crate::keys::decided_at_least(&signer.marks()?);
+        let signed = signer.marks()?;
         Ok((Arc::new(signer), signed))
     }
 
     /// The steps of `launch` from keys to consensus.
     fn start(&self) -> Result<Running, Failure> {
         let (signer, signed) = self.signer()?;
-        self.start_with(signer, signed)
+        self.start_with(signer, &signed)
     }
 
-    fn start_with(&self, signer: Arc<dyn Signer>, signed: u64) -> Result<Running, Failure> {
+    fn start_with(&self, signer: Arc<dyn Signer>, signed: &[Position]) -> Result<Running, Failure> {
         let ledger = Arc::new(chain_state::open_ledger(
             &self.genesis,
             bixi_ledger::Params {
@@ -151,10 +152,10 @@ impl Host {
                 state_cache_mb: 1,
             },
         )?);
-        let (log, records) = OrderingLog::open(self.storage(), &self.path("ordering"), ring())?;
+        let (log, recovered) = OrderingLog::open(self.storage(), &self.path("ordering"), ring())?;
         let batches = Arc::new(BatchStore::default());
-        checks::check_head(&ledger, checks::highest_decided(&records), signed)?;
-        let start = chain_state::replay(&self.genesis, &ledger, &batches, records)?;
+        checks::check_memory(&ledger, &recovered, signed)?;
+        let start = chain_state::replay(&self.genesis, &ledger, &batches, recovered.records)?;
         let (events_in, events) = unbounded();
         let pool_params = PoolParams {
             transactions_max: 100,
@@ -329,7 +330,7 @@ impl Signer for Broken {
 #[test]
 fn a_thread_that_panics_stops_the_node() {
     let host = Host::new(0);
-    let node = host.start_with(Arc::new(Broken(host.genesis.validators[0].id)), 0).unwrap();
+    let node = host.start_with(Arc::new(Broken(host.genesis.validators[0].id)), &[]).unwrap();
     let outcome = node.submit(&user_add("1"));
     assert!(!node.acknowledged(&outcome));
     let fault = node.threads.consensus.join().expect("consensus itself ends in order");
