@@ -157,6 +157,39 @@ impl<'t, 'f> Section<'t, '_, 'f> {
         self.required(key, &expected_words(choices), |value| find_word(choices, value))
     }
 
+    /// An array of at most `entries_max` values, each read with `read`; every faulty one is told by its place.
+    pub(crate) fn list<T>(
+        &mut self,
+        key: &'static str,
+        entries_max: usize,
+        expected: &str,
+        default: Vec<T>,
+        mut read: impl FnMut(&DeValue<'t>) -> Option<T>,
+    ) -> Vec<T> {
+        let Some(value) = self.lookup(key) else { return default };
+        let Some(array) = value.get_ref().as_array() else {
+            let message = format!("expected an array, each entry {expected}; found {}", describe(value.get_ref()));
+            self.fault(value.span().start, key, message);
+            return default;
+        };
+        if array.len() > entries_max {
+            let message = format!("expected at most {entries_max} entries, found {}", array.len());
+            self.fault(value.span().start, key, message);
+            return default;
+        }
+        let mut entries = Vec::new();
+        for (index, item) in array.iter().enumerate() {
+            match read(item.get_ref()) {
+                Some(entry) => entries.push(entry),
+                None => {
+                    let message = format!("expected {expected}, found {}", describe(item.get_ref()));
+                    self.fault(item.span().start, &format!("{key}[{index}]"), message);
+                }
+            }
+        }
+        entries
+    }
+
     /// Reads a sub-table; an absent one reads as empty.
     pub(crate) fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'t, '_, 'f>) -> T) -> T {
         let value = self.lookup(key);

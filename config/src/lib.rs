@@ -13,4 +13,7 @@ mod node;
 
 pub use diagnostic::{ConfigErrors, Diagnostic};
 pub use genesis::{is_chain_name, parse_genesis, render_genesis};
-pub use node::{Consensus, Hsm, IoBackend, Log, LogFormat, NodeConfig, Pin, PlacementMode, Rpc, Storage, Txpool};
+pub use node::{
+    Consensus, Hsm, IoBackend, Log, LogFormat, NodeConfig, P2p, Pin, PlacementMode, Rpc, Storage, Txpool,
+    is_peer_address,
+};

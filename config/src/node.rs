@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use crate::diagnostic::{ConfigErrors, nearest};
 use crate::document::{Section, parse, word_of};
 
+mod p2p;
+
+pub use p2p::{P2p, is_peer_address};
+
 /// Everything an operator may set on one node. Relative paths are relative to the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeConfig {
@@ -23,6 +27,8 @@ pub struct NodeConfig {
     pub memory_mb_max: u64,
     /// JSON-RPC.
     pub rpc: Rpc,
+    /// Sessions between nodes.
+    pub p2p: P2p,
     /// Keys and their device.
     pub hsm: Hsm,
     /// Transaction pool.
@@ -219,6 +225,7 @@ impl Default for NodeConfig {
                 batch_calls_max: 256,
                 receipt_timeout_ms: 30_000,
             },
+            p2p: P2p::default(),
             hsm: Hsm {
                 module: "/usr/lib/bixi/libbixi_token.so".into(),
                 profile: String::new(),
@@ -294,6 +301,7 @@ fn read_node(root: &mut Section<'_, '_, '_>) -> NodeConfig {
         production: root.flag("production", default.production),
         memory_mb_max: root.integer("memory_mb_max", default.memory_mb_max, 64..=1_048_576),
         rpc: root.section("rpc", |section| read_rpc(section, default.rpc)),
+        p2p: root.section("p2p", |section| p2p::read(section, default.p2p)),
         hsm: root.section("hsm", |section| read_hsm(section, default.hsm)),
         txpool: root.section("txpool", |section| read_txpool(section, &default.txpool)),
         consensus: root.section("consensus", |section| read_consensus(section, &default.consensus)),
@@ -402,6 +410,8 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
         "# How long sendTransaction waits for its receipt.\nreceipt_timeout_ms = {}\n",
         c.rpc.receipt_timeout_ms
     )?;
+
+    p2p::render_into(&c.p2p, out)?;
 
     writeln!(
         out,
