@@ -15,7 +15,7 @@ use crate::wallet::Wallet;
 
 /// JSON-RPC's code of an answer that the node could not give.
 const INTERNAL_ERROR: i64 = -32603;
-const REPLAY_DEADLINE: Duration = Duration::from_secs(20);
+const REPLAY_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Every receipt that was given out, and the header hash first seen at every height.
 #[derive(Default)]

@@ -16,7 +16,7 @@ use bixi_tests::rpc::Connection;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn bixi(arguments: &[&str]) -> Output {
     Command::new(binary("bixi")).args(arguments).output().unwrap()
@@ -141,7 +141,7 @@ fn ctrl_c_at_every_phase_of_the_demonstration_leaves_nothing_behind() {
         let mut rest = String::new();
         lines.read_to_string(&mut rest).unwrap();
         assert_eq!(status.code(), Some(130), "{phase}: {rest}");
-        assert_eq!(gone_within(temporary.path(), Duration::from_secs(2)), Vec::<String>::new(), "{phase}: {rest}");
+        assert_eq!(gone_within(temporary.path(), PATIENCE), Vec::<String>::new(), "{phase}: {rest}");
         let left: Vec<_> = fs::read_dir(temporary.path()).unwrap().collect();
         assert!(left.is_empty(), "{phase}: {left:?}");
         let mut output = String::new();
@@ -233,13 +233,15 @@ fn a_second_signal_does_not_wait_for_a_client() {
     let mut node = Process::start(&mut run_command(&config));
     // A request that never ends holds up an orderly stop for some seconds.
     let mut client = TcpStream::connect(node.rpc()).unwrap();
+    client.write_all(b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n").unwrap();
+    assert!(client.read(&mut [0; 1024]).unwrap() > 0, "the node serves this client");
     client.write_all(b"POST / HTTP/1.1\r\nHost: node\r\nContent-Length: 10\r\n\r\n").unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    std::thread::sleep(Duration::from_millis(500));
     node.send(Signal::INT);
     std::thread::sleep(Duration::from_millis(300));
     assert!(node.0.try_wait().unwrap().is_none(), "the first signal stops in order");
     node.send(Signal::INT);
-    assert_eq!(node.end(Duration::from_secs(1)).signal(), Some(Signal::INT.as_raw()));
+    assert_eq!(node.end(PATIENCE).signal(), Some(Signal::INT.as_raw()));
     let mut again = Process::start(&mut run_command(&config));
     again.rpc();
 }
@@ -259,7 +261,7 @@ fn a_signal_breaks_off_a_start_that_waits_for_its_pin() {
     std::thread::sleep(Duration::from_millis(100));
     assert!(node.0.try_wait().unwrap().is_none(), "it waits for the PIN");
     node.send(Signal::INT);
-    assert_eq!(node.end(Duration::from_secs(2)).signal(), Some(Signal::INT.as_raw()));
+    assert_eq!(node.end(PATIENCE).signal(), Some(Signal::INT.as_raw()));
 }
 
 fn read_until_contains(process: &mut Process, word: &str) -> BufReader<std::process::ChildStderr> {

@@ -1,7 +1,7 @@
 //! A chain in memory behind the real pool: what the pool packs is sealed into blocks with real hashes, roots and proofs.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bixi_accel::sm2::PrivateKey;
@@ -30,14 +30,15 @@ pub(crate) const BLOCK_LIMIT: u64 = 100;
 
 /// What `call` finds at some addresses.
 pub(crate) const ECHO: &str = "0x00000000000000000000000000000000000000e0";
-/// Computes for [`SLOW_CALL`].
+/// Computes until [`Chain::let_slow_calls_end`].
 pub(crate) const SLOW: &str = "0x00000000000000000000000000000000000000e1";
 /// Returns as many bytes as its four bytes of input say, big-endian.
 pub(crate) const LARGE: &str = "0x00000000000000000000000000000000000000e2";
 /// A mistake of ours.
 pub(crate) const PANICS: &str = "0x00000000000000000000000000000000000000e3";
 
-pub(crate) const SLOW_CALL: Duration = Duration::from_millis(300);
+/// A slow call that nobody ends: a test has failed by then.
+const SLOWEST_CALL: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub(crate) struct Block {
@@ -156,6 +157,8 @@ pub(crate) struct Chain {
     pub(crate) fault: Mutex<Option<String>>,
     /// Calls that were executed.
     pub(crate) executed: AtomicUsize,
+    /// Whether slow calls end, and who waits for it.
+    slow: (Mutex<bool>, Condvar),
 }
 
 impl Chain {
@@ -201,9 +204,10 @@ impl Chain {
             pool,
             admission,
             sealer,
-            receipt_timeout: Mutex::new(Duration::from_secs(5)),
+            receipt_timeout: Mutex::new(Duration::from_secs(60)),
             fault: Mutex::default(),
             executed: AtomicUsize::new(0),
+            slow: <(Mutex<bool>, Condvar)>::default(),
         })
     }
 
@@ -214,6 +218,12 @@ impl Chain {
 
     pub(crate) fn seal(&self) {
         self.sealer.seal();
+    }
+
+    /// Slow calls end, those under way and those to come.
+    pub(crate) fn let_slow_calls_end(&self) {
+        *self.slow.0.lock().expect("no holder panics") = true;
+        self.slow.1.notify_all();
     }
 
     fn block(&self, number: u64) -> Option<Block> {
@@ -329,7 +339,9 @@ impl NodeApi for Chain {
         let output = match to.to_string().as_str() {
             ECHO => data,
             SLOW => {
-                std::thread::sleep(SLOW_CALL);
+                let (may_end, changed) = &self.slow;
+                let guard = may_end.lock().expect("no holder panics");
+                let _ = changed.wait_timeout_while(guard, SLOWEST_CALL, |may_end| !*may_end).expect("no holder panics");
                 Vec::new()
             }
             LARGE => vec![0xee; u32::from_be_bytes(data.try_into().expect("four bytes")) as usize],

@@ -6,7 +6,7 @@ use bixi_rpc::Params;
 use serde_json::{Value, json};
 
 use crate::chain::{LARGE, signed, wire};
-use crate::client::post;
+use crate::client::{PATIENCE, post};
 use crate::{Running, error, positional};
 
 const KIB: usize = 1024;
@@ -15,6 +15,19 @@ fn bounded(held_bytes_max: usize, answer_bytes_max: usize) -> Params {
     let mut params = Running::params();
     (params.bounds.held_bytes_max, params.bounds.answer_bytes_max) = (held_bytes_max, answer_bytes_max);
     params
+}
+
+/// Asks until there is something: what clients hold and give back takes effect when the server has seen it.
+async fn until<T>(ask: impl AsyncFn() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(found) = ask().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("it comes in time")
 }
 
 /// A call whose answer has `bytes` bytes of output.
@@ -31,20 +44,14 @@ async fn bodies_share_one_budget_and_small_requests_are_not_shut_out() {
     hoarder.send(vec![b' '; 300 * KIB]).await;
     let call = r#"{"jsonrpc":"2.0","method":"getBlockNumber","params":["group0",""],"id":1}"#;
     let bulk = format!("{}{call}", " ".repeat(200 * KIB));
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let refused = running.client().await.post(&bulk).await;
+    let refused =
+        until(async || Some(running.client().await.post(&bulk).await).filter(|answer| answer.status != 200)).await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
     assert_eq!(running.call("getBlockNumber", positional(json!([]))).await["result"], json!(1));
     let sent = running.call("sendTransaction", positional(json!([wire(&signed(1, 1, 50))]))).await;
     assert!(sent.get("result").is_some(), "{sent}");
     drop(hoarder);
-    for _ in 0..100 {
-        if running.client().await.post(&bulk).await.status == 200 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("the budget did not come back");
+    until(async || (running.client().await.post(&bulk).await.status == 200).then_some(())).await;
 }
 
 #[tokio::test]
@@ -79,20 +86,15 @@ async fn answers_in_flight_share_the_budget() {
     let running = Running::start(bounded(16_000 * KIB, 14_000 * KIB)).await;
     let mut deaf = running.client().await;
     deaf.send(post(large(1, 6_900 * KIB).to_string().as_bytes())).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let refused = running.client().await.post(large(2, 6_900 * KIB).to_string()).await.json();
+    let ask = async |id| running.client().await.post(large(id, 6_900 * KIB).to_string()).await.json();
+    deaf.stream.readable().await.expect("its answer begins");
+    let refused = ask(2).await;
     assert_eq!(error(&refused).0, -32009, "no room for a second large answer");
     assert!(error(&refused).1.contains("ask again later"));
     assert!(running.client().await.post(large(3, 10 * KIB).to_string()).await.json().get("result").is_some());
     let output = deaf.response().await.json()["result"]["output"].as_str().unwrap().len();
     assert_eq!(output, 2 + 2 * 6_900 * KIB);
-    for _ in 0..100 {
-        if running.client().await.post(large(4, 6_900 * KIB).to_string()).await.json().get("result").is_some() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("the budget did not come back");
+    until(async || ask(4).await.get("result").map(drop)).await;
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 //! Stopping with requests under way.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::chain::{SUITE, signed, wire};
-use crate::client::post;
+use crate::client::{PATIENCE, post};
 use crate::{Running, positional};
 
 fn submission(nonce: u64) -> Vec<u8> {
@@ -26,14 +26,14 @@ async fn waits_for_answers_under_way_closes_idle_clients_and_takes_no_more() {
     }
     let chain = running.chain;
     let stopping = tokio::spawn(running.server.stop());
-    assert!(idle.is_closed_within(Duration::from_secs(2)).await);
+    assert!(idle.is_closed_within(PATIENCE).await);
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens any more");
     assert!(!stopping.is_finished(), "an answer is still owed");
     chain.seal();
     let answer = waiting.response().await.json();
     assert_eq!(answer["result"]["transactionHash"], json!(signed(1, 1, 50).hash(SUITE).to_string()));
     stopping.await.expect("stops");
-    assert!(waiting.is_closed_within(Duration::from_secs(2)).await);
+    assert!(waiting.is_closed_within(PATIENCE).await);
 }
 
 #[tokio::test]
@@ -48,9 +48,8 @@ async fn gives_up_answers_that_do_not_come_and_lets_go_of_the_node() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let chain = running.chain;
-    let begun = Instant::now();
-    running.server.stop().await;
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-    assert!(waiting.is_closed_within(Duration::from_millis(200)).await);
+    // The answer would be due much later.
+    tokio::time::timeout(PATIENCE / 2, running.server.stop()).await.expect("stops without it");
+    assert!(waiting.is_closed_within(PATIENCE).await);
     assert_eq!(std::sync::Arc::strong_count(&chain), 1, "nothing of the server holds the node");
 }

@@ -34,7 +34,7 @@ use crate::launch::{chain_state, checks};
 use crate::view::View;
 
 /// Long enough for a slow disk; a test that waits this long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What outlives a node: its disk and its device.
 struct Host {
