@@ -15,6 +15,7 @@ use std::fmt;
 
 use bixi_accel::ct;
 use bixi_types::consensus::{Proposal, SignatureBytes, Vote};
+use bixi_types::session::SessionProof;
 use borsh::{BorshDeserialize, BorshSerialize};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -80,6 +81,9 @@ pub enum Request {
     Health,
     /// The highest position of each guard lane of the consensus key.
     Marks,
+    /// Sign the opening of a session with a peer, with the consensus key. It commits to one TLS connection and can contradict
+    /// nothing, so no guard lane watches it.
+    SignSession(SessionProof),
 }
 
 impl Request {
@@ -97,6 +101,7 @@ impl Request {
             Self::PublicKey(_) => "public-key",
             Self::Health => "health",
             Self::Marks => "marks",
+            Self::SignSession(_) => "sign-session",
         }
     }
 

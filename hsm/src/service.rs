@@ -2,7 +2,8 @@
 //! the signature in software, writes the audit trail, and only then answers.
 //!
 //! Invariants:
-//! - the consensus key signs proposals, votes and checkpoints of this chain that name this validator, and nothing else;
+//! - the consensus key signs proposals, votes, checkpoints and openings of sessions of this chain that name this validator, and
+//!   nothing else;
 //! - the TLS key signs CertificateVerify contents built here and certificate requests for itself;
 //! - every signature that leaves has been verified against the key's public half;
 //! - nothing leaves that the audit trail could not record.
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use bixi_accel::sm2::{self, PublicKey, Signature};
 use bixi_types::consensus::SignatureBytes;
 use bixi_types::ports::{SignError, Signer, Statement};
+use bixi_types::session::SessionProof;
 use bixi_types::{CryptoSuite, H256, NodeId};
 use zeroize::Zeroizing;
 
@@ -89,7 +91,7 @@ pub enum ServiceError {
 /// The service's keys, by reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
-    /// Signs proposals, votes and checkpoints.
+    /// Signs proposals, votes, checkpoints and openings of sessions.
     pub consensus: KeyRef,
     /// Signs TLS handshakes.
     pub tls: Option<KeyRef>,
@@ -250,6 +252,7 @@ impl SigningService {
             Request::SignVote(vote) => self.sign_statement(&Statement::Vote(vote.clone())),
             Request::SignCheckpoint { header } => self.sign_statement(&statement::decode_checkpoint(header)?),
             Request::SignTls(transcript) => self.sign_tls(transcript),
+            Request::SignSession(proof) => self.sign_session(proof),
             Request::SignCertificateRequest { info } => self.sign_certificate_request(info),
             Request::Prf { input } => self.derive(input),
             Request::Random { len } => self.random(*len),
@@ -299,7 +302,12 @@ impl SigningService {
         self.sign_free(key, sm2::message_digest(&key.z, info))
     }
 
-    /// Signs what no guard lane watches: the TLS key's statements.
+    fn sign_session(&self, proof: &SessionProof) -> Result<Done, Denied> {
+        statement::check_origin(&proof.chain, &proof.node, &self.chain, &self.node_id())?;
+        self.sign_free(&self.consensus, sm2::message_digest(&self.consensus.z, &proof.sign_bytes()))
+    }
+
+    /// Signs what no guard lane watches: the TLS key's statements, and openings of sessions.
     fn sign_free(&self, key: &SigningKey, digest: [u8; 32]) -> Result<Done, Denied> {
         let signature = SignatureBytes(self.sign_verified(key, &digest)?);
         Ok(Done { response: Response::Signature(signature), outcome: Outcome::Signed, digest: Some(digest) })

@@ -1,4 +1,5 @@
 use bixi_types::consensus::VoteKind;
+use bixi_types::session::SessionRole;
 use bixi_types::{H256, NodeId};
 use proptest::prelude::*;
 
@@ -31,6 +32,13 @@ fn requests() -> Vec<Request> {
         Request::PublicKey(KeyRole::Tls),
         Request::Health,
         Request::Marks,
+        Request::SignSession(SessionProof {
+            chain: H256([1; 32]),
+            node: NodeId([3; 64]),
+            role: SessionRole::Server,
+            protocol_version: 1,
+            exporter: [4; 32],
+        }),
     ]
 }
 

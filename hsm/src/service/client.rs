@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bixi_types::NodeId;
 use bixi_types::consensus::SignatureBytes;
 use bixi_types::ports::{SignError, Signer, Statement};
+use bixi_types::session::SessionProof;
 use zeroize::Zeroizing;
 
 use super::{SigningService, statement};
@@ -121,6 +122,18 @@ impl<C: Channel> Client<C> {
             _ => Err(confused(&Request::Marks)),
         }
     }
+
+    /// Has the opening of a session signed by the consensus key.
+    pub fn sign_session(&self, proof: &SessionProof) -> Result<SignatureBytes, SignError> {
+        self.signature(&Request::SignSession(proof.clone()))
+    }
+
+    fn signature(&self, request: &Request) -> Result<SignatureBytes, SignError> {
+        match self.ask(request)? {
+            Response::Signature(signature) => Ok(signature),
+            _ => Err(confused(request).into()),
+        }
+    }
 }
 
 fn confused(request: &Request) -> ClientError {
@@ -133,10 +146,6 @@ impl<C: Channel> Signer for Client<C> {
     }
 
     fn sign(&self, statement: &Statement) -> Result<SignatureBytes, SignError> {
-        let request = statement::request(statement);
-        match self.ask(&request)? {
-            Response::Signature(signature) => Ok(signature),
-            _ => Err(confused(&request).into()),
-        }
+        self.signature(&statement::request(statement))
     }
 }

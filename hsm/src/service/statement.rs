@@ -26,6 +26,7 @@ pub(super) fn subject(request: &Request) -> String {
             Ok(header) => format!("header {}", header.number),
             Err(_) => format!("no header, {} bytes", header.len()),
         },
+        Request::SignSession(proof) => format!("{:?}, protocol version {}", proof.role, proof.protocol_version),
         Request::SignTls(transcript) => format!("{:?}", transcript.role),
         Request::Attest(role) | Request::PublicKey(role) => format!("{role:?}"),
         Request::Random { len } => format!("{len} bytes"),
@@ -72,7 +73,7 @@ fn ordering(height: u64, round: u32, step: Step) -> Position {
     Position::Ordering { height, round, step }
 }
 
-fn check_origin(of_chain: &H256, of_node: &NodeId, chain: &H256, node: &NodeId) -> Result<(), Refusal> {
+pub(super) fn check_origin(of_chain: &H256, of_node: &NodeId, chain: &H256, node: &NodeId) -> Result<(), Refusal> {
     if of_chain != chain {
         return Err(Refusal::Foreign(format!("it is of chain {of_chain}, this node signs for {chain}")));
     }

@@ -6,6 +6,7 @@ use bixi_sealed::{AtRest, KeyRing};
 use bixi_types::consensus::{Proposal, Vote, VoteKind};
 use bixi_types::header::BlockHeader;
 use bixi_types::ports::{Check, Verifier};
+use bixi_types::session::SessionRole;
 
 use super::*;
 use crate::audit::{AuditError, TraceAudit};
@@ -61,6 +62,11 @@ impl Bench {
 
     fn vote(&self, height: u64, value: Option<H256>) -> Vote {
         Vote { chain: CHAIN, height, round: 0, kind: VoteKind::Prevote, value, validator: self.node() }
+    }
+
+    fn session(&self) -> SessionProof {
+        let (role, exporter) = (SessionRole::Client, [6; 32]);
+        SessionProof { chain: CHAIN, node: self.node(), role, protocol_version: 1, exporter }
     }
 
     fn header(&self, number: i64, state: u8) -> BlockHeader {
@@ -202,6 +208,50 @@ fn tls_content_is_signed_with_its_own_identity_and_key() {
 }
 
 #[test]
+fn sessions_are_opened_by_the_consensus_key_for_its_own_node_and_chain_only() {
+    let bench = bench();
+    let client = Client::connect(InProcess(bench.service.clone())).unwrap();
+    let proof = bench.session();
+    let signature = client.sign_session(&proof).unwrap();
+    assert!(verifies(&bench.node(), &proof.sign_bytes(), &signature));
+    for other in [
+        SessionProof { exporter: [7; 32], ..proof.clone() },
+        SessionProof { role: SessionRole::Server, ..proof.clone() },
+        SessionProof { protocol_version: 2, ..proof.clone() },
+    ] {
+        assert!(!verifies(&bench.node(), &other.sign_bytes(), &signature), "{other:?}");
+        client.sign_session(&other).expect("openings never contradict each other");
+    }
+    let calls = bench.device.calls();
+    for foreign in [
+        SessionProof { chain: H256([1; 32]), ..proof.clone() },
+        SessionProof { node: NodeId([9; 64]), ..proof.clone() },
+    ] {
+        assert!(matches!(client.sign_session(&foreign), Err(SignError::Refused(_))), "{foreign:?}");
+    }
+    assert_eq!(bench.device.calls(), calls, "the device never saw what is not ours");
+    assert!(bench.service.guard().marks(&bench.node()).is_empty(), "no lane of the guard moved");
+}
+
+#[test]
+fn whatever_an_opening_holds_its_signature_is_worth_nothing_as_a_vote_or_a_checkpoint() {
+    // All that the asker chooses is the exporter and the version: they stand behind a domain no other statement begins with.
+    let bench = bench();
+    let header = bench.header(1, 5);
+    let proof = SessionProof { exporter: header.hash(CryptoSuite::Sm).0, ..bench.session() };
+    let Response::Signature(signature) = bench.service.handle(&Request::SignSession(proof.clone())) else {
+        panic!("refused")
+    };
+    assert!(verifies(&bench.node(), &proof.sign_bytes(), &signature));
+    for message in [header.hash(CryptoSuite::Sm).0.to_vec(), bench.vote(1, None).sign_bytes()] {
+        assert!(!verifies(&bench.node(), &message, &signature));
+    }
+    for domain in [Vote::DOMAIN, Proposal::DOMAIN] {
+        assert!(!proof.sign_bytes().starts_with(domain));
+    }
+}
+
+#[test]
 fn certificate_requests_are_for_the_tls_key_alone() {
     let bench = bench();
     let Response::PublicKey(tls) = bench.service.handle(&Request::PublicKey(KeyRole::Tls)) else { panic!("refused") };
@@ -302,6 +352,7 @@ fn refusals_and_key_management_are_durable_before_they_are_answered() {
         Request::SignVote(bench.vote(5, None)),
         Request::SignCheckpoint { header: bench.header(5, 1).encode() },
         Request::SignTls(transcript),
+        Request::SignSession(bench.session()),
         Request::Random { len: 8 },
         Request::PublicKey(KeyRole::Tls),
         Request::Health,

@@ -203,7 +203,8 @@ fn encode<T: BorshSerialize>(value: &T) -> Vec<u8> {
     borsh::to_vec(value).expect("borsh into memory cannot fail")
 }
 
-fn tagged<T: BorshSerialize>(domain: &[u8], value: &T) -> Vec<u8> {
+/// Domain string ‖ borsh: the signed bytes of every statement.
+pub(crate) fn tagged<T: BorshSerialize>(domain: &[u8], value: &T) -> Vec<u8> {
     let mut bytes = domain.to_vec();
     value.serialize(&mut bytes).expect("borsh into memory cannot fail");
     bytes

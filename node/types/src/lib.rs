@@ -16,6 +16,7 @@ pub mod limits;
 pub mod merkle;
 pub mod ports;
 pub mod receipt;
+pub mod session;
 pub mod state;
 pub mod status;
 pub mod suite;

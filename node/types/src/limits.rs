@@ -14,6 +14,8 @@ pub const BATCH_INTERVAL_MS: u64 = 10;
 pub const VALUE_BATCHES_MAX: usize = 256;
 /// One message between nodes.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// One frame of a session besides those that carry a message: the hello, its proof, a refusal.
+pub const SESSION_FRAME_BYTES_MAX: usize = 1024;
 /// Validators in one set.
 pub const VALIDATORS_MAX: usize = 256;
 /// One encoded block (a value's batches with their receipts never reach it).
