@@ -16,6 +16,7 @@ use crate::wallet::Wallet;
 /// JSON-RPC's code of an answer that the node could not give.
 const INTERNAL_ERROR: i64 = -32603;
 const REPLAY_DEADLINE: Duration = Duration::from_secs(60);
+const LOAD_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Every receipt that was given out, and the header hash first seen at every height.
 #[derive(Default)]
@@ -43,6 +44,18 @@ impl Promises {
     /// Receipts given out.
     pub fn count(&self) -> usize {
         self.receipts.lock().expect("no client panicked").len()
+    }
+
+    /// Waits until more than `count` receipts were given out: from then on there is load.
+    ///
+    /// # Panics
+    /// When none comes in time.
+    pub fn wait_beyond(&self, count: usize) {
+        let deadline = Instant::now() + LOAD_DEADLINE;
+        while self.count() <= count {
+            assert!(Instant::now() < deadline, "no transaction was committed in {LOAD_DEADLINE:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Heights whose header was seen.
