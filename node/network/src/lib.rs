@@ -1,11 +1,18 @@
 //! Between nodes: certificates, sessions, transport.
 //!
-//! This release runs one validator a chain, so what is here is what such a node needs: SM2 certificates ([`pki`]) for its CA
-//! and its TLS key, and the transport of a node without peers ([`solitary`]). TLS with SM2, SM3 and SM4 ([`tls`]) is ready for the
-//! sessions to come.
+//! - [`pki`] SM2 certificates, [`tls`] TLS 1.3 with SM2, SM3 and SM4
+//! - [`frame`] what goes over a session, [`session`] how one begins, is bound to both consensus keys and ends
+//! - [`peers`] the node's listener, its calls, two sessions for each peer: [`Network`], the transport between validators
+//! - [`solitary`] the transport of a chain of one
 
 #![forbid(unsafe_code)]
 
+pub mod frame;
+pub mod peers;
 pub mod pki;
+pub mod session;
 pub mod solitary;
 pub mod tls;
+
+pub use peers::{Admission, Inbox, Limits, Network, NetworkError, Params, PeerStatus, RefusalRecord, SessionStatus};
+pub use session::{Channel, Direction, SessionKey, TlsSettings};

@@ -5,6 +5,8 @@
 //! CertificateVerify to whoever holds the key. Both sides show a certificate; sessions are not resumed, so that each connection is
 //! judged by the rules of its day.
 
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod group;
 mod hash;
 mod identity;

@@ -28,6 +28,7 @@ pub trait TlsKey: std::fmt::Debug + Send + Sync {
 #[derive(Debug, Clone)]
 pub struct Identity {
     certified: Arc<CertifiedKey>,
+    key: Arc<dyn TlsKey>,
     public_key: PublicKey,
 }
 
@@ -39,13 +40,20 @@ impl Identity {
         let der = |certificate: &Certificate| certificate.to_der().map(CertificateDer::from);
         let chain: Vec<CertificateDer<'static>> =
             chain.iter().map(der).collect::<Result<_, _>>().map_err(pki::encoding)?;
-        let certified = Arc::new(CertifiedKey::new(chain, Arc::new(Key(key))));
-        Ok(Self { certified, public_key })
+        let certified = Arc::new(CertifiedKey::new(chain, Arc::new(Key(Arc::clone(&key)))));
+        Ok(Self { certified, key, public_key })
     }
 
     /// The key peers know this node by.
     pub fn public_key(&self) -> &PublicKey {
         &self.public_key
+    }
+
+    /// The same chain, its key reached by way of another holder.
+    pub(crate) fn with_key(&self, by: impl FnOnce(Arc<dyn TlsKey>) -> Arc<dyn TlsKey>) -> Self {
+        let (key, chain) = (by(Arc::clone(&self.key)), self.certified.cert.clone());
+        let certified = Arc::new(CertifiedKey::new(chain, Arc::new(Key(Arc::clone(&key)))));
+        Self { certified, key, public_key: self.public_key }
     }
 
     pub(super) fn certified(&self) -> Arc<CertifiedKey> {

@@ -112,6 +112,13 @@ impl Trust {
         !self.denied.contains(&key) && (self.allowed.is_empty() || self.allowed.contains(&key))
     }
 
+    /// Whether a peer that was believed once would be now; it was called (a server), or called us.
+    pub(crate) fn recheck(&self, chain: &[CertificateDer<'_>], is_server: bool) -> Result<(), CertificateError> {
+        let (end_entity, intermediates) = chain.split_first().ok_or(CertificateError::BadEncoding)?;
+        let usage = if is_server { KeyUsage::server_auth() } else { KeyUsage::client_auth() };
+        self.check(Chain { end_entity, intermediates }, usage, UnixTime::now())
+    }
+
     fn check(&self, chain: Chain<'_, '_>, usage: KeyUsage, now: UnixTime) -> Result<(), CertificateError> {
         let certificate = EndEntityCert::try_from(chain.end_entity).map_err(refusal)?;
         let lists: Vec<&CertRevocationList<'_>> = self.revocation_lists.iter().collect();

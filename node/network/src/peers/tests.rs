@@ -1,0 +1,6 @@
+//! Networks over real sockets, in one process.
+
+mod hostile;
+mod mesh;
+mod refusals;
+mod world;

@@ -1,0 +1,232 @@
+//! Every refusal is told on both sides, with who, why and what to do.
+
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::world::{CHAIN, Member, eventually, notes, runtime};
+use crate::peers::{Channel, Network};
+use crate::session::{PROTOCOL, Versions};
+use crate::tls::fixtures::{Authority, DAY, Node, now};
+use crate::tls::{Trust, TrustParams, TrustStore, client_config, server_config};
+
+/// `refused` calls `refuser`; each notes its words, and neither has a peer.
+fn refuses(refuser: &Member, refused: &Member, words: &[&str], told: &[&str]) {
+    let runtime = runtime();
+    let called = refuser.start(&runtime, &[]);
+    let caller = refused.start(&runtime, &[&called]);
+    notes(&called, words);
+    notes(&caller, told);
+    let status = caller.peers();
+    assert!(status.iter().all(|peer| peer.sessions.is_empty()), "{status:?}");
+    eventually("the status of the address says why", || {
+        let reason = caller.peers().into_iter().find_map(|peer| peer.last_refusal);
+        reason.is_some_and(|reason| told.iter().all(|word| reason.contains(word)))
+    });
+    assert!(called.peers().is_empty());
+    caller.stop();
+    called.stop();
+}
+
+fn ca() -> Authority {
+    Authority::new("CN=ca,O=chain0")
+}
+
+/// The authority's rules with a revocation list and denied TLS keys.
+fn rules(ca: &Authority, revoked: &[u8], denied: &[[u8; 64]]) -> Trust {
+    let authorities = [ca.certificate.clone()];
+    let revocation_lists = [ca.revoke(revoked)];
+    let params = TrustParams {
+        authorities: &authorities,
+        revocation_lists: &revocation_lists,
+        denied,
+        ..TrustParams::default()
+    };
+    Trust::new(&params).expect("trust")
+}
+
+#[test]
+fn a_certificate_of_another_authority() {
+    let (ca, other) = (ca(), Authority::new("CN=other,O=elsewhere"));
+    let authorities = [ca.certificate.clone(), other.certificate.clone()];
+    let both = Trust::new(&TrustParams { authorities: &authorities, ..TrustParams::default() }).expect("trust");
+    let (ours, stranger) = (Member::of(&ca, 2), Member::new(other.node(3), both));
+    refuses(&ours, &stranger, &["UnknownIssuer", "p2p.ca"], &["UnknownCA", "add it to the p2p.ca there"]);
+    // And the caller refuses the one it has called.
+    let (ours, stranger) =
+        (Member::new(ca.node(2), rules_of_both(&ca, &other)), Member::new(other.node(3), other.trust()));
+    refuses(&ours, &stranger, &["UnknownCA", "add it to the p2p.ca there"], &["UnknownIssuer", "p2p.ca"]);
+}
+
+fn rules_of_both(one: &Authority, other: &Authority) -> Trust {
+    let authorities = [one.certificate.clone(), other.certificate.clone()];
+    Trust::new(&TrustParams { authorities: &authorities, ..TrustParams::default() }).expect("trust")
+}
+
+#[test]
+fn a_certificate_out_of_its_time() {
+    let ca = ca();
+    let expired: Node = ca.node_within(3, (now() - 3 * DAY, now() - DAY));
+    let expired = Member::new(expired, ca.trust());
+    refuses(&Member::of(&ca, 2), &expired, &["xpired", "compare both clocks"], &["CertificateExpired", "renew it"]);
+}
+
+#[test]
+fn a_certificate_that_was_revoked() {
+    let ca = ca();
+    let refuser = Member::new(ca.node(2), rules(&ca, &[3], &[]));
+    let words = (["Revoked", "needs another one"], ["CertificateRevoked", "needs another one"]);
+    refuses(&refuser, &Member::of(&ca, 3), &words.0, &words.1);
+}
+
+#[test]
+fn a_denied_tls_key_and_a_node_the_group_does_not_know() {
+    let ca = ca();
+    let denied = Member::of(&ca, 3);
+    let refuser = Member::new(ca.node(2), rules(&ca, &[9], &[denied.certified.public_key()]));
+    refuses(&refuser, &denied, &["lists of keys"], &["AccessDenied", "lists of keys"]);
+
+    let refuser = Member::of(&ca, 2);
+    refuser.admission.denied.lock().push(denied.node);
+    let words = ["NotAdmitted", "the group does not know this node", "p2p.deny"];
+    refuses(
+        &refuser,
+        &denied,
+        &[&["by this node"][..], &words].concat(),
+        &[&["by the other node"][..], &words].concat(),
+    );
+}
+
+#[test]
+fn another_chain() {
+    let ca = ca();
+    let mut other = Member::of(&ca, 3);
+    other.chain.0[0] ^= 1;
+    let chains = (CHAIN.to_string(), other.chain.to_string());
+    let words = ["Chain", &chains.0, &chains.1, "genesis"];
+    // The caller sees it first.
+    refuses(
+        &Member::of(&ca, 2),
+        &other,
+        &[&["by the other node"][..], &words].concat(),
+        &[&["by this node"][..], &words].concat(),
+    );
+}
+
+#[test]
+fn no_common_version() {
+    let ca = ca();
+    let mut newer = Member::of(&ca, 3);
+    newer.versions = Versions { oldest: 2, newest: 4 };
+    let words = ["Version", "2 to 4", "1 to 1", "upgrade"];
+    refuses(&Member::of(&ca, 2), &newer, &words, &words);
+}
+
+#[test]
+fn two_ranges_that_meet_speak_the_highest_common_version() {
+    let ca = ca();
+    let mut newer = Member::of(&ca, 3);
+    newer.versions = Versions { oldest: 1, newest: 4 };
+    let runtime = runtime();
+    let called = Member::of(&ca, 2).start(&runtime, &[]);
+    let caller = newer.start(&runtime, &[&called]);
+    eventually("both sessions stand", || called.peers().iter().any(|peer| peer.sessions.len() == 2));
+    assert!(called.peers()[0].sessions.iter().all(|session| session.protocol_version == 1));
+    caller.stop();
+    called.stop();
+}
+
+/// Ends the TLS of both sides with a certificate of its own and carries what they say.
+async fn relay(
+    listener: TcpListener,
+    to: std::net::SocketAddr,
+    identity: crate::tls::Identity,
+    trust: Arc<TrustStore>,
+) {
+    let server = TlsAcceptor::from(server_config(&identity, Arc::clone(&trust), &[PROTOCOL]).expect("a configuration"));
+    let client = TlsConnector::from(client_config(&identity, trust, &[PROTOCOL]).expect("a configuration"));
+    while let Ok((tcp, _)) = listener.accept().await {
+        let (Ok(mut caller), Ok(tcp)) = (server.accept(tcp).await, TcpStream::connect(to).await) else { continue };
+        let Ok(mut called) = client.connect("relay.invalid".try_into().expect("a name"), tcp).await else { continue };
+        let _ = tokio::io::copy_bidirectional(&mut caller, &mut called).await;
+    }
+}
+
+#[test]
+fn a_relayed_hello_is_found_out_by_the_exporter() {
+    let ca = ca();
+    let (called, caller, between) = (Member::of(&ca, 2), Member::of(&ca, 3), ca.node(4));
+    let runtime = runtime();
+    let target: Network = called.start(&runtime, &[]);
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let trust = Arc::new(TrustStore::new(ca.trust()));
+    // The soft TLS key signs without a device: no worker waits.
+    runtime.spawn(relay(listener, target.address(), between.identity(), trust));
+    let victim = caller.start(&runtime, &[]);
+    victim.call(address);
+    let words = ["Proof", "standing between the nodes"];
+    notes(&target, &[&["by this node"][..], &words].concat());
+    notes(&victim, &[&["by the other node"][..], &words].concat());
+    assert!(target.peers().is_empty());
+    victim.stop();
+    target.stop();
+}
+
+#[test]
+fn rules_that_change_end_standing_sessions() {
+    let ca = ca();
+    let (stays, leaves) = (Member::of(&ca, 2), Member::of(&ca, 3));
+    let runtime = runtime();
+    let one = stays.start(&runtime, &[]);
+    let other = leaves.start(&runtime, &[&one]);
+    let meet = || eventually("both are connected", || stays.inbox.is_connected(leaves.node));
+    let part = || eventually("they are not", || !stays.inbox.is_connected(leaves.node));
+
+    meet();
+    one.recheck();
+    assert!(stays.inbox.is_connected(leaves.node), "rules that hold change nothing");
+    stays.admission.denied.lock().push(leaves.node);
+    one.recheck();
+    part();
+    notes(&one, &["by this node", "NotAdmitted", "the group does not know"]);
+    notes(&other, &["by the other node", "NotAdmitted", "the group does not know"]);
+
+    stays.admission.denied.lock().clear();
+    meet();
+    stays.trust.replace(rules(&ca, &[3], &[]));
+    one.recheck();
+    part();
+    notes(&one, &["by this node", "NotAdmitted", "its certificate"]);
+    notes(&other, &["by the other node", "NotAdmitted", "its certificate"]);
+    other.stop();
+    one.stop();
+}
+
+#[test]
+fn a_consensus_key_that_its_device_does_not_give_is_told_on_both_sides() {
+    struct Gone;
+    impl crate::session::SessionKey for Gone {
+        fn sign_session(
+            &self,
+            _: &bixi_types::session::SessionProof,
+        ) -> Result<bixi_types::consensus::SignatureBytes, String> {
+            Err("the device was pulled".into())
+        }
+    }
+    let ca = ca();
+    let (called, mut caller) = (Member::of(&ca, 2), Member::of(&ca, 3).local());
+    caller.key = Arc::new(Gone);
+    let runtime = runtime();
+    let network = called.start(&runtime, &[]);
+    let refused = runtime.block_on(async {
+        let tcp = TcpStream::connect(network.address()).await.expect("it listens");
+        let calling = async move { crate::session::call(&caller, tcp, Channel::Bulk, &super::world::Open).await };
+        tokio::spawn(calling).await.expect("no panic")
+    });
+    let error = refused.err().expect("refused").to_string();
+    assert!(error.contains("the device was pulled"), "{error}");
+    notes(&network, &["by the other node", "Unsigned", "the device was pulled"]);
+    network.stop();
+}

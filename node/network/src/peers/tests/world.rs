@@ -1,0 +1,208 @@
+//! A consortium in memory: an authority, nodes with soft keys, networks on free ports.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bixi_accel::sm2::PrivateKey;
+use bixi_types::consensus::SignatureBytes;
+use bixi_types::session::SessionProof;
+use bixi_types::{H256, NodeId};
+use parking_lot::Mutex;
+use tokio::runtime::Runtime;
+
+use super::super::*;
+use crate::session::{Door, Local, Opened, Remote, SessionError};
+use crate::tls::fixtures::{Authority, Node, key, sign};
+use crate::tls::{Trust, TrustStore};
+
+pub(super) const CHAIN: H256 = H256([0xC4; 32]);
+/// Far longer than anything takes, so that a busy machine fails no test.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits for a condition.
+pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A consensus key in memory.
+pub(super) struct SoftKey(PrivateKey);
+
+impl SessionKey for SoftKey {
+    fn sign_session(&self, proof: &SessionProof) -> Result<SignatureBytes, String> {
+        Ok(SignatureBytes(sign(&self.0, &proof.sign_bytes())))
+    }
+}
+
+/// Membership that tests change.
+#[derive(Default)]
+pub(super) struct Members {
+    pub(super) denied: Mutex<Vec<NodeId>>,
+}
+
+impl Admission for Members {
+    fn admit(&self, node: &NodeId) -> Result<(), String> {
+        if self.denied.lock().contains(node) { Err("the group does not know this node".into()) } else { Ok(()) }
+    }
+}
+
+/// What happened, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Seen {
+    Received(NodeId, Channel, Vec<u8>),
+    Connected(NodeId),
+    Disconnected(NodeId),
+}
+
+#[derive(Default)]
+pub(super) struct Recorder(Mutex<Vec<Seen>>);
+
+/// A payload that the recorder calls an offence.
+pub(super) const OFFENCE: &[u8] = b"an offence";
+
+impl Recorder {
+    pub(super) fn has(&self, seen: &Seen) -> bool {
+        self.0.lock().contains(seen)
+    }
+
+    pub(super) fn is_connected(&self, node: NodeId) -> bool {
+        let seen = self.0.lock();
+        let last =
+            seen.iter().rev().find(|seen| matches!(seen, Seen::Connected(of) | Seen::Disconnected(of) if *of == node));
+        matches!(last, Some(Seen::Connected(_)))
+    }
+}
+
+impl Inbox for Recorder {
+    fn received(&self, from: NodeId, channel: Channel, payload: Vec<u8>) -> Result<(), String> {
+        if payload == OFFENCE {
+            return Err("a vote signed by nobody".into());
+        }
+        let (mut all, seen) = (self.0.lock(), Seen::Received(from, channel, payload));
+        // Tests send again until all have it.
+        if !all.contains(&seen) {
+            all.push(seen);
+        }
+        Ok(())
+    }
+
+    fn connected(&self, node: NodeId) {
+        self.0.lock().push(Seen::Connected(node));
+    }
+
+    fn disconnected(&self, node: NodeId) {
+        self.0.lock().push(Seen::Disconnected(node));
+    }
+}
+
+/// A runtime as the platform's spawner makes one.
+pub(super) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+/// What makes a node, before it runs. Tests change what they are about.
+pub(super) struct Member {
+    pub(super) node: NodeId,
+    pub(super) key: Arc<SoftKey>,
+    pub(super) certified: Node,
+    pub(super) trust: Arc<TrustStore>,
+    pub(super) chain: H256,
+    pub(super) versions: Versions,
+    pub(super) limits: Limits,
+    pub(super) admission: Arc<Members>,
+    pub(super) inbox: Arc<Recorder>,
+}
+
+impl Member {
+    pub(super) fn new(certified: Node, trust: Trust) -> Self {
+        let key = SoftKey(key());
+        // Pauses between calls are waited for by tests.
+        let limits = Limits { pause_first_ms: 20, pause_max_ms: 500, handshake_ms: 60_000, ..Limits::default() };
+        Self {
+            node: NodeId(key.0.public_key().to_bytes()),
+            key: Arc::new(key),
+            certified,
+            trust: Arc::new(TrustStore::new(trust)),
+            chain: CHAIN,
+            versions: VERSIONS,
+            limits,
+            admission: Arc::default(),
+            inbox: Arc::default(),
+        }
+    }
+
+    pub(super) fn of(ca: &Authority, serial: u8) -> Self {
+        Self::new(ca.node(serial), ca.trust())
+    }
+
+    fn tls(&self) -> TlsSettings {
+        TlsSettings { identity: self.certified.identity(), trust: Arc::clone(&self.trust) }
+    }
+
+    /// Starts a network that calls `peers`.
+    pub(super) fn start(&self, runtime: &Runtime, peers: &[&Network]) -> Network {
+        let params = Params {
+            node: self.node,
+            chain: self.chain,
+            listen: "127.0.0.1:0".parse().expect("an address"),
+            peers: peers.iter().map(|peer| peer.address().to_string()).collect(),
+            limits: self.limits.clone(),
+        };
+        let (key, admission, inbox) = (self.key.clone(), self.admission.clone(), self.inbox.clone());
+        Network::start_speaking(self.versions, params, self.tls(), key, admission, inbox, runtime.handle().clone())
+            .expect("it starts")
+    }
+
+    /// One end of sessions without a network around it.
+    pub(super) fn local(&self) -> Local {
+        let slots = SigningSlots::new(2);
+        let (client, server) = Local::tls(&self.tls(), &slots).expect("a configuration");
+        Local {
+            node: self.node,
+            chain: self.chain,
+            versions: self.versions,
+            listen_port: 0,
+            instance: 1,
+            deadline: PATIENCE,
+            client,
+            server,
+            key: self.key.clone(),
+            slots,
+        }
+    }
+
+    /// Opens a session by hand, from a source address.
+    pub(super) async fn open(&self, source: &str, to: &Network, channel: Channel) -> Result<Opened, SessionError> {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind(source.parse().expect("an address")).expect("a source on this machine");
+        let tcp = socket.connect(to.address()).await.expect("it listens");
+        crate::session::call(&self.local(), tcp, channel, &Open).await
+    }
+}
+
+/// Lets everybody in.
+pub(super) struct Open;
+
+impl Door for Open {
+    fn judge(&self, _: &Remote) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+/// Whether a network has noted a refusal whose words contain all of these.
+pub(super) fn noted(network: &Network, words: &[&str]) -> bool {
+    let texts = network.refusals().into_iter().map(|record| record.error.to_string());
+    texts.into_iter().any(|text| words.iter().all(|word| text.contains(word)))
+}
+
+/// Waits until a network has noted it; shows what it has noted if it does not.
+pub(super) fn notes(network: &Network, words: &[&str]) {
+    let deadline = Instant::now() + PATIENCE;
+    while !noted(network, words) {
+        assert!(Instant::now() < deadline, "nothing with {words:?} among {:#?}", network.refusals());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
