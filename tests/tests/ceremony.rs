@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use bixi_tests::binary;
+use serde_json::Value;
 
 fn bixi(arguments: &[&str], directory: &Path) -> Output {
     Command::new(binary("bixi")).args(arguments).current_dir(directory).output().unwrap()
@@ -48,18 +49,20 @@ fn a_wrong_node_file_has_its_own_status() {
 }
 
 /// OpenSSL 3.0 verifies SM2 certificates only when told the signers' ID (GB/T 32918.2 5.5's default).
+fn openssl_verifies(place: &Path, authority: &str, certificate: &str) -> Output {
+    Command::new("openssl")
+        .args(["verify", "-x509_strict", "-vfyopt", "distid:1234567812345678", "-CAfile", authority, certificate])
+        .current_dir(place)
+        .output()
+        .expect("openssl is installed")
+}
+
 #[test]
 fn openssl_verifies_the_certificates_of_the_ceremony() {
     let place = tempfile::tempdir().unwrap();
     let made = bixi(&["chain", "new", "--dir", "chain"], place.path());
     assert!(made.status.success(), "{}", said(&made));
-    let verify = |authority: &str, certificate: &str| {
-        Command::new("openssl")
-            .args(["verify", "-x509_strict", "-vfyopt", "distid:1234567812345678", "-CAfile", authority, certificate])
-            .current_dir(place.path())
-            .output()
-            .expect("openssl is installed")
-    };
+    let verify = |authority: &str, certificate: &str| openssl_verifies(place.path(), authority, certificate);
     for (authority, certificate) in [
         ("chain/ca/ca.crt", "chain/ca/ca.crt"),
         ("chain/ca/ca.crt", "chain/node0/conf/node.crt"),
@@ -83,4 +86,68 @@ fn openssl_verifies_the_certificates_of_the_ceremony() {
         serde_json::from_slice(&fs::read(place.path().join("chain/node0/conf/keys.json")).unwrap()).unwrap();
     let tls = record["keys"].as_array().unwrap().iter().find(|key| key["role"] == "tls").unwrap();
     assert_eq!(hex::encode(&key[key.len() - 64..]), tls["public_key"].as_str().unwrap());
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", said(output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn texts<'a>(made: &'a Value, name: &str) -> Vec<&'a str> {
+    made["nodes"].as_array().unwrap().iter().map(|node| node[name].as_str().unwrap()).collect()
+}
+
+fn distinct(words: &[&str]) -> bool {
+    words.iter().enumerate().all(|(index, word)| !words[..index].contains(word))
+}
+
+/// Path and content of every file below.
+fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let files = bixi_tests::disk::files(directory).unwrap();
+    files.into_iter().map(|file| (file.clone(), fs::read(&file).unwrap())).collect()
+}
+
+#[test]
+fn four_nodes_share_genesis_and_authority_and_a_fifth_joins_them() {
+    let place = tempfile::tempdir().unwrap();
+    let nodes = "127.0.0.1:30300,127.0.0.1:30301,10.0.0.3:30300,node-d.example:30300";
+    let made = json(&bixi(&["chain", "new", "--dir", "chain", "--json", "--nodes", nodes], place.path()));
+    assert_eq!(texts(&made, "node"), ["node0", "node1", "node2", "node3"]);
+    assert_eq!(texts(&made, "p2p"), nodes.split(',').collect::<Vec<_>>());
+    assert_eq!(texts(&made, "rpc"), ["127.0.0.1:20200", "127.0.0.1:20201", "127.0.0.1:20200", "127.0.0.1:20200"]);
+    assert_eq!(texts(&made, "directory"), ["chain/node0", "chain/node1", "chain/node2", "chain/node3"]);
+    assert!(distinct(&texts(&made, "id")), "{made}");
+
+    let genesis = fs::read_to_string(place.path().join("chain/node0/genesis.toml")).unwrap();
+    let members: Vec<&str> = genesis.lines().filter_map(|line| line.strip_prefix("id = ")).collect();
+    assert_eq!(members, texts(&made, "id").iter().map(|id| format!("\"{id}\"")).collect::<Vec<_>>());
+    let before = contents(&place.path().join("chain"));
+
+    // Wrong wishes leave the chain as it is.
+    for (nodes, word) in [("10.0.0.3:30300", "two nodes"), ("2", "is not on this machine"), ("a:1,a:2,a:", "host:port")]
+    {
+        let refused = bixi(&["chain", "new", "--expand", "chain", "--nodes", nodes], place.path());
+        assert!(!refused.status.success() && said(&refused).contains(word), "{nodes}: {}", said(&refused));
+    }
+    let nowhere = bixi(&["chain", "new", "--expand", "nowhere", "--nodes", "a:1"], place.path());
+    assert!(said(&nowhere).contains("genesis.toml is missing"), "{}", said(&nowhere));
+    assert_eq!(contents(&place.path().join("chain")), before);
+
+    let joined =
+        json(&bixi(&["chain", "new", "--expand", "chain", "--nodes", "10.0.0.3:30301", "--json"], place.path()));
+    assert_eq!((texts(&joined, "node"), texts(&joined, "rpc")), (vec!["node4"], vec!["127.0.0.1:20201"]));
+    assert_eq!(joined["genesis"], made["genesis"]);
+    for node in 0..5 {
+        let home = format!("chain/node{node}");
+        assert_eq!(fs::read_to_string(place.path().join(&home).join("genesis.toml")).unwrap(), genesis, "{home}");
+        let verified = openssl_verifies(place.path(), "chain/ca/ca.crt", &format!("{home}/conf/node.crt"));
+        assert!(verified.status.success(), "{home}: {}", said(&verified));
+        assert_eq!(mode(&place.path().join(&home).join("secrets/user.pin")), 0o400);
+        assert!(place.path().join(&home).join("data/guard").exists(), "{home}");
+    }
+    // Only the authority's own store knows of the new one.
+    let own = place.path().join("chain/ca");
+    for (file, content) in before.iter().filter(|(file, _)| !file.starts_with(&own)) {
+        assert_eq!(fs::read(file).unwrap(), *content, "{}", file.display());
+    }
 }

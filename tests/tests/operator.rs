@@ -361,10 +361,16 @@ fn wishes_of_later_releases_are_refused_before_anything_is_made() {
     let temporary = tempfile::tempdir().unwrap();
     let target = temporary.path().join("chain");
     let target = target.to_str().unwrap();
-    let cases: [(&[&str], &str); 6] = [
-        (&["demo", "--nodes", "2"], "leave --nodes at 1"),
+    let cases: [(&[&str], &str); 9] = [
+        (&["demo", "--nodes", "32"], "more than the 31"),
         (&["demo", "--suite", "std"], "use --suite sm"),
-        (&["chain", "new", "--dir", target, "--nodes", "0"], "leave --nodes at 1"),
+        (&["chain", "new", "--dir", target, "--nodes", "0"], "at least one node"),
+        (
+            &["chain", "new", "--dir", target, "--nodes", "10.0.0.1:1,10.0.0.1:1"],
+            "two nodes are to be found at 10.0.0.1:1",
+        ),
+        (&["chain", "new", "--dir", target, "--nodes", "10.0.0.1:1,10.0.0.2:70000"], "\"10.0.0.2:70000\" is neither"),
+        (&["chain", "new", "--expand", target, "--chain-id", "other"], "cannot be used with"),
         (&["chain", "new", "--dir", target, "--chain-id", "my chain"], "--chain-id \"my chain\""),
         (&["demo", "--txs", "1"], "100..=100000000"),
         (&["demo", "--txs", "99999999999999999999"], "too large"),

@@ -1,16 +1,18 @@
 //! `bixi chain`: the ceremony, whole or step by step.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+mod make;
 
-use anyhow::{Context as _, bail};
-use bixi_runtime::chain::{self, NodeDirectory, Preparation};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use bixi_runtime::chain::{self, Expansion, Members, NodeDirectory, Places, Preparation};
 use bixi_types::{CryptoSuite, EvmHash};
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::failure::{Failure, Status};
 use crate::{console, token};
+
+pub(crate) use make::make;
 
 /// The ceremony that makes a chain, whole or step by step.
 ///
@@ -20,12 +22,12 @@ use crate::{console, token};
 /// Exit status: 0 made; 1 a step failed; 2 not in this release; 77 the key device refused the PIN; 78 a file cannot be used.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ChainCommand {
-    /// Make a chain: directories, tokens, keys, genesis, certificates, vaults, guards.
+    /// Make a chain, or directories for nodes that join one: tokens, keys, genesis, certificates, vaults, guards.
     New(NewArgs),
     /// Initialise a node's token and generate consensus key, TLS key and key encryption key inside it, not extractable.
     /// Prints their public parts as JSON.
     Keys(NodeArgs),
-    /// Make the chain's CA in a token of its own (DIR/ca) and certify every node's TLS key.
+    /// Make the chain's CA in a token of its own (DIR/ca), if there is none, and certify every node's TLS key that is not yet.
     Certify(CertifyArgs),
     /// Make a node's vault of data keys and its sign-once guard, for the genesis it holds.
     Seal(NodeArgs),
@@ -34,11 +36,16 @@ pub(crate) enum ChainCommand {
 #[derive(Debug, Args)]
 pub(crate) struct NewArgs {
     /// Where the chain goes; must be absent or empty.
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
-    /// Validators. This release makes one.
-    #[arg(long, default_value_t = 1)]
-    nodes: u32,
+    #[arg(long, value_name = "DIR", required_unless_present = "expand", conflicts_with = "expand")]
+    dir: Option<PathBuf>,
+    /// Make directories for nodes that join the chain in DIR instead: same CA, same genesis. They follow as observers until a
+    /// transaction admits them. What is there stays as it is.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["suite", "chain_id", "group_id", "evm_hash"])]
+    expand: Option<PathBuf>,
+    /// A number of nodes on this machine, at most 31, or where each is found by the others: host:port,host:port,...
+    /// One alone, given as a number, has no network.
+    #[arg(long, value_name = "NODES", default_value = "1")]
+    nodes: Members,
     /// Algorithms of the chain. This release makes sm.
     #[arg(long, value_enum, default_value_t = Suite::Sm)]
     suite: Suite,
@@ -51,12 +58,21 @@ pub(crate) struct NewArgs {
     /// The hash contracts see: sm3 for contracts of solc-gm, keccak256 for contracts of the stock solc.
     #[arg(long, value_enum, default_value_t = ContractHash::Sm3)]
     evm_hash: ContractHash,
-    /// JSON-RPC port of the first node, on loopback.
+    /// p2p port of the first node, when --nodes is a number; the others count up. 0 gives the chain a loopback address of its own,
+    /// where it meets no other chain.
+    #[arg(long, default_value_t = 30300)]
+    p2p_port: u16,
+    /// JSON-RPC port of the first node of each machine, on loopback; the others count up. 0 lets the system choose.
     #[arg(long, default_value_t = 20200)]
     rpc_port: u16,
     /// PKCS#11 module [default: libbixi_token.so beside this executable, else /usr/lib/bixi].
     #[arg(long, value_name = "PATH")]
     module: Option<PathBuf>,
+    /// Print what was made as one JSON object on standard output.
+    ///
+    /// {"directory", "genesis", "nodes": [{"node", "id", "p2p", "rpc", "directory"}]}
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -109,31 +125,57 @@ pub(crate) fn run(command: &ChainCommand) -> Result<(), Failure> {
 }
 
 fn new(args: &NewArgs) -> Result<(), Failure> {
-    let evm_hash = match args.evm_hash {
-        ContractHash::Sm3 => EvmHash::Sm3,
-        ContractHash::Keccak256 => EvmHash::Keccak256,
-    };
-    let wish = Preparation {
-        directory: args.dir.clone(),
-        nodes: args.nodes,
-        suite: args.suite.crypto(),
-        chain_id: args.chain_id.clone(),
-        group_id: args.group_id.clone(),
-        evm_hash,
+    let places = Places {
+        members: args.nodes.clone(),
+        p2p_port: args.p2p_port,
         rpc_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.rpc_port),
-        // Looked for below, after what needs no looking.
-        module: PathBuf::new(),
     };
-    available(&wish)?;
-    let wish = Preparation { module: token::module(args.module.as_deref())?, ..wish };
-    make(&wish, &mut || Ok(()))?;
-    console::say(&format!("chain: run it with: bixi run --config {}", args.dir.join("node0/bixi.toml").display()));
+    let made = match (&args.expand, &args.dir) {
+        (Some(directory), _) => {
+            writable()?;
+            let module = token::module(args.module.as_deref())?;
+            make::expand(&Expansion { directory: directory.clone(), places, module })?
+        }
+        (None, Some(directory)) => {
+            let evm_hash = match args.evm_hash {
+                ContractHash::Sm3 => EvmHash::Sm3,
+                ContractHash::Keccak256 => EvmHash::Keccak256,
+            };
+            let wish = Preparation {
+                directory: directory.clone(),
+                places,
+                suite: args.suite.crypto(),
+                chain_id: args.chain_id.clone(),
+                group_id: args.group_id.clone(),
+                evm_hash,
+                // Looked for below, after what needs no looking.
+                module: PathBuf::new(),
+            };
+            available(&wish)?;
+            make::make(&Preparation { module: token::module(args.module.as_deref())?, ..wish }, &mut || Ok(()))?
+        }
+        (None, None) => return Err(Failure::new(Status::Usage, "name the chain's directory with --dir")),
+    };
+    console::result(&if args.json { made.to_json().to_string() } else { made.to_text() })?;
+    let config = match made.nodes.as_slice() {
+        [only] => only.home.config(),
+        _ => PathBuf::from("DIRECTORY/bixi.toml"),
+    };
+    console::say(&format!(
+        "chain: run {} with: bixi run --config {}",
+        if made.nodes.len() == 1 { "it" } else { "each" },
+        config.display()
+    ));
     Ok(())
 }
 
 /// Refuses what this release cannot make, and a umask under which nobody could, before anything is touched.
 pub(crate) fn available(wish: &Preparation) -> Result<(), Failure> {
     chain::check(wish).map_err(|error| Failure::new(Status::Usage, error))?;
+    writable()
+}
+
+fn writable() -> Result<(), Failure> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     match status.lines().find_map(|line| line.strip_prefix("Umask:")).map(str::trim) {
         Some(umask) if u32::from_str_radix(umask, 8).is_ok_and(|mask| mask & 0o700 != 0) => {
@@ -143,53 +185,6 @@ pub(crate) fn available(wish: &Preparation) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
-}
-
-/// Takes every step, asking `go_on` before each. Each one that touches a token is a process of its own, because the module
-/// reads its settings once.
-pub(crate) fn make(wish: &Preparation, go_on: &mut dyn FnMut() -> Result<(), Failure>) -> Result<(), Failure> {
-    console::say(&format!("chain: preparing {}", wish.directory.display()));
-    chain::prepare(wish)?;
-    let step = |name, directory: &Path, module| {
-        child_step(name, directory, module).with_context(|| {
-            let all = wish.directory.display();
-            format!("{all} is no chain yet; remove what is in it before trying again")
-        })
-    };
-    let nodes = chain::node_directories(&wish.directory);
-    for node in &nodes {
-        go_on()?;
-        console::say(&format!("chain: generating keys inside the token of {}", name(node)));
-        step("keys", node.path(), None)?;
-    }
-    let genesis = chain::write_genesis(wish)?;
-    console::say(&format!("chain: genesis {}", genesis.hash()));
-    go_on()?;
-    console::say("chain: certifying TLS keys with a CA in a token of its own");
-    step("certify", &wish.directory, Some(&wish.module))?;
-    for node in &nodes {
-        go_on()?;
-        console::say(&format!("chain: making vault and sign-once guard of {}", name(node)));
-        step("seal", node.path(), None)?;
-    }
-    Ok(())
-}
-
-fn name(node: &NodeDirectory) -> String {
-    node.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn child_step(step: &str, directory: &Path, module: Option<&Path>) -> anyhow::Result<()> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["chain", step, "--dir"]).arg(directory).stdin(Stdio::null()).stdout(Stdio::null());
-    if let Some(module) = module {
-        command.arg("--module").arg(module);
-    }
-    let status = command.status().with_context(|| format!("cannot start the step `chain {step}`"))?;
-    if !status.success() {
-        bail!("the step `chain {step}` ended with {status}; its message is above");
-    }
-    Ok(())
 }
 
 fn keys(node: &NodeDirectory) -> Result<(), Failure> {

@@ -1,10 +1,11 @@
 //! `bixi demo`: a chain is made, run, loaded, verified from outside and reported.
 //!
-//! The node is a process of its own; this one is its client, holds none of its keys and believes nothing it can check.
+//! Every node is a process of its own; this one is their client, holds none of their keys and believes nothing it can check.
 
 mod abi;
 mod at_rest;
 mod client;
+mod cluster;
 mod load;
 mod node;
 mod progress;
@@ -17,16 +18,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bixi_runtime::chain::{KeyRecord, NodeDirectory, NodeKeys, Preparation};
+use bixi_runtime::chain::{KeyRecord, Members, NodeDirectory, NodeKeys, Places, Preparation};
 use bixi_types::EvmHash;
 use clap::Args;
-use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::Command;
 
 use crate::chain::{Suite, available, make};
 use crate::demo::client::Client;
-use crate::demo::node::{NodeProcess, Started};
+use crate::demo::cluster::Cluster;
 use crate::demo::progress::Progress;
 use crate::demo::report::Report;
 use crate::failure::{Failure, Status};
@@ -38,15 +37,16 @@ const SIGNAL_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Make a chain, run it, load it, verify it from outside and report.
 ///
-/// Makes a chain with keys in a software token, starts `bixi run` on it, sends SM2-signed transactions through JSON-RPC,
-/// verifies the result from outside and prints a report. Runs until Ctrl-C unless told to exit; a second Ctrl-C does not wait
-/// for the node's orderly stop. Progress goes to standard error: a bar on a terminal, else plain lines.
+/// Makes a chain with keys in software tokens, one for each node, starts `bixi run` on every node, sends SM2-signed transactions to
+/// all of them through JSON-RPC, compares their heads and state roots, verifies the result from outside and prints a report. Runs
+/// until Ctrl-C unless told to exit; a second Ctrl-C does not wait for the nodes' orderly stop. Progress goes to standard error:
+/// a bar on a terminal, else plain lines.
 ///
 /// Exit status: 0 every check held; 1 one did not, or the demonstration could not be held; 2 not in this release;
 /// 130 interrupted before the report.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Validators. This release runs one.
+    /// Validators, each a process of its own; at most 31.
     #[arg(long, default_value_t = 1)]
     pub(crate) nodes: u32,
     /// Transactions to send, the preparation's among them; at least 100.
@@ -138,51 +138,59 @@ fn interrupted_within(
 fn preparation(args: &DemoArgs, directory: &Path, module: PathBuf) -> Preparation {
     Preparation {
         directory: directory.to_owned(),
-        nodes: args.nodes,
+        places: Places {
+            members: Members::Count(args.nodes as usize),
+            // Both of the system's choice: other demonstrations may run beside this one.
+            p2p_port: 0,
+            rpc_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        },
         suite: args.suite.crypto(),
         chain_id: load::CHAIN_ID.into(),
         group_id: load::GROUP_ID.into(),
         evm_hash: EvmHash::Keccak256,
-        rpc_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         module,
     }
 }
 
-/// From the made chain to the report and the end of the node. What a signal breaks off is dropped, and takes its processes and
+/// From the made chain to the report and the end of the nodes. What a signal breaks off is dropped, and takes its processes and
 /// copies with it.
 async fn show(args: &DemoArgs, directory: &Path, stop: &mut StopSignal) -> Result<(), Failure> {
-    let home = NodeDirectory::new(directory.join("node0"));
-    let log = directory.join("node0.log");
-    let running = unless_interrupted(bring_up(&home, &log), stop).await;
-    let (mut node, keys) = running.ok_or_else(interrupted)??;
-    console::say(&format!("demo: the node is ready at http://{}", node.rpc));
-    let examined = unless_interrupted(examine(args, directory, &home, &node, keys), stop).await;
+    console::say(&format!("demo: starting {}", nodes_in_words(args.nodes)));
+    let running = unless_interrupted(Cluster::bring_up(directory), stop).await;
+    let mut cluster = running.ok_or_else(interrupted)??;
+    let (is, runs) = if args.nodes == 1 { ("is", "the node runs on") } else { ("are", "the nodes run on") };
+    console::say(&format!("demo: {} {is} ready at {}", nodes_in_words(args.nodes), cluster.urls()));
+    let examined = unless_interrupted(examine(args, directory, &cluster), stop).await;
     let Some(report) = examined else {
-        end(node, stop).await?;
+        end(cluster, stop).await?;
         return Err(interrupted());
     };
     let report = match report {
         Ok(report) => report,
         Err(error) => {
-            let epitaph = node.epitaph(&log).await;
+            let epitaph = cluster.epitaph().await;
             let error = epitaph.into_iter().fold(error, anyhow::Error::context);
-            return Err(error.context(format!("the node's log is {}", log.display())).into());
+            return Err(error.context(format!("the nodes' logs are in {}", directory.display())).into());
         }
     };
     console::result(&if args.json { report.to_json().to_string() } else { report.to_text() })?;
     if !args.exit {
-        console::say(&format!("demo: the node runs on at http://{}; Ctrl-C stops it", node.rpc));
+        console::say(&format!("demo: {runs} at {}; Ctrl-C stops the demonstration", cluster.urls()));
         tokio::select! {
             () = stop.wait() => {}
-            ended = node.ended() => ended?,
+            ended = cluster.ended() => ended?,
         }
     }
-    end(node, stop).await?;
+    end(cluster, stop).await?;
     if report.holds() {
         Ok(())
     } else {
         Err(Failure::new(Status::Fault, "a check of the demonstration failed; see the report"))
     }
+}
+
+fn nodes_in_words(count: u32) -> String {
+    if count == 1 { "the node".to_owned() } else { format!("{count} nodes") }
 }
 
 /// What `step` came to, unless a signal came first. A signal to our process group also ends a child that has not left the group
@@ -198,71 +206,43 @@ async fn unless_interrupted<T>(
     if done.is_err() && stop.came_within(SIGNAL_PATIENCE).await { None } else { Some(done) }
 }
 
-/// Stops the node in order; another signal kills it.
-async fn end(node: NodeProcess, stop: &mut StopSignal) -> Result<(), Failure> {
-    console::say("demo: stopping the node in order; another Ctrl-C kills it");
+/// Stops the nodes in order; another signal kills them.
+async fn end(cluster: Cluster, stop: &mut StopSignal) -> Result<(), Failure> {
+    console::say("demo: stopping in order; another Ctrl-C kills");
     tokio::select! {
-        stopped = node.stop() => Ok(stopped?),
-        () = stop.wait() => Err(Failure::new(Status::Interrupted, "interrupted again; the node was killed")),
+        stopped = cluster.stop() => Ok(stopped?),
+        () = stop.wait() => Err(Failure::new(Status::Interrupted, "interrupted again; what still ran was killed")),
     }
 }
 
-/// The running node, and its keys as the device described them before.
-async fn bring_up(home: &NodeDirectory, log: &Path) -> anyhow::Result<(NodeProcess, Vec<(String, KeyRecord)>)> {
-    let keys = described_keys(home).await?;
-    console::say("demo: starting the node");
-    Ok((started(home, log).await?, keys))
-}
-
-/// The keys as the device describes them, asked by `bixi doctor` in a process of its own before the node takes the token.
-async fn described_keys(home: &NodeDirectory) -> anyhow::Result<Vec<(String, KeyRecord)>> {
-    let mut doctor = Command::new(std::env::current_exe()?);
-    doctor.args(["doctor", "--json", "--config"]).arg(home.config()).process_group(0).kill_on_drop(true);
-    let asked = doctor.output().await.context("cannot start `bixi doctor`")?;
-    let report: Value = serde_json::from_slice(&asked.stdout)
-        .with_context(|| format!("`bixi doctor` said: {}", String::from_utf8_lossy(&asked.stderr)))?;
-    let keys = report["keys"].as_array().filter(|keys| !keys.is_empty());
-    let keys = keys.with_context(|| format!("`bixi doctor` lists no keys; it found {}", report["checks"]))?;
-    Ok(keys.iter().map(|key| ("node0".to_owned(), KeyRecord::from_json(key))).collect())
-}
-
-async fn started(home: &NodeDirectory, log: &Path) -> anyhow::Result<NodeProcess> {
-    let spinner = progress::spinner("waiting for the node");
-    let node = match node::start(&home.config(), log).await? {
-        Started::Ready(node) => *node,
-        Started::Refused(words) => anyhow::bail!("the node did not start: {words}; its log is {}", log.display()),
-    };
-    node.wait_healthy().await?;
-    spinner.finish_and_clear();
-    Ok(node)
-}
-
-/// Loads the node, then checks everything that can be checked from outside.
-async fn examine(
-    args: &DemoArgs,
-    directory: &Path,
-    home: &NodeDirectory,
-    node: &NodeProcess,
-    keys: Vec<(String, KeyRecord)>,
-) -> anyhow::Result<Report> {
+/// Loads the nodes, then checks everything that can be checked from outside.
+async fn examine(args: &DemoArgs, directory: &Path, cluster: &Cluster) -> anyhow::Result<Report> {
     let marker = at_rest::fresh_marker()?;
     console::say(&format!("demo: sending {} SM2-signed transactions", args.txs));
-    let outcome = load::run(node, &marker, args.txs, Progress::new(args.txs)?).await?;
+    let outcome = load::run(&cluster.rpc(), &marker, args.txs, Progress::new(args.txs)?).await?;
+    let rss = cluster.0.iter().map(|member| member.node.rss_mib()).collect::<Result<_, _>>()?;
     console::say("demo: verifying from outside");
-    let mut client = Client::connect(node.rpc).await?;
-    let validators = verify::validators(&[NodeKeys::read(home)?.node_id()?]);
-    let height = client.call("getBlockNumber", json!([load::GROUP_ID, ""])).await?;
-    let height = height.as_u64().context("getBlockNumber is no number")?;
-    let head = verify::header(&mut client, height).await?;
-    let quorum_verified = verify::quorum(&head, &validators) && verify::is_linked(&mut client, &head).await?;
-    let mut proof_verified = !outcome.samples.is_empty();
-    for sample in &outcome.samples {
-        proof_verified &= verify::proof(&mut client, sample, &validators).await?;
+    let homes: Vec<NodeDirectory> = cluster.0.iter().map(|member| member.home.clone()).collect();
+    let ids = homes.iter().map(|home| NodeKeys::read(home)?.node_id()).collect::<Result<Vec<_>, _>>()?;
+    let validators = verify::validators(&ids);
+    let mut clients = Vec::new();
+    for rpc in cluster.rpc() {
+        clients.push(Client::connect(rpc).await?);
     }
-    let heads = verify::heads(&[node.rpc], height).await?;
+    let (height, heads) = verify::heads(&mut clients).await?;
+    let mut quorum_verified = heads.quorums(&validators);
+    let mut proof_verified = !outcome.samples.is_empty();
+    for client in &mut clients {
+        quorum_verified &= verify::is_linked(client, heads.first()).await?;
+        for sample in &outcome.samples {
+            proof_verified &= verify::proof(client, sample, &validators).await?;
+        }
+    }
     console::say("demo: looking at the disk");
-    let at_rest = at_rest::check(home.path(), directory, &marker).await?;
+    let at_rest = at_rest::check(&homes, directory, &marker).await?;
     let quantile_ms = |quantile| outcome.latency_us.value_at_quantile(quantile) as f64 / 1_000.0;
+    let named = |member: &cluster::Member| (member.home.name(), member.node.ready["placement"].clone());
+    let mode = |member: &cluster::Member| member.node.ready["placement_mode"].as_str().unwrap_or_default().to_owned();
     Ok(Report {
         suite: "sm",
         nodes: args.nodes,
@@ -272,16 +252,25 @@ async fn examine(
         p50_ms: quantile_ms(0.5),
         p99_ms: quantile_ms(0.99),
         height,
-        heads_equal: heads.hashes_equal,
-        state_roots_equal: heads.state_roots_equal,
+        heads_equal: heads.hashes_equal(),
+        state_roots_equal: heads.state_roots_equal(),
         quorum_verified,
         proof_verified,
         at_rest,
-        keys,
-        placement: node.ready["placement"].clone(),
-        placement_mode: node.ready["placement_mode"].as_str().unwrap_or_default().to_owned(),
-        rpc: vec![format!("http://{}", node.rpc)],
+        keys: named_keys(cluster),
+        placement: cluster.0.iter().map(named).collect(),
+        placement_mode: cluster.0.first().map(mode).unwrap_or_default(),
+        rss,
+        rpc: cluster.rpc().iter().map(|rpc| format!("http://{rpc}")).collect(),
         failed: outcome.failed,
         failures: outcome.failures,
     })
+}
+
+fn named_keys(cluster: &Cluster) -> Vec<(String, KeyRecord)> {
+    let of = |member: &cluster::Member| {
+        let name = member.home.name();
+        member.keys.clone().into_iter().map(move |key| (name.clone(), key))
+    };
+    cluster.0.iter().flat_map(of).collect()
 }

@@ -6,11 +6,13 @@
 //!
 //! | step | touches | makes |
 //! |---|---|---|
-//! | [`prepare`] | no token | directories, PIN files (0400), `token.conf`, `bixi.toml` |
+//! | [`prepare`], [`prepare_expansion`] | no token | directories, PIN files (0400), `token.conf`, `bixi.toml` |
 //! | [`make_keys`] | the node's token | token, consensus and TLS key, KEK; `conf/keys.json`, public parts only |
 //! | [`write_genesis`] | no token | one `genesis.toml`, the same for every node |
-//! | [`certify`] | the CA's token | CA key and certificate, `conf/node.crt` of every node |
+//! | [`certify`] | the CA's token | CA key and certificate if there are none, `conf/node.crt` of every node without one |
 //! | [`seal`] | the node's token | vault and sign-once guard |
+//!
+//! A node that joins later takes the same steps, with the genesis that is there.
 //!
 //! Invariants: nothing that exists is replaced; every key is generated inside its token and stays there; a PIN exists only in
 //! its file and in locked memory. The shipped token module reads its configuration once per process, so the caller gives
@@ -19,11 +21,15 @@
 mod certify;
 mod keys;
 mod layout;
+mod plan;
+mod prepare;
 mod seal;
 
 pub use certify::certify;
 pub use keys::{KeyRecord, NodeKeys, make_keys};
-pub use layout::{NodeDirectory, Preparation, TokenHome, ca_home, check, node_directories, prepare, write_genesis};
+pub use layout::{NodeDirectory, TokenHome, ca_home, node_directories};
+pub use plan::{Members, NODES_MAX, Places};
+pub use prepare::{Expansion, Placed, Preparation, check, prepare, prepare_expansion, write_genesis};
 pub use seal::seal;
 
 use std::path::{Path, PathBuf};

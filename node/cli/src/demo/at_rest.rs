@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use bixi_runtime::chain::NodeDirectory;
 use bixi_runtime::process::OsRandom;
 
 use crate::demo::node::{Started, start};
@@ -23,6 +25,8 @@ pub(crate) struct AtRest {
 /// One copy with one flipped byte.
 #[derive(Debug)]
 pub(crate) struct Flip {
+    /// Whose copy.
+    pub(crate) node: String,
     /// What kind of file.
     pub(crate) kind: &'static str,
     /// The file, below the data directory; none when there was none to damage.
@@ -63,10 +67,10 @@ pub(crate) fn fresh_marker() -> anyhow::Result<String> {
     Ok(format!("BixiMarker{}", hex::encode(random)))
 }
 
-/// Searches every file of the chain in `work`, logs too, and flips bytes in copies of `node`. The node keeps running; a copy of
-/// it never does: it has the same keys, so one that became ready is killed at once and counts as a failure, and no copy
+/// Searches every file of the chain in `work`, logs too, and flips bytes in copies of every node. The nodes keep running; a copy of
+/// one never does: it has the same keys, so one that became ready is killed at once and counts as a failure, and no copy
 /// outlives its test.
-pub(crate) async fn check(node: &Path, work: &Path, marker: &str) -> anyhow::Result<AtRest> {
+pub(crate) async fn check(nodes: &[NodeDirectory], work: &Path, marker: &str) -> anyhow::Result<AtRest> {
     let mut files = Vec::new();
     walk(work, &mut files)?;
     let hex_marker = hex::encode(marker);
@@ -78,12 +82,14 @@ pub(crate) async fn check(node: &Path, work: &Path, marker: &str) -> anyhow::Res
         }
     }
     let mut flips = Vec::new();
-    for kind in [Kind::Wal, Kind::Table, Kind::OrderingLog, Kind::Vault] {
-        // Closed to others, and removed on every way out.
-        let copy = tempfile::Builder::new().prefix("flipped-").tempdir_in(work)?;
-        copy_node(node, copy.path())?;
-        flips.push(flip(copy.path(), kind, &copy.path().join("node.log")).await?);
-        copy.close()?;
+    for node in nodes {
+        for kind in [Kind::Wal, Kind::Table, Kind::OrderingLog, Kind::Vault] {
+            // Closed to others, and removed on every way out.
+            let copy = tempfile::Builder::new().prefix("flipped-").tempdir_in(work)?;
+            copy_node(node, &NodeDirectory::new(copy.path()))?;
+            flips.push(flip(node.name(), copy.path(), kind, &copy.path().join("node.log")).await?);
+            copy.close()?;
+        }
     }
     Ok(AtRest { marker_hits, files: files.len(), flips })
 }
@@ -140,7 +146,7 @@ impl Kind {
 }
 
 /// Damages the largest file of that kind and starts a node on it.
-async fn flip(copy: &Path, kind: Kind, log: &Path) -> anyhow::Result<Flip> {
+async fn flip(node: String, copy: &Path, kind: Kind, log: &Path) -> anyhow::Result<Flip> {
     let data = copy.join("data");
     let mut files = Vec::new();
     walk(&data, &mut files)?;
@@ -152,13 +158,13 @@ async fn flip(copy: &Path, kind: Kind, log: &Path) -> anyhow::Result<Flip> {
             Kind::Table => Outcome::Skipped("the ledger writes its first table after some thousand transactions"),
             _ => bail!("the node has no {} to damage", kind.name()),
         };
-        return Ok(Flip { kind: kind.name(), file: None, outcome });
+        return Ok(Flip { node, kind: kind.name(), file: None, outcome });
     };
     let mut bytes = fs::read(target)?;
     let place = kind.place(bytes.len());
     bytes[place] ^= 1;
     fs::write(target, bytes)?;
-    let outcome = match start(&copy.join("bixi.toml"), log).await? {
+    let outcome = match start(&copy.join("bixi.toml"), log)?.ready().await? {
         Started::Refused(words) if words.contains(&*target.to_string_lossy()) => {
             // The copy is gone when this is read.
             Outcome::Refused(words.replace(&format!("{}/", copy.display()), ""))
@@ -167,15 +173,15 @@ async fn flip(copy: &Path, kind: Kind, log: &Path) -> anyhow::Result<Flip> {
         // Dropping it kills it.
         Started::Ready(_) => Outcome::Unnoticed,
     };
-    Ok(Flip { kind: kind.name(), file: Some(below(target)), outcome })
+    Ok(Flip { node, kind: kind.name(), file: Some(below(target)), outcome })
 }
 
-/// Copies a node's directory, its node file changed to another port. Files that vanish meanwhile are left out.
-fn copy_node(from: &Path, to: &Path) -> anyhow::Result<()> {
+/// Copies a node's directory, its node file changed: other ports, and nobody to meet. Files that vanish meanwhile are left out.
+fn copy_node(from: &NodeDirectory, to: &NodeDirectory) -> anyhow::Result<()> {
     let mut files = Vec::new();
-    walk(from, &mut files)?;
+    walk(from.path(), &mut files)?;
     for file in files {
-        let target = to.join(file.strip_prefix(from)?);
+        let target = to.path().join(file.strip_prefix(from.path())?);
         let parent = target.parent().context("a file has a parent")?;
         fs::create_dir_all(parent)?;
         match fs::copy(&file, &target) {
@@ -184,10 +190,12 @@ fn copy_node(from: &Path, to: &Path) -> anyhow::Result<()> {
             Err(error) => return Err(error).with_context(|| file.display().to_string()),
         }
     }
-    let config = to.join("bixi.toml");
-    let text = fs::read_to_string(&config)?;
-    let line = text.lines().find(|line| line.starts_with("listen = ")).context("the node file names no address")?;
-    Ok(fs::write(&config, text.replace(line, "listen = \"127.0.0.1:0\""))?)
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut config = from.node_config()?;
+    config.rpc.listen = anywhere;
+    config.p2p.listen = config.p2p.listen.map(|_| anywhere);
+    config.p2p.peers.clear();
+    Ok(fs::write(to.config(), config.render())?)
 }
 
 fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! The load: a contract of ours and a system contract, many senders, many connections, every receipt looked at.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +13,6 @@ use tokio::task::JoinSet;
 
 use crate::demo::abi::{Argument, call};
 use crate::demo::client::Client;
-use crate::demo::node::NodeProcess;
 use crate::demo::progress::Progress;
 use crate::demo::wallet::{Action, Chain, Signed, Wallet};
 
@@ -21,8 +21,8 @@ pub(crate) const CHAIN_ID: &str = "chain0";
 pub(crate) const GROUP_ID: &str = "group0";
 const LEDGER_CONTRACT: &str = include_str!("../../../../tests/fixtures/contracts/Ledger.json");
 const DAG_TRANSFER: Address = Address([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0x0c]);
-/// Connections, each with one batch under way.
-const CONNECTIONS: u64 = 16;
+/// Connections over all nodes, at least one to each; every one with one batch under way.
+const CONNECTIONS: usize = 16;
 /// Calls in one JSON-RPC batch.
 const BATCH_CALLS: u64 = 32;
 const WALLETS: usize = 16;
@@ -63,14 +63,14 @@ struct Field {
     marker: String,
 }
 
-/// Sends `transactions` in all, at least [`SETUP_TRANSACTIONS`] + 1. `marker` is written into names, inputs and extra data.
+/// Sends `transactions` in all, spread over `nodes`, at least [`SETUP_TRANSACTIONS`] + 1. `marker` is written into names, inputs and extra data.
 pub(crate) async fn run(
-    node: &NodeProcess,
+    nodes: &[SocketAddr],
     marker: &str,
     transactions: u64,
     progress: Progress,
 ) -> anyhow::Result<Outcome> {
-    let mut client = Client::connect(node.rpc).await?;
+    let mut client = Client::connect(nodes[0]).await?;
     let height = client.call("getBlockNumber", json!([GROUP_ID, ""])).await?.as_u64().context("getBlockNumber")?;
     let chain = Chain::new(CHAIN_ID, GROUP_ID, height);
     let wallets = (0..WALLETS).map(|_| Wallet::generate()).collect::<Result<Vec<_>, _>>()?;
@@ -83,7 +83,7 @@ pub(crate) async fn run(
         receipt?;
     }
     progress.advance(SETUP_TRANSACTIONS);
-    drive(node, Arc::new(field), transactions - SETUP_TRANSACTIONS, progress).await
+    drive(nodes, Arc::new(field), transactions - SETUP_TRANSACTIONS, progress).await
 }
 
 async fn deploy(client: &mut Client, chain: &Chain, wallet: &Wallet, marker: &str) -> anyhow::Result<Address> {
@@ -174,12 +174,13 @@ struct Share {
     last: [Option<H256>; 2],
 }
 
-async fn drive(node: &NodeProcess, field: Arc<Field>, transfers: u64, progress: Progress) -> anyhow::Result<Outcome> {
+async fn drive(nodes: &[SocketAddr], field: Arc<Field>, transfers: u64, progress: Progress) -> anyhow::Result<Outcome> {
     let next = Arc::new(AtomicU64::new(0));
     let began = Instant::now();
     let mut connections = JoinSet::new();
-    for _ in 0..CONNECTIONS {
-        let client = Client::connect(node.rpc).await?;
+    let count = CONNECTIONS.max(nodes.len());
+    for node in nodes.iter().cycle().take(count) {
+        let client = Client::connect(*node).await?;
         connections.spawn(connection(client, Arc::clone(&field), Arc::clone(&next), transfers, progress.clone()));
     }
     let mut outcome = Outcome {

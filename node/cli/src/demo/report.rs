@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::console::table;
 use crate::demo::at_rest::{AtRest, Outcome};
+use crate::demo::node::Rss;
 
 /// Everything the demonstration found out.
 pub(crate) struct Report {
@@ -23,9 +24,11 @@ pub(crate) struct Report {
     pub(crate) at_rest: AtRest,
     /// Node's name and key.
     pub(crate) keys: Vec<(String, KeyRecord)>,
-    /// As the node says it.
-    pub(crate) placement: Value,
+    /// Each node's name and plan, as it says them.
+    pub(crate) placement: Vec<(String, Value)>,
     pub(crate) placement_mode: String,
+    /// Of each node, at the end of the load.
+    pub(crate) rss: Vec<Rss>,
     pub(crate) rpc: Vec<String>,
     /// Transactions refused or failed, and some of the reasons.
     pub(crate) failed: u64,
@@ -66,9 +69,10 @@ impl Report {
                     Outcome::Unnoticed | Outcome::Elsewhere(_) => (None, None),
                     Outcome::Skipped(reason) => (None, Some(*reason)),
                 };
-                json!({"kind": flip.kind, "file": file, "refusal": refusal, "skipped": skipped})
+                json!({"node": flip.node, "kind": flip.kind, "file": file, "refusal": refusal, "skipped": skipped})
             })
             .collect();
+        let placement: Vec<Value> = self.placement.iter().flat_map(|(node, plan)| named_rows(node, plan)).collect();
         json!({
             "suite": self.suite,
             "nodes": self.nodes,
@@ -90,7 +94,9 @@ impl Report {
             },
             "keys": keys,
             "placement_mode": self.placement_mode,
-            "placement": self.placement,
+            "placement": placement,
+            "rss_mib": self.rss.iter().map(|rss| rss.now).collect::<Vec<_>>(),
+            "rss_peak_mib": self.rss.iter().map(|rss| rss.peak).collect::<Vec<_>>(),
             "rpc": self.rpc,
             "failed": self.failed,
             "failures": self.failures,
@@ -119,6 +125,7 @@ impl Report {
             ],
             ["at rest".to_owned(), self.markers()],
         ];
+        rows.insert(3, ["memory".to_owned(), self.memory()]);
         for flip in &self.at_rest.flips {
             let file = flip.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
             let text = match &flip.outcome {
@@ -129,7 +136,7 @@ impl Report {
                 Outcome::Unnoticed => format!("FAILED: one flipped byte in {file} went unnoticed"),
                 Outcome::Skipped(reason) => format!("skipped: a flipped byte in a {}: {reason}", flip.kind),
             };
-            rows.push([String::new(), text]);
+            rows.push([String::new(), format!("{}: {text}", flip.node)]);
         }
         for (node, key) in &self.keys {
             let extractable = if key.extractable { "EXTRACTABLE" } else { "not extractable" };
@@ -152,18 +159,35 @@ impl Report {
         }
     }
 
+    fn memory(&self) -> String {
+        let each: Vec<String> = self.rss.iter().map(|rss| format!("{} (at most {})", rss.now, rss.peak)).collect();
+        format!("{} MiB in each node", each.join(", "))
+    }
+
+    /// Nodes of one machine have one plan; what differs is shown for each.
     fn placement_table(&self) -> String {
-        let rows = self.placement.as_array().map(Vec::as_slice).unwrap_or_default();
-        let rows: Vec<[String; 3]> = rows
-            .iter()
-            .map(|row| {
+        let same = self.placement.windows(2).all(|pair| pair[0].1 == pair[1].1);
+        let shown = if same { &self.placement[..self.placement.len().min(1)] } else { &self.placement[..] };
+        let mut rows = Vec::new();
+        for (name, plan) in shown {
+            for row in plan.as_array().into_iter().flatten() {
                 let node = row["numa_node"].as_u64().map_or_else(|| "-".to_owned(), |node| node.to_string());
                 let thread = row["thread"].as_str().unwrap_or_default();
-                [format!("  {thread}"), format!("node {node}"), format!("cores {}", row["cores"])]
-            })
-            .collect();
+                let whose = if same { String::new() } else { format!("{name} ") };
+                rows.push([format!("  {whose}{thread}"), format!("node {node}"), format!("cores {}", row["cores"])]);
+            }
+        }
         table(&rows)
     }
+}
+
+/// The rows of a node's plan, each with the node's name.
+fn named_rows(node: &str, plan: &Value) -> Vec<Value> {
+    let mut rows = plan.as_array().cloned().unwrap_or_default();
+    for row in &mut rows {
+        row["node"] = json!(node);
+    }
+    rows
 }
 
 fn said(holds: bool, what: &str) -> String {
@@ -206,15 +230,22 @@ mod tests {
                 files: 9,
                 flips: vec![
                     Flip {
+                        node: "node0".into(),
                         kind: "write-ahead log",
                         file: Some("ledger/1.log".into()),
                         outcome: Outcome::Refused("tampered".into()),
                     },
-                    Flip { kind: "table", file: None, outcome: Outcome::Skipped("there is none") },
+                    Flip {
+                        node: "node0".into(),
+                        kind: "table",
+                        file: None,
+                        outcome: Outcome::Skipped("there is none"),
+                    },
                 ],
             },
             keys: vec![("node0".into(), key)],
-            placement: json!([{"thread": "consensus", "cores": [0], "numa_node": 0}]),
+            placement: vec![("node0".into(), json!([{"thread": "consensus", "cores": [0], "numa_node": 0}]))],
+            rss: vec![Rss { now: 60, peak: 71 }],
             placement_mode: "shared".into(),
             rpc: vec!["http://127.0.0.1:1".into()],
             failed: 0,
@@ -266,6 +297,8 @@ mod tests {
             "/keys/0/role",
             "/keys/0/uri",
             "/keys/0/extractable",
+            "/rss_mib/0",
+            "/placement/0/node",
             "/placement/0/thread",
             "/placement/0/cores",
             "/placement/0/numa_node",
@@ -281,7 +314,7 @@ mod tests {
         let shown = sound().to_json();
         assert_eq!(shown["at_rest"]["flips_skipped"], 1);
         assert_eq!(shown["at_rest"]["flips"][1]["skipped"], "there is none");
-        assert!(sound().to_text().contains("skipped: a flipped byte in a table: there is none"));
+        assert!(sound().to_text().contains("node0: skipped: a flipped byte in a table: there is none"));
         let mut nothing_tried = sound();
         nothing_tried.at_rest.flips.remove(0);
         assert!(!nothing_tried.holds());

@@ -1,7 +1,7 @@
 //! Verification from outside: what a third party can check with the validators' keys, the RPC and nothing of the node's code
 //! path. Hashes, signatures and proofs are computed here from the fields the node shows.
 
-use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bixi_accel::sm2::{self, DEFAULT_ID, PublicKey, Signature};
@@ -16,6 +16,9 @@ use crate::demo::client::Client;
 use crate::demo::load::{CHAIN_ID, GROUP_ID};
 
 const SUITE: CryptoSuite = CryptoSuite::Sm;
+/// How long the slowest node may need for the blocks that the others have.
+const CATCH_UP_DEADLINE: Duration = Duration::from_secs(60);
+const CATCH_UP_PERIOD: Duration = Duration::from_millis(20);
 
 /// A header whose hash was recomputed from its fields.
 pub(crate) struct Checked {
@@ -134,22 +137,55 @@ pub(crate) async fn is_linked(client: &mut Client, checked: &Checked) -> anyhow:
     Ok(parent.number + 1 == checked.header.number && before.hash == parent.hash)
 }
 
-/// Whether nodes agree at a height.
-pub(crate) struct Heads {
-    pub(crate) hashes_equal: bool,
-    pub(crate) state_roots_equal: bool,
+/// What every node shows at one height.
+pub(crate) struct Heads(Vec<Checked>);
+
+impl Heads {
+    /// What the first of them shows.
+    pub(crate) fn first(&self) -> &Checked {
+        &self.0[0]
+    }
+
+    pub(crate) fn hashes_equal(&self) -> bool {
+        self.0.windows(2).all(|pair| pair[0].hash == pair[1].hash)
+    }
+
+    pub(crate) fn state_roots_equal(&self) -> bool {
+        self.0.windows(2).all(|pair| pair[0].header.state_root == pair[1].header.state_root)
+    }
+
+    /// Whether a quorum of `set` signed what each of them shows.
+    pub(crate) fn quorums(&self, set: &ValidatorSet) -> bool {
+        self.0.iter().all(|shown| quorum(shown, set))
+    }
 }
 
-/// Asks every node for its header at `height`.
-pub(crate) async fn heads(nodes: &[SocketAddr], height: u64) -> anyhow::Result<Heads> {
-    let mut all = Vec::new();
-    for node in nodes {
-        all.push(header(&mut Client::connect(*node).await?, height).await?);
+/// The height of the highest node, once all stand there, and their headers at it. The load has ended: what is missing on one is on
+/// its way.
+pub(crate) async fn heads(nodes: &mut [Client]) -> anyhow::Result<(u64, Heads)> {
+    let mut height = 0;
+    for node in &mut *nodes {
+        height = height.max(block_number(node).await?);
     }
-    Ok(Heads {
-        hashes_equal: all.windows(2).all(|pair| pair[0].hash == pair[1].hash),
-        state_roots_equal: all.windows(2).all(|pair| pair[0].header.state_root == pair[1].header.state_root),
-    })
+    let mut heads = Vec::new();
+    for node in nodes {
+        let reached = async {
+            while block_number(node).await? < height {
+                tokio::time::sleep(CATCH_UP_PERIOD).await;
+            }
+            header(node, height).await
+        };
+        let shown = tokio::time::timeout(CATCH_UP_DEADLINE, reached).await;
+        heads.push(shown.with_context(|| {
+            format!("a node did not reach height {height} within {} s of the load's end", CATCH_UP_DEADLINE.as_secs())
+        })??);
+    }
+    Ok((height, Heads(heads)))
+}
+
+async fn block_number(node: &mut Client) -> anyhow::Result<u64> {
+    let number = node.call("getBlockNumber", json!([GROUP_ID, ""])).await?;
+    number.as_u64().context("getBlockNumber is no number")
 }
 
 /// The validators of a genesis with equal weights, as they were made.

@@ -1,61 +1,81 @@
-//! The step that makes the chain's certificate authority and certifies every node's TLS key.
+//! The step that makes the chain's certificate authority, when there is none, and certifies nodes' TLS keys.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bixi_accel::sm2::{DEFAULT_ID, PublicKey, identity_digest, message_digest};
 use bixi_hsm::{KeyDevice, KeyKind, KeyRef, KeySpec};
+use bixi_hsm_pkcs11::Pkcs11Device;
 use bixi_network::pki::{self, CertificateParams, PkiError, Role};
 use bixi_platform::random::OsRandom;
 
-use crate::chain::keys::new_token;
-use crate::chain::layout::{ca_home, node_directories, write_new};
+use crate::chain::keys::{new_token, open_token};
+use crate::chain::layout::{TokenHome, ca_home, node_directories, read, write_new};
 use crate::chain::{ChainError, NodeKeys, io_at};
 
 const CA_TOKEN: &str = "bixi-ca";
 const CA_KEY: &str = "ca";
+const CA_NAME: &str = "CN=Bixi chain CA";
 const CA_DAYS: u64 = 10 * 365;
 const NODE_DAYS: u64 = 2 * 365;
 const DAY_S: u64 = 86_400;
 /// Certificates begin this long before now, for clocks that lag.
 const BACKDATE_S: u64 = 3_600;
 
-struct Authority<'a> {
-    device: &'a dyn KeyDevice,
+struct Authority {
+    device: Pkcs11Device,
     key: KeyRef,
     public_key: [u8; 64],
-    name: String,
 }
 
-/// Makes the CA of the chain in `chain` in a token of its own, and issues every node's certificate. The CA's directory can
-/// be taken offline afterwards: no node reads it.
+/// Issues a certificate for every node of the chain in `chain` that has none. The first time it makes the CA, in a token of its
+/// own. The CA's directory can be taken offline afterwards, until a node is to join: no node reads it.
 pub fn certify(chain: &Path, module: &Path) -> Result<(), ChainError> {
     let home = ca_home(chain);
-    let ca_file = home.path().join("ca.crt");
-    if ca_file.exists() {
+    let ca_file = home.authority_certificate();
+    let mut requests = Vec::new();
+    for node in node_directories(chain).into_iter().filter(|node| !node.certificate().exists()) {
+        let key = NodeKeys::read(&node)?.public_key("tls")?;
+        requests.push((node, key));
+    }
+    if ca_file.exists() && requests.is_empty() {
         return Err(ChainError::Exists(ca_file));
     }
-    let nodes = node_directories(chain);
-    let mut requests = Vec::new();
-    for node in &nodes {
-        requests.push((node, NodeKeys::read(node)?.public_key("tls")?));
-    }
-    let device = new_token(&home, module, CA_TOKEN)?;
-    let key = device.generate(&KeySpec::new(CA_KEY, KeyKind::Sm2Sign))?;
-    let public_key = device.public_key(&key)?;
-    let authority = Authority { device: &device, key, public_key, name: "CN=Bixi chain CA".into() };
-    let ca = authority.issue(Role::Ca, &authority.name, &authority.public_key, CA_DAYS)?;
-    write_new(&ca_file, 0o644, ca.as_bytes())?;
+    let authority = if ca_file.exists() { Authority::open(&home, module)? } else { Authority::make(&home, module)? };
+    let ca = read(&ca_file, "bixi chain new")?;
     for (node, key) in requests {
-        let name = node.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let certificate = authority.issue(Role::Node, &format!("CN={name}"), &key, NODE_DAYS)?;
+        let certificate = authority.issue(Role::Node, &format!("CN={}", node.name()), &key, NODE_DAYS)?;
         write_new(&node.certificate(), 0o644, certificate.as_bytes())?;
         write_new(&node.ca_certificate(), 0o644, ca.as_bytes())?;
     }
     Ok(())
 }
 
-impl Authority<'_> {
+impl Authority {
+    fn make(home: &TokenHome, module: &Path) -> Result<Self, ChainError> {
+        let device = new_token(home, module, CA_TOKEN)?;
+        let key = device.generate(&KeySpec::new(CA_KEY, KeyKind::Sm2Sign))?;
+        let authority = Self { public_key: device.public_key(&key)?, device, key };
+        let ca = authority.issue(Role::Ca, CA_NAME, &authority.public_key, CA_DAYS)?;
+        write_new(&home.authority_certificate(), 0o644, ca.as_bytes())?;
+        Ok(authority)
+    }
+
+    fn open(home: &TokenHome, module: &Path) -> Result<Self, ChainError> {
+        let device = open_token(home, module, CA_TOKEN)?;
+        let file = home.authority_certificate();
+        let certified = pki::public_key(&pki::from_pem(&read(&file, "bixi chain new")?)?)?.to_bytes();
+        let mut keys = device.list()?.into_iter().filter(|key| key.label == CA_KEY && key.kind == KeyKind::Sm2Sign);
+        let key = keys.find(|key| device.public_key(&key.uri).is_ok_and(|public| public == certified));
+        let key = key.ok_or_else(|| {
+            let (file, home) = (file.display(), home.path().display());
+            ChainError::Unsupported(format!(
+                "{file}: the token in {home} does not hold its key; put back the CA that belongs to it"
+            ))
+        })?;
+        Ok(Self { device, key: key.uri, public_key: certified })
+    }
+
     fn issue(&self, role: Role, subject: &str, key: &[u8; 64], days: u64) -> Result<String, ChainError> {
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut serial: [u8; 16] = OsRandom.array().map_err(io_at(Path::new("the system's random source")))?;
@@ -64,7 +84,7 @@ impl Authority<'_> {
         let params = CertificateParams {
             role,
             subject: subject.to_owned(),
-            issuer: self.name.clone(),
+            issuer: CA_NAME.to_owned(),
             serial,
             not_before_s: now_s - BACKDATE_S,
             not_after_s: now_s + days * DAY_S,

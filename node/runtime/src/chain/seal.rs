@@ -9,14 +9,13 @@ use bixi_sealed::AtRest;
 
 use crate::chain::ChainError;
 use crate::chain::keys::open_token;
-use crate::chain::layout::{NodeDirectory, read};
+use crate::chain::layout::NodeDirectory;
 
 /// Makes the vault and the guard of a node whose keys and genesis are there. The guard is made here and nowhere else: a node
 /// that finds none refuses to run, because an empty guard would let its key contradict itself.
 pub fn seal(node: &NodeDirectory) -> Result<(), ChainError> {
     let config = node.node_config()?;
-    let genesis_path = node.path().join(&config.genesis);
-    let genesis = bixi_config::parse_genesis(&genesis_path, &read(&genesis_path, "bixi chain new")?)?;
+    let genesis = node.read_genesis()?;
     let device = open_token(node.token_home(), &node.path().join(&config.hsm.module), &config.hsm.token)?;
     let kek = device.list()?.into_iter().find(|key| key.label == config.hsm.kek && key.kind == KeyKind::Kek);
     let kek = kek.ok_or(ChainError::Missing { path: node.keys(), before: "bixi chain keys" })?;
