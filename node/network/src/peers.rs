@@ -37,7 +37,7 @@ use crate::peers::status::{Calls, Refusals};
 use crate::peers::table::Table;
 use crate::peers::tasks::Tasks;
 use crate::session::{
-    Channel, Direction, Local, Reason, Refusal, SessionKey, SigningSlots, TlsSettings, VERSIONS, Versions,
+    Channel, Direction, Local, Reason, Refusal, SessionKey, SigningSlots, TlsSettings, VERSIONS, Versions, unix_time_ms,
 };
 
 pub use limits::Limits;
@@ -148,6 +148,7 @@ impl Network {
             listen_port: address.port(),
             instance: draw()?,
             deadline: Duration::from_millis(limits.handshake_ms),
+            clock: unix_time_ms,
             client,
             server,
             key: session_key,

@@ -42,6 +42,7 @@ use crate::tls::{self, Identity, TrustStore};
 
 pub use error::SessionError;
 pub(crate) use handshake::{Opened, answer, call, connect};
+pub(crate) use hello::unix_time_ms;
 pub use hello::{VERSIONS, Versions};
 pub use refusal::{Reason, Refusal};
 pub(crate) use signing::SigningSlots;
@@ -96,6 +97,8 @@ pub(crate) struct Local {
     pub(crate) listen_port: u16,
     pub(crate) instance: u64,
     pub(crate) deadline: Duration,
+    /// Milliseconds since 1970.
+    pub(crate) clock: fn() -> u64,
     pub(crate) client: Arc<ClientConfig>,
     pub(crate) server: Arc<ServerConfig>,
     pub(crate) key: Arc<dyn SessionKey>,

@@ -4,6 +4,9 @@
 //! two of the same direction the younger one counts, and so it does when the peer has started anew: what its last run left behind
 //! may look alive for a while.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::frame::{self, Kind};
 use crate::session::error::SessionError;
-use crate::session::hello::{Hello, unix_time_ms};
+use crate::session::hello::Hello;
 use crate::session::link::{self, Link, Patience, Reader, Writer};
 use crate::session::refusal::{Reason, Refusal};
 use crate::session::{Channel, Direction, Door, Local, Remote};
@@ -155,7 +155,7 @@ impl End<'_> {
             channel,
             listen_port: local.listen_port,
             instance: local.instance,
-            unix_time_ms: unix_time_ms(),
+            unix_time_ms: (local.clock)(),
         }
     }
 
@@ -189,7 +189,7 @@ impl End<'_> {
             instance: hello.instance,
             listen,
             protocol_version,
-            skew_ms: hello.skew_ms(),
+            skew_ms: hello.skew_ms((local.clock)()),
             certificates: link.certificates.as_slice().into(),
         };
         self.door.judge(&remote)?;

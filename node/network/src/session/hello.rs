@@ -67,8 +67,8 @@ impl Hello {
     }
 
     /// How far the speaker's clock is ahead of ours, as far as the way here lets tell.
-    pub(crate) fn skew_ms(&self) -> i64 {
-        let difference = i128::from(self.unix_time_ms) - i128::from(unix_time_ms());
+    pub(crate) fn skew_ms(&self, now_ms: u64) -> i64 {
+        let difference = i128::from(self.unix_time_ms) - i128::from(now_ms);
         difference.clamp(i64::MIN.into(), i64::MAX.into()) as i64
     }
 }
@@ -125,8 +125,9 @@ mod tests {
 
     #[test]
     fn a_clock_at_the_end_of_time_is_only_far_ahead() {
-        assert!(Hello { unix_time_ms: u64::MAX, ..hello() }.skew_ms() > 0);
-        assert!(Hello { unix_time_ms: 0, ..hello() }.skew_ms() < 0);
+        for (theirs, ours, skew_ms) in [(u64::MAX, 0, i64::MAX), (0, u64::MAX, i64::MIN), (1_500, 2_000, -500)] {
+            assert_eq!(Hello { unix_time_ms: theirs, ..hello() }.skew_ms(ours), skew_ms);
+        }
     }
 
     proptest! {

@@ -8,12 +8,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsStream;
 
-use crate::frame::{self, Decoder, Frame, Kind};
+use crate::frame::{self, Decoder, Frame, HEAD_BYTES, Kind};
 use crate::session::error::SessionError;
 use crate::session::refusal::Refusal;
 
-/// Bytes read at once: a TLS record (RFC 8446 5.1).
-const READ_BYTES: usize = 16 * 1024;
+/// Bytes of a whole TLS record (RFC 8446 5.1): what is read at once, and what a frame begins with.
+const RECORD_BYTES: usize = 16 * 1024;
 /// How long a side that has said why it leaves waits for the other one to have read it. A socket closed over unread bytes is
 /// reset, and a reset overtakes what was said.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ pub(crate) struct FrameReader<R> {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(crate) fn new(io: R) -> Self {
-        let buffer = vec![0; READ_BYTES].into_boxed_slice();
+        let buffer = vec![0; RECORD_BYTES].into_boxed_slice();
         Self { io, decoder: Decoder::default(), buffer, pending: 0..0, began: None, bytes: 0 }
     }
 
@@ -101,10 +101,11 @@ pub(crate) async fn leave(mut tcp: TcpStream) {
     drain(&mut tcp, &mut [0; 1024]).await;
 }
 
-/// Writes a frame and has it go.
+/// Writes a frame and has it go. Every write becomes a record and a packet of its own, so the head travels with the body.
 pub(crate) async fn write(io: &mut (impl AsyncWrite + Unpin), kind: Kind, body: &[u8]) -> std::io::Result<()> {
-    io.write_all(&frame::head(kind, body.len())).await?;
-    io.write_all(body).await?;
+    let (first, rest) = body.split_at(body.len().min(RECORD_BYTES - HEAD_BYTES));
+    io.write_all(&[&frame::head(kind, body.len())[..], first].concat()).await?;
+    io.write_all(rest).await?;
     io.flush().await
 }
 

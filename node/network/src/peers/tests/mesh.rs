@@ -2,7 +2,7 @@
 
 use bixi_types::ports::Destination;
 
-use super::world::{Member, OFFENCE, Seen, eventually, noted, notes, runtime};
+use super::world::{Member, OFFENCE, SLOW, Seen, eventually, noted, notes, runtime};
 use crate::peers::{Channel, Network};
 use crate::tls::fixtures::Authority;
 
@@ -114,6 +114,37 @@ fn an_offence_ends_the_session_with_its_reason_on_both_sides_and_the_caller_call
     notes(&networks[1], &["refused by the other node", "a vote signed by nobody"]);
     reaches_all(&members, &networks, 1, b"after");
     networks.iter().for_each(Network::stop);
+}
+
+#[test]
+fn slow_layers_above_hold_up_one_connection_only() {
+    let members = consortium(4);
+    let runtime = runtime();
+    let slow = members[0].start(&runtime, &[]);
+    let callers: Vec<Network> = members[1..].iter().map(|member| member.start(&runtime, &[&slow])).collect();
+    let inbox = &members[0].inbox;
+    for member in &members[1..] {
+        eventually("all are connected", || inbox.is_connected(member.node));
+    }
+    let held = inbox.slow.lock();
+    // As many as the runtime has workers.
+    for caller in &callers[..2] {
+        eventually("work is sent", || caller.send_on(Channel::Bulk, Destination::Broadcast, SLOW.to_vec()) == 1);
+    }
+    for (caller, member) in callers.iter().zip(&members[1..]) {
+        let seen = Seen::Received(member.node, Channel::Consensus, b"a vote".to_vec());
+        eventually("consensus goes on", || {
+            caller.send_on(Channel::Consensus, Destination::Broadcast, b"a vote".to_vec());
+            inbox.has(&seen)
+        });
+    }
+    let done = |member: &Member| inbox.has(&Seen::Received(member.node, Channel::Bulk, SLOW.to_vec()));
+    assert!(!members[1..3].iter().any(done));
+    drop(held);
+    for member in &members[1..3] {
+        eventually("the work is done", || done(member));
+    }
+    callers.iter().chain([&slow]).for_each(Network::stop);
 }
 
 #[test]

@@ -205,6 +205,31 @@ fn rules_that_change_end_standing_sessions() {
 }
 
 #[test]
+fn a_clock_that_is_minutes_off_is_told_and_not_refused() {
+    let ca = ca();
+    let (called, slow) = (Member::of(&ca, 2), Member::of(&ca, 3));
+    let runtime = runtime();
+    let network = called.start(&runtime, &[]);
+    let mut local = slow.local();
+    local.clock = || crate::session::unix_time_ms() - 3_600_000;
+    let address = network.address();
+    let calling = runtime.spawn(async move {
+        let tcp = TcpStream::connect(address).await.expect("it listens");
+        crate::session::call(&local, tcp, Channel::Bulk, &super::world::Open).await
+    });
+    let opened = runtime.block_on(calling).expect("no panic").map_err(|error| error.to_string()).expect("in");
+    // Half an hour for what the way there took.
+    assert!(opened.remote.skew_ms > 1_800_000);
+    eventually("the other side sees it too", || {
+        let peers = network.peers();
+        let mut sessions = peers.iter().flat_map(|peer| &peer.sessions);
+        sessions.any(|session| session.skew_ms < -1_800_000)
+    });
+    drop(opened);
+    network.stop();
+}
+
+#[test]
 fn a_consensus_key_that_its_device_does_not_give_is_told_on_both_sides() {
     struct Gone;
     impl crate::session::SessionKey for Gone {

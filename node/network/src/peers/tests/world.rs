@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
 use super::super::*;
-use crate::session::{Door, Local, Opened, Remote, SessionError};
+use crate::session::{Door, Local, Opened, Remote, SessionError, unix_time_ms};
 use crate::tls::fixtures::{Authority, Node, key, sign};
 use crate::tls::{Trust, TrustStore};
 
@@ -58,18 +58,24 @@ pub(super) enum Seen {
 }
 
 #[derive(Default)]
-pub(super) struct Recorder(Mutex<Vec<Seen>>);
+pub(super) struct Recorder {
+    seen: Mutex<Vec<Seen>>,
+    /// Held by tests while the layers above are slow.
+    pub(super) slow: Mutex<()>,
+}
 
 /// A payload that the recorder calls an offence.
 pub(super) const OFFENCE: &[u8] = b"an offence";
+/// A payload that takes as long as [`Recorder::slow`] is held.
+pub(super) const SLOW: &[u8] = b"much work";
 
 impl Recorder {
     pub(super) fn has(&self, seen: &Seen) -> bool {
-        self.0.lock().contains(seen)
+        self.seen.lock().contains(seen)
     }
 
     pub(super) fn is_connected(&self, node: NodeId) -> bool {
-        let seen = self.0.lock();
+        let seen = self.seen.lock();
         let last =
             seen.iter().rev().find(|seen| matches!(seen, Seen::Connected(of) | Seen::Disconnected(of) if *of == node));
         matches!(last, Some(Seen::Connected(_)))
@@ -81,7 +87,10 @@ impl Inbox for Recorder {
         if payload == OFFENCE {
             return Err("a vote signed by nobody".into());
         }
-        let (mut all, seen) = (self.0.lock(), Seen::Received(from, channel, payload));
+        if payload == SLOW {
+            drop(self.slow.lock());
+        }
+        let (mut all, seen) = (self.seen.lock(), Seen::Received(from, channel, payload));
         // Tests send again until all have it.
         if !all.contains(&seen) {
             all.push(seen);
@@ -90,11 +99,11 @@ impl Inbox for Recorder {
     }
 
     fn connected(&self, node: NodeId) {
-        self.0.lock().push(Seen::Connected(node));
+        self.seen.lock().push(Seen::Connected(node));
     }
 
     fn disconnected(&self, node: NodeId) {
-        self.0.lock().push(Seen::Disconnected(node));
+        self.seen.lock().push(Seen::Disconnected(node));
     }
 }
 
@@ -167,6 +176,7 @@ impl Member {
             listen_port: 0,
             instance: 1,
             deadline: PATIENCE,
+            clock: unix_time_ms,
             client,
             server,
             key: self.key.clone(),
