@@ -6,7 +6,7 @@ use bixi_types::ports::SignError;
 use bixi_types::{H256, NodeId};
 
 use crate::log::LogEntry;
-use crate::message::Message;
+use crate::message::{Mark, Message};
 
 /// The time of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,6 +46,9 @@ pub struct Start {
     pub rules: Vec<HeightRules>,
     /// The ordering log in the order it was written; entries at or below the committed height are ignored.
     pub log: Vec<LogEntry>,
+    /// The highest place in which the guard saw our key sign although neither log nor ledger holds what that rests on: the disk is
+    /// an old copy, or lost its tail. We follow until the chain has passed it. `None` when the disk remembers everything.
+    pub signed: Option<Mark>,
 }
 
 /// One thing that happened.

@@ -100,7 +100,8 @@ pub(crate) fn block_on(parent: H256, prepared: PreparedState, transactions: Vec<
         ..BlockHeader::default()
     };
     let receipts = transactions.iter().map(|_| receipt(0)).collect();
-    CommitBlock { header, transactions, receipts, prepared, value: vec![1, 2], certificate: vec![3, 4] }
+    let (value, certificate, batches) = (vec![1, 2], vec![3, 4], vec![5, 6]);
+    CommitBlock { header, transactions, receipts, prepared, value, certificate, batches }
 }
 
 /// Prepares and commits the next block.

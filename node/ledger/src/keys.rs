@@ -56,6 +56,7 @@ const CHAIN_BODY: u8 = 2;
 const CHAIN_TRANSACTION: u8 = 3;
 const CHAIN_RECEIPT: u8 = 4;
 const CHAIN_HASH: u8 = 5;
+const CHAIN_BATCHES: u8 = 6;
 
 const INDEX_BLOCK: u8 = 1;
 const INDEX_TRANSACTION: u8 = 2;
@@ -88,6 +89,12 @@ pub fn body(number: u64) -> Vec<u8> {
 /// Chain: header hash of a height.
 pub fn hash(number: u64) -> Vec<u8> {
     numbered(CHAIN_HASH, number)
+}
+
+/// Chain: how the batches of a height's value are made of its transactions, as the runtime encodes it. Blocks of releases that
+/// had no network lack it.
+pub fn batches(number: u64) -> Vec<u8> {
+    numbered(CHAIN_BATCHES, number)
 }
 
 /// Chain: canonical bytes of one transaction.
@@ -191,7 +198,7 @@ mod tests {
 
     #[test]
     fn keys_of_rising_heights_rise() {
-        for make in [header, body, hash, transactions, receipts, nonces_at] {
+        for make in [header, body, hash, batches, transactions, receipts, nonces_at] {
             assert!(make(255) < make(256) && make(u64::MAX - 1) < make(u64::MAX));
         }
         assert!(transaction(1, u32::MAX) < transaction(2, 0));

@@ -314,6 +314,7 @@ impl Ledger {
             certificate: block.certificate.clone(),
         };
         batch.put(Column::Chain, keys::body(number), records::encode(&body));
+        batch.put(Column::Chain, keys::batches(number), block.batches.as_slice());
         for (index, (transaction, receipt)) in (0u32..).zip(block.transactions.iter().zip(&block.receipts)) {
             batch.put(Column::Chain, keys::transaction(number, index), &*transaction.bytes);
             batch.put(Column::Chain, keys::receipt(number, index), receipt.encode());

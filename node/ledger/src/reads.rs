@@ -80,7 +80,9 @@ impl Ledger {
                 body.transaction_count
             )));
         }
-        Ok(Some(StoredBlock { header, transactions, value: body.value, certificate: body.certificate }))
+        let Body { value, certificate, .. } = body;
+        let batches = self.core.engine.get(Column::Chain, &keys::batches(number))?;
+        Ok(Some(StoredBlock { header, transactions, value, certificate, batches }))
     }
 
     /// Header hash of a committed height.

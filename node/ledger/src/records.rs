@@ -55,6 +55,8 @@ pub struct StoredBlock {
     pub value: Vec<u8>,
     /// The commit certificate, as consensus encodes it.
     pub certificate: Vec<u8>,
+    /// How its batches are made of its transactions, as the runtime encodes it; `None` in blocks of releases that had no network.
+    pub batches: Option<Vec<u8>>,
 }
 
 /// A certified block, ready to be made durable.
@@ -72,6 +74,8 @@ pub struct CommitBlock {
     pub value: Vec<u8>,
     /// The commit certificate, as consensus encodes it.
     pub certificate: Vec<u8>,
+    /// How its batches are made of its transactions, as the runtime encodes it.
+    pub batches: Vec<u8>,
 }
 
 /// A stored transaction and where it stands.

@@ -1,14 +1,36 @@
-//! Batches: built from the pool, kept until their height is in the ledger.
+//! Batches: built from the pool or received from peers, kept until their height is in the ledger.
+//!
+//! ```text
+//! pool ─ batcher ─▶ waiting ◀─ peers (verified, under a quota)
+//!                      │ propose, pin: in a value of the running height, durable in the ordering log
+//!                      ▼
+//!                   decided ─ forget: in the ledger ─▶ gone
+//! ```
+//!
+//! A batch waits, and may be proposed by anybody who holds it, until a value with it is decided: a round that fails costs nothing.
 
-use std::collections::HashMap;
+mod batcher;
+mod store;
+
 use std::sync::Arc;
 
-use bixi_txpool::TxPool;
 use bixi_types::batch::Batch;
-use bixi_types::limits::{BATCH_BYTES_TARGET, BATCH_TRANSACTIONS_MAX, VALUE_BATCHES_MAX};
 use bixi_types::transaction::{self, ChainIdentity, Pending, Transaction, TransactionError, Verified};
 use bixi_types::{CryptoSuite, H256};
-use parking_lot::Mutex;
+
+pub(crate) use batcher::{Batcher, BatcherParams, Wake};
+pub(crate) use store::{Admit, BatchStore, Origin};
+
+/// Why a batch is worth nothing: a pure function of its bytes and genesis, so every node judges alike.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BatchError {
+    #[error("transaction {index} of a batch: {source}")]
+    Transaction { index: usize, source: TransactionError },
+    #[error("transaction {0} of a batch is not in canonical encoding")]
+    NotCanonical(usize),
+    #[error("a batch without transactions")]
+    Empty,
+}
 
 /// A batch with its transactions verified.
 #[derive(Clone)]
@@ -20,66 +42,57 @@ pub(crate) struct VerifiedBatch {
 }
 
 impl VerifiedBatch {
-    /// Checks every transaction of an encoded batch anew: signatures included, whatever the disk says.
-    pub(crate) fn check(suite: CryptoSuite, chain: &ChainIdentity, batch: &Batch) -> Result<Self, TransactionError> {
-        let decoded = batch.transactions.iter().map(|bytes| Transaction::decode(bytes)).collect::<Result<_, _>>()?;
-        let pending = transaction::prepare_many(suite, chain, decoded).into_iter().collect::<Result<_, _>>()?;
-        let transactions: Arc<[Verified]> =
-            Pending::verify_batch(pending, None).into_iter().collect::<Result<_, _>>()?;
-        Ok(Self { digest: batch.digest(suite), transactions })
-    }
-}
-
-struct Held {
-    batch: VerifiedBatch,
-    height: u64,
-}
-
-/// Batches by digest, each tied to the height it was built or fetched for.
-#[derive(Default)]
-pub(crate) struct BatchStore {
-    held: Mutex<HashMap<H256, Held>>,
-}
-
-impl BatchStore {
-    /// Keeps a batch for the height it was built or fetched for.
-    pub(crate) fn insert(&self, height: u64, batch: VerifiedBatch) {
-        self.held.lock().insert(batch.digest, Held { batch, height });
+    /// A batch of transactions that were verified before.
+    pub(crate) fn seal(suite: CryptoSuite, transactions: Vec<Verified>) -> (Self, Vec<u8>) {
+        let encoding = encode(&transactions);
+        let digest = Batch::digest_of_encoding(suite, &encoding);
+        (Self { digest, transactions: transactions.into() }, encoding)
     }
 
-    /// The batches of a value, in order; `Err` names the first one missing.
-    pub(crate) fn of_value(&self, digests: &[H256]) -> Result<Vec<VerifiedBatch>, H256> {
-        let held = self.held.lock();
-        digests.iter().map(|digest| held.get(digest).map(|entry| entry.batch.clone()).ok_or(*digest)).collect()
-    }
-
-    /// Drops the batches of a height and of every one below; returns them.
-    pub(crate) fn forget(&self, height: u64) -> Vec<VerifiedBatch> {
-        let mut held = self.held.lock();
-        let gone: Vec<H256> =
-            held.iter().filter(|(_, entry)| entry.height <= height).map(|(digest, _)| *digest).collect();
-        gone.iter().filter_map(|digest| held.remove(digest)).map(|entry| entry.batch).collect()
-    }
-
-    /// How many are held.
-    pub(crate) fn len(&self) -> usize {
-        self.held.lock().len()
-    }
-}
-
-/// Takes up to `transactions_max` waiting transactions as batches of the usual size, with their encodings.
-pub(crate) fn build(pool: &TxPool, suite: CryptoSuite, transactions_max: usize) -> Vec<(VerifiedBatch, Batch)> {
-    let mut built = Vec::new();
-    let mut left = transactions_max;
-    while left > 0 && built.len() < VALUE_BATCHES_MAX {
-        let transactions = pool.pack(left.min(BATCH_TRANSACTIONS_MAX), BATCH_BYTES_TARGET);
-        if transactions.is_empty() {
-            break;
+    /// Checks every transaction of an encoded batch anew: signatures included, whatever the disk or the peer says. Transactions stand
+    /// in canonical encoding, so that a batch can be made again from the transactions of its block.
+    pub(crate) fn check(suite: CryptoSuite, chain: &ChainIdentity, batch: &Batch) -> Result<Self, BatchError> {
+        if batch.transactions.is_empty() {
+            return Err(BatchError::Empty);
         }
-        left -= transactions.len();
-        let batch = Batch { transactions: transactions.iter().map(|tx| tx.bytes.to_vec()).collect() };
-        let digest = batch.digest(suite);
-        built.push((VerifiedBatch { digest, transactions: transactions.into() }, batch));
+        let at = |index, source| BatchError::Transaction { index, source };
+        let decode =
+            |(index, bytes): (usize, &Vec<u8>)| Transaction::decode(bytes).map_err(|error| at(index, error.into()));
+        let decoded = batch.transactions.iter().enumerate().map(decode).collect::<Result<_, _>>()?;
+        let prepared = transaction::prepare_many(suite, chain, decoded).into_iter().enumerate();
+        let pending = prepared.map(|(index, one)| one.map_err(|error| at(index, error))).collect::<Result<_, _>>()?;
+        let verdicts = Pending::verify_batch(pending, None).into_iter().enumerate();
+        let transactions: Arc<[Verified]> =
+            verdicts.map(|(index, one)| one.map_err(|error| at(index, error))).collect::<Result<_, _>>()?;
+        let canonical = transactions.iter().zip(&batch.transactions).position(|(tx, bytes)| *tx.bytes != **bytes);
+        match canonical {
+            Some(index) => Err(BatchError::NotCanonical(index)),
+            None => Ok(Self { digest: batch.digest(suite), transactions }),
+        }
     }
-    built
+
+    /// The batch as it is written down.
+    pub(crate) fn to_batch(&self) -> Batch {
+        to_batch(&self.transactions)
+    }
+
+    /// The batch as it travels.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        encode(&self.transactions)
+    }
+
+    fn encoded_bytes(&self) -> usize {
+        self.transactions.iter().map(|tx| Batch::framed_bytes(tx.bytes.len())).sum()
+    }
 }
+
+fn to_batch(transactions: &[Verified]) -> Batch {
+    Batch { transactions: transactions.iter().map(|tx| tx.bytes.to_vec()).collect() }
+}
+
+fn encode(transactions: &[Verified]) -> Vec<u8> {
+    to_batch(transactions).encode()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,23 +1,28 @@
 //! The consensus thread: feeds events to the pure core and performs its effects.
 
+mod fetch;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use bixi_consensus::{Core, Effect, Input, Mode};
+use bixi_consensus::{Core, Effect, Evidence, Input, Message, Mode, Unchecked};
 use bixi_txpool::TxPool;
-use bixi_types::consensus::Value;
-use bixi_types::ports::{SignError, Signer, Statement, Transport};
-use bixi_types::{CryptoSuite, H256, NodeId};
+use bixi_types::consensus::{Validator, Value};
+use bixi_types::ports::{SignError, Signer, Statement};
+use bixi_types::{H256, NodeId};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::batches::{self, BatchStore};
+use crate::batches::{BatchStore, Batcher};
 use crate::clock::Clock;
 use crate::event::{Event, Fault};
+use crate::exchange::{BatchJob, MessageCheck, Offences, ServeJob, Ticket};
+use crate::links::{Channel, Links};
 use crate::log_thread::{Answer, Command};
 use crate::ordering_log::Record;
 use crate::pipeline::{CommitJob, ExecuteJob, Pipeline};
 use crate::view::View;
+use fetch::{Fetches, Progress};
 
 /// Where the core's effects go.
 pub(crate) struct Lines {
@@ -25,28 +30,48 @@ pub(crate) struct Lines {
     pub signer: Sender<(u64, Statement)>,
     pub execute: Sender<ExecuteJob>,
     pub commit: Sender<CommitJob>,
-    pub transport: Arc<dyn Transport>,
+    pub checks: Sender<MessageCheck>,
+    pub batch_jobs: Sender<BatchJob>,
+    pub serve: Sender<ServeJob>,
+    pub evidence: Sender<Evidence>,
+    pub links: Arc<dyn Links>,
+}
+
+/// What a driver is made of.
+pub(crate) struct DriverParts {
+    pub core: Core,
+    pub node: NodeId,
+    pub clock: Clock,
+    pub events: Receiver<Event>,
+    pub lines: Lines,
+    pub batcher: Arc<Batcher>,
+    pub offences: Arc<Offences>,
+    /// Set by the pool when transactions arrive, cleared by the driver: one event for many arrivals.
+    pub work: Arc<AtomicBool>,
+    pub block_interval_ms: u64,
 }
 
 /// Everything the thread works with.
 pub(crate) struct Driver {
     core: Core,
     clock: Clock,
-    suite: CryptoSuite,
-    /// Genesis' bound on the transactions of a block; configuration may lower it.
-    genesis_transactions_max: usize,
+    node: NodeId,
     events: Receiver<Event>,
     lines: Lines,
+    batcher: Arc<Batcher>,
     batches: Arc<BatchStore>,
+    offences: Arc<Offences>,
     pool: Arc<TxPool>,
     view: Arc<View>,
-    /// Set by the pool when transactions arrive, cleared here: one event for many arrivals.
     work: Arc<AtomicBool>,
     block_interval_ms: u64,
     building: Option<Building>,
+    fetches: Fetches,
+    /// Validators whose keys have tables.
+    pinned: Vec<Validator>,
     work_told: bool,
-    /// Transactions went back to the pool: look at it once the effects at hand are done.
-    work_returned: bool,
+    /// What waits may have changed: look at it once the effects at hand are done.
+    work_changed: bool,
     last_decided_ms: u64,
 }
 
@@ -60,37 +85,33 @@ pub(crate) struct Building {
 
 impl Driver {
     /// A driver at rest; [`Self::run`] gives it its first input.
-    pub(crate) fn new(
-        core: Core,
-        clock: Clock,
-        events: Receiver<Event>,
-        lines: Lines,
-        pipeline: &Pipeline,
-        work: Arc<AtomicBool>,
-        block_interval_ms: u64,
-    ) -> Self {
+    pub(crate) fn new(parts: DriverParts, pipeline: &Pipeline) -> Self {
+        let DriverParts { core, node, clock, events, lines, batcher, offences, work, block_interval_ms } = parts;
         Self {
             core,
             clock,
-            suite: pipeline.genesis.suite,
-            genesis_transactions_max: pipeline.genesis.block_tx_count_max as usize,
+            node,
             events,
             lines,
+            batcher,
             batches: Arc::clone(&pipeline.batches),
+            offences,
             pool: Arc::clone(&pipeline.pool),
             view: Arc::clone(&pipeline.view),
             work,
             block_interval_ms,
             building: None,
+            fetches: Fetches::default(),
+            pinned: Vec::new(),
             work_told: false,
-            work_returned: false,
+            work_changed: true,
             last_decided_ms: 0,
         }
     }
 
     /// Runs until told to stop or until the node cannot go on; then says why.
     pub(crate) fn run(mut self, start: Input) -> Option<Fault> {
-        let mut outcome = self.feed(start);
+        let mut outcome = self.feed(start).and_then(|()| self.after_effects());
         while outcome.is_ok() {
             outcome = match self.next_event() {
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
@@ -103,7 +124,8 @@ impl Driver {
 
     fn next_event(&self) -> Result<Event, RecvTimeoutError> {
         let building = self.building.map(|building| building.ready_ms);
-        match self.core.deadline_ms().into_iter().chain(building).min() {
+        let fetching = self.fetches.deadline_ms();
+        match self.core.deadline_ms().into_iter().chain(building).chain(fetching).min() {
             Some(deadline) => self.events.recv_deadline(self.clock.instant(deadline)),
             None => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
@@ -112,7 +134,11 @@ impl Driver {
     fn handle(&mut self, event: Event) -> Result<(), Fault> {
         match event {
             Event::Input(input) => self.feed(*input)?,
-            Event::Work => self.tell_work()?,
+            Event::Peer { from, message, ticket } => self.receive(from, message, ticket)?,
+            Event::Work => {
+                self.work.store(false, Ordering::Release);
+                self.work_changed = true;
+            }
             Event::Fault(fault) => return Err(fault),
             Event::Stop => {}
         }
@@ -120,23 +146,44 @@ impl Driver {
     }
 
     fn after_effects(&mut self) -> Result<(), Fault> {
-        if std::mem::take(&mut self.work_returned) {
+        self.settle_fetches()?;
+        if std::mem::take(&mut self.work_changed) {
             self.tell_work()?;
         }
-        self.build_when_ready()
+        self.build_when_ready()?;
+        let now_ms = self.clock.now().monotonic_ms;
+        self.fetches.ask(now_ms, self.node, &self.batches, self.lines.links.as_ref());
+        Ok(())
     }
 
-    /// Tells the core that transactions wait, once until they were taken.
+    /// Has the signatures of a peer's message checked before it is fed; one without signatures is fed at once.
+    fn receive(&mut self, from: NodeId, message: Box<Message>, ticket: Ticket) -> Result<(), Fault> {
+        match self.core.checks(&message) {
+            Ok(checks) if checks.is_empty() => self.feed(Input::Message { from, message: *message }),
+            Ok(checks) => {
+                let _ = self.lines.checks.send(MessageCheck::Message { from, message, checks, _ticket: ticket });
+                Ok(())
+            }
+            Err(offence @ (Unchecked::NotMember | Unchecked::Malformed(_))) => {
+                self.offences.charge(from, offence.to_string());
+                Ok(())
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Tells the core whether work waits that stands in no value of the running height.
     fn tell_work(&mut self) -> Result<(), Fault> {
-        self.work.store(false, Ordering::Release);
-        if self.work_told || self.pool.waiting().0 == 0 {
+        let waits = self.pool.waiting().0 > 0 || self.batches.is_pending(self.core.status().height);
+        if waits == self.work_told {
             return Ok(());
         }
-        self.work_told = true;
-        self.feed(Input::WorkPending(true))
+        self.work_told = waits;
+        self.feed(Input::WorkPending(waits))
     }
 
     fn feed(&mut self, input: Input) -> Result<(), Fault> {
+        self.pin_validators(&input);
         let effects = self.core.step(self.clock.now(), input);
         for effect in effects {
             self.perform(effect)?;
@@ -152,18 +199,22 @@ impl Driver {
             Effect::Sign { id, statement } => {
                 let _ = self.lines.signer.send((id, statement));
             }
-            Effect::Send { to, message } => self.lines.transport.send(to, message.encode()),
+            Effect::Send { to, message } => {
+                self.lines.links.send_on(Channel::Consensus, to, message.encode());
+            }
             Effect::BuildValue { height, round, deadline_ms } => self.begin_building(height, round, deadline_ms),
             Effect::EnsureBatches { id, value, from } => self.ensure_batches(id, &value, from),
             Effect::Decide { height, value, certificate } => {
                 self.last_decided_ms = self.clock.now().monotonic_ms;
+                self.batches.decided(&value.batches, height);
+                self.work_changed = true;
                 let _ = self.lines.execute.send(ExecuteJob { height, value, certificate });
             }
             Effect::CheckpointCertified { height, header_hash, signatures } => {
                 let _ = self.lines.commit.send(CommitJob::Certified { height, header_hash, signatures });
             }
             Effect::Serve { to, height } => {
-                tracing::debug!(peer = %to, height, "asked for a height; there is no network to serve it on");
+                let _ = self.lines.serve.send(ServeJob::Height { to, height });
             }
             Effect::Forget { height } => self.forget(height),
             Effect::RoundStarted { height, round, proposer } => {
@@ -172,7 +223,9 @@ impl Driver {
             }
             Effect::ModeChanged(Mode::Follower(reason)) => tracing::warn!(?reason, "this validator only follows"),
             Effect::ModeChanged(mode) => tracing::info!(?mode, "consensus mode"),
-            Effect::Evidence(evidence) => tracing::error!(?evidence, "a validator contradicts itself or us"),
+            Effect::Evidence(evidence) => {
+                let _ = self.lines.evidence.send(evidence);
+            }
             Effect::Halt(reason) => return Err(Fault::Consensus(reason.to_string())),
         }
         Ok(())
@@ -200,49 +253,91 @@ impl Driver {
             self.building = None;
             return Ok(());
         }
-        let full = self.pool.waiting().0 >= self.block_transactions_max();
-        if !full && self.clock.now().monotonic_ms < building.ready_ms {
+        let waiting = self.batches.waiting_transactions() + self.pool.waiting().0;
+        let is_full = waiting >= self.batcher.block_transactions_max();
+        if !is_full && self.clock.now().monotonic_ms < building.ready_ms {
             return Ok(());
         }
         self.building = None;
         self.build(building.height, building.round)
     }
 
-    fn block_transactions_max(&self) -> usize {
-        self.view.block_transactions_max().min(self.genesis_transactions_max)
-    }
-
+    /// Proposes the batches that wait, whoever built them. What is in the pool is batched now when it would go to nobody else before,
+    /// or when nothing else waits.
     fn build(&mut self, height: u64, round: u32) -> Result<(), Fault> {
         let started = Instant::now();
-        let built = batches::build(&self.pool, self.suite, self.block_transactions_max());
-        let digests: Vec<H256> = built.iter().map(|(verified, _)| verified.digest).collect();
-        for (verified, batch) in built {
-            self.batches.insert(height, verified);
-            self.tell_log(Command::Append(Record::Batch { height, batch }));
+        let transactions_max = self.batcher.block_transactions_max();
+        let waiting = self.batches.waiting_transactions();
+        if self.batcher.is_alone() || waiting == 0 {
+            self.batcher.seal_waiting(transactions_max.saturating_sub(waiting));
         }
+        let digests = self.batches.propose(transactions_max);
+        self.log_batches(&digests, height);
         tracing::trace!(height, round, batches = digests.len(), elapsed = ?started.elapsed(), "built a value");
         self.feed(Input::ValueBuilt { height, round, batches: digests })?;
-        self.work_told = self.pool.waiting().0 > 0;
-        self.feed(Input::WorkPending(self.work_told))
+        // Before anything is decided: the next height must not start for what this one holds.
+        self.tell_work()
     }
 
-    fn ensure_batches(&self, id: H256, value: &Value, from: NodeId) {
-        match self.batches.of_value(&value.batches) {
-            // Every batch here was appended before: one flush makes them all durable.
-            Ok(_) => self.tell_log(Command::Flush(Answer::BatchesDurable(id))),
-            // Fetching is the network's work; without it the round passes and somebody else proposes.
-            Err(missing) => tracing::warn!(%missing, holder = %from, "a proposal names a batch that is not here"),
+    /// Appends the batches of a value to the ordering log, each once for a height; `false` when some are not here.
+    fn log_batches(&mut self, digests: &[H256], height: u64) -> bool {
+        let Ok(fresh) = self.batches.pin(digests, height) else { return false };
+        for batch in fresh {
+            self.tell_log(Command::Append(Record::Batch { height, batch: batch.to_batch() }));
+        }
+        self.work_changed = true;
+        true
+    }
+
+    fn ensure_batches(&mut self, id: H256, value: &Value, from: NodeId) {
+        if self.log_batches(&value.batches, value.height) {
+            // Every batch was appended before: one flush makes them all durable.
+            return self.tell_log(Command::Flush(Answer::BatchesDurable(id)));
+        }
+        self.fetches.begin(id, value, from, self.clock.now().monotonic_ms);
+        self.fetches.tell_wanted(&self.batches);
+    }
+
+    fn settle_fetches(&mut self) -> Result<(), Fault> {
+        for (id, value, progress) in self.fetches.settle(self.core.status().decided, &self.batches) {
+            match progress {
+                Progress::Complete => self.ensure_batches(id, &value, self.node),
+                Progress::Invalid => self.feed(Input::BatchesInvalid { value: id })?,
+                Progress::Missing => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The signatures of the next height's validators are checked with tables of their keys.
+    fn pin_validators(&mut self, input: &Input) {
+        let rules = match input {
+            Input::Start(start) => start.rules.last(),
+            Input::LedgerCommitted { rules, .. } => Some(rules),
+            _ => None,
+        };
+        if let Some(rules) = rules.filter(|rules| rules.validators.members() != self.pinned) {
+            self.pinned = rules.validators.members().to_vec();
+            let ids = self.pinned.iter().map(|member| member.id).collect();
+            let _ = self.lines.checks.send(MessageCheck::Pin(ids));
         }
     }
 
     fn forget(&mut self, height: u64) {
         self.tell_log(Command::Forget(height));
-        for batch in self.batches.forget(height) {
-            // What was decided has left the pool; what is still packed was in a value that lost.
-            let hashes: Vec<H256> = batch.transactions.iter().map(|transaction| transaction.hash).collect();
-            self.pool.unpack(&hashes);
-            self.work_returned = true;
-        }
+        self.batches.forget(height);
+        // Transactions that only found the block full are back in the pool.
+        self.batcher.wake();
+        self.work_changed = true;
+    }
+}
+
+/// The threads that others can hand work to end with consensus.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.batcher.stop();
+        let _ = self.lines.batch_jobs.send(BatchJob::Stop);
+        let _ = self.lines.serve.send(ServeJob::Stop);
     }
 }
 

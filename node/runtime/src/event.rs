@@ -1,13 +1,18 @@
 //! What reaches the consensus thread.
 
-use bixi_consensus::Input;
+use bixi_consensus::{Input, Message};
+use bixi_types::NodeId;
 use crossbeam_channel::Sender;
+
+use crate::exchange::Ticket;
 
 /// One event for the consensus thread.
 pub(crate) enum Event {
     /// An answer to an effect, or news from execution.
     Input(Box<Input>),
-    /// Transactions entered the pool.
+    /// A message from a peer; nothing in it is checked.
+    Peer { from: NodeId, message: Box<Message>, ticket: Ticket },
+    /// Transactions entered the pool, or batches the store.
     Work,
     /// A thread cannot go on; the node must stop.
     Fault(Fault),

@@ -16,6 +16,7 @@ use bixi_execution::{ExecutionParams, Executor};
 use bixi_hsm::audit::AuditLog;
 use bixi_hsm::{DeviceError, KeyDevice};
 use bixi_ledger::Ledger;
+use bixi_network::solitary::Solitary;
 use bixi_platform::placement::{Plan, Role};
 use bixi_platform::threads::{LiveThread, Spawner};
 use bixi_rpc::Server;
@@ -26,11 +27,13 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded, unbounded};
 use tokio::runtime::Runtime;
 
 use crate::api::Api;
-use crate::batches::BatchStore;
+use crate::batches::{BatchStore, Batcher, BatcherParams};
 use crate::clock::Clock;
 use crate::event::{Event, Fault};
+use crate::exchange::Queues;
 use crate::health::{Device, LedgerReads};
 use crate::keys::{self, Unlocked};
+use crate::links::Links;
 use crate::metrics::NodeMetrics;
 use crate::ordering_log::OrderingLog;
 use crate::pipeline::Pipeline;
@@ -99,13 +102,14 @@ struct Rooms {
 pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
     let genesis = &settings.genesis;
     step("self-tests", checks::self_test)?;
-    step("check the chain", || checks::check_chain(genesis))?;
+    let has_network = false;
+    step("check the chain", || checks::check_chain(genesis, has_network))?;
     let plan = step("placement", || placement::plan(settings))?;
     let spawner = Spawner::new(plan.clone());
     let storage = step("storage", || settings.storage(&spawner))?;
     let Unlocked { device, ring, signer, audit, signed } = step("unlock keys", || keys::unlock(settings, &storage))?;
     let node_id = signer.node_id();
-    step("membership", || checks::check_membership(genesis, node_id))?;
+    step("membership", || checks::check_membership(genesis, node_id, has_network))?;
     let ledger = Arc::new(step("ledger", || {
         let ledger =
             chain_state::open_ledger(genesis, params::ledger_params(settings, Arc::clone(&storage), ring.clone()))?;
@@ -117,17 +121,29 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
     let batches = Arc::new(BatchStore::default());
     let highest_decided = checks::highest_decided(&recovered.records);
     let start = step("replay", || {
-        checks::check_memory(&ledger, &recovered, &signed)?;
-        chain_state::replay(genesis, &ledger, &batches, recovered.records)
+        let forgotten = checks::forgotten(ledger.height(), &recovered, &signed);
+        let signed = checks::check_memory(genesis.validators.len(), forgotten)?;
+        chain_state::replay(genesis, &ledger, &batches, recovered.records, signed)
     })?;
 
     let (events_in, events) = unbounded();
+    let queues = Queues::new(genesis.suite, &batches, &events_in);
+    let links: Arc<dyn Links> = Arc::new(Solitary);
     let core = Core::new(params::consensus_params(settings, node_id));
     let view = Arc::new(View::new(core.status(), genesis.block_tx_count_max as usize));
     let pool = Arc::new(TxPool::new(params::pool_params(settings), Arc::clone(&ledger) as _, ledger.height()));
     let work = Arc::new(AtomicBool::new(false));
+    let (batcher, batcher_woken) = Batcher::new(BatcherParams {
+        suite: genesis.suite,
+        genesis_transactions_max: genesis.block_tx_count_max as usize,
+        pool: Arc::clone(&pool),
+        batches: Arc::clone(&batches),
+        view: Arc::clone(&view),
+        links: Arc::clone(&links),
+    });
+    let batcher = Arc::new(batcher);
     let admission = step("verifiers", || {
-        let tell = tell_work(Arc::clone(&work), events_in.clone());
+        let tell = tell_work(Arc::clone(&work), events_in.clone(), Arc::clone(&batcher));
         Admission::start(params::admission_params(settings, &plan), Arc::clone(&pool), &spawner, tell)
     })?;
     let device_health = Arc::new(Device::default());
@@ -161,6 +177,11 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
             pipeline,
             log,
             signer,
+            batcher: Arc::clone(&batcher),
+            batcher_woken,
+            evidence_dir: settings.data("evidence"),
+            links,
+            queues,
             work,
             events_in: events_in.clone(),
             events,
@@ -171,7 +192,7 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
     let rooms = Rooms { rpc: None, stop_watchers: Vec::new(), helpers, ledger };
     let rpc_address = settings.config.rpc.listen;
     let mut node = Node { rpc_address, spawner, plan, events: events_in, consensus: Some(consensus), rooms };
-    let watched = Watched { device, device_health, audit, pool };
+    let watched = Watched { device, device_health, audit, pool, batcher };
     match node.open(settings, api, highest_decided, watched) {
         Ok(()) => Ok(node),
         Err(mut error) => {
@@ -189,6 +210,7 @@ struct Watched {
     device_health: Arc<Device>,
     audit: Arc<AuditLog>,
     pool: Arc<TxPool>,
+    batcher: Arc<Batcher>,
 }
 
 /// Waits for a thread to end. One that hangs in a device's library ends with the process: everything durable is durable
@@ -206,8 +228,9 @@ fn join_before(thread: JoinHandle<()>, deadline: Instant) {
 }
 
 /// One event for any number of arrivals, until consensus has looked.
-fn tell_work(work: Arc<AtomicBool>, events: Sender<Event>) -> Box<dyn Fn() + Send + Sync> {
+fn tell_work(work: Arc<AtomicBool>, events: Sender<Event>, batcher: Arc<Batcher>) -> Box<dyn Fn() + Send + Sync> {
     Box::new(move || {
+        batcher.wake();
         if !work.swap(true, Ordering::AcqRel) {
             let _ = events.send(Event::Work);
         }
@@ -245,7 +268,7 @@ impl Node {
         watched: Watched,
     ) -> Result<(), LaunchError> {
         step("catch up", || self.catch_up(&settings.genesis, highest_decided))?;
-        let Watched { device, device_health, audit, pool } = watched;
+        let Watched { device, device_health, audit, pool, batcher } = watched;
         step("watchers", || {
             let (rooms, spawner) = (&mut self.rooms, &self.spawner);
             rooms.watch(spawner, "device-watch", Device::PERIOD, move || device_health.look(device.as_ref()))?;
@@ -255,7 +278,10 @@ impl Node {
                     tracing::error!(%error, "the audit log cannot be written; nothing more will be signed");
                 }
             })?;
-            rooms.watch(spawner, "pool-expiry", EXPIRY_PERIOD, move || pool.expire(Instant::now()))
+            rooms.watch(spawner, "pool-expiry", EXPIRY_PERIOD, move || {
+                batcher.expire(Instant::now());
+                pool.expire(Instant::now());
+            })
         })?;
         let (server, runtime) = step("rpc", || {
             let runtime = self.spawner.tokio(Role::Rpc, "rpc", self.plan.instances(Role::Rpc).max(1))?;

@@ -11,6 +11,8 @@
 //!        └──── receipts to clients ────────────────────┘
 //! ```
 //!
+//! Peers reach consensus through [`exchange`], and it reaches them through [`links`]; a chain of one has neither.
+//!
 //! One thread owns one thing: the core, the ordering log, the device's consensus lane, execution, the ledger's writes. They
 //! share nothing but channels, the pool, the batch store and a snapshot of consensus for readers.
 
@@ -23,9 +25,12 @@ mod clock;
 pub mod doctor;
 mod driver;
 mod event;
+mod evidence;
+mod exchange;
 mod health;
 mod keys;
 mod launch;
+mod links;
 mod log_thread;
 mod metrics;
 mod ordering_log;

@@ -27,8 +27,9 @@ use bixi_types::transaction::Verified;
 use bixi_types::{H256, merkle};
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::batches::BatchStore;
+use crate::batches::{BatchStore, VerifiedBatch};
 use crate::event::{Event, Fault};
+use crate::exchange::Recipe;
 use crate::view::View;
 
 /// Version in the headers of this release; FISCO BCOS 3.16's encoding.
@@ -58,6 +59,7 @@ pub(crate) struct Executed {
     prepared: PreparedState,
     value: Value,
     certificate: CommitCertificate,
+    recipe: Recipe,
 }
 
 /// What both threads work with.
@@ -100,7 +102,11 @@ impl Pipeline {
     fn execute(&self, job: ExecuteJob, parent: H256) -> Result<Executed, Failure> {
         let ExecuteJob { height, value, certificate } = job;
         let state = self.ledger.view();
-        let Ordered { transactions, dropped } = self.flatten(height, &value, state.as_ref())?;
+        let batches = self.batches.of_value(&value.batches).map_err(|missing| {
+            format!("batch {missing} was decided but is neither in memory nor in the ordering log")
+        })?;
+        let Ordered { transactions, dropped } = self.flatten(height, &batches, state.as_ref())?;
+        let recipe = Recipe::new(&batches, &transactions);
         self.ledger.note_ordered(height, &transactions);
         let block = OrderedBlock {
             number: height,
@@ -117,13 +123,21 @@ impl Pipeline {
         prepared.set_header_hash(header_hash);
         let OrderedBlock { transactions, .. } = block;
         let receipts = result.receipts;
-        Ok(Executed { height, header, header_hash, transactions, receipts, dropped, prepared, value, certificate })
+        Ok(Executed {
+            height,
+            header,
+            header_hash,
+            transactions,
+            receipts,
+            dropped,
+            prepared,
+            value,
+            certificate,
+            recipe,
+        })
     }
 
-    fn flatten(&self, height: u64, value: &Value, state: &dyn StateView) -> Result<Ordered, Failure> {
-        let batches = self.batches.of_value(&value.batches).map_err(|missing| {
-            format!("batch {missing} was decided but is neither in memory nor in the ordering log")
-        })?;
+    fn flatten(&self, height: u64, batches: &[VerifiedBatch], state: &dyn StateView) -> Result<Ordered, Failure> {
         let batches: Vec<Vec<Verified>> = batches.iter().map(|batch| batch.transactions.to_vec()).collect();
         let limits = OrderLimits::at(state, height, &self.genesis)?;
         Ok(order::flatten(&batches, height, self.ledger.as_ref(), &limits)?)
@@ -211,7 +225,9 @@ impl Pipeline {
                 format!("height {}: certified {header_hash}, executed {}", block.height, block.header_hash).into()
             );
         }
-        let Executed { height, mut header, transactions, receipts, dropped, prepared, value, certificate, .. } = block;
+        let Executed {
+            height, mut header, transactions, receipts, dropped, prepared, value, certificate, recipe, ..
+        } = block;
         header.signature_list = signatures
             .into_iter()
             .map(|(index, signature)| HeaderSignature { sealer_index: index.into(), signature: signature.0.to_vec() })
@@ -223,10 +239,16 @@ impl Pipeline {
             prepared,
             value: borsh::to_vec(&value)?,
             certificate: borsh::to_vec(&certificate)?,
+            batches: recipe.encode(),
         })?;
         tracing::debug!(height, transactions = transactions.len(), dropped = dropped.len(), "committed");
         self.pool.committed(height, transactions.into_iter().zip(receipts.into_iter().map(Arc::new)));
+        // What only found the block full is to be batched again.
+        let (crowded_out, dropped): (Vec<_>, Vec<_>) =
+            dropped.into_iter().partition(|(_, status)| *status == Status::TxPoolIsFull);
         self.pool.dropped(dropped);
+        self.pool.unpack(&crowded_out.into_iter().map(|(hash, _)| hash).collect::<Vec<_>>());
+        self.batches.drop_known(self.ledger.as_ref(), height + 1)?;
         Ok(())
     }
 

@@ -12,6 +12,14 @@ pub const BATCH_TRANSACTIONS_MAX: usize = 2_048;
 pub const BATCH_INTERVAL_MS: u64 = 10;
 /// Batches in one value.
 pub const VALUE_BATCHES_MAX: usize = 256;
+/// Undecided batches held for one peer. A node has at most half of it undecided itself, so an honest one is never refused.
+pub const PEER_BATCHES_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// A batch that was not decided at this age is taken apart by its builder, and its transactions are batched again.
+pub const BATCH_RETRY_MS: u64 = 10_000;
+/// A batch of a peer that was not decided at this age is forgotten; longer than its builder waits.
+pub const BATCH_HELD_MS: u64 = 60_000;
+/// Batches sent in answer to one request; the asker asks again for the rest.
+pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// One message between nodes.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// One frame of a session besides those that carry a message: the hello, its proof, a refusal.

@@ -57,7 +57,7 @@ impl Core {
         self.recover_candidates();
         self.timers.set(Timer::Status, self.now.monotonic_ms + self.params.status_ms);
         self.timers.set(Timer::Resend, self.now.monotonic_ms + self.params.resend_ms);
-        self.begin_marks();
+        self.begin_marks(start.signed);
     }
 
     fn recover(&mut self, entry: LogEntry) {

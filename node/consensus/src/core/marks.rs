@@ -15,13 +15,16 @@ pub(super) struct Marks {
     nonce: u64,
     /// The highest message of ours that our disk held at the start. What peers give back later is no memory of ours.
     ours: Option<Mark>,
+    /// What our guard remembers and our disk does not.
+    signed: Option<Mark>,
     answers: BTreeMap<NodeId, Option<Mark>>,
 }
 
 impl Core {
     /// First thing after a start.
-    pub(super) fn begin_marks(&mut self) {
+    pub(super) fn begin_marks(&mut self, signed: Option<Mark>) {
         self.marks.nonce = self.now.unix_ms;
+        self.marks.signed = signed;
         self.marks.ours = self.highest_of(self.params.node).map(|held| held.mark());
         self.mode = Mode::Abstaining;
         self.out.push(Effect::ModeChanged(Mode::Abstaining));
@@ -62,7 +65,7 @@ impl Core {
         if certificate::quorum(&rules.validators, &told).is_err() {
             return;
         }
-        let told = self.marks.answers.values().flatten().max().copied();
+        let told = self.marks.answers.values().flatten().chain(&self.marks.signed).max().copied();
         self.timers.cancel(Timer::Marks);
         let mode = match told {
             Some(mark) if Some(mark) > self.marks.ours && mark.height > self.head.height => {

@@ -102,7 +102,12 @@ impl Alone {
         self.sent.clear();
         self.signed.clear();
         let rules = vec![rules(1); DEPTH as usize + 1];
-        self.feed(Input::Start(Box::new(Start { committed: self.committed, rules, log: self.log.clone() })));
+        self.feed(Input::Start(Box::new(Start {
+            committed: self.committed,
+            rules,
+            log: self.log.clone(),
+            signed: None,
+        })));
     }
 
     /// The signer refuses the first statement; the next minutes must bring no second, and nothing said.
@@ -238,7 +243,7 @@ fn a_peers_message_of_the_next_height_wakes_an_idle_chain() {
     let mut core = Core::new(Params::new(node(0), CHAIN, CryptoSuite::Std, DEPTH));
     let committed = Head { height: 0, id: CHAIN, timestamp_ms: 1_000 };
     let now = Now { monotonic_ms: 0, unix_ms: 5_000 };
-    core.step(now, Input::Start(Box::new(Start { committed, rules, log: Vec::new() })));
+    core.step(now, Input::Start(Box::new(Start { committed, rules, log: Vec::new(), signed: None })));
     let vote = |height| {
         let vote = bixi_types::consensus::Vote {
             chain: CHAIN,
@@ -342,7 +347,7 @@ fn nothing_of_ours_leaves_before_its_flush_is_answered() {
     let mut core = Core::new(Params::new(node(0), CHAIN, CryptoSuite::Std, DEPTH));
     let committed = Head { height: 0, id: CHAIN, timestamp_ms: 1_000 };
     let now = Now { monotonic_ms: 0, unix_ms: 5_000 };
-    let start = Start { committed, rules: vec![rules(1); DEPTH as usize + 1], log: Vec::new() };
+    let start = Start { committed, rules: vec![rules(1); DEPTH as usize + 1], log: Vec::new(), signed: None };
     core.step(now, Input::Start(Box::new(start)));
     core.step(now, Input::WorkPending(true));
     let effects = core.step(now, Input::ValueBuilt { height: 1, round: 0, batches: Vec::new() });
@@ -393,7 +398,7 @@ fn verdict_on(value: Value) -> &'static str {
     let mut core = Core::new(Params::new(node(0), CHAIN, CryptoSuite::Std, DEPTH));
     let committed = Head { height: 0, id: CHAIN, timestamp_ms: 1_000 };
     let now = Now { monotonic_ms: 0, unix_ms: 5_000 };
-    let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new() };
+    let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new(), signed: None };
     core.step(now, Input::Start(Box::new(start)));
     let proposal = bixi_types::consensus::Proposal {
         chain: CHAIN,
@@ -424,8 +429,8 @@ fn verdict_on(value: Value) -> &'static str {
     }
 }
 
-#[test]
-fn a_restored_node_follows_until_the_chain_has_passed_what_it_said() {
+/// Our precommit of nil at height 3, as a peer gives it back.
+fn precommit_of_ours() -> crate::message::Held {
     let vote = bixi_types::consensus::Vote {
         chain: CHAIN,
         height: 3,
@@ -434,20 +439,39 @@ fn a_restored_node_follows_until_the_chain_has_passed_what_it_said() {
         value: None,
         validator: node(0),
     };
-    let held =
-        crate::message::Held::Vote(bixi_types::consensus::SignedVote { vote, signature: SignatureBytes([1; 64]) });
+    crate::message::Held::Vote(bixi_types::consensus::SignedVote { vote, signature: SignatureBytes([1; 64]) })
+}
+
+/// Node 0 of four, whose log is empty and whose guard remembers `signed`; `held` is what the second peer gives back.
+fn mode_after_marks(signed: Option<crate::message::Mark>, held: Option<crate::message::Held>) -> Mode {
     let mut core = Core::new(Params::new(node(0), CHAIN, CryptoSuite::Std, DEPTH));
     let committed = Head { height: 0, id: CHAIN, timestamp_ms: 1_000 };
     let now = Now { monotonic_ms: 0, unix_ms: 5_000 };
-    let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new() };
+    let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new(), signed };
     core.step(now, Input::Start(Box::new(start)));
     assert_eq!(core.status().mode, Mode::Abstaining);
     let answer = |held| Message::MarkAnswer { nonce: now.unix_ms, held };
     core.step(now, Input::Message { from: node(1), message: answer(None) });
     core.step(now, Input::Message { from: node(1), message: answer(None) });
     assert_eq!(core.status().mode, Mode::Abstaining, "two of four told");
-    core.step(now, Input::Message { from: node(2), message: answer(Some(held.clone())) });
-    assert_eq!(core.status().mode, Mode::Follower(Reason::MarkAhead { until: 3 }));
+    core.step(now, Input::Message { from: node(2), message: answer(held) });
+    core.status().mode
+}
+
+#[test]
+fn a_restored_node_follows_until_the_chain_has_passed_what_it_said() {
+    let ahead = |until| Mode::Follower(Reason::MarkAhead { until });
+    assert_eq!(mode_after_marks(None, None), Mode::Voting);
+    assert_eq!(mode_after_marks(None, Some(precommit_of_ours())), ahead(3));
+}
+
+#[test]
+fn a_node_whose_guard_remembers_more_than_its_disk_follows_until_the_chain_has_passed_it() {
+    let ahead = |until| Mode::Follower(Reason::MarkAhead { until });
+    let signed = |height| Some(crate::message::Mark { height, round: 0, step: crate::message::Step::Propose });
+    assert_eq!(mode_after_marks(signed(5), None), ahead(5));
+    assert_eq!(mode_after_marks(signed(2), Some(precommit_of_ours())), ahead(3), "the higher of both");
+    assert_eq!(mode_after_marks(signed(5), Some(precommit_of_ours())), ahead(5));
 }
 
 #[test]
@@ -455,7 +479,7 @@ fn checks_refuse_what_no_honest_node_sends() {
     let mut core = Core::new(Params::new(node(0), CHAIN, CryptoSuite::Std, DEPTH));
     let committed = Head { height: 0, id: CHAIN, timestamp_ms: 1_000 };
     let now = Now { monotonic_ms: 0, unix_ms: 5_000 };
-    let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new() };
+    let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new(), signed: None };
     core.step(now, Input::Start(Box::new(start)));
     let vote = |chain, height, validator| {
         let kind = bixi_types::consensus::VoteKind::Prevote;
@@ -479,7 +503,7 @@ fn a_message_of_our_own_that_the_log_does_not_know_makes_a_follower() {
     let mut core = Core::new(Params::new(node(0), CHAIN, CryptoSuite::Std, DEPTH));
     let committed = Head { height: 0, id: CHAIN, timestamp_ms: 1_000 };
     let now = Now { monotonic_ms: 0, unix_ms: 5_000 };
-    let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new() };
+    let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new(), signed: None };
     core.step(now, Input::Start(Box::new(start)));
     for peer in 1..3 {
         let message = Message::MarkAnswer { nonce: now.unix_ms, held: None };
@@ -499,7 +523,7 @@ fn a_checkpoint_quorum_stands_whatever_a_member_said_first() {
     let mut core = Core::new(Params::new(node(9), CHAIN, CryptoSuite::Std, DEPTH));
     let committed = Head { height: 0, id: CHAIN, timestamp_ms: 1_000 };
     let now = Now { monotonic_ms: 0, unix_ms: 5_000 };
-    let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new() };
+    let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new(), signed: None };
     core.step(now, Input::Start(Box::new(start)));
     let value =
         Value { height: 1, parent: CHAIN, timestamp_ms: 2_000, builder: 1, protocol_version: 1, batches: Vec::new() };

@@ -66,6 +66,11 @@ impl Guard {
         Ok(bytes)
     }
 
+    /// The highest place of the ordering lane it allowed.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        self.ordering.as_ref().map(|(mark, _)| *mark)
+    }
+
     fn allow_checkpoint(&mut self, height: u64, hash: H256) -> Result<Vec<u8>, SignError> {
         let refused = self.checkpoint.is_some_and(|(last, signed)| height <= last && (height, hash) != (last, signed));
         if refused && !self.skipped {

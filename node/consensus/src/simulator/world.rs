@@ -315,7 +315,10 @@ impl World {
         let log: Vec<LogEntry> =
             machine.disk.log.iter().map(|entry| LogEntry::decode(&entry.encode()).expect("round trip")).collect();
         let heights = committed.height + 1..=committed.height + self.plan.depth + 1;
-        let start = Start { committed, rules: heights.map(|height| self.rules(height)).collect(), log };
+        let machine = &self.machines[node];
+        // Of two lives on an old disk one learns of it from its own guard, the other from its peers.
+        let signed = machine.guard.mark().filter(|_| machine.restored && machine.life.is_multiple_of(2));
+        let start = Start { committed, rules: heights.map(|height| self.rules(height)).collect(), log, signed };
         let now = self.now(node);
         let mut core = self.fresh_core(node);
         let again = self.fresh_core(node).step(now, Input::Start(Box::new(start.clone())));

@@ -32,6 +32,7 @@ fn a_committed_block_is_read_back() {
     let stored = ledger.block(1).unwrap().unwrap();
     assert_eq!(stored.header, block.header);
     assert_eq!((stored.value, stored.certificate), (block.value, block.certificate));
+    assert_eq!(stored.batches, Some(block.batches));
     assert_eq!(stored.transactions, transactions.iter().map(|one| one.bytes.to_vec()).collect::<Vec<_>>());
     assert_eq!(ledger.number_of(&hash).unwrap(), Some(1));
     assert_eq!(ledger.hash_of(1).unwrap(), Some(hash));

@@ -1,7 +1,7 @@
 //! From the disk to the state consensus starts with: the ledger, or the ledger of a new chain, and the replay of the ordering
 //! log above its head.
 
-use bixi_consensus::{Head, Input, Start};
+use bixi_consensus::{Head, Input, Mark, Start};
 use bixi_execution::genesis_writes;
 use bixi_ledger::Ledger;
 use bixi_types::H256;
@@ -47,6 +47,7 @@ pub(super) fn replay(
     ledger: &Ledger,
     batches: &BatchStore,
     records: Vec<Record>,
+    signed: Option<Mark>,
 ) -> Result<Input, Failure> {
     let committed = ledger.height();
     let mut log = Vec::new();
@@ -55,7 +56,7 @@ pub(super) fn replay(
         match record {
             Record::Entry(entry) => log.push(*entry),
             Record::Batch { height, batch } if height > committed => {
-                batches.insert(height, VerifiedBatch::check(genesis.suite, &chain, &batch)?);
+                batches.restore(VerifiedBatch::check(genesis.suite, &chain, &batch)?, height);
             }
             Record::Batch { .. } => {}
         }
@@ -64,7 +65,7 @@ pub(super) fn replay(
     let state = ledger.view();
     let ruled = committed + 1..=committed + u64::from(genesis.pipeline_depth) + 1;
     let rules = ruled.map(|height| rules_of(genesis, state.as_ref(), height)).collect::<Result<_, _>>()?;
-    Ok(Input::Start(Box::new(Start { committed: head(genesis, ledger)?, rules, log })))
+    Ok(Input::Start(Box::new(Start { committed: head(genesis, ledger)?, rules, log, signed })))
 }
 
 fn head(genesis: &Genesis, ledger: &Ledger) -> Result<Head, Failure> {

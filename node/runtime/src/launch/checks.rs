@@ -4,15 +4,17 @@
 use std::path::PathBuf;
 
 use bixi_accel::{cpu, selftest};
-use bixi_consensus::LogEntry;
+use bixi_consensus::{self as consensus, LogEntry, Mark};
 use bixi_hsm::guard::{Position, Step};
-use bixi_ledger::Ledger;
 use bixi_types::consensus::VoteKind;
 use bixi_types::genesis::Genesis;
 use bixi_types::{CryptoSuite, NodeId};
 
 use super::Failure;
 use crate::ordering_log::{Record, Recovered};
+
+/// Validators that the simulator's campaigns have covered.
+const VALIDATORS_SUPPORTED_MAX: usize = 31;
 
 /// Chooses the kernels and runs their known answers before any key is touched (GM/T 0028's power-on self-test).
 pub(super) fn self_test() -> Result<(), Failure> {
@@ -21,22 +23,34 @@ pub(super) fn self_test() -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn check_chain(genesis: &Genesis) -> Result<(), Failure> {
+pub(super) fn check_chain(genesis: &Genesis, has_network: bool) -> Result<(), Failure> {
     if genesis.suite != CryptoSuite::Sm {
         return Err("genesis names suite \"std\"; this release runs suite \"sm\" only".into());
     }
-    if genesis.validators.len() != 1 {
-        let count = genesis.validators.len();
-        return Err(format!("genesis names {count} validators; this release runs one, having no network yet").into());
+    let count = genesis.validators.len();
+    if !(1..=VALIDATORS_SUPPORTED_MAX).contains(&count) {
+        let range = format!("1 to {VALIDATORS_SUPPORTED_MAX}");
+        return Err(format!("genesis names {count} validators; this release runs chains of {range}").into());
+    }
+    if count > 1 && !has_network {
+        let advice = "set p2p.listen and p2p.peers in bixi.toml";
+        return Err(
+            format!("genesis names {count} validators, and this node has no network to reach them; {advice}").into()
+        );
     }
     Ok(())
 }
 
-pub(super) fn check_membership(genesis: &Genesis, node: NodeId) -> Result<(), Failure> {
+/// A node without a network must be the validator; with one it may follow as an observer.
+pub(super) fn check_membership(genesis: &Genesis, node: NodeId, has_network: bool) -> Result<(), Failure> {
     if genesis.validators.iter().any(|validator| validator.id == node) {
         return Ok(());
     }
     let id = node.to_hex();
+    if has_network {
+        tracing::info!(node = id, "the consensus key is no validator of this genesis: the node follows");
+        return Ok(());
+    }
     Err(format!(
         "the consensus key {id} is not a validator of this genesis; check hsm.token, hsm.consensus_key and genesis"
     )
@@ -52,24 +66,61 @@ pub(super) fn highest_decided(records: &[Record]) -> u64 {
     decided.max().unwrap_or(0)
 }
 
+/// What the key signed and the disk does not remember.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Forgotten {
+    /// The highest place of which it is so.
+    pub mark: Mark,
+    /// What is missing, and why that may be.
+    pub reason: String,
+}
+
 /// Holds ledger and ordering log against what the key has signed. The log is flushed before anything that follows from it is
 /// signed, so less than a signature rests on is a disk that lost acknowledged bytes, or an old copy of one.
-pub(super) fn check_memory(ledger: &Ledger, log: &Recovered, signed: &[Position]) -> Result<(), Failure> {
-    let reached = highest_decided(&log.records).max(ledger.height());
+pub(super) fn forgotten(ledger_height: u64, log: &Recovered, signed: &[Position]) -> Option<Forgotten> {
+    let reached = highest_decided(&log.records).max(ledger_height);
     let needed = decided_at_least(signed);
     let lost = if reached < needed {
         format!("height {needed} was decided here, but ledger and ordering log reach only {reached}")
     } else {
-        match signed.iter().find(|position| !rests_on_log(**position, reached, &log.records)) {
-            Some(position) => format!("it signed at {position}, but the ordering log does not hold what that rests on"),
-            None => return Ok(()),
-        }
+        let position = signed.iter().find(|position| !rests_on_log(**position, reached, &log.records))?;
+        format!("it signed at {position}, but the ordering log does not hold what that rests on")
     };
-    Err(format!(
-        "by what this key has signed, {lost}: {}; restore the newer disk or resynchronise from peers",
-        suspects(&log.torn)
-    )
-    .into())
+    let mark = signed.iter().map(mark_of).max()?;
+    Some(Forgotten { mark, reason: format!("by what this key has signed, {lost}: {}", suspects(&log.torn)) })
+}
+
+/// Alone a node cannot learn again what it forgot, and is not started. With others it follows them until the chain has passed what
+/// the key signed.
+pub(super) fn check_memory(validators: usize, forgotten: Option<Forgotten>) -> Result<Option<Mark>, Failure> {
+    match forgotten {
+        Some(Forgotten { reason, .. }) if validators == 1 => {
+            Err(format!("{reason}; restore the newer disk or resynchronise from peers").into())
+        }
+        Some(Forgotten { mark, reason }) => {
+            tracing::error!(
+                until = mark.height,
+                "{reason}; this validator follows until the chain has passed that height"
+            );
+            Ok(Some(mark))
+        }
+        None => Ok(None),
+    }
+}
+
+/// A checkpoint has no round: all of its height is taken to be signed.
+fn mark_of(position: &Position) -> Mark {
+    match *position {
+        Position::Ordering { height, round, step } => {
+            let step = match step {
+                Step::Proposal => consensus::Step::Propose,
+                Step::Prevote => consensus::Step::Prevote,
+                Step::Precommit => consensus::Step::Precommit,
+            };
+            Mark { height, round, step }
+        }
+        Position::Checkpoint { height } => Mark { height, round: u32::MAX, step: consensus::Step::Precommit },
+    }
 }
 
 fn suspects(torn: &[PathBuf]) -> String {

@@ -1,21 +1,29 @@
 //! The threads between a statement of consensus and a durable block: ordering log, signer, executor, committer and consensus
-//! itself, joined by channels.
+//! itself, joined by channels; with peers also those that check and answer what they send, and the batcher.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
+use bixi_accel::sm2::Registry;
 use bixi_consensus::{Core, Input};
-use bixi_network::solitary::Solitary;
+use bixi_hsm::verify::SmVerifier;
 use bixi_platform::placement::Role;
 use bixi_platform::threads::Spawner;
+use bixi_types::limits::VALIDATORS_MAX;
 use bixi_types::ports::Signer;
+use bixi_types::transaction::ChainIdentity;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::Failure;
+use crate::batches::{Batcher, Wake};
 use crate::clock::Clock;
-use crate::driver::{Driver, Lines, sign_all};
+use crate::driver::{Driver, DriverParts, Lines, sign_all};
 use crate::event::{Event, Fault, PanicWitness};
+use crate::evidence::Keeper;
+use crate::exchange::{BatchChecks, MessageCheck, MessageChecks, Queues, Server};
+use crate::links::Links;
 use crate::log_thread;
 use crate::ordering_log::OrderingLog;
 use crate::pipeline::Pipeline;
@@ -29,6 +37,12 @@ pub(super) struct Parts {
     pub pipeline: Arc<Pipeline>,
     pub log: OrderingLog,
     pub signer: Arc<dyn Signer>,
+    pub batcher: Arc<Batcher>,
+    pub batcher_woken: Receiver<Wake>,
+    /// Where evidence is kept.
+    pub evidence_dir: PathBuf,
+    pub links: Arc<dyn Links>,
+    pub queues: Queues,
     /// Set by the pool when transactions arrive.
     pub work: Arc<AtomicBool>,
     pub events_in: Sender<Event>,
@@ -42,41 +56,113 @@ pub(super) struct Threads {
     pub helpers: Vec<JoinHandle<()>>,
 }
 
-/// Starts them all. The queues need no bound of their own: consensus is the only producer, and it holds at most
-/// `pipeline_depth` decided heights and one statement per step of a round.
+/// Threads that stop the node when they panic.
+struct Witnessed<'a> {
+    spawner: &'a Spawner,
+    events: &'a Sender<Event>,
+    running: Vec<JoinHandle<()>>,
+}
+
+impl Witnessed<'_> {
+    fn spawn(&mut self, role: Role, name: &'static str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        let witness = PanicWitness::new(name, self.events.clone());
+        let thread = self.spawner.spawn(role, name, move || {
+            let _witness = witness;
+            work();
+        })?;
+        self.running.push(thread);
+        Ok(())
+    }
+}
+
+/// Starts them all. The queues need no bound of their own: consensus is the only producer of most, and it holds at most
+/// `pipeline_depth` decided heights and one statement per step of a round; what peers send is bounded at the door.
 pub(super) fn start(spawner: &Spawner, parts: Parts) -> Result<Threads, Failure> {
-    let Parts { core, start, clock, pipeline, log, signer, work, events_in, events, block_interval_ms } = parts;
+    let Parts {
+        core,
+        start,
+        clock,
+        pipeline,
+        log,
+        signer,
+        batcher,
+        batcher_woken,
+        evidence_dir,
+        links,
+        queues,
+        work,
+        events_in,
+        events,
+        block_interval_ms,
+    } = parts;
     let ledger = &pipeline.ledger;
     let parent = ledger.hash_of(ledger.height())?.ok_or("the ledger has no head")?;
     let (log_in, log_commands) = unbounded();
     let (sign_in, statements) = unbounded();
     let (execute_in, execute_jobs) = unbounded();
     let (commit_in, commit_jobs) = unbounded();
+    let (checks_in, message_checks) = unbounded();
+    let (evidence_in, found) = unbounded();
 
+    let mut helpers = Witnessed { spawner, events: &events_in, running: Vec::new() };
     let (executor, committer, executed_in) = (Arc::clone(&pipeline), Arc::clone(&pipeline), commit_in.clone());
-    let (log_events, sign_events) = (events_in.clone(), events_in.clone());
-    let witnessed = |role, name, work: Box<dyn FnOnce() + Send>| {
-        let witness = PanicWitness::new(name, events_in.clone());
-        spawner.spawn(role, name, move || {
-            let _witness = witness;
-            work();
-        })
+    let (log_events, sign_events, node) = (events_in.clone(), events_in.clone(), signer.node_id());
+    helpers.spawn(Role::Storage, "ordering-log", move || log_thread::run(log, &log_commands, &log_events))?;
+    helpers.spawn(Role::Signer, "sign", move || sign_all(&statements, signer.as_ref(), &sign_events))?;
+    helpers.spawn(Role::Executor, "execute", move || executor.execute_all(&execute_jobs, &executed_in, parent))?;
+    helpers.spawn(Role::Storage, "commit", move || committer.commit_all(&commit_jobs))?;
+    helpers.spawn(Role::Other, "evidence", move || Keeper::new(evidence_dir, node).run(&found))?;
+    if !links.is_solitary() {
+        let (batcher, events) = (Arc::clone(&batcher), events_in.clone());
+        helpers.spawn(Role::Verifier, "batcher", move || batcher.run(&batcher_woken, &events))?;
+        spawn_exchange(&mut helpers, &pipeline, &links, &queues, message_checks)?;
+    }
+    let lines = Lines {
+        log: log_in,
+        signer: sign_in,
+        execute: execute_in,
+        commit: commit_in,
+        checks: checks_in,
+        batch_jobs: queues.batch_jobs.0,
+        serve: queues.serve_jobs.0,
+        evidence: evidence_in,
+        links,
     };
-    let helpers = vec![
-        witnessed(Role::Storage, "ordering-log", Box::new(move || log_thread::run(log, &log_commands, &log_events)))?,
-        witnessed(Role::Signer, "sign", Box::new(move || sign_all(&statements, signer.as_ref(), &sign_events)))?,
-        witnessed(
-            Role::Executor,
-            "execute",
-            Box::new(move || executor.execute_all(&execute_jobs, &executed_in, parent)),
-        )?,
-        witnessed(Role::Storage, "commit", Box::new(move || committer.commit_all(&commit_jobs)))?,
-    ];
-    let lines =
-        Lines { log: log_in, signer: sign_in, execute: execute_in, commit: commit_in, transport: Arc::new(Solitary) };
-    let driver = Driver::new(core, clock, events, lines, &pipeline, work, block_interval_ms);
+    let offences = queues.offences;
+    let helpers = helpers.running;
+    let parts = DriverParts { core, node, clock, events, lines, batcher, offences, work, block_interval_ms };
+    let driver = Driver::new(parts, &pipeline);
     let consensus = spawner.spawn(Role::Consensus, "consensus", move || driver.run(start))?;
     Ok(Threads { consensus, helpers })
+}
+
+/// The threads behind the door.
+fn spawn_exchange(
+    helpers: &mut Witnessed<'_>,
+    pipeline: &Pipeline,
+    links: &Arc<dyn Links>,
+    queues: &Queues,
+    message_checks: Receiver<MessageCheck>,
+) -> std::io::Result<()> {
+    let (batches, ledger) = (Arc::clone(&pipeline.batches), Arc::clone(&pipeline.ledger));
+    let messages = MessageChecks {
+        verifier: SmVerifier::new(Arc::new(Registry::new(VALIDATORS_MAX))),
+        offences: Arc::clone(&queues.offences),
+        events: pipeline.events.clone(),
+    };
+    let arriving = BatchChecks {
+        suite: pipeline.genesis.suite,
+        chain: ChainIdentity::from(&pipeline.genesis),
+        batches: Arc::clone(&batches),
+        ledger: Arc::clone(&ledger),
+        offences: Arc::clone(&queues.offences),
+        events: pipeline.events.clone(),
+    };
+    let server = Server { ledger, batches, links: Arc::clone(links) };
+    let (batch_jobs, serve_jobs) = (queues.batch_jobs.1.clone(), queues.serve_jobs.1.clone());
+    helpers.spawn(Role::Verifier, "message-checks", move || messages.run(&message_checks))?;
+    helpers.spawn(Role::Verifier, "batch-checks", move || arriving.run(&batch_jobs))?;
+    helpers.spawn(Role::Other, "serve", move || server.run(&serve_jobs))
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl Four {
     pub(super) fn restart(&mut self) {
         self.core = Core::new(Params::new(node(0), CHAIN, SUITE, DEPTH));
         let rules = vec![rules(4); DEPTH as usize + 1];
-        let start = Start { committed: self.committed, rules, log: self.log.clone() };
+        let start = Start { committed: self.committed, rules, log: self.log.clone(), signed: None };
         self.feed(Input::Start(Box::new(start)));
         for peer in 1..3 {
             self.tell(peer, Message::MarkAnswer { nonce: self.now.unix_ms, held: None }).expect("no mark");

@@ -1,0 +1,315 @@
+//! The batches at hand, by digest.
+//!
+//! Invariants: a batch in a value of the running height, or decided and not in the ledger, is never dropped; undecided batches of one
+//! peer take at most [`PEER_BATCHES_BYTES_MAX`], those that were asked for aside.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use bixi_types::limits::{BATCH_HELD_MS, BATCH_RETRY_MS, PEER_BATCHES_BYTES_MAX, VALUE_BATCHES_MAX};
+use bixi_types::state::{History, StateError};
+use bixi_types::{H256, NodeId};
+use parking_lot::Mutex;
+
+use super::VerifiedBatch;
+
+/// Digests of invalid batches remembered: enough for every value that one height may look at.
+const INVALID_MAX: usize = 4 * VALUE_BATCHES_MAX;
+
+/// Where a batch came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Origin {
+    /// Built here: its transactions are in our pool.
+    Own,
+    /// Received.
+    Peer(NodeId),
+    /// A value named it: asked for, or read from the ordering log. Nobody's quota is charged, so it goes soon when the value lost.
+    Value,
+}
+
+/// What becomes of a batch that arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admit {
+    /// Its transactions are to be verified now.
+    Verify,
+    /// It is here, or about to be.
+    Known,
+    /// Its sender has enough undecided batches here.
+    OverQuota,
+    /// Its transactions were found to be invalid before.
+    Invalid,
+}
+
+struct Held {
+    batch: VerifiedBatch,
+    bytes: usize,
+    origin: Origin,
+    since: Instant,
+    /// Place in the order of arrival.
+    order: u64,
+    /// The highest height for which the ordering log holds it: it stands in a value of that height.
+    logged: u64,
+    decided: Option<u64>,
+}
+
+#[derive(Default)]
+struct Inner {
+    held: HashMap<H256, Held>,
+    /// Order of arrival → digest, of the undecided ones.
+    waiting: BTreeMap<u64, H256>,
+    next_order: u64,
+    /// Bytes of the undecided ones.
+    bytes_of: HashMap<Origin, usize>,
+    own_waiting: usize,
+    verifying: HashSet<H256>,
+    wanted: HashSet<H256>,
+    invalid: VecDeque<H256>,
+}
+
+/// Batches by digest. Shared by reference; one lock, held for map operations only.
+#[derive(Default)]
+pub(crate) struct BatchStore {
+    inner: Mutex<Inner>,
+}
+
+impl BatchStore {
+    /// Judges an encoded batch by its digest before its transactions are looked at. After [`Admit::Verify`] comes [`Self::add`] or
+    /// [`Self::refuse`].
+    pub(crate) fn admit(&self, digest: H256, from: NodeId, bytes: usize) -> Admit {
+        let mut inner = self.inner.lock();
+        if inner.held.contains_key(&digest) || inner.verifying.contains(&digest) {
+            return Admit::Known;
+        }
+        if inner.invalid.contains(&digest) {
+            return Admit::Invalid;
+        }
+        let held = inner.bytes_of.get(&Origin::Peer(from)).copied().unwrap_or(0);
+        if held + bytes > PEER_BATCHES_BYTES_MAX && !inner.wanted.contains(&digest) {
+            return Admit::OverQuota;
+        }
+        inner.verifying.insert(digest);
+        Admit::Verify
+    }
+
+    /// Keeps a verified batch; nothing happens when it is here.
+    pub(crate) fn add(&self, batch: VerifiedBatch, origin: Origin) {
+        let is_wanted = self.is_wanted(&batch.digest);
+        let origin = if is_wanted && origin != Origin::Own { Origin::Value } else { origin };
+        self.keep(batch, origin, 0);
+    }
+
+    /// Keeps a batch that the ordering log holds for `height`.
+    pub(crate) fn restore(&self, batch: VerifiedBatch, height: u64) {
+        self.keep(batch, Origin::Value, height);
+    }
+
+    fn keep(&self, batch: VerifiedBatch, origin: Origin, logged: u64) {
+        let mut inner = self.inner.lock();
+        let digest = batch.digest;
+        inner.verifying.remove(&digest);
+        if let Some(held) = inner.held.get_mut(&digest) {
+            held.logged = held.logged.max(logged);
+            return;
+        }
+        let (bytes, order) = (batch.encoded_bytes(), inner.next_order);
+        inner.next_order += 1;
+        inner.held.insert(digest, Held { batch, bytes, origin, since: Instant::now(), order, logged, decided: None });
+        inner.begin_waiting(digest);
+    }
+
+    /// The batch that was to be verified is not kept: it is invalid, or nothing in it is new.
+    pub(crate) fn refuse(&self, digest: H256, is_invalid: bool) {
+        let mut inner = self.inner.lock();
+        inner.verifying.remove(&digest);
+        if is_invalid {
+            inner.invalid.push_back(digest);
+            if inner.invalid.len() > INVALID_MAX {
+                inner.invalid.pop_front();
+            }
+        }
+    }
+
+    /// The batches of a value, in order; `Err` names the first one missing.
+    pub(crate) fn of_value(&self, digests: &[H256]) -> Result<Vec<VerifiedBatch>, H256> {
+        let inner = self.inner.lock();
+        digests.iter().map(|digest| inner.held.get(digest).map(|entry| entry.batch.clone()).ok_or(*digest)).collect()
+    }
+
+    /// One batch.
+    pub(crate) fn get(&self, digest: &H256) -> Option<VerifiedBatch> {
+        self.inner.lock().held.get(digest).map(|held| held.batch.clone())
+    }
+
+    /// Our own undecided batches, oldest first.
+    pub(crate) fn own_waiting(&self) -> Vec<VerifiedBatch> {
+        let inner = self.inner.lock();
+        let waiting = inner.waiting.values().map(|digest| &inner.held[digest]);
+        waiting.filter(|held| held.origin == Origin::Own).map(|held| held.batch.clone()).collect()
+    }
+
+    /// Own undecided batches: how many, and their bytes.
+    pub(crate) fn own_load(&self) -> (usize, usize) {
+        let inner = self.inner.lock();
+        (inner.own_waiting, inner.bytes_of.get(&Origin::Own).copied().unwrap_or(0))
+    }
+
+    /// Transactions in undecided batches.
+    pub(crate) fn waiting_transactions(&self) -> usize {
+        let inner = self.inner.lock();
+        inner.waiting.values().map(|digest| inner.held[digest].batch.transactions.len()).sum()
+    }
+
+    /// Whether a batch waits that stands in no value of `height` or above.
+    pub(crate) fn is_pending(&self, height: u64) -> bool {
+        let inner = self.inner.lock();
+        inner.waiting.values().any(|digest| inner.held[digest].logged < height)
+    }
+
+    /// Digests for a new value: the oldest undecided batches, within the bounds of a value and of a block. The first is taken whatever
+    /// its size.
+    pub(crate) fn propose(&self, transactions_max: usize) -> Vec<H256> {
+        let inner = self.inner.lock();
+        let mut transactions = 0;
+        let fits = |digest: &&H256| {
+            transactions += inner.held[*digest].batch.transactions.len();
+            transactions <= transactions_max
+        };
+        let mut digests: Vec<H256> = inner.waiting.values().take_while(fits).take(VALUE_BATCHES_MAX).copied().collect();
+        if digests.is_empty() {
+            digests.extend(inner.waiting.values().next());
+        }
+        digests
+    }
+
+    /// Ties the batches of a value to its height; returns those the ordering log does not hold for it yet. When some are missing nothing
+    /// is tied, and their digests come back.
+    pub(crate) fn pin(&self, digests: &[H256], height: u64) -> Result<Vec<VerifiedBatch>, Vec<H256>> {
+        let mut inner = self.inner.lock();
+        let missing: Vec<H256> = digests.iter().filter(|digest| !inner.held.contains_key(digest)).copied().collect();
+        if !missing.is_empty() {
+            return Err(missing);
+        }
+        let mut fresh = Vec::new();
+        for digest in digests {
+            let held = inner.held.get_mut(digest).expect("seen above");
+            if held.logged < height {
+                held.logged = height;
+                fresh.push(held.batch.clone());
+            }
+        }
+        Ok(fresh)
+    }
+
+    /// A value with these batches was decided.
+    pub(crate) fn decided(&self, digests: &[H256], height: u64) {
+        let mut inner = self.inner.lock();
+        for digest in digests {
+            inner.stop_waiting(digest, height);
+        }
+    }
+
+    /// Drops the batches decided at `height` and below: they are in the ledger. One that somebody named again for a later height stays
+    /// until that one is over.
+    pub(crate) fn forget(&self, height: u64) {
+        let keeps = |held: &Held| held.decided.is_none_or(|decided| decided.max(held.logged) > height);
+        self.inner.lock().held.retain(|_, held| keeps(held));
+    }
+
+    /// Drops what waited too long and stands in no value of `height` or above. Returns our own: their transactions are to be batched
+    /// again.
+    pub(crate) fn expire(&self, now: Instant, height: u64) -> Vec<VerifiedBatch> {
+        self.drop_waiting(|held| {
+            let age_ms = if let Origin::Peer(_) = held.origin { BATCH_HELD_MS } else { BATCH_RETRY_MS };
+            held.logged < height && now.saturating_duration_since(held.since) >= Duration::from_millis(age_ms)
+        })
+        .into_iter()
+        .filter_map(|(origin, batch)| (origin == Origin::Own).then_some(batch))
+        .collect()
+    }
+
+    /// Drops undecided batches of which every transaction is in the chain, through another batch, unless they stand in a value of
+    /// `height` or above.
+    pub(crate) fn drop_known(&self, history: &dyn History, height: u64) -> Result<(), StateError> {
+        let waiting: Vec<VerifiedBatch> = {
+            let inner = self.inner.lock();
+            inner.waiting.values().map(|digest| inner.held[digest].batch.clone()).collect()
+        };
+        let mut known = HashSet::new();
+        for batch in waiting {
+            if batch.is_known(history)? {
+                known.insert(batch.digest);
+            }
+        }
+        self.drop_waiting(|held| held.logged < height && known.contains(&held.batch.digest));
+        Ok(())
+    }
+
+    /// Drops undecided batches, but none that a value waits for.
+    fn drop_waiting(&self, goes: impl Fn(&Held) -> bool) -> Vec<(Origin, VerifiedBatch)> {
+        let mut inner = self.inner.lock();
+        let is_over = |digest: &&H256| !inner.wanted.contains(*digest) && goes(&inner.held[*digest]);
+        let gone: Vec<H256> = inner.waiting.values().filter(is_over).copied().collect();
+        for digest in &gone {
+            inner.stop_waiting(digest, 0);
+        }
+        gone.iter().filter_map(|digest| inner.held.remove(digest)).map(|held| (held.origin, held.batch)).collect()
+    }
+
+    /// From now on exactly these batches are taken over any quota: a value needs them.
+    pub(crate) fn want(&self, digests: HashSet<H256>) {
+        self.inner.lock().wanted = digests;
+    }
+
+    /// Whether a value needs this batch.
+    pub(crate) fn is_wanted(&self, digest: &H256) -> bool {
+        self.inner.lock().wanted.contains(digest)
+    }
+
+    /// Of these, the ones that are neither here nor being verified; whether one of them was found to be invalid.
+    pub(crate) fn missing(&self, digests: &[H256]) -> (Vec<H256>, bool) {
+        let inner = self.inner.lock();
+        let absent = |digest: &&H256| !inner.held.contains_key(*digest) && !inner.verifying.contains(*digest);
+        (digests.iter().filter(absent).copied().collect(), digests.iter().any(|digest| inner.invalid.contains(digest)))
+    }
+
+    /// How many are held.
+    pub(crate) fn len(&self) -> usize {
+        self.inner.lock().held.len()
+    }
+}
+
+impl VerifiedBatch {
+    /// Whether every transaction is in the chain or ordered.
+    pub(crate) fn is_known(&self, history: &dyn History) -> Result<bool, StateError> {
+        for transaction in self.transactions.iter() {
+            if !history.transaction_known(&transaction.hash)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Inner {
+    fn begin_waiting(&mut self, digest: H256) {
+        let held = &self.held[&digest];
+        self.waiting.insert(held.order, digest);
+        *self.bytes_of.entry(held.origin).or_default() += held.bytes;
+        self.own_waiting += usize::from(held.origin == Origin::Own);
+    }
+
+    fn stop_waiting(&mut self, digest: &H256, decided: u64) {
+        let Some(held) = self.held.get_mut(digest) else { return };
+        if held.decided.replace(decided).is_some() {
+            return;
+        }
+        self.waiting.remove(&held.order);
+        self.own_waiting -= usize::from(held.origin == Origin::Own);
+        if let Some(bytes) = self.bytes_of.get_mut(&held.origin) {
+            *bytes -= held.bytes;
+            if *bytes == 0 {
+                self.bytes_of.remove(&held.origin);
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Batches made of transactions that are really signed.
+
+use std::time::{Duration, Instant};
+
+use bixi_accel::sm2::PrivateKey;
+use bixi_accel::{Random, RandomError};
+use bixi_consensus::Message;
+use bixi_types::consensus::{Proposal, SignatureBytes, SignedProposal, Value};
+use bixi_types::limits::{BATCH_HELD_MS, BATCH_RETRY_MS, PEER_BATCHES_BYTES_MAX, VALUE_BATCHES_MAX};
+use bixi_types::state::{History, StateError};
+use bixi_types::{Address, NodeId};
+
+use super::*;
+use crate::exchange::Recipe;
+
+/// Bytes of a counter: keys and nonces repeat from run to run.
+struct Counter(u64);
+
+impl Random for Counter {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
+        for chunk in out.chunks_mut(32) {
+            self.0 += 1;
+            chunk.copy_from_slice(&bixi_accel::sm3::digest(&self.0.to_le_bytes())[..chunk.len()]);
+        }
+        Ok(())
+    }
+}
+
+/// A call that changes the state: `userAdd(name, 7)` of DagTransfer.
+pub(crate) fn user_add(name: &str) -> Verified {
+    let mut random = Counter(u64::from(name.as_bytes()[0]) << 32);
+    let key = PrivateKey::generate(&mut random).expect("a key");
+    let mut input = CryptoSuite::Sm.hash(&[b"userAdd(string,uint256)"]).0[..4].to_vec();
+    for word in [64_u128, 7, name.len() as u128] {
+        input.extend([0; 16]);
+        input.extend(word.to_be_bytes());
+    }
+    input.extend(name.as_bytes());
+    input.resize(4 + 4 * 32, 0);
+    let mut tx = Transaction {
+        chain_id: "chain0".into(),
+        group_id: "group0".into(),
+        block_limit: 500,
+        nonce: name.into(),
+        to: "0x000000000000000000000000000000000000100c".into(),
+        input,
+        ..Transaction::default()
+    };
+    tx.sign_sm(&key, &mut random).expect("signs");
+    let chain = ChainIdentity { chain_id: "chain0".into(), group_id: "group0".into() };
+    transaction::verify(CryptoSuite::Sm, &chain, tx).expect("canonical and signed")
+}
+
+pub(crate) fn names(from: usize, count: usize) -> impl Iterator<Item = Verified> {
+    (from..from + count).map(|number| user_add(&format!("{number}")))
+}
+
+const PEER: NodeId = NodeId([4; 64]);
+
+fn sealed(from: usize, count: usize) -> VerifiedBatch {
+    VerifiedBatch::seal(CryptoSuite::Sm, names(from, count).collect()).0
+}
+
+fn chain() -> ChainIdentity {
+    ChainIdentity { chain_id: "chain0".into(), group_id: "group0".into() }
+}
+
+#[test]
+fn a_batch_is_checked_anew_and_has_one_encoding() {
+    let batch = sealed(10, 3);
+    let read = Batch::decode(&batch.encode()).unwrap();
+    let checked = VerifiedBatch::check(CryptoSuite::Sm, &chain(), &read).expect("well made");
+    assert_eq!((checked.digest, checked.encode()), (batch.digest, batch.encode()));
+
+    let mut later = Transaction::decode(&read.transactions[1]).unwrap();
+    later.import_time = 5;
+    let cases = [
+        (Batch { transactions: Vec::new() }, "without transactions"),
+        (
+            Batch { transactions: vec![read.transactions[0].clone(), later.encode()] },
+            "transaction 1 of a batch is not in canonical",
+        ),
+        (Batch { transactions: vec![vec![1, 2, 3]] }, "transaction 0 of a batch: not a transaction"),
+    ];
+    for (batch, expected) in cases {
+        let error = VerifiedBatch::check(CryptoSuite::Sm, &chain(), &batch).err().expect("refused").to_string();
+        assert!(error.starts_with(expected) || error.contains(expected), "{expected}: {error}");
+    }
+}
+
+#[test]
+fn a_value_takes_the_oldest_batches_within_the_bounds_of_a_block() {
+    let store = BatchStore::default();
+    let batches = [sealed(10, 3), sealed(20, 2), sealed(30, 4)];
+    for batch in &batches {
+        store.add(batch.clone(), Origin::Own);
+    }
+    let digests: Vec<H256> = batches.iter().map(|batch| batch.digest).collect();
+    assert_eq!(store.waiting_transactions(), 9);
+    for (transactions_max, count) in [(9, 3), (8, 2), (5, 2), (4, 1), (1, 1)] {
+        assert_eq!(store.propose(transactions_max), digests[..count], "{transactions_max}");
+    }
+}
+
+#[test]
+fn whatever_waits_a_proposal_is_within_what_every_receiver_takes() {
+    let store = BatchStore::default();
+    for number in 0..VALUE_BATCHES_MAX + 40 {
+        store.add(sealed(1_000 + number, 1), Origin::Own);
+    }
+    let batches = store.propose(usize::MAX);
+    assert_eq!(batches.len(), VALUE_BATCHES_MAX);
+    let value = Value { height: 1, parent: H256::ZERO, timestamp_ms: 1, builder: 0, protocol_version: 1, batches };
+    let proposal = Proposal {
+        chain: H256::ZERO,
+        height: 1,
+        round: 0,
+        value: value.id(CryptoSuite::Sm),
+        pol_round: None,
+        validator: PEER,
+    };
+    let message = Message::Proposal(SignedProposal { proposal, value, signature: SignatureBytes([1; 64]) });
+    assert_eq!(Message::decode(&message.encode()), Ok(message));
+}
+
+#[test]
+fn batches_of_a_value_stay_until_its_height_is_in_the_ledger_and_wait_again_when_it_lost() {
+    let store = BatchStore::default();
+    let (won, lost) = (sealed(10, 1), sealed(20, 1));
+    let both = [won.digest, lost.digest];
+    assert_eq!(store.pin(&both, 5).err(), Some(both.to_vec()), "not here");
+    store.add(won.clone(), Origin::Own);
+    store.add(lost.clone(), Origin::Peer(PEER));
+    assert!(store.is_pending(5));
+    assert_eq!(store.pin(&both, 5).unwrap_or_default().len(), 2);
+    assert_eq!(store.pin(&both, 5).unwrap_or_default().len(), 0, "logged once for a height");
+    assert!(!store.is_pending(5));
+    store.decided(&[won.digest], 5);
+    assert!(store.is_pending(6));
+    assert_eq!(store.propose(9), [lost.digest]);
+    // Somebody names the decided one again.
+    assert_eq!(store.pin(&both, 6).unwrap_or_default().len(), 2);
+    store.forget(5);
+    assert!(store.of_value(&both).is_ok());
+    store.forget(6);
+    assert_eq!(store.of_value(&both).err(), Some(won.digest));
+    assert_eq!(store.len(), 1);
+}
+
+#[test]
+fn undecided_batches_of_a_peer_are_bounded_and_those_asked_for_are_taken() {
+    let store = BatchStore::default();
+    let (first, second) = (sealed(10, 1), sealed(20, 1));
+    assert_eq!(store.admit(first.digest, PEER, 100), Admit::Verify);
+    assert_eq!(store.admit(first.digest, PEER, 100), Admit::Known, "on its way");
+    store.add(first.clone(), Origin::Peer(PEER));
+    assert_eq!(store.admit(first.digest, PEER, 100), Admit::Known);
+    assert_eq!(store.admit(second.digest, PEER, PEER_BATCHES_BYTES_MAX), Admit::OverQuota);
+    assert_eq!(store.missing(&[first.digest, second.digest]), (vec![second.digest], false));
+    store.want([second.digest].into());
+    assert_eq!(store.admit(second.digest, PEER, PEER_BATCHES_BYTES_MAX), Admit::Verify);
+    store.refuse(second.digest, true);
+    assert_eq!(store.admit(second.digest, PEER, 1), Admit::Invalid);
+    assert_eq!(store.missing(&[second.digest]), (vec![second.digest], true));
+    store.want(Default::default());
+    store.decided(&[first.digest], 1);
+    assert_eq!(store.admit(sealed(30, 1).digest, PEER, PEER_BATCHES_BYTES_MAX), Admit::Verify, "room again");
+}
+
+#[test]
+fn what_nobody_decides_expires_and_what_a_value_names_does_not() {
+    let store = BatchStore::default();
+    let (own, named, theirs) = (sealed(10, 1), sealed(20, 1), sealed(30, 1));
+    store.add(own.clone(), Origin::Own);
+    store.add(named.clone(), Origin::Own);
+    store.add(theirs.clone(), Origin::Peer(PEER));
+    store.pin(&[named.digest], 3).unwrap_or_default();
+    let after = |ms| Instant::now() + Duration::from_millis(ms);
+    assert!(store.expire(Instant::now(), 3).is_empty());
+    let back: Vec<H256> = store.expire(after(BATCH_RETRY_MS), 3).iter().map(|batch| batch.digest).collect();
+    assert_eq!(back, [own.digest]);
+    assert_eq!(store.propose(9), [named.digest, theirs.digest]);
+    assert!(store.expire(after(BATCH_HELD_MS), 3).is_empty());
+    assert_eq!(store.propose(9), [named.digest]);
+    assert_eq!(store.own_load().0, 1);
+    // Fetched for a value that lost: gone with the next look after the usual time.
+    let fetched = sealed(40, 1);
+    store.want([fetched.digest].into());
+    store.add(fetched.clone(), Origin::Peer(PEER));
+    store.expire(after(BATCH_RETRY_MS), 3);
+    assert!(store.get(&fetched.digest).is_some(), "the value waits for others");
+    store.want(Default::default());
+    store.expire(after(BATCH_RETRY_MS), 3);
+    assert!(store.get(&fetched.digest).is_none());
+}
+
+/// A chain that holds some transactions.
+struct Holds(Vec<H256>);
+
+impl History for Holds {
+    fn transaction_known(&self, hash: &H256) -> Result<bool, StateError> {
+        Ok(self.0.contains(hash))
+    }
+
+    fn nonce_used(&self, _: &Address, _: &str) -> Result<bool, StateError> {
+        Ok(false)
+    }
+}
+
+#[test]
+fn a_batch_with_nothing_new_is_not_proposed() {
+    let store = BatchStore::default();
+    let (old, partly) = (sealed(10, 2), sealed(20, 2));
+    store.add(old.clone(), Origin::Peer(PEER));
+    store.add(partly.clone(), Origin::Peer(PEER));
+    let mut known: Vec<H256> = old.transactions.iter().map(|transaction| transaction.hash).collect();
+    known.push(partly.transactions[0].hash);
+    store.drop_known(&Holds(known), 1).unwrap();
+    assert_eq!(store.propose(9), [partly.digest]);
+}
+
+#[test]
+fn batches_of_a_committed_block_come_back_byte_for_byte() {
+    let all: Vec<Verified> = names(10, 6).collect();
+    let batch = |places: &[usize]| {
+        VerifiedBatch::seal(CryptoSuite::Sm, places.iter().map(|place| all[*place].clone()).collect()).0
+    };
+    // The second batch repeats a transaction, one of the third found no place, the fourth is dropped as a whole.
+    let batches = [batch(&[0, 1]), batch(&[1, 2]), batch(&[3, 4, 5]), batch(&[0])];
+    let block: Vec<Verified> = [0, 1, 2, 3, 5].iter().map(|place| all[*place].clone()).collect();
+    let recipe = Recipe::new(&batches, &block);
+    let read = Recipe::decode(&recipe.encode()).expect("reads back");
+    assert_eq!(read, recipe);
+    let stored: Vec<Vec<u8>> = block.iter().map(|transaction| transaction.bytes.to_vec()).collect();
+    for (place, batch) in batches.iter().enumerate() {
+        assert_eq!(read.batch(place, &stored), Some(batch.to_batch()), "{place}");
+    }
+    assert_eq!(read.batch(4, &stored), None);
+    assert_eq!(read.batch(2, &stored[..3]), None, "of another block");
+    let dropped: usize = [1, 4, 0].iter().map(|place| all[*place].bytes.len()).sum();
+    assert!(recipe.encode().len() < dropped + 100, "the block's own transactions are not repeated");
+    assert!(Recipe::decode(&[9]).is_err());
+}

@@ -1,0 +1,141 @@
+//! Signature checks of what peers sent, off the consensus thread: many messages in one batch, and the transactions of batches.
+
+use std::sync::Arc;
+
+use bixi_consensus::{Input, Message, SignatureCheck};
+use bixi_hsm::verify::SmVerifier;
+use bixi_ledger::Ledger;
+use bixi_types::batch::Batch;
+use bixi_types::ports::{Check, Verifier as _};
+use bixi_types::transaction::ChainIdentity;
+use bixi_types::{CryptoSuite, H256, NodeId};
+use crossbeam_channel::{Receiver, Sender};
+
+use super::door::Offences;
+use super::quota::Ticket;
+use crate::batches::{BatchStore, Origin, VerifiedBatch};
+use crate::event::Event;
+
+/// Messages checked in one go at most.
+const MESSAGES_AT_ONCE: usize = 64;
+
+/// What the thread of messages is told.
+pub(crate) enum MessageCheck {
+    /// A message whose signatures are to be checked, then fed.
+    Message { from: NodeId, message: Box<Message>, checks: Vec<SignatureCheck>, _ticket: Ticket },
+    /// The validators from now on: their keys get tables.
+    Pin(Vec<NodeId>),
+}
+
+/// Checks consensus messages.
+pub(crate) struct MessageChecks {
+    pub verifier: SmVerifier,
+    pub offences: Arc<Offences>,
+    pub events: Sender<Event>,
+}
+
+impl MessageChecks {
+    /// Runs until the consensus thread is gone.
+    pub(crate) fn run(&self, jobs: &Receiver<MessageCheck>) {
+        let mut pinned = Vec::new();
+        while let Ok(first) = jobs.recv() {
+            let mut messages = Vec::new();
+            for job in std::iter::once(first).chain(jobs.try_iter().take(MESSAGES_AT_ONCE - 1)) {
+                match job {
+                    MessageCheck::Message { from, message, checks, _ticket } => {
+                        messages.push((from, message, checks, _ticket));
+                    }
+                    MessageCheck::Pin(validators) => {
+                        self.verifier.pin(&validators, &pinned);
+                        pinned = validators;
+                    }
+                }
+            }
+            let verdicts = self.verdicts(messages.iter().map(|(_, _, checks, _)| checks.as_slice()));
+            for ((from, message, _, _ticket), valid) in messages.into_iter().zip(verdicts) {
+                if valid {
+                    let input = Input::Message { from, message: *message };
+                    let _ = self.events.send(Event::Input(Box::new(input)));
+                } else {
+                    self.offences.charge(from, "a consensus message with a signature that does not hold");
+                }
+            }
+        }
+    }
+
+    /// Whether all signatures of each message hold; all messages in one batch.
+    fn verdicts<'a>(&self, messages: impl Iterator<Item = &'a [SignatureCheck]>) -> Vec<bool> {
+        let messages: Vec<&[SignatureCheck]> = messages.collect();
+        let checks: Vec<Check<'_>> = messages
+            .iter()
+            .flat_map(|checks| checks.iter())
+            .map(|check| Check { node: &check.node, message: &check.bytes, signature: &check.signature })
+            .collect();
+        let verdicts = self.verifier.verify(&checks);
+        let mut rest = verdicts.as_slice();
+        let own = |checks: &&[SignatureCheck]| {
+            let (own, others) = rest.split_at(checks.len());
+            rest = others;
+            own.iter().all(|verdict| *verdict)
+        };
+        messages.iter().map(own).collect()
+    }
+}
+
+/// A batch whose transactions are to be checked.
+pub(crate) struct BatchCheck {
+    pub from: NodeId,
+    pub digest: H256,
+    pub encoding: Vec<u8>,
+    pub _ticket: Ticket,
+}
+
+/// What the thread of batches is told.
+pub(crate) enum BatchJob {
+    Check(BatchCheck),
+    /// The node stops.
+    Stop,
+}
+
+/// Checks the batches of peers.
+pub(crate) struct BatchChecks {
+    pub suite: CryptoSuite,
+    pub chain: ChainIdentity,
+    pub batches: Arc<BatchStore>,
+    pub ledger: Arc<Ledger>,
+    pub offences: Arc<Offences>,
+    pub events: Sender<Event>,
+}
+
+impl BatchChecks {
+    /// Runs until told to stop.
+    pub(crate) fn run(&self, jobs: &Receiver<BatchJob>) {
+        while let Ok(BatchJob::Check(BatchCheck { from, digest, encoding, _ticket })) = jobs.recv() {
+            match self.check(&encoding) {
+                Ok(batch) => self.keep(batch, from),
+                Err(reason) => {
+                    self.batches.refuse(digest, true);
+                    self.offences.charge(from, format!("batch {digest}: {reason}"));
+                }
+            }
+            let _ = self.events.send(Event::Work);
+        }
+    }
+
+    fn check(&self, encoding: &[u8]) -> Result<VerifiedBatch, String> {
+        let batch = Batch::decode(encoding).map_err(|error| error.to_string())?;
+        VerifiedBatch::check(self.suite, &self.chain, &batch).map_err(|error| error.to_string())
+    }
+
+    /// One that brings nothing new is kept only when a value names it.
+    fn keep(&self, batch: VerifiedBatch, from: NodeId) {
+        match batch.is_known(self.ledger.as_ref()) {
+            Ok(true) if !self.batches.is_wanted(&batch.digest) => self.batches.refuse(batch.digest, false),
+            Ok(_) => self.batches.add(batch, Origin::Peer(from)),
+            Err(error) => {
+                tracing::error!(%error, "a batch was not taken: the ledger cannot be read");
+                self.batches.refuse(batch.digest, false);
+            }
+        }
+    }
+}

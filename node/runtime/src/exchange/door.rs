@@ -1,0 +1,128 @@
+//! Where frames of peers come in: decoded, bounded for each peer, handed on. Runs on the network's threads and never blocks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bixi_consensus::Message;
+use bixi_types::batch::Batch;
+use bixi_types::{CryptoSuite, NodeId};
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+
+use super::Exchange;
+use super::checks::{BatchCheck, BatchJob};
+use super::quota::Quota;
+use super::serve::ServeJob;
+use crate::batches::{Admit, BatchStore};
+use crate::event::Event;
+use crate::links::Channel;
+
+/// Consensus messages of one peer between the door and the core. A peer that serves sixteen heights at once stays far below.
+const MESSAGES_MAX: usize = 256;
+/// Bytes of one peer's batches between the door and the store.
+const UNVERIFIED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Requests of one peer that wait for their answer.
+const REQUESTS_MAX: usize = 16;
+
+/// What peers did that no honest node does, found out after their frame was taken; told to the network with their next frame.
+#[derive(Debug, Default)]
+pub(crate) struct Offences(Mutex<HashMap<NodeId, String>>);
+
+impl Offences {
+    /// The first one counts.
+    pub(crate) fn charge(&self, peer: NodeId, reason: impl Into<String>) {
+        let reason = reason.into();
+        tracing::warn!(%peer, reason, "a peer breaks the protocol");
+        self.0.lock().entry(peer).or_insert(reason);
+    }
+
+    fn take(&self, peer: &NodeId) -> Option<String> {
+        self.0.lock().remove(peer)
+    }
+}
+
+/// The door.
+pub(crate) struct Door {
+    suite: CryptoSuite,
+    batches: Arc<BatchStore>,
+    offences: Arc<Offences>,
+    events: Sender<Event>,
+    checks: Sender<BatchJob>,
+    serve: Sender<ServeJob>,
+    messages: Arc<Quota>,
+    unverified: Arc<Quota>,
+    requests: Arc<Quota>,
+}
+
+#[allow(dead_code, reason = "sessions come in here")]
+impl Door {
+    /// Hands on to the consensus thread, to the checks of batches and to who answers.
+    pub(crate) fn new(
+        suite: CryptoSuite,
+        batches: Arc<BatchStore>,
+        offences: Arc<Offences>,
+        (events, checks, serve): (Sender<Event>, Sender<BatchJob>, Sender<ServeJob>),
+    ) -> Self {
+        let (messages, unverified, requests) =
+            (Quota::new(MESSAGES_MAX), Quota::new(UNVERIFIED_BYTES_MAX), Quota::new(REQUESTS_MAX));
+        Self { suite, batches, offences, events, checks, serve, messages, unverified, requests }
+    }
+
+    /// Takes one frame. An error says what the peer did wrong, now or before.
+    pub(crate) fn received(&self, from: NodeId, channel: Channel, payload: &[u8]) -> Result<(), String> {
+        if let Some(offence) = self.offences.take(&from) {
+            return Err(offence);
+        }
+        match channel {
+            Channel::Consensus => self.take_message(from, payload),
+            Channel::Bulk => match Exchange::decode(payload)? {
+                Exchange::Batch(encoding) => self.take_batch(from, encoding),
+                Exchange::Want { height, digests } => {
+                    if let Some(ticket) = self.requests.take(from, 1) {
+                        let _ = self.serve.send(ServeJob::Batches { to: from, height, digests, _ticket: ticket });
+                    }
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    fn take_message(&self, from: NodeId, payload: &[u8]) -> Result<(), String> {
+        let message = Box::new(Message::decode(payload).map_err(|error| error.to_string())?);
+        if let Some(ticket) = self.messages.take(from, 1) {
+            let _ = self.events.send(Event::Peer { from, message, ticket });
+        }
+        Ok(())
+    }
+
+    fn take_batch(&self, from: NodeId, encoding: Vec<u8>) -> Result<(), String> {
+        let Some(ticket) = self.unverified.take(from, encoding.len()) else { return Ok(()) };
+        let digest = Batch::digest_of_encoding(self.suite, &encoding);
+        match self.batches.admit(digest, from, encoding.len()) {
+            Admit::Verify => {
+                let _ = self.checks.send(BatchJob::Check(BatchCheck { from, digest, encoding, _ticket: ticket }));
+                Ok(())
+            }
+            Admit::Invalid => Err(format!("batch {digest} is invalid")),
+            Admit::Known => Ok(()),
+            Admit::OverQuota => {
+                tracing::debug!(peer = %from, %digest, "a batch over its sender's quota was not taken");
+                Ok(())
+            }
+        }
+    }
+
+    /// A session with a peer began: it gets what it may have missed.
+    pub(crate) fn connected(&self, node: NodeId) {
+        tracing::info!(peer = %node, "connected");
+        if let Some(ticket) = self.requests.take(node, 1) {
+            let _ = self.serve.send(ServeJob::Greet { to: node, _ticket: ticket });
+        }
+    }
+
+    /// The last session with a peer ended.
+    pub(crate) fn disconnected(&self, node: NodeId) {
+        tracing::info!(peer = %node, "disconnected");
+        self.offences.take(&node);
+    }
+}

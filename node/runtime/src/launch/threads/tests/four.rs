@@ -1,0 +1,242 @@
+//! Several nodes in one process, each over its own files and key, joined by a hub.
+
+use std::collections::HashSet;
+
+use bixi_consensus::{Message, Mode};
+use bixi_types::NodeId;
+use bixi_types::consensus::{SignatureBytes, SignedVote, Vote, VoteKind};
+use bixi_types::transaction::Verified;
+
+use super::host::{Host, Running, wait_until};
+use super::hub::Hub;
+use super::*;
+use crate::batches::tests::{names, user_add};
+use crate::exchange::Exchange;
+use crate::links::Channel;
+
+/// A chain of several nodes; one may be down.
+struct Group {
+    hub: Arc<Hub>,
+    hosts: Vec<Host>,
+    running: Vec<Option<Running>>,
+}
+
+impl Group {
+    /// All nodes down, on empty disks.
+    fn new(validators: u64, observers: u64) -> Self {
+        let hosts = Host::group(validators, observers);
+        let running = hosts.iter().map(|_| None).collect();
+        Self { hub: Arc::default(), hosts, running }
+    }
+
+    /// All of four validators at work.
+    fn of_four() -> Self {
+        let mut group = Self::new(4, 0);
+        (0..4).for_each(|place| group.start(place));
+        group
+    }
+
+    fn start(&mut self, place: usize) {
+        let (host, node) = (&self.hosts[place], self.hosts[place].node());
+        let running = host.start_among(self.hub.peers(node)).expect("starts");
+        self.hub.join(node, &running.door);
+        self.running[place] = Some(running);
+    }
+
+    fn stop(&mut self, place: usize) {
+        let running = self.running[place].take().expect("it runs");
+        self.hub.leave(self.hosts[place].node());
+        assert_eq!(running.stop(), None, "node {place}");
+    }
+
+    fn node(&self, place: usize) -> &Running {
+        self.running[place].as_ref().expect("it runs")
+    }
+
+    fn up(&self) -> impl Iterator<Item = &Running> {
+        self.running.iter().flatten()
+    }
+
+    /// Sends all to one node and waits until each is final.
+    fn commit(&self, place: usize, transactions: impl Iterator<Item = Verified>) -> Vec<Verified> {
+        commit_all(self.node(place), transactions)
+    }
+
+    /// Waits until every node that runs has these transactions, then compares their chains.
+    fn agree(&self, transactions: &[Verified]) {
+        let has_all = |node: &Running| {
+            let known = |transaction: &Verified| node.ledger.transaction(&transaction.hash).unwrap().is_some();
+            transactions.iter().all(known)
+        };
+        wait_until("every node has every transaction", || self.up().all(has_all));
+        let shortest = self.up().map(|node| node.ledger.height()).min().expect("one runs");
+        let mut chains = self.up().map(|node| {
+            let block = |height| node.ledger.block(height).unwrap().expect("committed");
+            let headers = (1..=shortest).map(block).map(|block| (block.header.state_root, block.transactions));
+            (hashes(&node.ledger)[..=shortest as usize].to_vec(), headers.collect::<Vec<_>>())
+        });
+        let first = chains.next().expect("one runs");
+        assert!(chains.all(|chain| chain == first), "the nodes' chains differ");
+    }
+
+    /// How often transactions stand in the chain of a node.
+    fn counts(&self, place: usize) -> u64 {
+        self.node(place).ledger.counts().transactions
+    }
+
+    fn stop_all(mut self) {
+        for place in 0..self.hosts.len() {
+            if self.running[place].is_some() {
+                self.stop(place);
+            }
+        }
+    }
+}
+
+#[test]
+fn transactions_sent_to_each_of_four_are_committed_everywhere_once() {
+    let group = Group::of_four();
+    let shared = user_add("90001");
+    let mut sent: Vec<_> = (0..4).map(|place| (group.node(place), group.node(place).submit(&shared))).collect();
+    let mut transactions = vec![shared];
+    for place in 0..4 {
+        for transaction in names(10 + 20 * place, 12) {
+            sent.push((group.node(place), group.node(place).submit(&transaction)));
+            transactions.push(transaction);
+        }
+    }
+    for (node, outcome) in &sent {
+        assert!(node.acknowledged(outcome));
+    }
+    group.agree(&transactions);
+    for place in 0..4 {
+        assert_eq!(group.counts(place), transactions.len() as u64, "node {place}: each once");
+        check(&group.node(place).ledger, &transactions);
+    }
+    assert_eq!(*group.hub.charged.lock(), []);
+    group.stop_all();
+}
+
+#[test]
+fn a_node_that_comes_late_and_one_that_was_away_catch_up_and_take_part() {
+    let mut group = Group::new(4, 1);
+    (0..3).for_each(|place| group.start(place));
+    // More heights than anybody keeps in memory: the rest comes from ledgers.
+    let mut transactions = group.commit(0, names(100, 100));
+    assert!(group.node(0).ledger.height() >= 25);
+    group.start(3);
+    group.start(4);
+    group.agree(&transactions);
+    // With another one down the late one is needed for a quorum.
+    group.stop(1);
+    transactions.extend(group.commit(3, names(200, 10)));
+    group.start(1);
+    transactions.extend(group.commit(1, names(300, 4)));
+    // An observer's clients are served, too.
+    transactions.extend(group.commit(4, names(400, 4)));
+    group.agree(&transactions);
+    assert_eq!(group.counts(4), transactions.len() as u64);
+    assert_eq!(*group.hub.charged.lock(), []);
+    group.stop_all();
+}
+
+#[test]
+fn batches_lost_on_their_way_are_fetched() {
+    let group = Group::of_four();
+    // The first copy of every batch to every node is lost.
+    let mut seen = HashSet::new();
+    group.hub.lose(move |frame| {
+        let is_batch =
+            frame.channel == Channel::Bulk && matches!(Exchange::decode(frame.payload), Ok(Exchange::Batch(_)));
+        is_batch && seen.insert((frame.to, frame.payload.to_vec()))
+    });
+    let transactions: Vec<Verified> = (0..4).flat_map(|place| group.commit(place, names(10 + 20 * place, 6))).collect();
+    group.agree(&transactions);
+    group.stop_all();
+}
+
+#[test]
+fn garbage_and_unsigned_messages_change_nothing_and_are_charged() {
+    let group = Group::of_four();
+    let liar = NodeId([9; 64]);
+    let validator = group.hosts[1].node();
+    let chain = group.hosts[0].genesis.hash();
+    let vote = Vote { chain, height: 1, round: 0, kind: VoteKind::Precommit, value: None, validator };
+    let unsigned = Message::Vote(SignedVote { vote: vote.clone(), signature: SignatureBytes([7; 64]) });
+    let stranger =
+        Message::Vote(SignedVote { vote: Vote { validator: liar, ..vote }, signature: SignatureBytes([7; 64]) });
+    let mut forged = user_add("1").bytes.to_vec();
+    let end = forged.len() - 20;
+    forged[end] ^= 1;
+    let batch =
+        |bytes: Vec<u8>| Exchange::Batch(bixi_types::batch::Batch { transactions: vec![bytes] }.encode()).encode();
+    let frames = [
+        (Channel::Consensus, vec![0xff; 100], "malformed"),
+        (Channel::Consensus, unsigned.encode(), "signature"),
+        (Channel::Consensus, stranger.encode(), "not a validator"),
+        (Channel::Bulk, vec![0xff; 100], "malformed"),
+        (Channel::Bulk, Exchange::Batch(vec![1, 0, 0, 0, 0]).encode(), "without transactions"),
+        (Channel::Bulk, batch(vec![1; 9]), "not a transaction"),
+        (Channel::Bulk, batch(forged), "batch"),
+    ];
+    let door = &group.node(0).door;
+    for (index, (channel, frame, expected)) in (20u8..).zip(frames) {
+        // A sender for each, so that nobody is told of another's offence.
+        let liar = NodeId([index; 64]);
+        let mut told = None;
+        // What takes a look at signatures is told with a later frame.
+        wait_until(expected, || {
+            told = door.received(liar, channel, &frame).err();
+            told.is_some()
+        });
+        let told = told.expect("just seen");
+        assert!(told.contains(expected) || told.contains("is invalid"), "{expected}: {told}");
+    }
+    let transactions = group.commit(0, names(20, 8));
+    group.agree(&transactions);
+    assert_eq!(group.counts(0), 8);
+    group.stop_all();
+}
+
+#[test]
+fn an_old_copy_of_a_disk_follows_until_the_chain_has_passed_what_its_key_signed() {
+    let mut group = Group::of_four();
+    let mut transactions = group.commit(0, names(10, 4));
+    group.agree(&transactions);
+    group.stop(3);
+    keep_copies(&group.hosts[3]);
+    group.start(3);
+    transactions.extend(group.commit(3, names(20, 8)));
+    group.agree(&transactions);
+    group.stop(3);
+    restore_copies(&group.hosts[3]);
+
+    group.start(3);
+    transactions.extend(group.commit(0, names(40, 8)));
+    group.agree(&transactions);
+    // And then its vote counts again.
+    wait_until("it votes again", || group.node(3).view.consensus().mode == Mode::Voting);
+    group.stop(2);
+    transactions.extend(group.commit(0, names(60, 8)));
+    group.agree(&transactions);
+    group.stop_all();
+}
+
+#[test]
+fn a_block_that_is_full_gives_back_what_found_no_room() {
+    let group = Group::of_four();
+    // Far more than a block of four takes, from every side at once.
+    let sent: Vec<_> = (0..4)
+        .flat_map(|place| names(1_000 + 100 * place, 25).map(move |transaction| (place, transaction)))
+        .map(|(place, transaction)| (place, group.node(place).submit(&transaction), transaction))
+        .collect();
+    for (place, outcome, _) in &sent {
+        assert!(group.node(*place).acknowledged(outcome));
+    }
+    let transactions: Vec<Verified> = sent.into_iter().map(|(_, _, transaction)| transaction).collect();
+    group.agree(&transactions);
+    let ledger = &group.node(0).ledger;
+    let blocks = (1..=ledger.height()).map(|height| ledger.block(height).unwrap().expect("committed"));
+    assert!(blocks.into_iter().all(|block| block.transactions.len() <= 4));
+    group.stop_all();
+}

@@ -1,0 +1,299 @@
+//! One node over real files: what outlives it, and what runs.
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use bixi_consensus::{Params, Timeouts};
+use bixi_execution::{ExecutionParams, Executor};
+use bixi_hsm::audit::AuditLog;
+use bixi_hsm::device::decorators::Failing;
+use bixi_hsm::guard::Position;
+use bixi_hsm::service::{Client, InProcess, Keys};
+use bixi_hsm::soft::SoftDevice;
+use bixi_hsm::{CustodyPolicy, Guard, KeyDevice, KeyKind, KeyRef, KeySpec, RetryPolicy, SigningService};
+use bixi_ledger::Ledger;
+use bixi_network::solitary::Solitary;
+use bixi_platform::io::{Faults, FaultyStorage, PreadStorage, Storage};
+use bixi_platform::placement::{self, Plan};
+use bixi_platform::secret::Secret;
+use bixi_platform::topology::Topology;
+use bixi_sealed::{AtRest, KeyRing};
+use bixi_txpool::{Outcome, PoolParams, TxPool};
+use bixi_types::consensus::Validator;
+use bixi_types::genesis::{EvmSpec, Genesis, TimestampUnit};
+use bixi_types::transaction::Verified;
+use bixi_types::{CryptoSuite, EvmHash, NodeId};
+use tempfile::TempDir;
+
+use super::super::*;
+use crate::batches::{BatchStore, BatcherParams};
+use crate::exchange::Door;
+use crate::launch::{chain_state, checks};
+use crate::view::View;
+
+/// Long enough for a slow disk under load; a test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What outlives a node: its disk and its device.
+pub(super) struct Host {
+    dir: TempDir,
+    pub(super) faults: Faults,
+    pub(super) device: Arc<Failing<SoftDevice>>,
+    key: KeyRef,
+    pub(super) genesis: Genesis,
+    pub(super) timeouts: Timeouts,
+}
+
+/// A node at work.
+pub(super) struct Running {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) pool: Arc<TxPool>,
+    pub(super) view: Arc<View>,
+    pub(super) batcher: Arc<Batcher>,
+    pub(super) door: Arc<Door>,
+    events: Sender<Event>,
+    pub(super) threads: Threads,
+}
+
+/// The way to the others of a chain.
+pub(super) struct Peers(pub(super) Arc<dyn Links>);
+
+impl Peers {
+    /// There are none.
+    pub(super) fn none() -> Self {
+        Self(Arc::new(Solitary))
+    }
+}
+
+fn ring() -> KeyRing {
+    KeyRing::new(AtRest::Sm4Gcm, vec![(1, Secret::from_slice(&[3; 32]))], 1).expect("one epoch")
+}
+
+/// A device with its consensus key and the node that it makes.
+fn device(seed: u64) -> (SoftDevice, KeyRef, NodeId) {
+    let soft = SoftDevice::seeded("test", seed);
+    let key = soft.generate(&KeySpec::new("consensus", KeyKind::Sm2Sign)).expect("a key");
+    let node = NodeId(soft.public_key(&key).expect("its public half"));
+    (soft, key, node)
+}
+
+fn genesis(validators: &[NodeId]) -> Genesis {
+    Genesis {
+        chain_id: "chain0".into(),
+        group_id: "group0".into(),
+        suite: CryptoSuite::Sm,
+        evm_hash: EvmHash::Sm3,
+        evm_spec: EvmSpec::Cancun,
+        evm_timestamp_unit: TimestampUnit::Ms,
+        protocol_version: 1,
+        timestamp_ms: 1,
+        validators: validators.iter().map(|id| Validator { id: *id, weight: 1 }).collect(),
+        tx_gas_limit: 3_000_000_000,
+        block_tx_count_max: 4,
+        block_limit: 1_000,
+        pipeline_depth: 4,
+        admin: None,
+    }
+}
+
+impl Host {
+    /// A new chain of one validator on an empty disk; `failing` of 1,000 device calls fail.
+    pub(super) fn alone(failing: u64) -> Self {
+        let (soft, key, node) = device(1);
+        Self::on_empty_disk(Failing::new(soft, 11, failing), key, genesis(&[node]))
+    }
+
+    /// A new chain of `validators`, and `observers` that follow it, on empty disks.
+    pub(super) fn group(validators: u64, observers: u64) -> Vec<Self> {
+        let devices: Vec<_> = (1..=validators + observers).map(device).collect();
+        let ids: Vec<NodeId> = devices.iter().map(|(_, _, node)| *node).take(validators as usize).collect();
+        // Turns of a node that is down pass sooner; where more rounds are needed, more are held.
+        let timeouts = Timeouts {
+            propose_ms: (400, 200),
+            prevote_ms: (200, 100),
+            precommit_ms: (200, 100),
+            ..Timeouts::default()
+        };
+        let host =
+            |(soft, key, _)| Self { timeouts, ..Self::on_empty_disk(Failing::new(soft, 11, 0), key, genesis(&ids)) };
+        devices.into_iter().map(host).collect()
+    }
+
+    fn on_empty_disk(device: Failing<SoftDevice>, key: KeyRef, genesis: Genesis) -> Self {
+        let host = Self {
+            dir: TempDir::new().expect("a directory"),
+            faults: Faults::none(),
+            device: Arc::new(device),
+            key,
+            genesis,
+            timeouts: Timeouts::default(),
+        };
+        Guard::create(host.storage(), host.path("guard"), ring(), host.genesis.hash()).expect("a guard");
+        host
+    }
+
+    /// Its consensus key.
+    pub(super) fn node(&self) -> NodeId {
+        NodeId(self.device.public_key(&self.key).expect("the device works"))
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn storage(&self) -> Arc<dyn Storage> {
+        Arc::new(FaultyStorage::new(Arc::new(PreadStorage), self.faults.clone()))
+    }
+
+    pub(super) fn signer(&self) -> Result<(Arc<dyn Signer>, Vec<Position>), Failure> {
+        let guard = Guard::open(self.storage(), self.path("guard"), ring(), self.genesis.hash())?;
+        let service = SigningService::new(bixi_hsm::Params {
+            device: Arc::clone(&self.device) as _,
+            keys: Keys { consensus: self.key.clone(), tls: None, kek: None },
+            guard,
+            chain: self.genesis.hash(),
+            suite: CryptoSuite::Sm,
+            retry: RetryPolicy::default(),
+            custody: CustodyPolicy::Any,
+            audit: Arc::new(AuditLog::open(self.storage(), self.path("audit"), ring())?),
+        })?;
+        let signer = Client::connect(InProcess(Arc::new(service)))?;
+        let signed = signer.marks()?;
+        Ok((Arc::new(signer), signed))
+    }
+
+    /// The steps of `launch` from keys to consensus.
+    pub(super) fn start(&self) -> Result<Running, Failure> {
+        self.start_among(Peers::none())
+    }
+
+    pub(super) fn start_among(&self, peers: Peers) -> Result<Running, Failure> {
+        let (signer, signed) = self.signer()?;
+        self.start_with(signer, &signed, peers)
+    }
+
+    pub(super) fn start_with(
+        &self,
+        signer: Arc<dyn Signer>,
+        signed: &[Position],
+        Peers(links): Peers,
+    ) -> Result<Running, Failure> {
+        let ledger = Arc::new(chain_state::open_ledger(
+            &self.genesis,
+            bixi_ledger::Params {
+                dir: self.path("ledger"),
+                storage: self.storage(),
+                keyring: ring(),
+                suite: CryptoSuite::Sm,
+                genesis: Some(self.genesis.hash()),
+                block_cache_mb: 4,
+                write_buffer_mb: 4,
+                state_cache_mb: 1,
+            },
+        )?);
+        let (log, recovered) = OrderingLog::open(self.storage(), &self.path("ordering"), ring())?;
+        let batches = Arc::new(BatchStore::default());
+        let forgotten = checks::forgotten(ledger.height(), &recovered, signed);
+        let mark = checks::check_memory(self.genesis.validators.len(), forgotten)?;
+        let start = chain_state::replay(&self.genesis, &ledger, &batches, recovered.records, mark)?;
+        let (events_in, events) = unbounded();
+        let queues = Queues::new(CryptoSuite::Sm, &batches, &events_in);
+        let door = Arc::clone(&queues.door);
+        let pool_params = PoolParams {
+            transactions_max: 10_000,
+            bytes_max: usize::MAX,
+            account_transactions_max: 10_000,
+            expiry: Duration::from_secs(60),
+            block_limit: self.genesis.block_limit.into(),
+            signer_tables_bytes_max: 0,
+        };
+        let pool = Arc::new(TxPool::new(pool_params, Arc::clone(&ledger) as _, ledger.height()));
+        let mut params = Params::new(signer.node_id(), self.genesis.hash(), CryptoSuite::Sm, 4);
+        params.timeouts = self.timeouts;
+        let core = Core::new(params);
+        let view = Arc::new(View::new(core.status(), self.genesis.block_tx_count_max as usize));
+        let (batcher, batcher_woken) = Batcher::new(BatcherParams {
+            suite: CryptoSuite::Sm,
+            genesis_transactions_max: self.genesis.block_tx_count_max as usize,
+            pool: Arc::clone(&pool),
+            batches: Arc::clone(&batches),
+            view: Arc::clone(&view),
+            links: Arc::clone(&links),
+        });
+        let batcher = Arc::new(batcher);
+        let pipeline = Arc::new(Pipeline {
+            genesis: self.genesis.clone(),
+            executor: Arc::new(Executor::new(ExecutionParams::from(&self.genesis))),
+            ledger: Arc::clone(&ledger),
+            batches,
+            pool: Arc::clone(&pool),
+            view: Arc::clone(&view),
+            events: events_in.clone(),
+        });
+        let topology = Topology::detect()?;
+        let everywhere = placement::Params { force_shared: true, ..placement::Params::default() };
+        let spawner = Spawner::new(Plan::make(&topology, &everywhere));
+        let parts = Parts {
+            core,
+            start,
+            clock: Clock::start(),
+            pipeline,
+            log,
+            signer,
+            batcher: Arc::clone(&batcher),
+            batcher_woken,
+            evidence_dir: self.path("evidence"),
+            links,
+            queues,
+            work: Arc::default(),
+            events_in: events_in.clone(),
+            events,
+            block_interval_ms: 1,
+        };
+        let threads = super::super::start(&spawner, parts)?;
+        Ok(Running { ledger, pool, view, batcher, door, events: events_in, threads })
+    }
+}
+
+impl Running {
+    pub(super) fn submit(&self, transaction: &Verified) -> mpsc::Receiver<Outcome> {
+        let (told, outcome) = mpsc::channel();
+        self.pool.insert(vec![(transaction.clone(), Box::new(move |outcome| drop(told.send(outcome))))]);
+        self.batcher.wake();
+        let _ = self.events.send(Event::Work);
+        outcome
+    }
+
+    /// Whether the transaction was acknowledged before the node gave up.
+    pub(super) fn acknowledged(&self, outcome: &mpsc::Receiver<Outcome>) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.threads.consensus.is_finished() {
+            match outcome.recv_timeout(Duration::from_millis(2)) {
+                Ok(Outcome::Final { .. }) => return true,
+                Ok(Outcome::Refused(refusal)) => panic!("refused: {refusal:?}"),
+                Err(_) => assert!(Instant::now() < deadline, "neither a block nor a fault"),
+            }
+        }
+        matches!(outcome.try_recv(), Ok(Outcome::Final { .. }))
+    }
+
+    /// Ends every thread in the node's order.
+    pub(super) fn stop(self) -> Option<Fault> {
+        let _ = self.events.send(Event::Stop);
+        let fault = self.threads.consensus.join().expect("consensus did not panic");
+        for helper in self.threads.helpers {
+            helper.join().expect("no helper panicked");
+        }
+        fault
+    }
+}
+
+/// Waits until something is so that will be so.
+pub(super) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
