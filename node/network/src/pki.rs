@@ -12,7 +12,8 @@ mod tests;
 pub use issue::{CertificateParams, Role, issue};
 
 use bixi_accel::sm2::{self, DEFAULT_ID, PublicKey, Signature};
-use x509_cert::Certificate;
+pub use x509_cert::Certificate;
+use x509_cert::crl::CertificateList;
 use x509_cert::der::{Decode, DecodePem, Encode, EncodePem};
 
 use crate::pki::algorithm::{SM2_CURVE, SM2_WITH_SM3};
@@ -35,6 +36,9 @@ pub enum PkiError {
     /// The bytes are no certificate.
     #[error("not a certificate: {0}")]
     Encoding(String),
+    /// The bytes are no revocation list.
+    #[error("not a revocation list: {0}")]
+    RevocationList(String),
     /// The key or signature is not SM2.
     #[error("{what} is not SM2 ({found}); issue the certificate with an SM2 key")]
     Algorithm {
@@ -76,6 +80,22 @@ pub fn from_pem(text: &str) -> Result<Certificate, PkiError> {
         return Err(encoding(format!("{} bytes of PEM; at most {} are read", text.len(), 2 * CERTIFICATE_BYTES_MAX)));
     }
     Certificate::from_pem(text).map_err(encoding)
+}
+
+/// Reads certificates that stand one after the other in a PEM file.
+pub fn chain_from_pem(text: &[u8]) -> Result<Vec<Certificate>, PkiError> {
+    let chain = Certificate::load_pem_chain(text).map_err(encoding)?;
+    if chain.is_empty() { Err(encoding("the file holds none")) } else { Ok(chain) }
+}
+
+/// A revocation list in DER, from PEM or DER.
+pub fn revocation_list_der(bytes: &[u8]) -> Result<Vec<u8>, PkiError> {
+    let list: Result<CertificateList, _> = if bytes.starts_with(b"-----BEGIN") {
+        CertificateList::from_pem(bytes)
+    } else {
+        CertificateList::from_der(bytes)
+    };
+    list.and_then(|list| list.to_der()).map_err(|error| PkiError::RevocationList(error.to_string()))
 }
 
 /// Reads a certificate from DER.

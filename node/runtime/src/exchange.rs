@@ -34,7 +34,6 @@ pub(crate) use serve::{ServeJob, Server};
 /// The door and the queues behind it, made before the threads that serve them. Their length is bounded by what the door lets each peer
 /// hold.
 pub(crate) struct Queues {
-    #[allow(dead_code, reason = "sessions come in here")]
     pub door: Arc<Door>,
     pub offences: Arc<Offences>,
     pub batch_jobs: (Sender<BatchJob>, Receiver<BatchJob>),

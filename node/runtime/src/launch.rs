@@ -2,6 +2,7 @@
 
 mod chain_state;
 mod checks;
+mod network;
 mod params;
 mod threads;
 
@@ -40,6 +41,7 @@ use crate::pipeline::Pipeline;
 use crate::placement;
 use crate::settings::Settings;
 use crate::view::View;
+use network::P2p;
 use threads::{Parts, Threads};
 
 /// How often the pool looks for transactions that waited too long.
@@ -93,6 +95,7 @@ pub struct Node {
 /// What is stopped, in this order, once consensus has ended.
 struct Rooms {
     rpc: Option<(Server, Runtime)>,
+    p2p: Option<P2p>,
     stop_watchers: Vec<Sender<()>>,
     helpers: Vec<JoinHandle<()>>,
     ledger: Arc<Ledger>,
@@ -102,7 +105,7 @@ struct Rooms {
 pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
     let genesis = &settings.genesis;
     step("self-tests", checks::self_test)?;
-    let has_network = false;
+    let has_network = settings.config.p2p.listen.is_some();
     step("check the chain", || checks::check_chain(genesis, has_network))?;
     let plan = step("placement", || placement::plan(settings))?;
     let spawner = Spawner::new(plan.clone());
@@ -128,7 +131,15 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
 
     let (events_in, events) = unbounded();
     let queues = Queues::new(genesis.suite, &batches, &events_in);
-    let links: Arc<dyn Links> = Arc::new(Solitary);
+    let p2p = step("network", || {
+        let parts =
+            network::Parts { signer: Arc::clone(&signer), ledger: Arc::clone(&ledger), door: Arc::clone(&queues.door) };
+        has_network.then(|| P2p::start(settings, &spawner, &plan, parts)).transpose()
+    })?;
+    let links: Arc<dyn Links> = match &p2p {
+        Some(p2p) => Arc::new(p2p.network.clone()),
+        None => Arc::new(Solitary),
+    };
     let core = Core::new(params::consensus_params(settings, node_id));
     let view = Arc::new(View::new(core.status(), genesis.block_tx_count_max as usize));
     let pool = Arc::new(TxPool::new(params::pool_params(settings), Arc::clone(&ledger) as _, ledger.height()));
@@ -189,7 +200,7 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
         };
         threads::start(&spawner, parts)
     })?;
-    let rooms = Rooms { rpc: None, stop_watchers: Vec::new(), helpers, ledger };
+    let rooms = Rooms { rpc: None, p2p, stop_watchers: Vec::new(), helpers, ledger };
     let rpc_address = settings.config.rpc.listen;
     let mut node = Node { rpc_address, spawner, plan, events: events_in, consensus: Some(consensus), rooms };
     let watched = Watched { device, device_health, audit, pool, batcher };
@@ -317,6 +328,17 @@ impl Node {
         self.rpc_address
     }
 
+    /// Where other nodes are awaited; nowhere when the node has no network.
+    pub fn p2p_address(&self) -> Option<SocketAddr> {
+        self.rooms.p2p.as_ref().map(|p2p| p2p.network.address())
+    }
+
+    /// Takes authorities, revocation lists and lists of nodes from newer settings; sessions that no longer pass end. Everything else
+    /// waits for the next start.
+    pub fn reload(&self, settings: &Settings) -> Result<(), LaunchError> {
+        step("reload p2p", || self.rooms.p2p.as_ref().map_or(Ok(()), |p2p| p2p.reload(settings)))
+    }
+
     /// Where the node's threads run.
     pub fn threads(&self) -> Vec<LiveThread> {
         self.spawner.live()
@@ -344,6 +366,9 @@ impl Node {
             Ok(fault) => fault,
             Err(_) => Some(Fault::Consensus("the consensus thread panicked; its message is in the log".into())),
         });
+        if let Some(p2p) = self.rooms.p2p.take() {
+            p2p.stop();
+        }
         self.rooms.stop_watchers.clear();
         let deadline = Instant::now() + STOP_PATIENCE;
         for helper in self.rooms.helpers.drain(..) {

@@ -66,9 +66,9 @@ impl Guard {
         Ok(bytes)
     }
 
-    /// The highest place of the ordering lane it allowed.
+    /// The highest place of the ordering lane it allowed; one that is skipped tells nothing.
     pub(crate) fn mark(&self) -> Option<Mark> {
-        self.ordering.as_ref().map(|(mark, _)| *mark)
+        self.ordering.as_ref().filter(|_| !self.skipped).map(|(mark, _)| *mark)
     }
 
     fn allow_checkpoint(&mut self, height: u64, hash: H256) -> Result<Vec<u8>, SignError> {

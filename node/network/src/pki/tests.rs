@@ -53,6 +53,17 @@ fn chain_verifies_and_survives_pem() {
 }
 
 #[test]
+fn a_file_gives_its_certificates_in_order_and_nothing_else() {
+    let (node, ca) = chain();
+    let both = [to_pem(&node).unwrap(), to_pem(&ca).unwrap()].concat();
+    assert_eq!(chain_from_pem(both.as_bytes()).unwrap(), [node, ca]);
+    for junk in [&b""[..], b"junk", &both.as_bytes()[..both.len() / 3]] {
+        assert!(chain_from_pem(junk).is_err());
+        assert!(revocation_list_der(junk).is_err());
+    }
+}
+
+#[test]
 fn refuses_wrong_issuer_expiry_and_changed_bytes() {
     let (node, ca) = chain();
     assert!(matches!(verify(&ca, &node, NOW), Err(PkiError::Signature { .. })));

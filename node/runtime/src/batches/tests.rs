@@ -72,19 +72,20 @@ fn a_batch_is_checked_anew_and_has_one_encoding() {
     let checked = VerifiedBatch::check(CryptoSuite::Sm, &chain(), &read).expect("well made");
     assert_eq!((checked.digest, checked.encode()), (batch.digest, batch.encode()));
 
-    let mut later = Transaction::decode(&read.transactions[1]).unwrap();
-    later.import_time = 5;
+    // A field more that readers skip: tag 12, the integer zero.
+    let longer = [read.transactions[1].as_slice(), &[0xcc]].concat();
+    assert_eq!(Transaction::decode(&longer), Transaction::decode(&read.transactions[1]));
     let cases = [
         (Batch { transactions: Vec::new() }, "without transactions"),
         (
-            Batch { transactions: vec![read.transactions[0].clone(), later.encode()] },
+            Batch { transactions: vec![read.transactions[0].clone(), longer] },
             "transaction 1 of a batch is not in canonical",
         ),
-        (Batch { transactions: vec![vec![1, 2, 3]] }, "transaction 0 of a batch: not a transaction"),
+        (Batch { transactions: vec![vec![1, 2, 3]] }, "transaction 0 of a batch: made for chain"),
     ];
     for (batch, expected) in cases {
         let error = VerifiedBatch::check(CryptoSuite::Sm, &chain(), &batch).err().expect("refused").to_string();
-        assert!(error.starts_with(expected) || error.contains(expected), "{expected}: {error}");
+        assert!(error.contains(expected), "{expected}: {error}");
     }
 }
 

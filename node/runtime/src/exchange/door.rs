@@ -54,7 +54,6 @@ pub(crate) struct Door {
     requests: Arc<Quota>,
 }
 
-#[allow(dead_code, reason = "sessions come in here")]
 impl Door {
     /// Hands on to the consensus thread, to the checks of batches and to who answers.
     pub(crate) fn new(
