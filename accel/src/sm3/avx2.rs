@@ -7,7 +7,7 @@
 
 use super::lanes::{Block, Kernel, States};
 use super::portable;
-use super::rounds::{Expanded, Room, sm3_compression, sm3_expansion};
+use super::rounds::{Expanded, Room, sm3_compression, sm3_expansion, sm3_two_groups};
 use crate::cpu::Avx2;
 use crate::transpose::words_256;
 use core::arch::x86_64::*;
@@ -15,95 +15,30 @@ use core::mem::transmute;
 
 /// Lanes of one register.
 const GROUP: usize = 8;
-/// Groups of the kernel.
-const GROUPS: usize = 2;
-/// Lanes of the kernel.
-pub(super) const LANES: usize = GROUPS * GROUP;
+sm3_two_groups!("avx2", __m256i, Avx2);
 
-sm3_expansion!("avx2", __m256i);
-sm3_compression!("avx2", __m256i);
-
-/// The kernel with room for its expanded messages.
-pub(super) struct Lanes {
-    _token: Avx2,
-    room: Room<__m256i, GROUPS>,
-}
-
-// SAFETY: a vector of integers may have any bits, all zero among them.
-const ZERO: __m256i = unsafe { core::mem::zeroed() };
-
-impl Lanes {
-    #[inline(always)]
-    pub(super) fn new(token: Avx2) -> Self {
-        Self { _token: token, room: Room::new(ZERO) }
-    }
-}
-
-impl Kernel<LANES> for Lanes {
-    fn blocks(&mut self, states: &mut States<LANES>, data: &[&[Block]; LANES], count: usize, live: usize) {
-        assert!(data.iter().all(|blocks| blocks.len() >= count), "every lane has {count} blocks");
-        // SAFETY: `_token` exists only where AVX2 was detected.
-        unsafe {
-            if live <= GROUP {
-                blocks::<1>(self.room.expanded(), states, data, count);
-            } else {
-                blocks::<GROUPS>(self.room.expanded(), states, data, count);
-            }
-        }
-    }
-}
-
-#[target_feature(enable = "avx2")]
-fn blocks<const G: usize>(
-    w: &mut Expanded<__m256i, G>,
-    states: &mut States<LANES>,
-    data: &[&[Block]; LANES],
-    count: usize,
-) {
-    let mut state = [[_mm256_setzero_si256(); 8]; G];
-    for (group, state) in state.iter_mut().enumerate() {
-        for (word, row) in state.iter_mut().zip(&states.0) {
-            *word = vector(&row.as_chunks::<GROUP>().0[group]);
-        }
-    }
-    for block in 0..count {
-        for (group, data) in data.as_chunks::<GROUP>().0.iter().take(G).enumerate() {
-            for half in 0..2 {
-                let mut x = [_mm256_setzero_si256(); GROUP];
-                for (x, blocks) in x.iter_mut().zip(data) {
-                    let halves: &[[u8; 32]] = blocks[block].as_chunks().0;
-                    *x = swap_bytes(vector(&halves[half]));
-                }
-                for (row, word) in w[half * 8..].iter_mut().zip(transpose(x)) {
-                    row[group] = word;
-                }
-            }
-        }
-        expand(w);
-        compress(&mut state, w);
-    }
-    for (group, state) in state.iter().enumerate() {
-        for (word, row) in state.iter().zip(&mut states.0) {
-            // SAFETY: a vector is eight words.
-            row.as_chunks_mut().0[group] = unsafe { transmute::<__m256i, [u32; GROUP]>(*word) };
-        }
-    }
-}
-
-/// Eight words, or 32 bytes, as they lie in memory. (A load by intrinsic would be checked for overlap in builds with debug assertions.)
 #[target_feature(enable = "avx2")]
 #[inline]
-fn vector<T: Copy>(data: &T) -> __m256i {
-    const { assert!(size_of::<T>() == 32) };
-    // SAFETY: as large as a vector, which may have any bits; `T` is words or bytes, all of them initialised.
-    unsafe { core::mem::transmute_copy(data) }
+fn vector(words: [u32; GROUP]) -> __m256i {
+    // SAFETY: any eight words are a vector. (A load by intrinsic would be checked for overlap in builds with debug assertions.)
+    unsafe { transmute::<[u32; GROUP], __m256i>(words) }
 }
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn swap_bytes(x: __m256i) -> __m256i {
+fn words(vector: __m256i) -> [u32; GROUP] {
+    // SAFETY: a vector is eight words.
+    unsafe { transmute::<__m256i, [u32; GROUP]>(vector) }
+}
+
+/// Words `8 · part` and on of a block.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn load(block: &Block, part: usize) -> __m256i {
     let swap = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
-    _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(swap))
+    // SAFETY: any 32 bytes are a vector.
+    let bytes = unsafe { transmute::<[u8; 32], __m256i>(block.as_chunks().0[part]) };
+    _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(swap))
 }
 
 /// Row `i`, word `j` becomes row `j`, word `i`.
@@ -148,28 +83,9 @@ fn xor(x: __m256i, y: __m256i) -> __m256i {
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn xor3(x: __m256i, y: __m256i, z: __m256i) -> __m256i {
-    xor(xor(x, y), z)
-}
-
-/// `x ⊕ (x ⋘ 8)`.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn with_next_byte(x: __m256i) -> __m256i {
+fn rotate_by_byte(x: __m256i) -> __m256i {
     let turn = _mm_set_epi8(14, 13, 12, 15, 10, 9, 8, 11, 6, 5, 4, 7, 2, 1, 0, 3);
-    xor(x, _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(turn)))
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-fn p0(x: __m256i) -> __m256i {
-    xor(x, rotate::<9, 23>(with_next_byte(x)))
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-fn p1(x: __m256i) -> __m256i {
-    xor(x, rotate::<15, 17>(with_next_byte(x)))
+    _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(turn))
 }
 
 /// Where both others differ from `y`, they are the majority.

@@ -1,7 +1,7 @@
 //! Message expansion and compression of SM3 on vectors, one message per lane, in groups of vectors side by side.
 //!
-//! [`sm3_expansion`] and [`sm3_compression`] write what does not depend on the instruction set; a kernel brings the few operations
-//! they name. Macros, because a function compiled for one set of instructions cannot be inlined into one compiled for
+//! [`sm3_expansion`] and [`sm3_compression`] write what does not depend on the instruction set, [`sm3_two_groups`] the whole kernel of
+//! those that have two groups and no rotation; a kernel brings the few operations they name. Macros, because a function compiled for one set of instructions cannot be inlined into one compiled for
 //! fewer, which is what a trait's method would have to be.
 #![allow(unsafe_code)]
 
@@ -138,4 +138,104 @@ macro_rules! sm3_compression {
     };
 }
 
-pub(super) use {sm3_compression, sm3_expansion};
+/// Defines the kernel `Lanes`, two groups of `GROUP` lanes behind `$token`, with its `expand` and `compress`. From `load` (words
+/// `GROUP · part` and on of a block), `transpose`, `vector`, `words`, `rotate`, `rotate_by_byte`, `add`, `xor`, `splat`, `majority`
+/// and `choose`.
+macro_rules! sm3_two_groups {
+    ($features:tt, $vector:ty, $token:ty) => {
+        sm3_expansion!($features, $vector);
+        sm3_compression!($features, $vector);
+
+        /// Groups of the kernel.
+        const GROUPS: usize = 2;
+        /// Lanes of the kernel.
+        pub(super) const LANES: usize = GROUPS * GROUP;
+
+        /// The kernel with room for its expanded messages.
+        pub(super) struct Lanes {
+            _token: $token,
+            room: Room<$vector, GROUPS>,
+        }
+
+        // SAFETY: a vector of integers may have any bits, all zero among them.
+        const ZERO: $vector = unsafe { core::mem::zeroed() };
+
+        impl Lanes {
+            #[inline(always)]
+            pub(super) fn new(token: $token) -> Self {
+                Self { _token: token, room: Room::new(ZERO) }
+            }
+        }
+
+        impl Kernel<LANES> for Lanes {
+            fn blocks(&mut self, states: &mut States<LANES>, data: &[&[Block]; LANES], count: usize, live: usize) {
+                assert!(data.iter().all(|blocks| blocks.len() >= count), "every lane has {count} blocks");
+                // SAFETY: `_token` exists only where its instructions were detected.
+                unsafe {
+                    if live <= GROUP {
+                        blocks::<1>(self.room.expanded(), states, data, count);
+                    } else {
+                        blocks::<GROUPS>(self.room.expanded(), states, data, count);
+                    }
+                }
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        fn blocks<const G: usize>(
+            w: &mut Expanded<$vector, G>,
+            states: &mut States<LANES>,
+            data: &[&[Block]; LANES],
+            count: usize,
+        ) {
+            let mut state = [[ZERO; 8]; G];
+            for (group, state) in state.iter_mut().enumerate() {
+                for (word, row) in state.iter_mut().zip(&states.0) {
+                    *word = vector(row.as_chunks::<GROUP>().0[group]);
+                }
+            }
+            for block in 0..count {
+                for (group, data) in data.as_chunks::<GROUP>().0.iter().take(G).enumerate() {
+                    for part in 0..16 / GROUP {
+                        let mut x = [ZERO; GROUP];
+                        for (x, blocks) in x.iter_mut().zip(data) {
+                            *x = load(&blocks[block], part);
+                        }
+                        for (row, word) in w[GROUP * part..].iter_mut().zip(transpose(x)) {
+                            row[group] = word;
+                        }
+                    }
+                }
+                expand(w);
+                compress(&mut state, w);
+            }
+            for (group, state) in state.iter().enumerate() {
+                for (word, row) in state.iter().zip(&mut states.0) {
+                    row.as_chunks_mut().0[group] = words(*word);
+                }
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn xor3(x: $vector, y: $vector, z: $vector) -> $vector {
+            xor(xor(x, y), z)
+        }
+
+        /// `P0` turns by 9 and by 17: what the second turn has more is a byte.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn p0(x: $vector) -> $vector {
+            xor(x, rotate::<9, 23>(xor(x, rotate_by_byte(x))))
+        }
+
+        /// `P1` turns by 15 and by 23.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn p1(x: $vector) -> $vector {
+            xor(x, rotate::<15, 17>(xor(x, rotate_by_byte(x))))
+        }
+    };
+}
+
+pub(super) use {sm3_compression, sm3_expansion, sm3_two_groups};

@@ -69,53 +69,30 @@ macro_rules! add_gg {
 }
 
 /// `d += FF(a, b, c) + W'_j`. Clobbers `u` and `q`.
+#[rustfmt::skip]
 macro_rules! add_ff {
-    (parity, $mixed:expr, $a:ident $b:ident $c:ident $d:ident) => {
+    ($form:ident, $mixed:expr, $a:ident $b:ident $c:ident $d:ident) => {
         concat!(
-            "mov {q:e}, {",
-            stringify!($b),
-            ":e}\n",
-            "xor {q:e}, {",
-            stringify!($c),
-            ":e}\n",
-            "add {",
-            stringify!($d),
-            ":e}, [{room} + ",
-            $mixed,
-            "]\n",
-            "xor {q:e}, {",
-            stringify!($a),
-            ":e}\n",
-            "add {",
-            stringify!($d),
-            ":e}, {q:e}\n",
+            "mov {q:e}, {", stringify!($b), ":e}\n",
+            "xor {q:e}, {", stringify!($c), ":e}\n",
+            "add {", stringify!($d), ":e}, [{room} + ", $mixed, "]\n",
+            combine_ff!($form, $a $c $d),
+            "add {", stringify!($d), ":e}, {q:e}\n",
         )
     };
-    (choose, $mixed:expr, $a:ident $b:ident $c:ident $d:ident) => {
+}
+
+/// FF from `q = b ⊕ c`: in `q`, or in `q` and what `d` gains.
+#[rustfmt::skip]
+macro_rules! combine_ff {
+    (parity, $a:ident $c:ident $d:ident) => {
+        concat!("xor {q:e}, {", stringify!($a), ":e}\n")
+    };
+    (choose, $a:ident $c:ident $d:ident) => {
         concat!(
-            "mov {q:e}, {",
-            stringify!($b),
-            ":e}\n",
-            "xor {q:e}, {",
-            stringify!($c),
-            ":e}\n",
-            "add {",
-            stringify!($d),
-            ":e}, [{room} + ",
-            $mixed,
-            "]\n",
-            "andn {u:e}, {q:e}, {",
-            stringify!($c),
-            ":e}\n",
-            "and {q:e}, {",
-            stringify!($a),
-            ":e}\n",
-            "add {",
-            stringify!($d),
-            ":e}, {u:e}\n",
-            "add {",
-            stringify!($d),
-            ":e}, {q:e}\n",
+            "andn {u:e}, {q:e}, {", stringify!($c), ":e}\n",
+            "and {q:e}, {", stringify!($a), ":e}\n",
+            "add {", stringify!($d), ":e}, {u:e}\n",
         )
     };
 }
