@@ -49,3 +49,6 @@ pub use verify::{identity_digest, message_digest, verify, verify_digest};
 
 /// The default distinguishing identifier (GM/T 0009-2012 10, GB/T 35276).
 pub const DEFAULT_ID: &[u8] = b"1234567812345678";
+
+/// The identifier of whoever signs a TLS 1.3 handshake (RFC 8998 3.2.1); their certificates keep [`DEFAULT_ID`].
+pub const TLS_ID: &[u8] = b"TLSv1.3+GM+Cipher+Suite";

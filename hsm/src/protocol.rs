@@ -22,7 +22,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::device::{Attestation, DeviceError, DeviceInfo, ErrorKind, PRF_BYTES};
 use crate::guard::Position;
 
-pub use tls::{TLS_SM2_ID, TlsRole, TlsTranscript};
+pub use tls::{TlsRole, TlsTranscript};
 
 /// Version this code speaks.
 pub const VERSION: u8 = 1;

@@ -29,8 +29,7 @@ use crate::audit::{Audit, AuditError, Durability, Event, Outcome};
 use crate::device::{Cause, Custody, DeviceError, KeyDevice};
 use crate::guard::{Claim, Grant, Guard, GuardError};
 use crate::protocol::{
-    Derived, Drawn, KeyRole, Message as _, PRF_DOMAIN, RANDOM_BYTES_MAX, Refusal, Request, Response, TLS_SM2_ID,
-    TlsTranscript,
+    Derived, Drawn, KeyRole, Message as _, PRF_DOMAIN, RANDOM_BYTES_MAX, Refusal, Request, Response, TlsTranscript,
 };
 use crate::uri::KeyRef;
 
@@ -292,7 +291,7 @@ impl SigningService {
 
     fn sign_tls(&self, transcript: &TlsTranscript) -> Result<Done, Denied> {
         let key = self.tls.as_ref().ok_or(Refusal::NoKey(KeyRole::Tls))?;
-        let z = sm2::identity_digest(TLS_SM2_ID, &key.public);
+        let z = sm2::identity_digest(sm2::TLS_ID, &key.public);
         self.sign_free(key, sm2::message_digest(&z, &transcript.content()))
     }
 

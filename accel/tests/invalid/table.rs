@@ -158,7 +158,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 fn accepted(honest: &Honest) -> Vec<Case> {
-    let other_id = b"TLSv1.3+GM+Cipher+Suite";
+    let other_id = bixi_accel::sm2::TLS_ID;
     let e = message_digest(other_id, &honest.key, MESSAGE);
     let long = vec![0x61; 20_000];
     let (x, y) = halves(&honest.key);

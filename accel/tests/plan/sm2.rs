@@ -90,7 +90,7 @@ struct Signer {
     registered: RegisteredKey,
 }
 
-const OTHER_ID: &[u8] = b"TLSv1.3+GM+Cipher+Suite";
+const OTHER_ID: &[u8] = sm2::TLS_ID;
 
 /// Keys of the smallest and largest multipliers, and others.
 static SIGNERS: LazyLock<Vec<Signer>> = LazyLock::new(|| {

@@ -2,9 +2,6 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-/// Signer identity of CertificateVerify (RFC 8998 3.2.1); certificates keep the default one.
-pub const TLS_SM2_ID: &[u8] = b"TLSv1.3+GM+Cipher+Suite";
-
 /// Sixty-four spaces stand before everything a TLS 1.3 key signs (RFC 8446 4.4.3).
 const PADDING: [u8; 64] = [0x20; 64];
 

@@ -202,9 +202,9 @@ fn tls_content_is_signed_with_its_own_identity_and_key() {
     let transcript = TlsTranscript { role: TlsRole::Server, hash: [7; 32] };
     let Response::Signature(signature) = bench.service.handle(&Request::SignTls(transcript)) else { panic!("refused") };
     let (content, signature) = (transcript.content(), Signature(signature.0));
-    assert!(sm2::verify(&tls, TLS_SM2_ID, &content, &signature));
+    assert!(sm2::verify(&tls, sm2::TLS_ID, &content, &signature));
     assert!(!sm2::verify(&tls, sm2::DEFAULT_ID, &content, &signature));
-    assert!(!sm2::verify(&consensus, TLS_SM2_ID, &content, &signature));
+    assert!(!sm2::verify(&consensus, sm2::TLS_ID, &content, &signature));
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl std::fmt::Debug for FileKey {
 
 impl TlsKey for FileKey {
     fn sign(&self, content: &[u8]) -> Result<[u8; 64], TlsKeyError> {
-        let signed = sm2::sign(&self.0, b"TLSv1.3+GM+Cipher+Suite", content, &mut System);
+        let signed = sm2::sign(&self.0, sm2::TLS_ID, content, &mut System);
         signed.map(|signature| signature.0).map_err(|error| TlsKeyError(error.to_string()))
     }
 }

@@ -13,7 +13,6 @@ use x509_cert::ext::pkix::CrlNumber;
 use x509_cert::time::Time;
 
 use crate::pki::{self, CertificateParams, Role};
-use crate::tls::signature::TLS_ID;
 use crate::tls::{Identity, System, TlsKey, TlsKeyError, Trust, TrustParams};
 
 pub(crate) const DAY: u64 = 86_400;
@@ -148,7 +147,7 @@ impl Node {
     }
 
     pub(crate) fn identity(&self) -> Identity {
-        self.identity_signing_with(TLS_ID)
+        self.identity_signing_with(sm2::TLS_ID)
     }
 
     pub(crate) fn identity_signing_with(&self, id: &'static [u8]) -> Identity {

@@ -8,13 +8,10 @@ use rustls::pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerifica
 /// `sm2sig_sm3` (RFC 8998 3.2.1).
 pub(super) const SM2SIG_SM3: SignatureScheme = SignatureScheme::Unknown(0x0708);
 
-/// Signer identity of CertificateVerify (RFC 8998 3.2.1).
-pub(super) const TLS_ID: &[u8] = b"TLSv1.3+GM+Cipher+Suite";
-
 /// For certificates and revocation lists.
 static CERTIFICATES: Sm2 = Sm2 { id: sm2::DEFAULT_ID };
 /// For handshakes.
-pub(super) static HANDSHAKES: Sm2 = Sm2 { id: TLS_ID };
+pub(super) static HANDSHAKES: Sm2 = Sm2 { id: sm2::TLS_ID };
 
 pub(super) const ALGORITHMS: WebPkiSupportedAlgorithms =
     WebPkiSupportedAlgorithms { all: &[&CERTIFICATES], mapping: &[(SM2SIG_SM3, &[&HANDSHAKES])] };
