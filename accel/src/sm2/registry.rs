@@ -142,6 +142,11 @@ impl Registry {
         })
     }
 
+    /// Whether the key `X ‖ Y` is registered. Unlike [`Self::lookup`], asking is no use of the key.
+    pub fn contains(&self, key: &[u8; 64]) -> bool {
+        self.read().contains_key(key)
+    }
+
     /// Forgets a key, pinned or not; handles given out stay valid.
     pub fn remove(&self, key: &PublicKey) {
         self.write().remove(&key.to_bytes());

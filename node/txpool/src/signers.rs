@@ -53,7 +53,7 @@ impl Signers {
         }
         let mut earning = self.earning.lock();
         for key in keys {
-            if self.tables.lookup(key).is_none() {
+            if !self.tables.contains(key) {
                 earning.count(key, self.tables_max * COUNTED_PER_TABLE);
             }
         }
