@@ -131,33 +131,15 @@ mod statistics {
 #[cfg(target_arch = "x86_64")]
 mod subjects {
     use super::statistics::largest_t;
-    use bixi_accel::{Random, RandomError, ct, sm2, sm3, sm4};
+    use bixi_accel::{Random, RandomError, Seeded, ct, sm2, sm3, sm4};
     use std::hint::black_box;
 
     const LIMIT: f64 = 4.5;
     const REPEATS: usize = 2;
-    /// SM3 of a counter.
-    struct Seeded(u64);
-
-    impl Random for Seeded {
-        fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-            self.0 += 1;
-            sm3::kdf(&self.0.to_be_bytes(), out);
-            Ok(())
-        }
-    }
-
-    impl Seeded {
-        fn bytes<const BYTES: usize>(&mut self) -> [u8; BYTES] {
-            let mut bytes = [0; BYTES];
-            self.fill(&mut bytes).expect("never fails");
-            bytes
-        }
-    }
 
     /// Makes inputs of both classes, from the fixed bytes and from random ones.
     fn inputs<const BYTES: usize, I>(fixed: [u8; BYTES], make: impl Fn([u8; BYTES]) -> I) -> impl FnMut(usize) -> I {
-        let mut rng = Seeded(7);
+        let mut rng = Seeded::new(7);
         move |class| {
             let random = rng.bytes();
             make(if class == 0 { fixed } else { random })
@@ -283,7 +265,7 @@ mod subjects {
         judge.judge("sm2::PrivateKey::from_bytes", false, inputs(one, |bytes| bytes), |bytes| {
             black_box(sm2::PrivateKey::from_bytes(bytes)).ok();
         });
-        let mut rng = Seeded(1 << 40);
+        let mut rng = Seeded::new(1 << 40);
         judge.judge("sm2::sign_digest, the key", false, inputs(one, private), |key| {
             black_box(sm2::sign_digest(key, &[5; 32], &mut rng)).expect("a signature");
         });
@@ -299,7 +281,7 @@ mod subjects {
         judge.judge("sm2::sign_digest, the nonce", false, inputs([0; 32], |bytes| bytes), |entropy| {
             black_box(sm2::sign_digest(&key, &[5; 32], &mut Stuck(*entropy))).expect("a signature");
         });
-        let mut rng = Seeded(1 << 41);
+        let mut rng = Seeded::new(1 << 41);
         let digests: [[u8; 32]; 8] = core::array::from_fn(|i| [i as u8; 32]);
         judge.judge("sm2::sign_digest_batch of 8, the key", false, inputs(one, private), |key| {
             black_box(sm2::sign_digest_batch(key, &digests, &mut rng)).expect("signatures");
@@ -312,17 +294,26 @@ mod subjects {
         let private = |bytes: [u8; 32]| sm2::PrivateKey::from_bytes(&bytes).expect("in range");
         let peer = private([0x39; 32]).public_key();
         let known = sm2::IdentifiedKey::new(b"peer", peer);
-        let mut rng = Seeded(1 << 42);
+        let mut rng = Seeded::new(1 << 42);
         judge.judge("sm2::exchange, the key", false, inputs(one, private), |key| {
             let side = sm2::exchange::Responder::respond(key, b"own", &known, &peer, &mut rng);
             black_box(side.expect("a finite point").confirmation());
         });
         // Somebody else's, refused under every key.
-        let ciphertext = sm2::encryption::encrypt(&peer, &[7; 32], &mut Seeded(1 << 43)).expect("a ciphertext");
+        let ciphertext = sm2::encryption::encrypt(&peer, &[7; 32], &mut Seeded::new(1 << 43)).expect("a ciphertext");
         judge.judge("sm2::encryption::decrypt, the key", false, inputs(one, private), |key| {
             black_box(sm2::encryption::decrypt(key, &ciphertext)).expect_err("another's");
         });
-        let mut rng = Seeded(1 << 44);
+        let ciphertexts = vec![ciphertext; 8];
+        judge.judge("sm2::encryption::decrypt_batch of 8, the key", false, inputs(one, private), |key| {
+            black_box(sm2::encryption::decrypt_batch(key, &ciphertexts));
+        });
+        let mut rng = Seeded::new(1 << 45);
+        judge.judge("sm2::exchange::respond_batch of 8, the key", false, inputs(one, private), |key| {
+            black_box(sm2::exchange::Responder::respond_batch(key, b"own", &[(&known, &peer); 8], &mut rng))
+                .expect("randomness");
+        });
+        let mut rng = Seeded::new(1 << 44);
         judge.judge("sm2::encryption::encrypt, the text", false, inputs([0; 32], |text| text), |text| {
             black_box(sm2::encryption::encrypt(&peer, text, &mut rng)).expect("a ciphertext");
         });

@@ -12,6 +12,8 @@
 pub mod cpu;
 pub mod ct;
 mod random;
+#[cfg(any(test, feature = "seeded"))]
+mod seeded;
 pub mod selftest;
 pub mod sm2;
 pub mod sm3;
@@ -23,3 +25,5 @@ mod transpose;
 pub mod workload;
 
 pub use random::{Random, RandomError};
+#[cfg(any(test, feature = "seeded"))]
+pub use seeded::Seeded;

@@ -1,20 +1,9 @@
 //! Random inputs against independent implementations: the crates `sm2`, `sm3`, `sm4` and `libsm`.
 #![allow(missing_docs)]
 
-use bixi_accel::{Random, RandomError, sm2, sm3, sm4};
+use bixi_accel::{Seeded, sm2, sm3, sm4};
 use proptest::collection::vec;
 use proptest::prelude::*;
-
-/// Bytes from a seed: SM3 of a counter.
-struct Seeded(u64);
-
-impl Random for Seeded {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-        self.0 = self.0.wrapping_add(1);
-        sm3::kdf(&self.0.to_be_bytes(), out);
-        Ok(())
-    }
-}
 
 mod rust_crypto {
     use sm2::dsa::signature::{Signer, Verifier};
@@ -57,7 +46,7 @@ mod lib_sm {
 }
 
 fn key(seed: u64) -> sm2::PrivateKey {
-    sm2::PrivateKey::generate(&mut Seeded(seed)).expect("key")
+    sm2::PrivateKey::generate(&mut Seeded::new(seed)).expect("key")
 }
 
 proptest! {
@@ -67,7 +56,7 @@ proptest! {
     fn sm2_signatures_cross_verify_with_rustcrypto(seed: u64, id in "[a-zA-Z0-9@.]{0,40}", message in vec(any::<u8>(), 0..300), bit in 0usize..512) {
         let ours = key(seed);
         let public = ours.public_key();
-        let mut signature = sm2::sign(&ours, id.as_bytes(), &message, &mut Seeded(seed ^ 1)).unwrap();
+        let mut signature = sm2::sign(&ours, id.as_bytes(), &message, &mut Seeded::new(seed ^ 1)).unwrap();
         prop_assert!(rust_crypto::verifies(&public.to_sec1(), &id, &message, &signature.0));
         signature.0[bit / 8] ^= 1 << (bit % 8);
         prop_assert!(!sm2::verify(&public, id.as_bytes(), &message, &signature));
@@ -127,7 +116,7 @@ proptest! {
     fn sm2_signatures_cross_verify_with_libsm(seed: u64, id in "[a-z0-9]{1,20}", message in vec(any::<u8>(), 0..100)) {
         let ours = key(seed);
         let public = ours.public_key();
-        let signature = sm2::sign(&ours, id.as_bytes(), &message, &mut Seeded(seed ^ 2)).unwrap();
+        let signature = sm2::sign(&ours, id.as_bytes(), &message, &mut Seeded::new(seed ^ 2)).unwrap();
         prop_assert!(lib_sm::verifies(&public.to_sec1(), &id, &message, &signature.0));
         let theirs = sm2::Signature::from_der(&lib_sm::sign_der(&ours.to_bytes(), &id, &message)).unwrap();
         prop_assert!(sm2::verify(&public, id.as_bytes(), &message, &theirs));
@@ -142,7 +131,7 @@ fn campaign_of_random_signatures() {
     for seed in 0..cases {
         let ours = key(seed << 20);
         let message = seed.to_be_bytes();
-        let signature = sm2::sign(&ours, sm2::DEFAULT_ID, &message, &mut Seeded(seed)).unwrap();
+        let signature = sm2::sign(&ours, sm2::DEFAULT_ID, &message, &mut Seeded::new(seed)).unwrap();
         let id = "1234567812345678";
         assert!(rust_crypto::verifies(&ours.public_key().to_sec1(), id, &message, &signature.0), "seed {seed}");
         let (_, theirs) = rust_crypto::sign(&ours.to_bytes(), id, &message);

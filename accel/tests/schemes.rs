@@ -6,23 +6,12 @@
 use bixi_accel::sm2::encryption::{Ciphertext, Layout, decrypt, encrypt};
 use bixi_accel::sm2::exchange::{Initiator, Responder, diffie_hellman};
 use bixi_accel::sm2::{IdentifiedKey, PrivateKey, PublicKey};
-use bixi_accel::{Random, RandomError, sm3};
+use bixi_accel::{Seeded, sm3};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// Bytes from a seed: the key derivation function over a counter.
-struct Seeded(u64);
-
-impl Random for Seeded {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-        self.0 = self.0.wrapping_add(1);
-        sm3::kdf(&self.0.to_be_bytes(), out);
-        Ok(())
-    }
-}
-
 fn key(seed: u64) -> PrivateKey {
-    PrivateKey::generate(&mut Seeded(seed)).expect("key")
+    PrivateKey::generate(&mut Seeded::new(seed)).expect("key")
 }
 
 mod open_ssl {
@@ -106,12 +95,14 @@ mod open_ssl {
 }
 
 mod rust_crypto {
-    use super::Seeded;
-    use bixi_accel::Random;
+    use bixi_accel::{Random, Seeded};
     use sm2::elliptic_curve::rand_core::{TryCryptoRng, TryRng};
     use sm2::pke::{DecryptingKey, EncryptingKey, Mode};
 
-    impl TryRng for Seeded {
+    /// As RustCrypto asks for it.
+    struct Source(Seeded);
+
+    impl TryRng for Source {
         type Error = core::convert::Infallible;
 
         fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
@@ -125,16 +116,16 @@ mod rust_crypto {
         }
 
         fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
-            self.fill(out).expect("it never fails");
+            self.0.fill(out).expect("it never fails");
             Ok(())
         }
     }
 
-    impl TryCryptoRng for Seeded {}
+    impl TryCryptoRng for Source {}
 
     pub(super) fn encrypt(public: &[u8; 65], text: &[u8], mode: Mode, seed: u64) -> Vec<u8> {
         let key = sm2::PublicKey::from_sec1_bytes(public).expect("public key");
-        EncryptingKey::new_with_mode(key, mode).encrypt(&mut Seeded(seed), text).expect("ciphertext")
+        EncryptingKey::new_with_mode(key, mode).encrypt(&mut Source(Seeded::new(seed)), text).expect("ciphertext")
     }
 
     pub(super) fn decrypt(private: &[u8; 32], ciphertext: &[u8], mode: Mode) -> Option<Vec<u8>> {
@@ -166,7 +157,7 @@ proptest! {
         let ours = key(seed);
         let private = open_ssl::private(&*ours.to_pkcs8_der());
         let public = open_ssl::public(&ours.public_key().to_spki_der());
-        let der = encrypt(&ours.public_key(), &text, &mut Seeded(!seed)).unwrap().to_der();
+        let der = encrypt(&ours.public_key(), &text, &mut Seeded::new(!seed)).unwrap().to_der();
         prop_assert_eq!(open_ssl::decrypt(&private, &der), Some(text.clone()));
 
         let theirs = open_ssl::encrypt(&public, &text);
@@ -188,7 +179,7 @@ proptest! {
         use ::sm2::pke::Mode;
         let ours = key(seed);
         for (layout, mode) in [(Layout::C1C3C2, Mode::C1C3C2), (Layout::C1C2C3, Mode::C1C2C3)] {
-            let ciphertext = encrypt(&ours.public_key(), &text, &mut Seeded(!seed)).unwrap().to_bytes(layout);
+            let ciphertext = encrypt(&ours.public_key(), &text, &mut Seeded::new(!seed)).unwrap().to_bytes(layout);
             prop_assert_eq!(rust_crypto::decrypt(&ours.to_bytes(), &ciphertext, mode), Some(text.clone()));
             let theirs = rust_crypto::encrypt(&ours.public_key().to_sec1(), &text, mode, seed);
             let decrypted = decrypt(&ours, &Ciphertext::from_bytes(&theirs, layout).unwrap()).unwrap();
@@ -219,13 +210,13 @@ proptest! {
         };
         let mut derived = vec![0; length];
 
-        let initiator = Initiator::start(&ours, &id, &mut Seeded(seed)).unwrap();
+        let initiator = Initiator::start(&ours, &id, &mut Seeded::new(seed)).unwrap();
         let (expected, s_b, s_a) = peer(initiator.ephemeral(), true);
         let (secret, confirmation) = initiator.finish_confirmed(&known, &r, &s_b).unwrap();
         secret.derive(&mut derived);
         prop_assert_eq!((&derived, confirmation), (&expected, s_a));
 
-        let responder = Responder::respond(&ours, &id, &known, &r, &mut Seeded(seed)).unwrap();
+        let responder = Responder::respond(&ours, &id, &known, &r, &mut Seeded::new(seed)).unwrap();
         let (expected, s_b, s_a) = peer(responder.ephemeral(), false);
         prop_assert_eq!(responder.confirmation(), s_b);
         responder.finish_confirmed(&s_a).unwrap().derive(&mut derived);
@@ -252,7 +243,7 @@ proptest! {
     #[test]
     fn ciphertexts_are_read_by_libsm_and_libsms_by_us(seed: u64, text in vec(any::<u8>(), 2..200)) {
         let ours = key(seed);
-        let ciphertext = encrypt(&ours.public_key(), &text, &mut Seeded(!seed)).unwrap();
+        let ciphertext = encrypt(&ours.public_key(), &text, &mut Seeded::new(!seed)).unwrap();
         prop_assert_eq!(lib_sm::decrypt(&ours.to_bytes(), &ciphertext.to_bytes(Layout::C1C2C3)), Some(text.clone()));
         let theirs = lib_sm::encrypt(&ours.public_key().to_sec1(), &text);
         let decrypted = decrypt(&ours, &Ciphertext::from_bytes(&theirs, Layout::C1C2C3).unwrap()).unwrap();

@@ -78,6 +78,9 @@ const THREAD_EXCEPTIONS: &[&str] = &[
     "node/cli/src/demo.rs",
 ];
 
+/// Features that exist for tests; no library, binary or build script may have one turned on.
+const TEST_FEATURES: &[&str] = &["seeded"];
+
 const UNFINISHED: &[&str] = &[concat!("todo", "!("), concat!("unimplemented", "!(")];
 
 /// The workspace as cargo describes it.
@@ -91,6 +94,8 @@ struct Package {
     directory: PathBuf,
     /// Rooms used by library, binaries and build script.
     uses: BTreeSet<String>,
+    /// Features for tests that what is shipped would turn on.
+    test_features: Vec<String>,
     /// Root files of library and binaries.
     roots: Vec<PathBuf>,
 }
@@ -140,6 +145,7 @@ impl Package {
                 .filter(|dependency| dependency["kind"].as_str() != Some("dev"))
                 .filter_map(|dependency| short(text(&dependency["name"])).map(str::to_owned))
                 .collect(),
+            test_features: test_features(package),
             roots: targets
                 .filter(|target| target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(is_shipped)))
                 .map(|target| text(&target["src_path"]).into())
@@ -154,6 +160,17 @@ fn text(value: &Value) -> &str {
 
 fn short(name: &str) -> Option<&str> {
     name.strip_prefix("bixi-")
+}
+
+/// Features of [`TEST_FEATURES`] turned on by a dependency of what is shipped, or by another feature, `default` among them.
+fn test_features(package: &Value) -> Vec<String> {
+    let dependencies = package["dependencies"].as_array().expect("dependencies").iter();
+    let shipped = dependencies.filter(|dependency| dependency["kind"].as_str() != Some("dev"));
+    let asked = shipped.flat_map(|dependency| dependency["features"].as_array()).flatten();
+    let implied = package["features"].as_object().into_iter().flat_map(|features| features.values());
+    let implied = implied.filter_map(Value::as_array).flatten();
+    let name = |feature: &'_ Value| text(feature).rsplit('/').next().expect("one part at least").to_owned();
+    asked.chain(implied).map(name).filter(|name| TEST_FEATURES.contains(&name.as_str())).collect()
 }
 
 fn is_shipped(kind: &Value) -> bool {
@@ -254,6 +271,13 @@ fn mentions_in(file: &Path, source: &str, words: &[&str]) -> Vec<String> {
 #[test]
 fn every_arrow_is_in_the_table() {
     assert_eq!(differences(&Workspace::read(), HOUSE), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_shipped_has_no_feature_of_tests() {
+    let workspace = Workspace::read();
+    let found: Vec<_> = workspace.packages.iter().filter(|package| !package.test_features.is_empty()).collect();
+    assert!(found.is_empty(), "{:?}", found.iter().map(|package| &package.name).collect::<Vec<_>>());
 }
 
 #[test]
@@ -371,6 +395,21 @@ mod checker {
         let expected =
             ["types is not at node/types", "raft has no line in the table", "ledger is in the table and nowhere else"];
         assert_eq!(differences(&workspace(&small), SMALL), expected);
+    }
+
+    #[test]
+    fn finds_a_feature_of_tests_unless_a_dependency_of_tests_turns_it_on() {
+        let asking = |kind: Option<&str>, features: &Value| {
+            let mut package = package("bixi-types", "node/types", &[]);
+            package["dependencies"] = json!([{ "name": "bixi-accel", "kind": kind, "features": ["seeded"] }]);
+            package["features"] = features.clone();
+            Package::from_metadata(&package).test_features
+        };
+        let none = json!({ "seeded": [] });
+        assert!(asking(Some("dev"), &none).is_empty());
+        assert_eq!(asking(None, &none), ["seeded"]);
+        assert_eq!(asking(Some("build"), &none), ["seeded"]);
+        assert_eq!(asking(Some("dev"), &json!({ "default": ["bixi-accel/seeded"] })), ["seeded"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use super::*;
+use crate::Seeded;
 use crate::sm2::encryption::Ciphertext;
-use crate::sm2::tests::Counter;
 use crate::sm2::{PrivateKey, PublicKey};
 use proptest::prelude::*;
 
@@ -59,7 +59,7 @@ fn a_compressed_point_is_read_in_a_public_key() {
 #[test]
 fn optional_parts_of_a_private_key_may_be_missing_but_not_wrong() {
     let point = hex::encode(private_key().public_key().to_sec1());
-    let other = hex::encode(PrivateKey::generate(&mut Counter(1)).unwrap().public_key().to_sec1());
+    let other = hex::encode(PrivateKey::generate(&mut Seeded::new(1)).unwrap().public_key().to_sec1());
     let curve = format!("a00a{CURVE_OID}");
     let public = |point: &str| format!("a144034200{point}");
     for accepted in [curve.clone(), format!("{curve}{}", public(&point))] {
@@ -143,8 +143,8 @@ fn decode_each(bytes: &[u8]) -> [Result<Vec<u8>, CodecError>; 6] {
 
 /// A valid encoding of each kind.
 fn encodings(seed: u64, text: &[u8]) -> [Vec<u8>; 6] {
-    let key = PrivateKey::generate(&mut Counter(seed << 32)).unwrap();
-    let ciphertext = crate::sm2::encryption::encrypt(&key.public_key(), text, &mut Counter(seed)).unwrap();
+    let key = PrivateKey::generate(&mut Seeded::new(seed << 32)).unwrap();
+    let ciphertext = crate::sm2::encryption::encrypt(&key.public_key(), text, &mut Seeded::new(seed)).unwrap();
     [
         key.public_key().to_spki_der().to_vec(),
         key.to_pkcs8_der().to_vec(),

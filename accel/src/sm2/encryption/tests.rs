@@ -1,10 +1,11 @@
 use super::*;
+use crate::Seeded;
 use crate::sm2::CodecError;
-use crate::sm2::tests::{Counter, bytes};
+use crate::sm2::tests::bytes;
 use proptest::prelude::*;
 
 fn key(seed: u64) -> PrivateKey {
-    PrivateKey::generate(&mut Counter(seed << 32)).unwrap()
+    PrivateKey::generate(&mut Seeded::new(seed << 32)).unwrap()
 }
 
 /// The example of GB/T 32918.5-2017 C.2 (GM/T 0003.5-2012 annex C); its DER form is in OpenSSL's `test/sm2_internal_test.c`.
@@ -62,7 +63,7 @@ fn every_length_around_the_digests_of_the_key_stream_round_trips() {
     let lengths = (1..=100).chain([1535, 1536, 1537, 5000, PLAINTEXT_BYTES_MAX]);
     for bytes in lengths {
         let text: Vec<u8> = (0..bytes).map(|i| i as u8).collect();
-        let ciphertext = encrypt(&key.public_key(), &text, &mut Counter(bytes as u64)).unwrap();
+        let ciphertext = encrypt(&key.public_key(), &text, &mut Seeded::new(bytes as u64)).unwrap();
         let decoded = Ciphertext::from_der(&ciphertext.to_der()).unwrap();
         assert_eq!(decoded, ciphertext, "{bytes} bytes");
         assert!(**decrypt(&key, &decoded).unwrap() == text, "{bytes} bytes");
@@ -73,7 +74,7 @@ fn every_length_around_the_digests_of_the_key_stream_round_trips() {
 fn lengths_out_of_bounds_are_refused_both_ways() {
     let key = key(2);
     for text in [vec![], vec![0; PLAINTEXT_BYTES_MAX + 1]] {
-        let refused = encrypt(&key.public_key(), &text, &mut Counter(1));
+        let refused = encrypt(&key.public_key(), &text, &mut Seeded::new(1));
         assert_eq!(refused, Err(EncryptError::Length(text.len())));
         let c1 = key.public_key();
         let forged = Ciphertext { c1, c3: [0; 32], c2: text };
@@ -87,7 +88,7 @@ fn lengths_out_of_bounds_are_refused_both_ways() {
 #[test]
 fn every_changed_bit_and_every_other_key_are_refused() {
     let private = key(3);
-    let ciphertext = encrypt(&private.public_key(), b"a secret", &mut Counter(3)).unwrap();
+    let ciphertext = encrypt(&private.public_key(), b"a secret", &mut Seeded::new(3)).unwrap();
     let whole = ciphertext.to_bytes(Layout::C1C3C2);
     for bit in 0..8 * whole.len() {
         let mut changed = whole.clone();
@@ -106,7 +107,7 @@ fn batches_of_every_size_give_each_ciphertext_its_own_verdict() {
     let texts: Vec<Vec<u8>> = (1..=20).map(|i| vec![i as u8; i]).collect();
     let sealed = |(i, text): (usize, &Vec<u8>)| {
         let recipient = if i % 5 == 3 { &other } else { &private };
-        encrypt(&recipient.public_key(), text, &mut Counter(i as u64)).unwrap()
+        encrypt(&recipient.public_key(), text, &mut Seeded::new(i as u64)).unwrap()
     };
     let ciphertexts: Vec<Ciphertext> = texts.iter().enumerate().map(sealed).collect();
     for size in 0..=ciphertexts.len() {
@@ -138,7 +139,7 @@ fn a_key_stream_of_zeros_is_neither_used_nor_accepted() {
     assert_eq!(decrypt(&key, &forged), Err(DecryptError));
     // The public function tries again until it has one.
     for seed in 0..600 {
-        let ciphertext = encrypt(&key.public_key(), b"m", &mut Counter(seed << 8)).unwrap();
+        let ciphertext = encrypt(&key.public_key(), b"m", &mut Seeded::new(seed << 8)).unwrap();
         assert_eq!(decrypt(&key, &ciphertext).as_deref().map(Vec::as_slice), Ok(&b"m"[..]));
     }
 }
@@ -166,7 +167,7 @@ proptest! {
     #[test]
     fn what_is_encrypted_is_decrypted(seed in 0u64..1 << 20, text in prop::collection::vec(any::<u8>(), 1..300)) {
         let key = key(seed);
-        let ciphertext = encrypt(&key.public_key(), &text, &mut Counter(seed)).unwrap();
+        let ciphertext = encrypt(&key.public_key(), &text, &mut Seeded::new(seed)).unwrap();
         let decrypted = decrypt(&key, &ciphertext);
         prop_assert_eq!(decrypted.as_deref(), Ok(&text));
     }

@@ -1,10 +1,11 @@
 use super::*;
+use crate::Seeded;
 use crate::cpu::Portable;
-use crate::sm2::tests::{Counter, bytes};
+use crate::sm2::tests::bytes;
 use proptest::prelude::*;
 
 fn key(seed: u64) -> PrivateKey {
-    PrivateKey::generate(&mut Counter(seed << 32)).unwrap()
+    PrivateKey::generate(&mut Seeded::new(seed << 32)).unwrap()
 }
 
 fn identified(id: &[u8], key: &PrivateKey) -> IdentifiedKey {
@@ -65,8 +66,8 @@ proptest! {
     ) {
         let [a, b] = [key(2 * seed + 1), key(2 * seed + 2)];
         let (known_a, known_b) = (identified(&ids[0], &a), identified(&ids[1], &b));
-        let start = || Initiator::start(&a, &ids[0], &mut Counter(seed)).unwrap();
-        let respond = |point: PublicKey| Responder::respond(&b, &ids[1], &known_a, &point, &mut Counter(!seed)).unwrap();
+        let start = || Initiator::start(&a, &ids[0], &mut Seeded::new(seed)).unwrap();
+        let respond = |point: PublicKey| Responder::respond(&b, &ids[1], &known_a, &point, &mut Seeded::new(!seed)).unwrap();
         let (initiator, again) = (start(), start());
         let (responder, unconfirmed) = (respond(initiator.ephemeral()), respond(initiator.ephemeral()));
         let (point, s_b) = (responder.ephemeral(), responder.confirmation());
@@ -92,8 +93,8 @@ proptest! {
 fn another_identity_key_or_ephemeral_is_noticed() {
     let [a, b, other] = [key(1), key(2), key(3)];
     let (known_a, known_b) = (identified(b"a", &a), identified(b"b", &b));
-    let start = || Initiator::start(&a, b"a", &mut Counter(7)).unwrap();
-    let responder = Responder::respond(&b, b"b", &known_a, &start().ephemeral(), &mut Counter(8)).unwrap();
+    let start = || Initiator::start(&a, b"a", &mut Seeded::new(7)).unwrap();
+    let responder = Responder::respond(&b, b"b", &known_a, &start().ephemeral(), &mut Seeded::new(8)).unwrap();
     let (point, s_b) = (responder.ephemeral(), responder.confirmation());
     assert!(start().finish_confirmed(&known_b, &point, &s_b).is_ok());
     for (peer, point) in [
@@ -114,9 +115,9 @@ fn a_shared_point_at_infinity_is_refused_on_both_sides() {
     let multiple = variable_base::public_multiple(Portable::TOKEN, associate(&point).limbs(), &point.point);
     let hostile = PublicKey { point: multiple.to_affine().negate() };
     let peer = IdentifiedKey::new(b"hostile", hostile);
-    let initiator = Initiator::start(&own, b"own", &mut Counter(1)).unwrap();
+    let initiator = Initiator::start(&own, b"own", &mut Seeded::new(1)).unwrap();
     assert_eq!(initiator.finish(&peer, &point).unwrap_err(), ExchangeError::Infinity);
-    let responder = Responder::respond(&own, b"own", &peer, &point, &mut Counter(1));
+    let responder = Responder::respond(&own, b"own", &peer, &point, &mut Seeded::new(1));
     assert_eq!(responder.err(), Some(ExchangeError::Infinity));
 }
 
@@ -130,12 +131,12 @@ fn batches_of_every_size_agree_with_each_peer_and_refuse_infinity_alone() {
     let keys: Vec<PrivateKey> = (30..50).map(key).collect();
     let known: Vec<IdentifiedKey> = keys.iter().map(|key| identified(b"peer", key)).collect();
     for size in 0..=keys.len() {
-        let start = |key| Initiator::start(key, b"peer", &mut Counter(size as u64)).unwrap();
+        let start = |key| Initiator::start(key, b"peer", &mut Seeded::new(size as u64)).unwrap();
         let initiators: Vec<_> = keys[..size].iter().map(start).collect();
         let ephemerals: Vec<PublicKey> = initiators.iter().map(Initiator::ephemeral).collect();
         let peer = |i: usize| if i % 7 == 5 { (&hostile, &point) } else { (&known[i], &ephemerals[i]) };
         let peers: Vec<_> = (0..size).map(peer).collect();
-        let responders = Responder::respond_batch(&own, b"own", &peers, &mut Counter(99)).unwrap();
+        let responders = Responder::respond_batch(&own, b"own", &peers, &mut Seeded::new(99)).unwrap();
         assert_eq!(responders.len(), size);
         for (i, (initiator, responder)) in initiators.into_iter().zip(responders).enumerate() {
             if i % 7 == 5 {
@@ -218,13 +219,13 @@ fn the_shared_point_is_libsms() {
         // libsm begins.
         let mut theirs = ExchangeCtxA::new(16, "alice", "bob", p_a, p_b, private(&a)).unwrap();
         let point = ours(&theirs.exchange1().unwrap());
-        let responder = Responder::respond(&b, b"bob", &known_a, &point, &mut Counter(seed)).unwrap();
+        let responder = Responder::respond(&b, b"bob", &known_a, &point, &mut Seeded::new(seed)).unwrap();
         let s_a = theirs.exchange3(&public(&responder.ephemeral()), two_byte(&responder.agreed, 2)).unwrap();
         assert_eq!(s_a, two_byte(&responder.agreed, 3));
 
         // We begin.
         let mut theirs = ExchangeCtxB::new(16, "alice", "bob", p_a, p_b, private(&b)).unwrap();
-        let initiator = Initiator::start(&a, b"alice", &mut Counter(seed)).unwrap();
+        let initiator = Initiator::start(&a, b"alice", &mut Seeded::new(seed)).unwrap();
         let own = public(&initiator.ephemeral());
         let (point, s_b) = theirs.exchange2(&own).unwrap();
         let agreed = initiator.agree(&known_b, &ours(&point)).unwrap();

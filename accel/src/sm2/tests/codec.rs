@@ -1,5 +1,6 @@
 use super::super::*;
-use super::{Counter, bytes};
+use super::bytes;
+use crate::Seeded;
 use proptest::prelude::*;
 
 /// The signature and its DER form in the test data of the crate `sm2` 0.14 (made by OpenSSL).
@@ -46,7 +47,7 @@ fn der_refuses_every_other_form() {
 #[test]
 fn bad_points_are_refused_with_the_reason() {
     let p = bytes::<32>("FFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF00000000FFFFFFFFFFFFFFFF");
-    let good = PrivateKey::generate(&mut Counter(5)).unwrap().public_key().to_bytes();
+    let good = PrivateKey::generate(&mut Seeded::new(5)).unwrap().public_key().to_bytes();
     for half in [0, 32] {
         let mut bad = good;
         bad[half..half + 32].copy_from_slice(&p);
@@ -89,7 +90,7 @@ proptest! {
 
     #[test]
     fn points_round_trip_in_every_form(seed: u64) {
-        let key = PrivateKey::generate(&mut Counter(seed >> 1)).unwrap().public_key();
+        let key = PrivateKey::generate(&mut Seeded::new(seed >> 1)).unwrap().public_key();
         prop_assert_eq!(PublicKey::from_bytes(&key.to_bytes()), Ok(key));
         prop_assert_eq!(PublicKey::from_sec1(&key.to_sec1()), Ok(key));
         prop_assert_eq!(PublicKey::from_sec1(&key.to_sec1_compressed()), Ok(key));

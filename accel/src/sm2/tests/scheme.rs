@@ -1,6 +1,7 @@
 use super::super::scalar::Scalar;
 use super::super::*;
-use super::{Counter, bytes};
+use super::bytes;
+use crate::Seeded;
 use crate::{Random, RandomError};
 use proptest::prelude::*;
 
@@ -16,7 +17,7 @@ const N_LESS_ONE: &str = "FFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFF7203DF6B21C6052B53BBF4
 const N: &str = "FFFFFFFEFFFFFFFFFFFFFFFFFFFFFFFF7203DF6B21C6052B53BBF40939D54123";
 
 fn key(seed: u64) -> PrivateKey {
-    PrivateKey::generate(&mut Counter(seed << 32)).unwrap()
+    PrivateKey::generate(&mut Seeded::new(seed << 32)).unwrap()
 }
 
 #[test]
@@ -45,7 +46,7 @@ fn private_keys_outside_one_to_n_minus_two_are_refused() {
     for accepted in [largest, one] {
         let key = PrivateKey::from_bytes(&accepted).unwrap();
         assert_eq!(*key.to_bytes(), accepted);
-        let signature = sign(&key, DEFAULT_ID, b"edge", &mut Counter(1)).unwrap();
+        let signature = sign(&key, DEFAULT_ID, b"edge", &mut Seeded::new(1)).unwrap();
         assert!(verify(&key.public_key(), DEFAULT_ID, b"edge", &signature));
     }
 }
@@ -53,7 +54,7 @@ fn private_keys_outside_one_to_n_minus_two_are_refused() {
 #[test]
 fn scalars_outside_one_to_n_minus_one_are_refused() {
     let key = key(1);
-    let good = sign(&key, DEFAULT_ID, b"m", &mut Counter(2)).unwrap();
+    let good = sign(&key, DEFAULT_ID, b"m", &mut Seeded::new(2)).unwrap();
     let zero = "00".repeat(32);
     let ones = "ff".repeat(32);
     for bad in [&zero, N, &ones] {
@@ -133,7 +134,7 @@ fn batches_of_every_size_give_exact_verdicts() {
     let off_curve = [1; 64];
     let messages: Vec<Vec<u8>> = (0..70).map(|i| vec![i as u8; i]).collect();
     let mut signatures: Vec<Signature> =
-        (0..70).map(|i| sign(&keys[i % 5], DEFAULT_ID, &messages[i], &mut Counter(i as u64)).unwrap()).collect();
+        (0..70).map(|i| sign(&keys[i % 5], DEFAULT_ID, &messages[i], &mut Seeded::new(i as u64)).unwrap()).collect();
     for (i, signature) in signatures.iter_mut().enumerate().filter(|(i, _)| i % 7 == 3) {
         signature.0[i % 64] ^= 1;
     }
@@ -180,6 +181,18 @@ fn registry_is_bounded_and_keeps_pinned_keys() {
 }
 
 #[test]
+fn asking_whether_a_key_is_registered_is_no_use_of_it() {
+    let keys: Vec<PublicKey> = (20..23).map(|seed| key(seed).public_key()).collect();
+    let registry = Registry::new(2);
+    let has = |i: usize| registry.contains(&keys[i].to_bytes());
+    registry.register(&keys[0]).unwrap();
+    registry.register(&keys[1]).unwrap();
+    assert!(has(0) && has(1) && !has(2));
+    registry.register(&keys[2]).unwrap();
+    assert!(!has(0) && has(1) && has(2), "the key registered first was used last when it was registered");
+}
+
+#[test]
 fn wide_tables_are_bounded_and_go_with_the_pin() {
     let keys: Vec<PublicKey> = (20..23).map(|seed| key(seed).public_key()).collect();
     let registry = Registry::with_wide_tables(3, 1);
@@ -207,7 +220,7 @@ fn mixed_batches_give_exact_verdicts() {
         2 | 3 => KeyRef::Registered(registry.register(&keys[i % 6].public_key()).unwrap()),
         _ => KeyRef::Raw(&raw[i % 6]),
     };
-    let sign = |i: usize| sign(&keys[i % 6], DEFAULT_ID, b"mixed", &mut Counter(i as u64)).unwrap();
+    let sign = |i: usize| sign(&keys[i % 6], DEFAULT_ID, b"mixed", &mut Seeded::new(i as u64)).unwrap();
     let mut signatures: Vec<Signature> = (0..600).map(sign).collect();
     signatures.iter_mut().enumerate().filter(|(i, _)| i % 13 == 5).for_each(|(i, signature)| signature.0[i % 64] ^= 4);
     for size in (1..8).chain([47, 48, 49, 144, 600]) {
@@ -273,7 +286,7 @@ fn a_constant_generator_still_gives_each_message_its_own_nonce() {
 #[test]
 fn fresh_randomness_changes_the_nonce_of_a_repeated_message() {
     let key = key(32);
-    let mut rng = Counter(0);
+    let mut rng = Seeded::new(0);
     assert_ne!(sign(&key, DEFAULT_ID, b"m", &mut rng).unwrap(), sign(&key, DEFAULT_ID, b"m", &mut rng).unwrap());
 }
 
@@ -295,7 +308,7 @@ proptest! {
     #[test]
     fn one_changed_bit_is_refused_on_every_path(seed in 0u64..1 << 20, message in proptest::collection::vec(any::<u8>(), 0..100), bit in 0usize..512) {
         let key = key(seed);
-        let mut signature = sign(&key, DEFAULT_ID, &message, &mut Counter(seed)).unwrap();
+        let mut signature = sign(&key, DEFAULT_ID, &message, &mut Seeded::new(seed)).unwrap();
         prop_assert_eq!(every_path(&key.public_key(), &message, &signature), [true; 5]);
         signature.0[bit / 8] ^= 1 << (bit % 8);
         prop_assert_eq!(every_path(&key.public_key(), &message, &signature), [false; 5]);
@@ -328,7 +341,7 @@ fn a_batch_differs_with_any_digest_and_with_fresh_randomness() {
     let one = sign_digest_batch(&key, &[[1; 32], [2; 32]], &mut Constant).unwrap();
     let same = sign_digest_batch(&key, &[[1; 32], [2; 32]], &mut Constant).unwrap();
     let other = sign_digest_batch(&key, &[[1; 32], [3; 32]], &mut Constant).unwrap();
-    let fresh = sign_digest_batch(&key, &[[1; 32], [2; 32]], &mut Counter(1)).unwrap();
+    let fresh = sign_digest_batch(&key, &[[1; 32], [2; 32]], &mut Seeded::new(1)).unwrap();
     assert_eq!(one, same);
     assert!(one[0] != other[0] && one[0] != fresh[0] && one[1] != fresh[1]);
     assert!(matches!(sign_digest_batch(&key, &[[1; 32]], &mut Broken), Err(SignError::Random(_))));
