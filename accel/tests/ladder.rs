@@ -74,6 +74,18 @@ fn expected_sm2_field(rung: &str) -> &'static str {
     if reaches(rung, "avx2") && cpu::Bmi2Adx::new().is_some() { "bmi2+adx" } else { "portable" }
 }
 
+/// What the ladder promises for batches of SM2: lanes where there are some, else what serves one.
+#[cfg(target_arch = "x86_64")]
+fn expected_sm2_batch(rung: &str) -> &'static str {
+    let lanes = reaches(rung, "avx512") && cpu::Ifma512::new().is_some();
+    if lanes { "ifma512" } else { expected_sm2_field(rung) }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn expected_sm2_batch(rung: &str) -> &'static str {
+    expected_sm2_field(rung)
+}
+
 #[cfg(not(target_arch = "x86_64"))]
 fn expected_sm2_field(_rung: &str) -> &'static str {
     "portable"
@@ -136,6 +148,9 @@ fn climb() {
     };
     assert_eq!((kernel("sm4"), kernel("sm4.ghash")), expected_sm4(&rung), "on {rung}");
     assert_eq!(kernel("sm2.field"), expected_sm2_field(&rung), "on {rung}");
+    for batch in ["sm2.verify_batch", "sm2.sign_batch"] {
+        assert_eq!(kernel(batch), expected_sm2_batch(&rung), "{batch} on {rung}");
+    }
     assert_eq!((kernel("sm3"), kernel("sm3.many")), expected_sm3(&rung), "on {rung}");
     if rung == "portable" {
         assert!(selected.iter().all(|selected| selected.kernel == "portable"), "{selected:?}");

@@ -5,7 +5,7 @@ use super::ifma;
 use super::point::Affine;
 use super::registry::RegisteredKey;
 use super::verify::{self, Claim};
-use super::{IdentifiedKey, PublicKey, Signature};
+use super::{IdentifiedKey, PublicKey, Signature, field};
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::Ifma512;
 use crate::sm3;
@@ -104,7 +104,8 @@ fn resolve(items: &[VerifyItem<'_>]) -> Vec<Resolved> {
 
 /// Who computes the points.
 pub(super) enum Kernel {
-    Portable,
+    /// One after the other, by what verifies one.
+    Single,
     #[cfg(target_arch = "x86_64")]
     Ifma512(ifma::Verifier),
 }
@@ -118,12 +119,12 @@ impl Kernel {
         if let Some(token) = Ifma512::selected() {
             return Self::Ifma512(ifma::Verifier::new(token));
         }
-        Self::Portable
+        Self::Single
     }
 
     fn by_windows(&mut self, waiting: &[Waiting<Affine>], out: &mut [bool]) {
         match self {
-            Self::Portable => single_by_windows(waiting, out),
+            Self::Single => single_by_windows(waiting, out),
             #[cfg(target_arch = "x86_64")]
             Self::Ifma512(verifier) => {
                 in_lanes(waiting, out, |key| key, |lanes| verifier.by_windows(lanes), single_by_windows);
@@ -133,7 +134,7 @@ impl Kernel {
 
     fn by_combs(&mut self, waiting: &[Waiting<&RegisteredKey>], out: &mut [bool]) {
         match self {
-            Self::Portable => single_by_combs(waiting, out),
+            Self::Single => single_by_combs(waiting, out),
             #[cfg(target_arch = "x86_64")]
             Self::Ifma512(verifier) => {
                 let (flat, compact): (Vec<_>, Vec<_>) =
@@ -187,7 +188,7 @@ fn single_by_combs(waiting: &[Waiting<&RegisteredKey>], out: &mut [bool]) {
 /// The name of the kernel that serves [`verify_batch`].
 pub(crate) fn kernel_name() -> &'static str {
     match Kernel::selected() {
-        Kernel::Portable => "portable",
+        Kernel::Single => field::kernel_name(),
         #[cfg(target_arch = "x86_64")]
         Kernel::Ifma512(_) => "ifma512",
     }
