@@ -35,7 +35,7 @@ fn private_bytes() -> [u8; 32] {
     oracle::digest(&[b"residue"])
 }
 
-/// Loads the key of masked bytes, signs, decrypts, agrees on a key and drops it; the signatures.
+/// Loads the key of masked bytes, signs, decrypts, agrees on keys, one by one and in batches, and drops it; the signatures.
 #[inline(never)]
 fn sign_and_drop(needle: &[u8; 32]) -> Vec<[u8; 64]> {
     let mut bytes = Box::new(masked(needle));
@@ -58,6 +58,11 @@ fn sign_and_drop(needle: &[u8; 32]) -> Vec<[u8; 64]> {
             .finish(&own, &responder.expect("a finite point").ephemeral())
             .expect("a finite point")
             .derive(&mut [0; 16]);
+        let texts = sm2::encryption::decrypt_batch(&key, &vec![sealed; BATCH]);
+        assert!(texts.iter().all(|text| text.as_ref().is_ok_and(|text| ***text == *b"text")));
+        let peers = [(&own, &ephemeral); BATCH];
+        let responders = sm2::exchange::Responder::respond_batch(&key, b"own", &peers, &mut rng).expect("randomness");
+        responders.into_iter().for_each(|responder| responder.expect("a finite point").finish().derive(&mut [0; 16]));
     }
     signatures
 }

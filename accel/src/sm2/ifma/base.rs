@@ -102,8 +102,7 @@ pub(super) fn x_coordinates(token: Ifma512, scalars: &[Scalar], sums: &mut Sums,
         let (point, exceptional) = &points[group];
         let z_inverse = inverse.multiply(&prefixes[group]).carry::<0>();
         inverse = inverse.multiply(&point.z).carry::<0>();
-        let x = point.x.multiply(&z_inverse.square().carry::<0>()).carry::<0>();
-        write(&x, *exceptional, out);
+        write(&point.affine_x(&z_inverse), *exceptional, out);
     }
     points.iter_mut().for_each(|(point, _)| point.wipe(&one));
     sums.wipe(&one);

@@ -76,9 +76,9 @@ pub(super) struct TenColumns([Vector; 10]);
 pub(super) struct FiveColumns([Vector; 5]);
 
 /// Limb 1 of `p + 1`; limbs 2 and 3 are those of `-2^104`.
-const P_LIMB1: u64 = (1 << 52) - (1 << 44) + (1 << 12);
+pub(super) const P_LIMB1: u64 = (1 << 52) - (1 << 44) + (1 << 12);
 /// Limb 4 of `p + 1`.
-const P_LIMB4: u64 = (1 << 48) - (1 << 16);
+pub(super) const P_LIMB4: u64 = (1 << 48) - (1 << 16);
 
 /// Row `$i` of a product, added to the columns.
 macro_rules! row {
@@ -98,6 +98,72 @@ macro_rules! reduce_step {
         $t[$i + 5] = $t[$i + 5].add_high(q, $p4);
     };
 }
+
+/// Twice the products of different limbs.
+macro_rules! cross_products {
+    ($a:ident) => {{
+        let mut t = [$a[0].constant(0); 10];
+        row!(t, $a, $a, 0: 1 2 3 4);
+        row!(t, $a, $a, 1: 2 3 4);
+        row!(t, $a, $a, 2: 3 4);
+        row!(t, $a, $a, 3: 4);
+        let [t0, t1, t2, t3, t4, t5, t6, t7, t8, t9] = t;
+        [
+            t0,
+            t1.add(t1),
+            t2.add(t2),
+            t3.add(t3),
+            t4.add(t4),
+            t5.add(t5),
+            t6.add(t6),
+            t7.add(t7),
+            t8.add(t8),
+            t9,
+        ]
+    }};
+}
+
+/// The reduced product, each step of the reduction as soon as its column is complete. (Macros, so that the tests run the same
+/// steps on intervals.)
+macro_rules! interleaved_product {
+    ($a:ident, $b:ident) => {{
+        let mut t = [$a[0].constant(0); 10];
+        let (low, p1, p4) = ($a[0].constant(LOW52), $a[0].constant(P_LIMB1), $a[0].constant(P_LIMB4));
+        row!(t, $a, $b, 0: 0 1 2 3 4);
+        reduce_step!(t, low, p1, p4, 0);
+        row!(t, $a, $b, 1: 0 1 2 3 4);
+        reduce_step!(t, low, p1, p4, 1);
+        row!(t, $a, $b, 2: 0 1 2 3 4);
+        reduce_step!(t, low, p1, p4, 2);
+        row!(t, $a, $b, 3: 0 1 2 3 4);
+        reduce_step!(t, low, p1, p4, 3);
+        row!(t, $a, $b, 4: 0 1 2 3 4);
+        reduce_step!(t, low, p1, p4, 4);
+        [t[5], t[6], t[7], t[8], t[9]]
+    }};
+}
+
+/// The reduced square, as [`interleaved_product`].
+macro_rules! interleaved_square {
+    ($a:ident) => {{
+        let (low, p1, p4) = ($a[0].constant(LOW52), $a[0].constant(P_LIMB1), $a[0].constant(P_LIMB4));
+        let mut t = cross_products!($a);
+        row!(t, $a, $a, 0: 0);
+        reduce_step!(t, low, p1, p4, 0);
+        row!(t, $a, $a, 1: 1);
+        reduce_step!(t, low, p1, p4, 1);
+        reduce_step!(t, low, p1, p4, 2);
+        row!(t, $a, $a, 2: 2);
+        reduce_step!(t, low, p1, p4, 3);
+        row!(t, $a, $a, 3: 3);
+        reduce_step!(t, low, p1, p4, 4);
+        row!(t, $a, $a, 4: 4);
+        [t[5], t[6], t[7], t[8], t[9]]
+    }};
+}
+
+#[cfg(test)]
+pub(super) use {cross_products, interleaved_product, interleaved_square, reduce_step, row};
 
 impl Field for Element {
     type Product = TenColumns;
@@ -121,7 +187,7 @@ impl Field for Element {
     #[inline(always)]
     fn squared(&self) -> TenColumns {
         let a = &self.0;
-        let mut t = self.cross_products();
+        let mut t = cross_products!(a);
         row!(t, a, a, 0: 0);
         row!(t, a, a, 1: 1);
         row!(t, a, a, 2: 2);
@@ -135,42 +201,16 @@ impl Field for Element {
         FiveColumns(self.limbs())
     }
 
-    /// As by [`Field::times`] and [`Product::reduce`], each step of the reduction as soon as its column is complete.
     #[inline(always)]
     fn multiply(&self, other: &Self) -> FiveColumns {
         let (a, b) = (&self.0, &other.0);
-        let mut t = [a[0].constant(0); 10];
-        let (low, p1, p4) = (a[0].constant(LOW52), a[0].constant(P_LIMB1), a[0].constant(P_LIMB4));
-        row!(t, a, b, 0: 0 1 2 3 4);
-        reduce_step!(t, low, p1, p4, 0);
-        row!(t, a, b, 1: 0 1 2 3 4);
-        reduce_step!(t, low, p1, p4, 1);
-        row!(t, a, b, 2: 0 1 2 3 4);
-        reduce_step!(t, low, p1, p4, 2);
-        row!(t, a, b, 3: 0 1 2 3 4);
-        reduce_step!(t, low, p1, p4, 3);
-        row!(t, a, b, 4: 0 1 2 3 4);
-        reduce_step!(t, low, p1, p4, 4);
-        FiveColumns(fence([t[5], t[6], t[7], t[8], t[9]]))
+        FiveColumns(fence(interleaved_product!(a, b)))
     }
 
-    /// As [`Self::multiply`].
     #[inline(always)]
     fn square(&self) -> FiveColumns {
         let a = &self.0;
-        let (low, p1, p4) = (a[0].constant(LOW52), a[0].constant(P_LIMB1), a[0].constant(P_LIMB4));
-        let mut t = self.cross_products();
-        row!(t, a, a, 0: 0);
-        reduce_step!(t, low, p1, p4, 0);
-        row!(t, a, a, 1: 1);
-        reduce_step!(t, low, p1, p4, 1);
-        reduce_step!(t, low, p1, p4, 2);
-        row!(t, a, a, 2: 2);
-        reduce_step!(t, low, p1, p4, 3);
-        row!(t, a, a, 3: 3);
-        reduce_step!(t, low, p1, p4, 4);
-        row!(t, a, a, 4: 4);
-        FiveColumns(fence([t[5], t[6], t[7], t[8], t[9]]))
+        FiveColumns(fence(interleaved_square!(a)))
     }
 }
 
@@ -181,20 +221,6 @@ impl Element {
         let [a0, a1, a2, a3, a4] = self.0;
         let low = a0.constant(LOW52);
         [a0.and(low), a1.and(low), a2.and(low), a3.and(low), a4.and(low)]
-    }
-
-    /// Twice the products of different limbs.
-    #[inline(always)]
-    fn cross_products(&self) -> [Vector; 10] {
-        let a = &self.0;
-        let mut t = [a[0].constant(0); 10];
-        row!(t, a, a, 0: 1 2 3 4);
-        row!(t, a, a, 1: 2 3 4);
-        row!(t, a, a, 2: 3 4);
-        row!(t, a, a, 3: 4);
-        let [t0, t1, t2, t3, t4, t5, t6, t7, t8, t9] = t;
-        let twice = |x: Vector| x.add(x);
-        [t0, twice(t1), twice(t2), twice(t3), twice(t4), twice(t5), twice(t6), twice(t7), twice(t8), t9]
     }
 }
 

@@ -50,6 +50,13 @@ impl<F: Field> Affine<F> {
     pub(super) fn signed(&self, negative: F::Mask) -> Self {
         Self { x: self.x.columns().carry_small(), y: self.y.columns().negate_where(negative).carry_small() }
     }
+
+    /// The point, negated under the mask, in Jacobian form: over `Z = 1`.
+    #[inline(always)]
+    pub(super) fn over_one(&self, negative: F::Mask, one: F) -> Point<F> {
+        let Self { x, y } = self.signed(negative);
+        Point { x, y, z: one }
+    }
 }
 
 impl Point {
@@ -106,6 +113,20 @@ impl<F: Field> Point<F> {
     }
 }
 
+impl<F: Field> Point<F> {
+    /// `x·Z² - X` for an `x` below 1.1, given `Z²`: a multiple of `p` exactly where `x` is the affine coordinate. Below 4.2.
+    #[inline(always)]
+    pub(super) fn distance(&self, x: &F, zz: &F) -> F {
+        x.multiply(zz).minus(self.x.columns()).carry::<3>()
+    }
+
+    /// The affine coordinate `x`, given `1/Z`. Below 1.2.
+    #[inline(always)]
+    pub(super) fn affine_x(&self, inverse: &F) -> F {
+        self.x.multiply(&inverse.square().carry::<0>()).carry::<0>()
+    }
+}
+
 impl<F: Copy> Affine<F> {
     /// The points side by side.
     #[inline(always)]
@@ -113,6 +134,18 @@ impl<F: Copy> Affine<F> {
         let mut bundle = Affine { x: [points[0].x; N], y: [points[0].y; N] };
         for (i, point) in points.iter().enumerate() {
             (bundle.x[i], bundle.y[i]) = (point.x, point.y);
+        }
+        bundle
+    }
+}
+
+impl<F: Copy> Point<F> {
+    /// The points side by side.
+    #[inline(always)]
+    pub(super) fn bundle<const N: usize>(points: &[Self; N]) -> Point<[F; N]> {
+        let mut bundle = Point { x: [points[0].x; N], y: [points[0].y; N], z: [points[0].z; N] };
+        for (i, point) in points.iter().enumerate() {
+            (bundle.x[i], bundle.y[i], bundle.z[i]) = (point.x, point.y, point.z);
         }
         bundle
     }

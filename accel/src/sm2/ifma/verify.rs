@@ -49,8 +49,7 @@ pub(super) fn start<const N: usize>(token: Ifma512, point: &Affine<[Element; N]>
 where
     [Element; N]: Field<Mask = [Mask; N]>,
 {
-    let Affine { x, y } = point.signed(negative);
-    Point { x, y, z: [Element::one(token); N] }
+    point.over_one(negative, [Element::one(token); N])
 }
 
 /// `times` doublings of each point.
@@ -84,11 +83,10 @@ fn check<K>(token: Ifma512, sum: &Point, exceptional: Mask, claims: &[(&Claim, K
         }
     }
     let zz = sum.z.square().carry::<0>();
-    // x·Z² < 1.1, X < 2.01.
     let mut holds = 0;
     for x in [first, second].iter().take(1 + usize::from(wrapped != 0)) {
         let x = Element::from_integers(token, x);
-        holds |= x.multiply(&zz).minus(sum.x.columns()).carry::<3>().is_zero();
+        holds |= sum.distance(&x, &zz).is_zero();
     }
     let present = (0xff_u16 >> (8 - claims.len())) as Mask;
     let undecided = (sum.z.is_zero() | exceptional) & present;

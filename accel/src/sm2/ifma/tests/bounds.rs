@@ -1,10 +1,11 @@
 //! The formulas on intervals: every carry must see a non-negative value below 16p, no column may leave 62 bits, and
 //! results must lie within the bounds the next formula assumes.
 
-use super::super::field::{Columns, Field, Product};
+use super::super::field::{Columns, Field, P_LIMB1, P_LIMB4, Product};
+use super::super::field::{cross_products, interleaved_product, interleaved_square, reduce_step, row};
 use super::super::point::{Affine, CoPoints, Point};
 use super::super::table::divide;
-use super::super::vector::Mask;
+use super::super::vector::{LOW52, Mask};
 
 const TWO_52: f64 = (1u64 << 52) as f64;
 const COLUMN_MAX: f64 = (1u64 << 61) as f64;
@@ -159,6 +160,84 @@ fn chains_over_one_z_stay_within_their_bounds() {
         assert!(x.1 < 1.3 && y.1 < 1.3 && inverse.1 < 1.6);
         inverse = inverse.multiply(run).carry::<0>();
     }
+}
+
+#[test]
+fn what_a_walk_starts_from_is_within_the_bounds() {
+    for mask in [0, 0xff] {
+        assert_within_any(&TABLE.over_one(mask, Bound(0.0, 1.0)));
+    }
+}
+
+/// An integer below 2^256 in Montgomery form, as conversion gives it.
+const INTEGER: Bound = Bound(0.0, 1.1);
+
+#[test]
+fn comparisons_of_x_stay_within_their_bounds() {
+    let distance = ANY.distance(&INTEGER, &ANY.z.square().carry::<0>());
+    assert!(distance.0 >= 0.0 && distance.1 < 4.2, "[{}, {}]", distance.0, distance.1);
+}
+
+#[test]
+fn affine_coordinates_by_a_shared_inversion_stay_within_their_bounds() {
+    let x = ANY.affine_x(&shared_inverse(ANY.z));
+    assert!(x.1 < 1.2, "{}", x.1);
+}
+
+/// What a column may hold, as a product's steps go on; the limbs multiplied are any of 52 bits.
+#[derive(Clone, Copy)]
+struct Column(i128, i128);
+
+impl Column {
+    fn new(low: i128, high: i128) -> Self {
+        assert!(low <= high && low >= -(1 << 62) && high < 1 << 62, "a column in [{low}, {high}]");
+        Self(low, high)
+    }
+
+    fn constant(self, value: u64) -> Self {
+        Self::new(value.into(), value.into())
+    }
+
+    fn add(self, other: Self) -> Self {
+        Self::new(self.0 + other.0, self.1 + other.1)
+    }
+
+    fn sub(self, other: Self) -> Self {
+        Self::new(self.0 - other.1, self.1 - other.0)
+    }
+
+    fn and(self, mask: Self) -> Self {
+        Self::new(0, mask.1)
+    }
+
+    fn add_low(self, _: Self, _: Self) -> Self {
+        self.add(Self(0, LOW52.into()))
+    }
+
+    fn add_high(self, a: Self, b: Self) -> Self {
+        self.add_low(a, b)
+    }
+
+    fn shift_right_signed<const BITS: u32>(self) -> Self {
+        Self::new(self.0 >> BITS, self.1 >> BITS)
+    }
+}
+
+/// The order of steps that the kernel takes, where the model of [`Field`] multiplies first and reduces after.
+#[test]
+fn interleaved_products_keep_to_the_columns_that_products_are_taken_for() {
+    let a = [Column::new(0, LOW52.into()); 5];
+    let taken = Bound(0.0, 16.0).times(&Bound(0.0, 16.0)).reduce().1;
+    for column in interleaved_product!(a, a).into_iter().chain(interleaved_square!(a)) {
+        assert!(column.0.abs().max(column.1) as f64 <= taken, "[{}, {}]", column.0, column.1);
+    }
+}
+
+#[test]
+#[should_panic(expected = "a column in")]
+fn the_model_notices_a_full_column() {
+    let full = Column::new(0, (1 << 62) - 1);
+    let _ = full.add_low(full, full);
 }
 
 #[test]
