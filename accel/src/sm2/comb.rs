@@ -8,9 +8,13 @@
 mod scan;
 
 use super::field::{Arithmetic, Element, with_field};
+#[cfg(target_arch = "x86_64")]
+use super::ifma;
 use super::limbs::Limbs;
 use super::point::{Affine, G, Jacobian, Projective};
 use super::scalar::Scalar;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::Ifma512;
 use crate::ct;
 pub(super) use scan::Scan;
 use std::sync::LazyLock;
@@ -215,8 +219,7 @@ impl Comb {
     }
 }
 
-/// The entries of all blocks, one block after another, `steps` doublings apart. Every tooth doubles a block's entries by one batch of
-/// affine additions.
+/// The entries of all blocks, one block after another, `steps` doublings apart. Every tooth doubles a block's entries.
 fn build<F: Arithmetic>(field: F, point: &Affine, teeth: usize, blocks: usize, steps: usize) -> Vec<Entry> {
     // 2^(steps·i)·P and its double, i = tooth·blocks + block.
     let mut power = Jacobian::from_affine(field, point);
@@ -233,14 +236,33 @@ fn build<F: Arithmetic>(field: F, point: &Affine, teeth: usize, blocks: usize, s
             sum.add_affine(&tooth(t, block)[0].negate())
         })
     };
-    // Entry `index` of each block, one index after another.
-    let mut entries = Jacobian::batch_to_affine(&(0..blocks).map(lowest).collect::<Vec<_>>());
-    for t in 0..teeth - 1 {
-        // The multipliers of a block's entries are different and small against the order: no sum meets an exception.
-        let addends: Vec<Affine> = (0..entries.len()).map(|i| tooth(t, i % blocks)[1]).collect();
+    // Entry `index` of each block, one index after another. The multipliers of a block's entries are different and small against
+    // the order: no sum meets an exception.
+    let lowest: Vec<_> = (0..blocks).map(lowest).collect();
+    let next = lowest.iter().enumerate().map(|(block, point)| point.add_affine(&tooth(0, block)[1]));
+    let first: Vec<_> = lowest.iter().copied().chain(next).collect();
+    let addends = (1..teeth - 1).map(|t| (0..blocks).map(|block| tooth(t, block)[1]).collect());
+    let entries = grow(field, Jacobian::batch_to_affine(&first), &addends.collect::<Vec<_>>());
+    (0..blocks).flat_map(|block| entries[block..].iter().step_by(blocks).map(Entry::from)).collect()
+}
+
+/// Appends to the entries, for each tooth in turn, those there are with its addend. Addend `i` is for entries `i`, `i + addends`,
+/// and so on.
+fn grow<F: Arithmetic>(field: F, entries: Vec<Affine>, teeth: &[Vec<Affine>]) -> Vec<Affine> {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(token) = Ifma512::selected().filter(|_| entries.len().is_multiple_of(ifma::LANES)) {
+        return ifma::grow_table(token, &entries, teeth);
+    }
+    grow_alone(field, entries, teeth)
+}
+
+/// [`grow`] by one batch of affine additions for each tooth.
+pub(super) fn grow_alone<F: Arithmetic>(field: F, mut entries: Vec<Affine>, teeth: &[Vec<Affine>]) -> Vec<Affine> {
+    for addends in teeth {
+        let addends: Vec<Affine> = addends.iter().copied().cycle().take(entries.len()).collect();
         entries.extend(Affine::add_each(field, &entries, &addends));
     }
-    (0..blocks).flat_map(|block| entries[block..].iter().step_by(blocks).map(Entry::from)).collect()
+    entries
 }
 
 fn into_blocks<const ENTRIES: usize, const BLOCKS: usize>(entries: Vec<Entry>) -> Box<[[Entry; ENTRIES]; BLOCKS]> {

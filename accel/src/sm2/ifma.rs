@@ -4,6 +4,7 @@ mod base;
 mod bundle;
 mod convert;
 mod digits;
+mod entries;
 mod field;
 mod point;
 mod secret;
@@ -78,6 +79,13 @@ pub(super) fn base_x_coordinates(token: Ifma512, scalars: &[Scalar], out: &mut [
         // SAFETY: the token proves the features.
         unsafe { base::x_coordinates(token, scalars, &mut sums, out) }
     }
+}
+
+/// All sums of an entry and some of the addends of the teeth, in variable time; see [`entries::grow`].
+#[allow(unsafe_code)]
+pub(super) fn grow_table(token: Ifma512, entries: &[Affine], teeth: &[Vec<Affine>]) -> Vec<Affine> {
+    // SAFETY: the token proves the features.
+    unsafe { entries::grow(token, entries, teeth) }
 }
 
 /// `[k]P` for each pair of a public point and a secret scalar other than zero, in constant time; `None` where the formulas met

@@ -158,11 +158,9 @@ impl Claim {
             Some(i) => odd[i],
             None => odd[KEY_ODD_MULTIPLES - 1 - i].negate(),
         });
-        let (base_digits, key_digits) =
-            (wnaf::digits(self.s.limbs(), BASE_WIDTH), wnaf::digits(self.t.limbs(), KEY_WIDTH));
-        let (additions, count) = additions(&base_digits, &key_digits);
+        let (additions, first) = additions(self.s.limbs(), self.t.limbs());
         let (mut sum, mut position) = (Jacobian::infinity(field), wnaf::DIGITS);
-        for addition in &additions[..count] {
+        for addition in &additions[first..] {
             let (Addition::Base(i, digit) | Addition::Key(i, digit)) = *addition;
             for _ in usize::from(i)..position {
                 sum = sum.double();
@@ -200,22 +198,32 @@ enum Addition {
 }
 
 /// More than there can be: one digit in twelve for the base, one in five for the key.
-const ADDITIONS_MAX: usize = wnaf::DIGITS / BASE_WIDTH + wnaf::DIGITS / KEY_WIDTH + 2;
+const BASE_MAX: usize = wnaf::DIGITS / BASE_WIDTH + 1;
+const ADDITIONS_MAX: usize = BASE_MAX + wnaf::DIGITS / KEY_WIDTH + 1;
 
-/// All additions, highest position first, and their number. Found before the first doubling, so that the branches on digits are
-/// not mispredicted where the field's arithmetic would have to wait.
-fn additions(base: &[i16; wnaf::DIGITS], key: &[i16; wnaf::DIGITS]) -> ([Addition; ADDITIONS_MAX], usize) {
-    let (mut additions, mut count) = ([Addition::Key(0, 0); ADDITIONS_MAX], 0);
-    for (i, (&base, &key)) in base.iter().zip(key).enumerate().rev() {
-        let i = i as u16;
-        for (digit, addition) in [(base, Addition::Base(i, base)), (key, Addition::Key(i, key))] {
-            if digit != 0 {
-                additions[count] = addition;
-                count += 1;
-            }
-        }
+/// All additions for `[s]G + [t]P`, highest position first, and where they begin. Found before the first doubling, so that the branches on
+/// digits are not mispredicted where the field's arithmetic would have to wait.
+fn additions(s: &Limbs, t: &Limbs) -> ([Addition; ADDITIONS_MAX], usize) {
+    let (mut base, mut bases) = ([(0, 0); BASE_MAX], 0);
+    for digit in wnaf::sparse(s, BASE_WIDTH) {
+        base[bases] = digit;
+        bases += 1;
     }
-    (additions, count)
+    // Lowest first, from the end of the room down.
+    let (mut additions, mut first, mut next_base) = ([Addition::Key(0, 0); ADDITIONS_MAX], ADDITIONS_MAX, 0);
+    let mut put = |addition| {
+        first -= 1;
+        additions[first] = addition;
+    };
+    for (position, digit) in wnaf::sparse(t, KEY_WIDTH) {
+        while next_base < bases && base[next_base].0 < position {
+            put(Addition::Base(base[next_base].0 as u16, base[next_base].1));
+            next_base += 1;
+        }
+        put(Addition::Key(position as u16, digit));
+    }
+    base[next_base..bases].iter().for_each(|(position, digit)| put(Addition::Base(*position as u16, *digit)));
+    (additions, first)
 }
 
 /// `digit · G` for an odd digit.

@@ -8,18 +8,35 @@ pub(super) const DIGITS: usize = 257;
 /// Digits of a 256-bit integer: position `i` holds zero or an odd value below `2^(width-1)` in size, weight `2^i`.
 pub(super) fn digits(value: &Limbs, width: usize) -> [i16; DIGITS] {
     let mut out = [0; DIGITS];
-    let (mut at, mut carry) = (0, 0);
-    while at < DIGITS {
-        if limbs::window(value, at, 1) == carry {
-            at += 1;
-            continue;
-        }
-        let word = limbs::window(value, at, width) + carry;
-        carry = word >> (width - 1) & 1;
-        out[at] = word as i16 - ((carry as i16) << width);
-        at += width;
-    }
+    sparse(value, width).for_each(|(at, digit)| out[at] = digit);
     out
+}
+
+/// The digits other than zero with their positions, lowest first.
+#[inline(always)]
+pub(super) fn sparse(value: &Limbs, width: usize) -> impl Iterator<Item = (usize, i16)> {
+    let (mut at, mut carry) = (0, 0);
+    core::iter::from_fn(move || {
+        let position = first_other_than(carry, value, at)?;
+        let word = limbs::window(value, position, width) + carry;
+        carry = word >> (width - 1) & 1;
+        at = position + width;
+        Some((position, word as i16 - ((carry as i16) << width)))
+    })
+}
+
+/// The place of the lowest bit from `at` on that is not `carry`: a carry ends at bit 256, and no carry stands above it.
+#[inline(always)]
+fn first_other_than(carry: u64, value: &Limbs, at: usize) -> Option<usize> {
+    let mut shift = at % 64;
+    for (limb, word) in value.iter().enumerate().skip(at / 64) {
+        let rest = (word ^ carry.wrapping_neg()) >> shift;
+        if rest != 0 {
+            return Some(64 * limb + shift + rest.trailing_zeros() as usize);
+        }
+        shift = 0;
+    }
+    (carry == 1).then_some(DIGITS - 1)
 }
 
 #[cfg(test)]

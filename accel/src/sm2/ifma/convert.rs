@@ -2,6 +2,7 @@
 
 use super::super::field::{Arithmetic, Element as Scalar, P, with_field};
 use super::super::limbs::{self, Limbs};
+use super::super::point;
 use super::field::{Columns, Element, Field};
 use super::point::Affine;
 use super::vector::{LOW52, Mask, Vector, transpose};
@@ -11,6 +12,8 @@ use crate::cpu::Ifma512;
 const ONE: Limbs = limbs::power_of_two_mod(260, &P);
 /// `2^520 mod p`: brings an integer to Montgomery form.
 const R_SQUARED: Limbs = limbs::power_of_two_mod(520, &P);
+/// `2^516 mod p`: 2^256 in Montgomery form.
+const TABLE_R: Limbs = limbs::power_of_two_mod(516, &P);
 
 /// The 52-bit limbs of `value · 2^SHIFT`; each holds garbage above its 52 bits, which IFMA does not read.
 #[inline(always)]
@@ -94,6 +97,15 @@ pub(super) fn load_affine(token: Ifma512, rows: [&[u64; 8]; 8]) -> Affine {
 #[inline(always)]
 pub(super) fn spread_table_words([x0, x1, x2, x3, y0, y1, y2, y3]: [Vector; 8]) -> Affine {
     Affine { x: Element(spread_loose::<true>([x0, x1, x2, x3])), y: Element(spread_loose::<true>([y0, y1, y2, y3])) }
+}
+
+/// Eight points as [`load_affine`] reads them.
+#[inline(always)]
+pub(super) fn store_affine(point: &Affine) -> [point::Affine; 8] {
+    let factor = constant(point.x.0[0], &TABLE_R);
+    let x = lanes(&point.x.multiply(&factor).carry::<0>());
+    let y = lanes(&point.y.multiply(&factor).carry::<0>());
+    core::array::from_fn(|lane| point::Affine { x: Scalar::from_raw(x[lane]), y: Scalar::from_raw(y[lane]) })
 }
 
 impl Element {

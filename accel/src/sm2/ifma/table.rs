@@ -4,7 +4,8 @@ use super::convert::invert_lanes;
 use super::digits::{Digit, ODD_MULTIPLES};
 use super::field::{Columns, Element, Field};
 use super::point::{Affine, CoPoints, Point};
-use super::vector::{Vector, interleave_pairs, pairs, transpose};
+use super::vector::{Mask, Vector, interleave_pairs, pairs, transpose};
+use super::verify::{Bundle, start};
 use crate::cpu::Ifma512;
 use crate::stack::align as align_stack;
 
@@ -27,11 +28,18 @@ pub(super) trait Multiples {
 }
 
 /// A multiple on its way to affine form.
-struct Link {
-    x: Element,
-    y: Element,
+struct Link<F> {
+    x: F,
+    y: F,
     /// Its `Z` in that of the link before.
-    run: Element,
+    run: F,
+}
+
+/// `P, 3P, … 31P` for each of `N` vectors of points, side by side.
+struct Chain<const N: usize> {
+    links: Vec<Link<[Element; N]>>,
+    /// The `Z` of the last link.
+    z: [Element; N],
 }
 
 impl Multiples for OddMultiples {
@@ -66,31 +74,42 @@ impl OddMultiples {
     }
 }
 
-/// The multiples of each vector of finite keys; one inversion for all.
+/// The multiples of each vector of finite keys, two vectors side by side; one inversion for all.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
 pub(super) fn fill<M: Multiples>(token: Ifma512, keys: &[Affine], tables: &mut Vec<M>) {
     tables.resize_with(keys.len().max(tables.len()), M::new);
-    let mut products = Vec::with_capacity(keys.len());
-    let mut product = Element::one(token);
-    let mut chains = Vec::with_capacity(keys.len());
-    for key in keys {
-        let Affine { x, y } = key.signed(0);
-        let (links, z) = climb(&Point { x, y, z: Element::one(token) });
-        products.push(product);
-        product = product.multiply(&z).carry::<0>();
-        chains.push((links, z));
-    }
+    let (twos, rest) = keys.as_chunks::<2>();
+    let pairs = climb_all(token, twos);
+    let alone = climb_all(token, rest.as_chunks::<1>().0);
+    let mut inverses = Vec::with_capacity(keys.len());
+    pairs.iter().for_each(|chain| inverses.extend(chain.z));
+    alone.iter().for_each(|chain| inverses.extend(chain.z));
     // No Z is zero: the multiples are finite and differ from each other, the order being a large prime.
-    let mut inverse = invert_lanes(token, &product);
-    for (((links, z), product), table) in chains.iter().zip(&products).zip(tables).rev() {
-        descend(links, &inverse.multiply(product).carry::<0>(), table);
-        inverse = inverse.multiply(z).carry::<0>();
-    }
+    invert_all(token, &mut inverses);
+    let (twos, rest) = tables[..keys.len()].as_chunks_mut::<2>();
+    let (inverses_of_twos, inverses_of_rest) = inverses.as_chunks::<2>();
+    descend_all(&pairs, inverses_of_twos, twos);
+    descend_all(&alone, inverses_of_rest.as_chunks::<1>().0, rest.as_chunks_mut::<1>().0);
 }
 
-/// `P, 3P, … 31P`, each over a `Z` of its own, the last of which is the second result.
+/// The chain of each `N` vectors of points.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
-fn climb(point: &Point) -> (Vec<Link>, Element) {
+fn climb_all<const N: usize>(token: Ifma512, keys: &[[Affine; N]]) -> Vec<Chain<N>>
+where
+    [Element; N]: Field<Mask = [Mask; N]>,
+{
+    let mut chains = Vec::with_capacity(keys.len());
+    for keys in keys {
+        chains.push(climb(&start(token, &Affine::bundle(keys), [0; N])));
+    }
+    chains
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
+fn climb<const N: usize>(point: &Bundle<N>) -> Chain<N>
+where
+    [Element; N]: Field,
+{
     align_stack();
     let mut chain = CoPoints::new(point);
     let Point { x, y, z } = chain.sum();
@@ -102,17 +121,49 @@ fn climb(point: &Point) -> (Vec<Link>, Element) {
         let Point { x, y, .. } = chain.sum();
         links.push(Link { x, y, run });
     }
-    (links, chain.sum().z)
+    Chain { links, z: chain.sum().z }
+}
+
+/// Inverts each `Z`, none of them zero, with one inversion.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
+pub(super) fn invert_all(token: Ifma512, zs: &mut [Element]) {
+    let mut products = Vec::with_capacity(zs.len());
+    let mut product = Element::one(token);
+    for z in zs.iter() {
+        products.push(product);
+        product = product.multiply(z).carry::<0>();
+    }
+    let mut inverse = invert_lanes(token, &product);
+    for (z, product) in zs.iter_mut().zip(&products).rev() {
+        let next = inverse.multiply(z).carry::<0>();
+        *z = inverse.multiply(product).carry::<0>();
+        inverse = next;
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
+fn descend_all<M: Multiples, const N: usize>(chains: &[Chain<N>], inverses: &[[Element; N]], tables: &mut [[M; N]])
+where
+    [Element; N]: Field,
+{
+    for ((chain, inverse), tables) in chains.iter().zip(inverses).zip(tables) {
+        descend(&chain.links, inverse, tables);
+    }
 }
 
 /// Divides the `Z` out, last first.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512ifma")]
-fn descend<M: Multiples>(links: &[Link], inverse: &Element, table: &mut M) {
+fn descend<M: Multiples, const N: usize>(links: &[Link<[Element; N]>], inverse: &[Element; N], tables: &mut [M; N])
+where
+    [Element; N]: Field,
+{
     align_stack();
     let mut inverse = *inverse;
     for (index, link) in links.iter().enumerate().rev() {
         let (x, y) = divide(&link.x, &link.y, &inverse);
-        table.put(index, &x, &y);
+        for (i, table) in tables.iter_mut().enumerate() {
+            table.put(index, &x[i], &y[i]);
+        }
         inverse = inverse.multiply(&link.run).carry::<0>();
     }
 }

@@ -208,3 +208,25 @@ fn g_is_its_own_first_odd_multiple() {
             .is_some_and(|case| case.key == G && case.portable())
     );
 }
+
+/// By the addends of four, of twenty-four and of 32 blocks.
+#[test]
+fn tables_grow_as_they_do_alone() {
+    let Some(token) = token() else { return };
+    let points = |block: usize, count: usize| -> Vec<Affine> {
+        comb::BASE.blocks()[block][..count].iter().map(|entry| entry.point()).collect()
+    };
+    for (entries, addends) in [(8, 4), (24, 24), (32, 32)] {
+        let teeth = [points(1, addends), points(2, addends), points(3, addends)];
+        let alone = comb::grow_alone(crate::cpu::Portable::TOKEN, points(0, entries), &teeth);
+        assert!(ifma::grow_table(token, &points(0, entries), &teeth) == alone, "{entries} entries");
+    }
+}
+
+#[test]
+#[should_panic(expected = "points with different x")]
+fn a_table_with_an_exceptional_sum_is_not_built() {
+    let Some(token) = token() else { panic!("points with different x: no lanes to show it with") };
+    let points: Vec<Affine> = comb::BASE.blocks()[0][..8].iter().map(|entry| entry.point()).collect();
+    ifma::grow_table(token, &points, std::slice::from_ref(&points));
+}
