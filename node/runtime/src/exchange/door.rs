@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bixi_consensus::Message;
 use bixi_types::batch::Batch;
+use bixi_types::limits::{ANSWER_BYTES_MAX, BATCH_BYTES_MAX};
 use bixi_types::{CryptoSuite, NodeId};
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
@@ -19,8 +20,8 @@ use crate::links::Channel;
 
 /// Consensus messages of one peer between the door and the core. A peer that serves sixteen heights at once stays far below.
 const MESSAGES_MAX: usize = 256;
-/// Bytes of one peer's batches between the door and the store.
-const UNVERIFIED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of one peer's batches between the door and the store: a whole answer to one of our requests.
+const UNVERIFIED_BYTES_MAX: usize = ANSWER_BYTES_MAX + BATCH_BYTES_MAX;
 /// Requests of one peer that wait for their answer.
 const REQUESTS_MAX: usize = 16;
 
