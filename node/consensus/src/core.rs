@@ -208,7 +208,7 @@ impl Core {
                 self.receive_ordering(from, message);
             }
             Message::Checkpoint(vote) => self.receive_checkpoint(from, vote),
-            Message::Certified(certificate) => self.receive_certified(certificate),
+            Message::Certified(certificate) => self.receive_certified(from, certificate),
             Message::Decided { value, certificate } => self.receive_decided(from, value, certificate),
             Message::Status { decided, certified } => self.receive_status(from, decided, certified),
             Message::Request { decided, certified } => self.receive_request(from, decided, certified),

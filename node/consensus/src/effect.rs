@@ -108,7 +108,8 @@ pub enum Evidence {
         /// What it signed.
         messages: Vec<Message>,
     },
-    /// A validator signed two headers of one height.
+    /// A validator told us two headers of one height. Its signatures do not cover the height: proof for us, who know the
+    /// session it said so in, not for others.
     CheckpointEquivocation {
         /// Its votes.
         votes: Box<[CheckpointVote; 2]>,

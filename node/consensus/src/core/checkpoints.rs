@@ -1,4 +1,10 @@
 //! Certifying results: sign the executed header, collect equal votes, stop when a quorum disagrees.
+//!
+//! A checkpoint signature covers the hash of a header and nothing else, so that FISCO BCOS's clients can check it: it says
+//! nothing about the height it is handed over for. Of our own result we know the height, so a quorum of signatures over it
+//! certifies it, whoever collected them. Of any other hash the height is only what somebody claims, so it counts as the word
+//! of the peer whose session it came through: a vote is its voter's own, and a certificate against our result stops us only
+//! when claimants of more than a third of the weight stand by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,8 +20,10 @@ use crate::message::CheckpointCertificate;
 struct Tally {
     /// Our result.
     header: Option<(Box<BlockHeader>, H256)>,
-    /// First vote of each validator.
+    /// First vote of each validator, told by itself.
     votes: BTreeMap<NodeId, (H256, SignatureBytes)>,
+    /// Certificates for this height, by the hash they are about.
+    claims: BTreeMap<H256, Claim>,
     /// Our vote, once it is in the log.
     ours: Option<CheckpointVote>,
     /// The signer refused our vote for good: another one was given for this height, or a later one.
@@ -24,15 +32,42 @@ struct Tally {
     accused: BTreeSet<NodeId>,
 }
 
+/// A certificate somebody handed over for a height.
+#[derive(Debug)]
+struct Claim {
+    signatures: Vec<(NodeId, SignatureBytes)>,
+    /// Validators whose word it is that these signatures are about this height.
+    claimants: BTreeSet<NodeId>,
+}
+
 impl Tally {
-    /// Who voted for `hash`, in index order.
-    fn voters(&self, hash: H256) -> impl Iterator<Item = (&NodeId, SignatureBytes)> {
-        self.votes.iter().filter(move |(_, (voted, _))| *voted == hash).map(|(node, (_, signature))| (node, *signature))
+    /// Who signed `hash`, in index order.
+    fn signers(&self, hash: H256) -> BTreeMap<NodeId, SignatureBytes> {
+        let claimed = self.claims.get(&hash).into_iter().flat_map(|claim| claim.signatures.iter().copied());
+        let voted = self.votes.iter().filter(|(_, (voted, _))| *voted == hash);
+        claimed.chain(voted.map(|(node, (_, signature))| (*node, *signature))).collect()
+    }
+
+    /// Whose word it is that `hash` belongs to this height.
+    fn claimants(&self, hash: H256) -> BTreeSet<NodeId> {
+        let claimed = self.claims.get(&hash).into_iter().flat_map(|claim| claim.claimants.iter().copied());
+        let voted = self.votes.iter().filter(|(_, (voted, _))| *voted == hash);
+        claimed.chain(voted.map(|(node, _)| *node)).collect()
+    }
+
+    /// Keeps a proven certificate. One of our own result needs no claimant; of others each validator may claim one.
+    fn claim(&mut self, from: Option<NodeId>, hash: H256, signatures: Vec<(NodeId, SignatureBytes)>) {
+        let ours = self.header.as_ref().is_some_and(|(_, ours)| *ours == hash);
+        let claimed_before = |from| self.claims.values().any(|claim| claim.claimants.contains(&from));
+        let from = from.filter(|from| !claimed_before(*from));
+        if ours || from.is_some() {
+            let claim = self.claims.entry(hash).or_insert_with(|| Claim { signatures, claimants: BTreeSet::new() });
+            claim.claimants.extend(from);
+        }
     }
 
     fn certificate(&self, height: u64, header_hash: H256) -> CheckpointCertificate {
-        let signatures = self.voters(header_hash).map(|(node, signature)| (*node, signature)).collect();
-        CheckpointCertificate { height, header_hash, signatures }
+        CheckpointCertificate { height, header_hash, signatures: self.signers(header_hash).into_iter().collect() }
     }
 }
 
@@ -187,25 +222,24 @@ impl Core {
         if vote.height <= self.checkpoints.certified {
             return self.help_certified(from, vote.height);
         }
-        self.count_checkpoint(vote);
-        self.certify();
+        // Votes are not relayed: at another's word a real signature could stand for another height.
+        if vote.validator == from {
+            self.count_checkpoint(vote);
+            self.certify();
+        }
     }
 
-    pub(super) fn receive_certified(&mut self, certificate: CheckpointCertificate) {
-        if certificate.height <= self.checkpoints.certified {
+    pub(super) fn receive_certified(&mut self, from: NodeId, certificate: CheckpointCertificate) {
+        let CheckpointCertificate { height, header_hash, signatures } = certificate;
+        if height <= self.checkpoints.certified {
             return;
         }
-        let CheckpointCertificate { height, header_hash, signatures } = certificate;
         let Some(rules) = self.rules.get(&height) else { return };
-        let proven = certificate::quorum(&rules.validators, signatures.iter().map(|(node, _)| node)).is_ok();
-        for (validator, signature) in signatures {
-            self.count_checkpoint(CheckpointVote { height, header_hash, validator, signature });
-            // A quorum stands as a whole, whatever else one of its members told us first.
-            if proven {
-                let tally = self.checkpoints.tallies.entry(height).or_default();
-                tally.votes.insert(validator, (header_hash, signature));
-            }
+        if certificate::quorum(&rules.validators, signatures.iter().map(|(node, _)| node)).is_err() {
+            return;
         }
+        let claimant = rules.validators.index_of(&from).map(|_| from);
+        self.checkpoints.tallies.entry(height).or_default().claim(claimant, header_hash, signatures);
         self.certify();
     }
 
@@ -241,18 +275,19 @@ impl Core {
         let Some(tally) = self.checkpoints.tallies.get(&height) else { return false };
         let Some((_, ours)) = tally.header else { return false };
         let set = &rules.validators;
-        let is_quorum = |hash: H256| certificate::quorum(set, tally.voters(hash).map(|(node, _)| node)).is_ok();
-        if is_quorum(ours) {
+        let signed_by_quorum = |hash| certificate::quorum(set, tally.signers(hash).keys()).is_ok();
+        if signed_by_quorum(ours) {
             let index = |node: &NodeId| set.index_of(node).expect("only members are counted") as u32;
-            let signatures = tally.voters(ours).map(|(node, signature)| (index(node), signature)).collect();
             let certificate = tally.certificate(height, ours);
+            let signatures = certificate.signatures.iter().map(|(node, signature)| (index(node), *signature)).collect();
             self.out.push(Effect::CheckpointCertified { height, header_hash: ours, signatures });
             self.checkpoints.certificates.insert(height, certificate);
             self.checkpoints.certified = height;
             return true;
         }
-        let other = tally.votes.values().map(|(hash, _)| *hash).find(|hash| is_quorum(*hash));
-        if let Some(hash) = other {
+        let stated = |hash: &H256| certificate::honest(set, &tally.claimants(*hash)).is_ok() && signed_by_quorum(*hash);
+        let hashes = tally.claims.keys().chain(tally.votes.values().map(|(hash, _)| hash));
+        if let Some(hash) = hashes.copied().find(|hash| *hash != ours && stated(hash)) {
             let theirs = Box::new(tally.certificate(height, hash));
             self.halt(HaltReason::Diverged { height, ours, theirs });
         }

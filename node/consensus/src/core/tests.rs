@@ -12,6 +12,7 @@ use super::*;
 mod four;
 mod hostile;
 mod locks;
+mod results;
 mod signer;
 mod sync;
 
@@ -515,44 +516,4 @@ fn a_message_of_our_own_that_the_log_does_not_know_makes_a_follower() {
     let message = Message::Vote(bixi_types::consensus::SignedVote { vote, signature: SignatureBytes([1; 64]) });
     core.step(now, Input::Message { from: node(3), message });
     assert_eq!(core.status().mode, Mode::Follower(Reason::MarkAhead { until: 2 }));
-}
-
-#[test]
-fn a_checkpoint_quorum_stands_whatever_a_member_said_first() {
-    // Node 0 follows four others' decision of height 1, executes it, and was told a lie by node 1 before.
-    let mut core = Core::new(Params::new(node(9), CHAIN, CryptoSuite::Std, DEPTH));
-    let committed = Head { height: 0, id: CHAIN, timestamp_ms: 1_000 };
-    let now = Now { monotonic_ms: 0, unix_ms: 5_000 };
-    let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new(), signed: None };
-    core.step(now, Input::Start(Box::new(start)));
-    let value =
-        Value { height: 1, parent: CHAIN, timestamp_ms: 2_000, builder: 1, protocol_version: 1, batches: Vec::new() };
-    let signatures =
-        |from: u8| (from..from + 3).map(|index| (node(index), SignatureBytes([index; 64]))).collect::<Vec<_>>();
-    let id = value.id(CryptoSuite::Std);
-    let certificate = CommitCertificate { height: 1, round: 0, value: id, signatures: signatures(0) };
-    core.step(now, Input::Message { from: node(1), message: Message::Decided { value, certificate } });
-    assert_eq!(core.status().decided, 1);
-    let vote = |index, hash| {
-        let (validator, signature) = (node(index), SignatureBytes([index; 64]));
-        Message::Checkpoint(bixi_types::consensus::CheckpointVote {
-            height: 1,
-            header_hash: hash,
-            validator,
-            signature,
-        })
-    };
-    let (truth, lie) = (H256([7; 32]), H256([8; 32]));
-    core.step(now, Input::Message { from: node(1), message: vote(1, lie) });
-    let header = Box::<BlockHeader>::default();
-    core.step(now, Input::Executed { height: 1, header, header_hash: truth });
-    let certificate =
-        crate::message::CheckpointCertificate { height: 1, header_hash: truth, signatures: signatures(1) };
-    let effects = core.step(now, Input::Message { from: node(2), message: Message::Certified(certificate) });
-    assert!(
-        effects.iter().any(|effect| matches!(effect, Effect::CheckpointCertified { height: 1, .. })),
-        "{effects:?}"
-    );
-    let accused = |effect: &Effect| matches!(effect, Effect::Evidence(Evidence::CheckpointEquivocation { .. }));
-    assert!(effects.iter().any(accused), "the lie is kept as evidence");
 }
