@@ -194,6 +194,10 @@ impl Core {
     }
 
     fn serve(&mut self, to: NodeId, height: u64, decision: bool, certificate: bool) {
+        // Genesis was never decided, whatever a peer says of height 0.
+        if height == 0 {
+            return;
+        }
         let known = self.decisions.get(&height).cloned();
         let certified = self.checkpoints.certificate(height).cloned();
         let complete = (known.is_some() || !decision) && (certified.is_some() || !certificate);

@@ -101,3 +101,14 @@ fn answers_to_one_peer_are_bounded_whatever_it_asks() {
     four.tell(2, Message::Request { decided: 0, certified: 0 }).unwrap();
     assert_eq!(four.sent.len(), 6, "three decisions and three certificates for a peer that asks once");
 }
+
+#[test]
+fn nobody_is_served_genesis() {
+    let mut four = Four::new();
+    let vote = vote(1, 0, 0, bixi_types::consensus::VoteKind::Prevote, None);
+    for message in [Message::Vote(vote), checkpoint(1, 0, H256([1; 32]))] {
+        let effects = four.core.step(four.now, Input::Message { from: node(1), message });
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::Serve { .. })), "{effects:?}");
+        four.now.monotonic_ms += 1_000;
+    }
+}
