@@ -66,6 +66,8 @@ impl Core {
             return;
         }
         let told = self.marks.answers.values().flatten().chain(&self.marks.signed).max().copied();
+        #[cfg(test)]
+        let told = told.filter(|_| !self.mutated(crate::simulator::Mutation::IgnoreOwnTraces));
         self.timers.cancel(Timer::Marks);
         let mode = match told {
             Some(mark) if Some(mark) > self.marks.ours && mark.height > self.head.height => {
@@ -79,6 +81,10 @@ impl Core {
     /// A message of ours that our log does not know shows that our disk is an old copy, or that our key is used elsewhere.
     /// Nothing of ours leaves before the log holds it, so there is no other way.
     pub(super) fn witness(&mut self, message: &Message) {
+        #[cfg(test)]
+        if self.mutated(crate::simulator::Mutation::IgnoreOwnTraces) {
+            return;
+        }
         let Some(until) = self.unknown_own_height(message) else { return };
         match self.mode {
             Mode::Follower(Reason::GuardStorage) => {}

@@ -1,6 +1,6 @@
 //! Sees everything every node says and decides, and remembers it across their crashes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bixi_types::consensus::Value;
 use bixi_types::{H256, NodeId};
@@ -14,10 +14,22 @@ pub(crate) struct Observer {
     certified: BTreeMap<u64, H256>,
     said: BTreeMap<(NodeId, Mark), Vec<u8>>,
     said_checkpoints: BTreeMap<(NodeId, u64), H256>,
+    /// Validators that may contradict themselves: what they say is counted, not refused.
+    faulty: BTreeSet<NodeId>,
+    /// Places in which a faulty validator said two things.
+    pub(crate) contradictions: u64,
     pub(crate) violations: Vec<String>,
 }
 
 impl Observer {
+    pub(crate) fn excuse(&mut self, node: NodeId) {
+        self.faulty.insert(node);
+    }
+
+    pub(crate) fn is_faulty(&self, node: &NodeId) -> bool {
+        self.faulty.contains(node)
+    }
+
     pub(crate) fn violation(&mut self, text: String) {
         self.violations.push(text);
     }
@@ -27,8 +39,9 @@ impl Observer {
         self.decided.keys().next_back().copied().unwrap_or(0)
     }
 
-    /// A node regards `value` as decided. `genesis` is the head at height 0: id and timestamp.
-    pub(crate) fn decided(&mut self, node: usize, id: H256, value: &Value, genesis: (H256, u64)) {
+    /// A node regards `value` as decided. `genesis` is the head at height 0: id and timestamp. `latest_ms` is the latest
+    /// timestamp that a validator whose clock is well accepts at this moment.
+    pub(crate) fn decided(&mut self, node: usize, id: H256, value: &Value, genesis: (H256, u64), latest_ms: u64) {
         match self.decided.get(&value.height) {
             Some((known, _)) if *known == id => return,
             Some((known, _)) => {
@@ -46,6 +59,10 @@ impl Observer {
                 self.violation(format!("validity: time stands still at height {}", value.height));
             }
             _ => {}
+        }
+        if value.timestamp_ms > latest_ms {
+            let (height, ahead_ms) = (value.height, value.timestamp_ms - latest_ms);
+            self.violation(format!("validity: the time of height {height} is {ahead_ms} ms above every good clock"));
         }
         self.decided.insert(value.height, (id, value.timestamp_ms));
     }
@@ -71,7 +88,7 @@ impl Observer {
             Message::Checkpoint(vote) if vote.validator == node => {
                 let known = *self.said_checkpoints.entry((node, vote.height)).or_insert(vote.header_hash);
                 if known != vote.header_hash {
-                    self.violation(format!("double signature: two headers of height {}", vote.height));
+                    self.contradiction(node, format!("two headers of height {}", vote.height));
                 }
                 return;
             }
@@ -79,7 +96,14 @@ impl Observer {
         };
         let known = self.said.entry((node, mark)).or_insert_with(|| bytes.clone());
         if *known != bytes {
-            self.violation(format!("double signature: {mark:?} of node {:02x}", node.0[0]));
+            self.contradiction(node, format!("{mark:?}"));
+        }
+    }
+
+    fn contradiction(&mut self, node: NodeId, place: String) {
+        self.contradictions += 1;
+        if !self.is_faulty(&node) {
+            self.violation(format!("double signature: {place} of node {:02x}", node.0[0]));
         }
     }
 }

@@ -1,64 +1,20 @@
-//! The campaigns.
+//! Short campaigns for every day, the long one, and the mutations that show that either would notice.
 
 #![cfg(test)]
 
-use std::collections::BTreeMap;
+use super::plan::DiskFault;
+use super::totals::Totals;
+use super::twins::{TwinGuard, Twins};
+use super::{CrashAt, Kind, Mutation, Outcome, Plan, World};
 
-use super::{CrashAt, Mutation, Outcome, Plan, World};
+mod long;
+mod mutations;
 
-/// Seeds of the ordinary test.
-const SEEDS: u64 = 1_000;
+/// Seeds of the storm in the ordinary test, and of each other plan.
+const STORMS: u64 = 250;
+const SEEDS: u64 = 40;
 /// Heights every live node must add after the storm.
 const TARGET: u64 = 3;
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number: {text:?}")))
-}
-
-/// Totals of a campaign.
-#[derive(Default)]
-struct Totals {
-    seeds: u64,
-    heights: u64,
-    events: u64,
-    virtual_ms: u64,
-    recovery_ms_max: u64,
-    faults: BTreeMap<&'static str, u64>,
-    seen: BTreeMap<&'static str, u64>,
-}
-
-impl Totals {
-    fn add(&mut self, outcome: &Outcome) {
-        self.seeds += 1;
-        self.heights += outcome.heights;
-        self.events += outcome.events;
-        self.virtual_ms += outcome.virtual_ms;
-        self.recovery_ms_max = self.recovery_ms_max.max(outcome.recovery_ms);
-        for (fault, count) in &outcome.faults {
-            *self.faults.entry(fault).or_default() += count;
-        }
-        for (what, count) in &outcome.seen {
-            *self.seen.entry(what).or_default() += count;
-        }
-    }
-}
-
-impl std::fmt::Display for Totals {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "{:<29} {:>10}", "seeds", self.seeds)?;
-        writeln!(f, "{:<29} {:>10}", "node heights", self.heights)?;
-        writeln!(f, "{:<29} {:>10}", "events", self.events)?;
-        writeln!(f, "{:<29} {:>10}", "virtual seconds", self.virtual_ms / 1000)?;
-        writeln!(f, "{:<29} {:>10}", "slowest recovery, ms", self.recovery_ms_max)?;
-        for (fault, count) in &self.faults {
-            writeln!(f, "fault: {fault:<22} {count:>10}")?;
-        }
-        for (what, count) in &self.seen {
-            writeln!(f, "seen: {what:<23} {count:>10}")?;
-        }
-        write!(f, "{:<29} {:>10}", "violations", 0)
-    }
-}
 
 /// Runs a plan; on a violation runs it again with a trace and fails.
 fn survive(plan: Plan) -> Outcome {
@@ -71,26 +27,17 @@ fn survive(plan: Plan) -> Outcome {
     outcome
 }
 
-fn campaign(first: u64, count: u64, validators: impl Fn(u64) -> usize) -> Totals {
+fn campaign(kind: Kind, seeds: u64) -> Totals {
     let mut totals = Totals::default();
-    for seed in first..first + count {
-        totals.add(&survive(Plan::draw(seed, validators(seed), TARGET)));
+    for seed in 1..=seeds {
+        totals.add(kind, &survive(kind.draw(seed, TARGET)));
     }
     totals
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the campaign reports its totals")]
 fn no_seed_breaks_safety_or_liveness() {
-    let count = number("BIXI_SIM_SEEDS").unwrap_or(SEEDS);
-    let first = number("BIXI_SIM_FIRST").unwrap_or(1);
-    // Four validators mostly; one and seven in between.
-    let totals = campaign(first, count, |seed| match seed % 10 {
-        0 => 1,
-        5 => 7,
-        _ => 4,
-    });
-    println!("{totals}");
+    campaign(Kind::Storm, STORMS);
 }
 
 /// One crash at every effect of the first node, one after another, until a run ends before its crash.
@@ -136,9 +83,9 @@ fn heavy_loss_leads_to_high_rounds_and_still_to_decisions() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let run = |seed| World::new(Plan::draw(seed, 4, TARGET), true).run();
-    for seed in [3, 77, 1_234] {
-        let (first, second) = (run(seed), run(seed));
+    for (kind, seed) in Kind::ALL.into_iter().zip(3..) {
+        let run = || World::new(kind.draw(seed, TARGET), true).run();
+        let (first, second) = (run(), run());
         assert!(first.trace.len() > 50);
         assert_eq!(first.trace, second.trace);
     }
@@ -154,51 +101,69 @@ fn a_diverging_node_halts_and_the_others_go_on() {
     }
 }
 
-/// The first seed in which a mutation is noticed; the same plan without the mutation is survived.
-fn noticed(mutation: Mutation, seeds: u64, shape: impl Fn(&mut Plan)) -> Option<(u64, String)> {
-    (1..=seeds).find_map(|seed| {
-        let mut plan = Plan::draw(seed, 4, TARGET);
-        shape(&mut plan);
-        let broken = Plan { mutation: Some(mutation), ..plan.clone() };
-        let violation = World::new(broken, false).run().violations.into_iter().next()?;
-        survive(plan);
-        Some((seed, violation))
-    })
+/// A part of the scenarios with two turns: every leader, every guard, and cuts spread over all there are.
+#[test]
+fn twins_never_split_the_chain() {
+    let mut totals = Totals::default();
+    for index in (0..Twins::count(2)).step_by(11) {
+        totals.add(Kind::Twins, &survive(Plan::twins(index, 4, TARGET, Twins::nth(index, 2))));
+    }
+    let seen = |what| totals.seen.get(what).copied().unwrap_or(0);
+    assert!(seen("contradictions of faulty validators") > 0, "the twins never contradicted each other");
+    assert!(seen("equivocation proven") > 0, "nobody kept a proof of it");
+    assert!(seen("followed: conflict") > 0, "no shared guard ever refused a twin");
 }
 
 #[test]
-fn notices_a_skipped_flush() {
-    let (_, violation) = noticed(Mutation::SkipFlush, 5, |_| {}).expect("noticed");
-    assert!(violation.contains("log does not hold"), "{violation}");
+fn more_twins_among_more_validators_never_split_the_chain() {
+    campaign(Kind::Twins, SEEDS / 2);
+}
+
+/// A guard that the twins share leaves no trace of two of them but a follower.
+#[test]
+fn twins_behind_one_guard_say_one_thing_in_one_place() {
+    for index in (1..Twins::count(2)).step_by(62) {
+        let twins = Twins { guard: TwinGuard::Shared, ..Twins::nth(index, 2) };
+        let outcome = survive(Plan::twins(index, 4, TARGET, twins));
+        assert_eq!(outcome.seen.get("equivocation proven"), None);
+        assert_eq!(outcome.seen.get("contradictions of faulty validators"), None);
+    }
 }
 
 #[test]
-fn notices_a_signature_before_its_reasons_are_durable() {
-    let storm = |plan: &mut Plan| (plan.storm_ms, plan.crashes, plan.restore) = (8_000, 8, false);
-    let (_, violation) = noticed(Mutation::SignBeforeFlush, 200, storm).expect("noticed");
-    assert!(violation.contains("conflict"), "{violation}");
+fn no_lie_of_a_third_is_believed() {
+    let totals = campaign(Kind::Lies, SEEDS * 2);
+    assert_eq!(totals.untold(), Vec::<&str>::new(), "lies nobody told");
+}
+
+/// Torn and reordered writes, lost tails, old copies of the log, of the guard and of both.
+#[test]
+fn whatever_the_disk_forgets_nothing_is_contradicted() {
+    let totals = campaign(Kind::Disks, SEEDS * 2);
+    let faults = DiskFault::ALL.map(DiskFault::name);
+    for fault in faults.into_iter().chain(["unsynced writes out of order", "claims of the guard lost"]) {
+        assert!(totals.faults.contains_key(fault), "never: {fault}");
+    }
+    assert!(totals.seen.contains_key("followed: mark ahead") && totals.seen.contains_key("followed: conflict"));
 }
 
 #[test]
-fn notices_a_vote_before_batches() {
-    let (_, violation) = noticed(Mutation::PrevoteWithoutBatches, 20, |_| {}).expect("noticed");
-    assert!(violation.contains("batches"), "{violation}");
+fn clocks_of_a_third_may_be_days_off_jump_and_drift() {
+    let totals = campaign(Kind::Clocks, SEEDS);
+    assert!(totals.faults.contains_key("clock set"));
 }
 
 #[test]
-fn notices_a_lower_timestamp() {
-    let (_, violation) = noticed(Mutation::AcceptLowerTimestamp, 50, |plan| plan.skew_ms = 400).expect("noticed");
-    assert!(violation.contains("time stands still"), "{violation}");
+fn four_to_thirty_one_validators_of_unequal_weight_go_on() {
+    campaign(Kind::Sizes, SEEDS / 4);
 }
 
 #[test]
-fn notices_a_skipped_guard() {
-    let storm = |plan: &mut Plan| {
-        plan.storm_ms = 6_000;
-        plan.restore = true;
-        (plan.diverge, plan.babbler) = (None, None);
-        plan.drop_permille = 500;
-    };
-    let (_, violation) = noticed(Mutation::SkipGuard, 400, storm).expect("noticed");
-    assert!(violation.contains("double signature"), "{violation}");
+fn one_node_with_other_parameters_stalls_nobody() {
+    campaign(Kind::Parameters, SEEDS);
+}
+
+#[test]
+fn faults_of_every_kind_at_once_are_survived() {
+    campaign(Kind::Mixed, SEEDS);
 }

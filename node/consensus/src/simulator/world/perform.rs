@@ -1,9 +1,10 @@
 //! Performs effects: what the disk, the network, the signer and the executor of a node do.
 
-use bixi_types::consensus::{CommitCertificate, SignatureBytes};
-
 use super::*;
-use crate::simulator::trace::{describe, describe_message};
+use crate::simulator::trace::describe;
+
+/// Pause before batches are asked for again.
+const FETCH_AGAIN_MS: u64 = 200;
 
 impl World {
     pub(super) fn perform(&mut self, node: usize, effects: Vec<Effect>) {
@@ -16,9 +17,9 @@ impl World {
             }
             self.perform_one(node, effect);
         }
-        let life = self.machines[node].life;
-        let deadline = self.machines[node].core.as_ref().and_then(Core::deadline_ms);
-        let scheduled = self.machines[node].tick_at_ms;
+        let machine = &self.machines[node];
+        let (life, clock, scheduled) = (machine.life, machine.clock, machine.tick_at_ms);
+        let deadline = machine.core.as_ref().and_then(Core::deadline_ms).map(|at_ms| clock.true_ms(at_ms));
         if let Some(at_ms) = deadline.filter(|at_ms| scheduled.is_none_or(|scheduled| *at_ms < scheduled)) {
             self.machines[node].tick_at_ms = Some(at_ms);
             self.at(at_ms.max(self.now_ms), Event::Tick { node, life });
@@ -29,38 +30,25 @@ impl World {
         self.trace(|| format!("{node} {}", describe(&effect)));
         let life = self.machines[node].life;
         match effect {
-            Effect::Append(entry) => {
-                self.machines[node].appended += 1;
-                self.machines[node].unflushed.push(entry);
-            }
-            Effect::Flush { id } => {
-                let delay_ms = self.random.between(1, 6);
-                self.after(delay_ms, Event::Flushed { node, life, id });
-            }
+            Effect::Append(entry) => self.machines[node].append(Record::Entry(Box::new(entry))),
+            Effect::Flush { id } => self.flush(node, Input::LogFlushed { id }),
             Effect::Sign { id, statement } => self.sign(node, id, &statement),
             Effect::Send { to, message } => self.publish(node, to, &message),
-            Effect::BuildValue { height, round, .. } => {
-                let count = self.random.between(0, 3);
-                let batches = (0..count).map(|_| H256([self.random.next() as u8; 32])).collect::<BTreeSet<_>>();
-                let input = Input::ValueBuilt { height, round, batches: batches.into_iter().collect() };
-                let delay_ms = self.random.between(1, 10);
-                self.after(delay_ms, Event::Answer { node, life, input });
-            }
-            Effect::EnsureBatches { id, .. } => {
-                let delay_ms = self.random.between(1, 25);
-                self.after(delay_ms, Event::Answer { node, life, input: Input::BatchesDurable { value: id } });
+            Effect::BuildValue { height, round, .. } => self.build(node, height, round),
+            Effect::EnsureBatches { id, value, .. } => {
+                let delay_ms = self.random.between(1, 20);
+                self.after(delay_ms, Event::Fetch { node, life, id, value: Box::new(value) });
             }
             Effect::Decide { height, value, certificate } => {
-                self.check_availability(&value, certificate.value);
-                self.observer.decided(node, certificate.value, &value, (CHAIN, GENESIS_MS));
+                self.check_decision(node, &value, &certificate);
                 self.execute(node, height, value, certificate);
             }
             Effect::CheckpointCertified { height, header_hash, signatures } => {
-                self.observer.certified(node, height, header_hash);
+                self.check_certified(node, height, header_hash, &signatures);
                 self.commit(node, height, header_hash, signatures);
             }
             Effect::Serve { to, height } => self.serve(node, to, height),
-            Effect::Forget { height } => self.machines[node].disk.log.retain(|entry| entry.height() > height),
+            Effect::Forget { height } => self.machines[node].disk.forget(height),
             Effect::Halt(reason) => self.halted(node, &reason.to_string()),
             Effect::RoundStarted { round, .. } => {
                 if round > 0 {
@@ -72,109 +60,52 @@ impl World {
         }
     }
 
-    fn see(&mut self, what: &'static str) {
-        *self.outcome.seen.entry(what).or_default() += 1;
+    fn flush(&mut self, node: usize, answer: Input) {
+        let (life, upto) = (self.machines[node].life, self.machines[node].appended);
+        let delay_ms = self.random.between(1, 6);
+        self.after(delay_ms, Event::Flushed { node, life, upto, answer });
     }
 
-    fn mode_changed(&mut self, node: usize, mode: &Mode) {
-        match mode {
-            Mode::Abstaining => self.see("abstained after start"),
-            Mode::Voting => {}
-            Mode::Follower(Reason::Conflict { .. }) => {
-                self.see("followed: conflict");
-                if !self.machines[node].restored {
-                    self.observer.violation(format!("node {node} met a conflict with its own disk intact"));
-                }
-            }
-            Mode::Follower(Reason::SignerUnavailable) => self.see("followed: signer away"),
-            Mode::Follower(Reason::MarkAhead { .. }) => {
-                self.see("followed: mark ahead");
-                let honest = self.plan.babbler != Some(node) && self.plan.mutation.is_none();
-                if honest && !self.machines[node].restored {
-                    self.observer.violation(format!("node {node} distrusts its own intact disk"));
-                }
-            }
-            Mode::Follower(Reason::GuardStorage | Reason::Refused { .. } | Reason::EngineFault { .. }) => {
-                self.observer.violation(format!("node {node}: {mode:?}"));
-            }
-        }
+    fn build(&mut self, node: usize, height: u64, round: u32) {
+        let life = self.machines[node].life;
+        let count = self.random.between(0, 3);
+        let made: BTreeSet<H256> = (0..count).map(|_| H256([self.random.next() as u8 & 0x7f; 32])).collect();
+        self.batches.extend(&made);
+        self.machines[node].pool.extend(&made);
+        let input = Input::ValueBuilt { height, round, batches: made.into_iter().collect() };
+        let delay_ms = self.random.between(1, 10);
+        self.after(delay_ms, Event::Answer { node, life, input });
     }
 
-    fn is_babbler(&self, id: &NodeId) -> bool {
-        self.plan.babbler.is_some_and(|node| self.machines[node].id == *id)
+    /// Batches come from whoever made them or has them on its disk, and are flushed before they count. Those that no host
+    /// made (a liar named them) never come, or are seen to break a rule.
+    pub(super) fn fetch(&mut self, node: usize, life: u64, id: H256, value: Box<Value>) {
+        if self.machines[node].life != life {
+            return;
+        }
+        if value.batches.contains(&INVALID_BATCH) {
+            return self.step(node, Input::BatchesInvalid { value: id });
+        }
+        if self.machines[node].disk.holds(id) {
+            return self.step(node, Input::BatchesDurable { value: id });
+        }
+        let turn = self.turn_of(node);
+        let made = value.batches.iter().all(|batch| self.batches.contains(batch));
+        let found = made && (0..self.machines.len()).any(|other| self.can_fetch(node, other, turn, id, &value));
+        if !found {
+            return self.after(FETCH_AGAIN_MS, Event::Fetch { node, life, id, value });
+        }
+        if self.plan.mutation == Some(Mutation::SkipBatchFlush) {
+            return self.step(node, Input::BatchesDurable { value: id });
+        }
+        self.machines[node].append(Record::Batches { height: value.height, value: id });
+        self.flush(node, Input::BatchesDurable { value: id });
     }
 
-    fn evidence(&mut self, node: usize, evidence: &Evidence) {
-        match evidence {
-            Evidence::Divergence { .. } => self.see("divergence noticed"),
-            Evidence::CheckpointRefused { .. } if self.machines[node].restored => self.see("checkpoint refused"),
-            Evidence::Equivocation { node, .. } if self.is_babbler(node) => self.see("equivocation proven"),
-            Evidence::CheckpointEquivocation { votes } if self.is_babbler(&votes[0].validator) => {
-                self.see("equivocation proven");
-            }
-            other => {
-                if self.plan.mutation.is_none() {
-                    self.observer.violation(format!("node {node} accuses an honest node: {other:?}"));
-                }
-            }
-        }
-    }
-
-    fn halted(&mut self, node: usize, reason: &str) {
-        self.machines[node].halted = true;
-        self.machines[node].core = None;
-        self.machines[node].life += 1;
-        if self.plan.diverge.is_none_or(|(diverging, _)| diverging != node) {
-            self.observer.violation(format!("node {node} halted: {reason}"));
-        }
-    }
-
-    fn publish(&mut self, node: usize, to: Destination, message: &Message) {
-        let id = self.machines[node].id;
-        self.observer.said(id, message);
-        self.check_durable(node, message);
-        match to {
-            Destination::Broadcast => {
-                for other in (0..self.plan.validators).filter(|other| *other != node) {
-                    self.send(node, other, message);
-                }
-            }
-            Destination::Node(to) => {
-                let other = self.machines.iter().position(|machine| machine.id == to).expect("a known node");
-                self.send(node, other, message);
-            }
-        }
-    }
-
-    /// What we say in our own name is in our durable log, and a prevote names a value whose batches are durable.
-    fn check_durable(&mut self, node: usize, message: &Message) {
-        let machine = &self.machines[node];
-        let entry = match message {
-            Message::Vote(signed) if signed.vote.validator == machine.id => LogEntry::Vote(signed.clone()),
-            Message::Proposal(signed) if signed.proposal.validator == machine.id => LogEntry::Proposal(signed.clone()),
-            Message::Checkpoint(vote) if vote.validator == machine.id => LogEntry::Checkpoint(vote.clone()),
-            _ => return,
-        };
-        if entry.height() > machine.height() && !machine.disk.log.contains(&entry) {
-            let text = format!("node {node} said what its log does not hold: {}", describe_message(message));
-            return self.observer.violation(text);
-        }
-        let LogEntry::Vote(signed) = &entry else { return };
-        let Some(value) = signed.vote.value else { return };
-        let without_batches = machine.disk.log.iter().any(|entry| {
-            matches!(entry, LogEntry::Proposal(known) if known.proposal.value == value && known.value.batches.is_empty())
-        });
-        if entry.height() > machine.height() && !without_batches && !machine.disk.batches.contains(&value) {
-            self.observer.violation(format!("node {node} voted before the batches of {value} were durable"));
-        }
-    }
-
-    /// A decided value survives any loss of a third: a quorum holds its batches.
-    fn check_availability(&mut self, value: &Value, id: H256) {
-        let holding = self.machines.iter().filter(|machine| machine.disk.batches.contains(&id)).count() as u64;
-        if !value.batches.is_empty() && holding < self.rules(value.height).validators.quorum_weight() {
-            self.observer.violation(format!("availability: height {} decided with {holding} copies", value.height));
-        }
+    fn can_fetch(&mut self, node: usize, other: usize, turn: u64, id: H256, value: &Value) -> bool {
+        let machine = &self.machines[other];
+        let has = machine.disk.holds(id) || value.batches.iter().all(|batch| machine.pool.contains(batch));
+        has && machine.core.is_some() && (other == node || !self.is_cut(other, node, turn))
     }
 
     fn sign(&mut self, node: usize, id: u64, statement: &Statement) {
@@ -186,16 +117,15 @@ impl World {
         };
         let fails = self.stormy && self.random.chance(self.plan.sign_fail_permille);
         let hangs = fails && self.random.chance(100);
-        let latency_ms = self.plan.signer_ms[node];
+        let validator = usize::from(self.machines[node].id.0[0]) - 1;
+        let latency_ms = self.plan.signer_ms[validator];
         let machine = &mut self.machines[node];
         let down = machine.signer_down_until_ms > now_ms;
-        let result = machine.guard.allow(statement, hash).and_then(|bytes| {
-            if down || fails {
-                Err(SignError::Device("CKR_DEVICE_ERROR".into()))
-            } else {
-                Ok(signature(&machine.id, &bytes))
-            }
-        });
+        let (ticket, result) = match self.guards[machine.guard].allow(statement, hash) {
+            Ok((ticket, _)) if down || fails => (ticket, Err(SignError::Device("CKR_DEVICE_ERROR".into()))),
+            Ok((ticket, bytes)) => (ticket, Ok(signature(&machine.id, &bytes))),
+            Err(refused) => (0, Err(refused)),
+        };
         machine.signer_free_ms = machine.signer_free_ms.max(now_ms) + latency_ms;
         let at_ms = machine.signer_free_ms;
         if let Err(SignError::Device(_)) = result {
@@ -204,23 +134,7 @@ impl World {
         if hangs {
             return self.count("hung signer");
         }
-        self.at(at_ms, Event::Answer { node, life, input: Input::Signed { id, result } });
-    }
-
-    fn check_not_signed_again(&mut self, node: usize, statement: &Statement) {
-        let log = &self.machines[node].disk.log;
-        let again = match statement {
-            Statement::Vote(vote) => {
-                log.iter().any(|entry| matches!(entry, LogEntry::Vote(known) if known.vote == *vote))
-            }
-            Statement::Proposal(proposal) => {
-                log.iter().any(|entry| matches!(entry, LogEntry::Proposal(known) if known.proposal == *proposal))
-            }
-            Statement::Checkpoint(_) => false,
-        };
-        if again {
-            self.observer.violation(format!("replay: node {node} asked to sign what its log holds: {statement:?}"));
-        }
+        self.at(at_ms, Event::Signed { node, life, id, ticket, result });
     }
 
     /// Executes by hashing; a diverging node adds a speck of dust.
@@ -245,10 +159,9 @@ impl World {
 
     fn commit(&mut self, node: usize, height: u64, header_hash: H256, signatures: Vec<(u32, SignatureBytes)>) {
         let life = self.machines[node].life;
-        let rules = self.rules(height);
-        let members = rules.validators.members();
+        let set = self.validators(height);
         let signatures =
-            signatures.iter().map(|(index, signature)| (members[*index as usize].id, *signature)).collect();
+            signatures.iter().map(|(index, signature)| (set.members()[*index as usize].id, *signature)).collect();
         let machine = &mut self.machines[node];
         let position = machine.executed.iter().position(|block| block.value.height == height).expect("executed before");
         let mut block = machine.executed.remove(position);
