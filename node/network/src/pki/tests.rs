@@ -1,22 +1,9 @@
 use std::process::Command;
 
+use bixi_accel::Seeded;
 use bixi_accel::sm2::PrivateKey;
-use bixi_accel::{Random, RandomError};
 
 use super::*;
-
-/// Deterministic bytes, so that a failure repeats.
-struct Counter(u8);
-
-impl Random for Counter {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-        for byte in out {
-            self.0 = self.0.wrapping_mul(29).wrapping_add(17);
-            *byte = self.0;
-        }
-        Ok(())
-    }
-}
 
 const DAY: u64 = 86_400;
 const NOW: u64 = 1_800_000_000;
@@ -32,14 +19,14 @@ fn make(role: Role, subject: &str, key: &PrivateKey, issuer: &PrivateKey, serial
     };
     let issuer_key = issuer.public_key().to_bytes();
     issue(&params, &key.public_key().to_bytes(), &issuer_key, |message| {
-        Ok(sm2::sign(issuer, DEFAULT_ID, message, &mut Counter(7)).expect("signs").0)
+        Ok(sm2::sign(issuer, DEFAULT_ID, message, &mut Seeded::new(7)).expect("signs").0)
     })
     .expect("issues")
 }
 
 fn chain() -> (Certificate, Certificate) {
-    let ca_key = PrivateKey::generate(&mut Counter(1)).expect("key");
-    let node_key = PrivateKey::generate(&mut Counter(2)).expect("key");
+    let ca_key = PrivateKey::generate(&mut Seeded::new(1)).expect("key");
+    let node_key = PrivateKey::generate(&mut Seeded::new(2)).expect("key");
     let ca = make(Role::Ca, "CN=Bixi test CA,O=chain0", &ca_key, &ca_key, 1);
     (make(Role::Node, "CN=node0,O=chain0", &node_key, &ca_key, 2), ca)
 }

@@ -1,26 +1,13 @@
 use std::collections::HashSet;
 use std::sync::mpsc;
 
+use bixi_accel::Seeded;
 use bixi_accel::sm2::PrivateKey;
-use bixi_accel::{Random, RandomError};
 use bixi_types::CryptoSuite;
 use bixi_types::state::StateError;
 use bixi_types::transaction::{self, ChainIdentity, Transaction};
 
 use super::*;
-
-/// Deterministic bytes, so that a failure repeats.
-struct Counter(u8);
-
-impl Random for Counter {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-        for byte in out {
-            self.0 = self.0.wrapping_mul(29).wrapping_add(17);
-            *byte = self.0;
-        }
-        Ok(())
-    }
-}
 
 /// A chain that remembers what a test tells it.
 #[derive(Default)]
@@ -46,7 +33,7 @@ fn signed(account: u8, nonce: &str, block_limit: i64) -> Verified {
 }
 
 fn private_key(account: u8) -> PrivateKey {
-    PrivateKey::generate(&mut Counter(account)).expect("key")
+    PrivateKey::generate(&mut Seeded::new(account.into())).expect("key")
 }
 
 /// X ‖ Y of an account's key.
@@ -64,7 +51,7 @@ pub(crate) fn unverified(account: u8, nonce: &str, block_limit: i64) -> Transact
         input: vec![1, 2, 3, account],
         ..Transaction::default()
     };
-    tx.sign_sm(&private_key(account), &mut Counter(account)).expect("signs");
+    tx.sign_sm(&private_key(account), &mut Seeded::new(account.into())).expect("signs");
     tx
 }
 

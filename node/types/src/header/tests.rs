@@ -1,21 +1,7 @@
-use bixi_accel::sm2;
+use bixi_accel::{Seeded, sm2};
 
 use super::*;
 use crate::consensus::{Validator, ValidatorSet};
-
-/// A seeded generator: tests must repeat.
-struct Counter(u64);
-
-impl bixi_accel::Random for Counter {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), bixi_accel::RandomError> {
-        for chunk in out.chunks_mut(32) {
-            self.0 += 1;
-            let block = crate::suite::sm3(&[&self.0.to_be_bytes()]);
-            chunk.copy_from_slice(&block.0[..chunk.len()]);
-        }
-        Ok(())
-    }
-}
 
 struct Chain {
     keys: Vec<sm2::PrivateKey>,
@@ -25,7 +11,7 @@ struct Chain {
 
 /// Validators of the given weights and a header none of them has signed; keys stand in the order of the set.
 fn chain(weights: &[u64]) -> Chain {
-    let mut rng = Counter(0);
+    let mut rng = Seeded::new(0);
     let mut keys: Vec<_> = weights.iter().map(|_| sm2::PrivateKey::generate(&mut rng).unwrap()).collect();
     keys.sort_by_key(|key| key.public_key().to_bytes());
     let id = |key: &sm2::PrivateKey| NodeId(key.public_key().to_bytes());
@@ -54,7 +40,7 @@ impl Chain {
     fn sign(&mut self, signers: &[usize]) {
         let hash = self.header.hash(CryptoSuite::Sm);
         for index in signers {
-            let signature = sm2::sign(&self.keys[*index], sm2::DEFAULT_ID, &hash.0, &mut Counter(99)).unwrap();
+            let signature = sm2::sign(&self.keys[*index], sm2::DEFAULT_ID, &hash.0, &mut Seeded::new(99)).unwrap();
             self.header
                 .signature_list
                 .push(HeaderSignature { sealer_index: *index as i64, signature: signature.0.to_vec() });

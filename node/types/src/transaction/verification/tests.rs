@@ -1,19 +1,7 @@
+use bixi_accel::Seeded;
+
 use super::*;
 use crate::transaction::KIND_WEB3;
-
-/// A seeded generator: tests must repeat.
-struct Counter(u64);
-
-impl bixi_accel::Random for Counter {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), bixi_accel::RandomError> {
-        for chunk in out.chunks_mut(32) {
-            self.0 += 1;
-            let block = crate::suite::sm3(&[b"verification tests", &self.0.to_be_bytes()]);
-            chunk.copy_from_slice(&block.0[..chunk.len()]);
-        }
-        Ok(())
-    }
-}
 
 /// n of SM2 (GB/T 32918.5) and of secp256k1.
 const SM2_ORDER: &str = "fffffffeffffffffffffffffffffffff7203df6b21c6052b53bbf40939d54123";
@@ -45,7 +33,7 @@ fn std_key() -> secp256k1::SecretKey {
 
 fn signed(suite: CryptoSuite, mut transaction: Transaction) -> Transaction {
     match suite {
-        CryptoSuite::Sm => transaction.sign_sm(&sm_key(), &mut Counter(0)).unwrap(),
+        CryptoSuite::Sm => transaction.sign_sm(&sm_key(), &mut Seeded::new(0)).unwrap(),
         CryptoSuite::Std => transaction.sign_std(&std_key()),
     }
     transaction
