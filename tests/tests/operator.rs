@@ -385,6 +385,48 @@ fn wishes_of_later_releases_are_refused_before_anything_is_made() {
 }
 
 #[test]
+fn status_shows_a_running_node_and_tells_one_that_is_not() {
+    let place = tempfile::tempdir().unwrap();
+    let config = make_chain(place.path());
+    let mut node = Process::start(&mut run_command(&config));
+    let rpc = node.rpc().to_string();
+    let status = |arguments: &[&str]| {
+        Command::new(binary("bixi")).arg("status").arg(&config).args(["--rpc", &rpc]).args(arguments).output().unwrap()
+    };
+    let shown = status(&["--json"]);
+    assert!(shown.status.success(), "{}", said(&shown));
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    for (path, expected) in [
+        ("/ok", json!(true)),
+        ("/node", json!("node0")),
+        ("/height", json!(0)),
+        ("/lag", json!(0)),
+        ("/mode", json!("voting")),
+        ("/round", json!(0)),
+        ("/validators", json!(1)),
+        ("/peers", json!([])),
+        ("/faults", json!([])),
+        ("/checkpoint/height", json!(0)),
+        // A chain of one shows its certificate to nobody.
+        ("/certificates", json!([])),
+    ] {
+        assert_eq!(shown.pointer(path), Some(&expected), "{path} in {shown}");
+    }
+    assert_eq!((&shown["leader"], shown["id"].as_str().map(str::len)), (&shown["id"], Some(128)), "{shown}");
+    assert!(shown["disk_free_mib"].as_u64().unwrap() > 0, "{shown}");
+    let text = String::from_utf8(status(&[]).stdout).unwrap();
+    assert!(text.lines().any(|line| line.starts_with("mode") && line.ends_with("voting")), "{text}");
+
+    // The file lets the system choose a port, so it does not say where the node is.
+    let unnamed = bixi(&["status", config.to_str().unwrap()]);
+    assert_eq!(unnamed.status.code(), Some(78), "{}", said(&unnamed));
+    drop(node);
+    let gone = status(&[]);
+    assert_eq!((gone.status.code(), gone.stdout.len()), (Some(1), 0), "{}", said(&gone));
+    assert!(said(&gone).contains("is the node running?"), "{}", said(&gone));
+}
+
+#[test]
 fn a_result_that_is_not_delivered_is_a_failure() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let ran = Command::new(binary("bixi")).args(["version", "--json"]).stdout(full).output().unwrap();

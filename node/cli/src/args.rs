@@ -8,6 +8,7 @@ use crate::demo::DemoArgs;
 use crate::doctor::DoctorArgs;
 use crate::failure::STATUSES;
 use crate::run::RunArgs;
+use crate::status::StatusArgs;
 use crate::version::VersionArgs;
 
 /// A permissioned-ledger node: FISCO BCOS's RPC, SM2/SM3/SM4, keys in an HSM, every byte on disk sealed.
@@ -24,6 +25,7 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     #[command(subcommand)]
     Chain(ChainCommand),
+    Status(StatusArgs),
     Doctor(DoctorArgs),
     #[command(subcommand)]
     Bench(BenchCommand),

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::failure::{Failure, Status};
 use crate::{console, token};
 
-pub(crate) use make::make;
+pub(crate) use make::{SHORT_ID_DIGITS, make};
 
 /// The ceremony that makes a chain, whole or step by step.
 ///

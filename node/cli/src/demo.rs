@@ -4,7 +4,6 @@
 
 mod abi;
 mod at_rest;
-mod client;
 mod cluster;
 mod load;
 mod node;
@@ -24,7 +23,7 @@ use clap::Args;
 use tempfile::TempDir;
 
 use crate::chain::{Suite, available, make};
-use crate::demo::client::Client;
+use crate::client::Client;
 use crate::demo::cluster::Cluster;
 use crate::demo::progress::Progress;
 use crate::demo::report::Report;

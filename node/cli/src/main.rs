@@ -5,6 +5,7 @@
 mod args;
 mod bench;
 mod chain;
+mod client;
 mod console;
 mod demo;
 mod doctor;
@@ -12,6 +13,7 @@ mod failure;
 mod logging;
 mod run;
 mod signals;
+mod status;
 mod token;
 mod version;
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Chain(command) => chain::run(&command),
+        Command::Status(args) => status::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(command) => bench::run(&command),
         Command::Version(args) => version::run(&args),

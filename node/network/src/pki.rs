@@ -123,6 +123,11 @@ pub fn public_key(certificate: &Certificate) -> Result<PublicKey, PkiError> {
     PublicKey::from_sec1(point).map_err(encoding)
 }
 
+/// The last second of its validity, since 1970.
+pub fn not_after_s(certificate: &Certificate) -> u64 {
+    certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs()
+}
+
 /// Checks that `issuer` signed `certificate` and that `unix_seconds` lies within its validity.
 pub fn verify(certificate: &Certificate, issuer: &Certificate, unix_seconds: u64) -> Result<(), PkiError> {
     let tbs = certificate.tbs_certificate();
@@ -143,7 +148,7 @@ pub fn verify(certificate: &Certificate, issuer: &Certificate, unix_seconds: u64
     }
     let validity = tbs.validity();
     let not_before = validity.not_before.to_unix_duration().as_secs();
-    let not_after = validity.not_after.to_unix_duration().as_secs();
+    let not_after = not_after_s(certificate);
     if (not_before..=not_after).contains(&unix_seconds) {
         return Ok(());
     }

@@ -44,6 +44,8 @@ pub struct NodeInfo {
     pub id: NodeId,
     /// Release, e.g. `0.1.0`.
     pub version: String,
+    /// Where other nodes are awaited; empty without a network.
+    pub p2p_address: String,
 }
 
 /// A transaction and where it stands.
@@ -147,6 +149,57 @@ pub struct ConsensusStatus {
     pub timed_out: bool,
 }
 
+/// What one's own consensus does.
+#[derive(Debug, Clone)]
+pub struct NodeStatus {
+    /// Whether this node votes, in words.
+    pub mode: String,
+    /// Height being ordered or waited for.
+    pub ordering_height: u64,
+    /// Its round.
+    pub round: u32,
+    /// Last height decided.
+    pub decided: u64,
+    /// Last height certified.
+    pub certified: u64,
+}
+
+/// A height and the hash of its header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The height.
+    pub number: u64,
+    /// The hash.
+    pub hash: H256,
+}
+
+/// A node that this one is connected to, or tries to reach.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Who, when it has proven it.
+    pub id: Option<NodeId>,
+    /// Where.
+    pub address: String,
+    /// Names of the sessions that stand.
+    pub sessions: Vec<&'static str>,
+    /// Round trip of a ping, microseconds.
+    pub rtt_us: Option<u64>,
+    /// What it last told of its chain.
+    pub head: Option<Head>,
+    /// Why it was refused last, or refused us.
+    pub last_refusal: Option<String>,
+}
+
+impl Peer {
+    /// Sessions of one peer: consensus and bulk.
+    pub const SESSIONS: usize = 2;
+
+    /// Whether all its sessions stand.
+    pub fn is_connected(&self) -> bool {
+        self.sessions.len() == Self::SESSIONS
+    }
+}
+
 /// One part's health.
 #[derive(Debug, Clone)]
 pub struct HealthCheck {
@@ -209,6 +262,10 @@ pub trait NodeApi: Send + Sync + 'static {
     fn sync_status(&self) -> Result<SyncStatus, ApiError>;
     /// Consensus state.
     fn consensus_status(&self) -> Result<ConsensusStatus, ApiError>;
+    /// What one's own consensus does.
+    fn node_status(&self) -> Result<NodeStatus, ApiError>;
+    /// Peers, connected or not.
+    fn peers(&self) -> Vec<Peer>;
     /// Health of all parts.
     fn health(&self) -> Health;
     /// Metrics in OpenMetrics text.

@@ -25,8 +25,9 @@ mod server;
 mod socket;
 
 pub use api::{
-    BoxFuture, CallOutput, ChainInfo, ConnectionId, ConsensusStatus, Health, HealthCheck, Located, LocatedReceipt,
-    NodeApi, NodeInfo, SealerInfo, SubmitError, Submitted, SyncStatus, TransactionCounts,
+    BoxFuture, CallOutput, ChainInfo, ConnectionId, ConsensusStatus, Head, Health, HealthCheck, Located,
+    LocatedReceipt, NodeApi, NodeInfo, NodeStatus, Peer, SealerInfo, SubmitError, Submitted, SyncStatus,
+    TransactionCounts,
 };
 pub use error::ApiError;
 pub use limits::{Bounds, Params, WRITE_BYTES_PER_SECOND_MIN};

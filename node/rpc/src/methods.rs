@@ -1,5 +1,7 @@
 //! The method table: one entry per FISCO BCOS JSON-RPC method.
 
+mod standing;
+
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -73,7 +75,7 @@ fn cost_of(method: &str, params: &Positional) -> Cost {
 
 type Read = fn(&Node, &Positional) -> Answer;
 
-const READS: [(&str, Read); 22] = [
+const READS: [(&str, Read); 25] = [
     ("call", call),
     ("getABI", get_abi),
     ("getBlockByHash", get_block_by_hash),
@@ -81,17 +83,20 @@ const READS: [(&str, Read); 22] = [
     ("getBlockHashByNumber", get_block_hash_by_number),
     ("getBlockNumber", get_block_number),
     ("getCode", get_code),
-    ("getConsensusStatus", get_consensus_status),
+    ("getConsensusStatus", standing::get_consensus_status),
     ("getGroupInfo", get_group_info),
     ("getGroupInfoList", get_group_info_list),
     ("getGroupList", get_group_list),
     ("getGroupNodeInfo", get_group_node_info),
+    ("getGroupPeers", standing::get_group_peers),
     ("getNodeListByType", get_node_list_by_type),
+    ("getNodeStatus", standing::get_node_status),
     ("getObserverList", get_observer_list),
     ("getPbftView", get_pbft_view),
+    ("getPeers", standing::get_peers),
     ("getPendingTxSize", get_pending_tx_size),
     ("getSealerList", get_sealer_list),
-    ("getSyncStatus", get_sync_status),
+    ("getSyncStatus", standing::get_sync_status),
     ("getSystemConfigByKey", get_system_config_by_key),
     ("getTotalTransactionCount", get_total_transaction_count),
     ("getTransaction", get_transaction),
@@ -304,57 +309,6 @@ fn get_pbft_view(node: &Node, params: &Positional) -> Answer {
 fn get_pending_tx_size(node: &Node, params: &Positional) -> Answer {
     params.expect_node(node.chain())?;
     Ok(node.pending().into())
-}
-
-fn get_sync_status(node: &Node, params: &Positional) -> Answer {
-    params.expect_node(node.chain())?;
-    let chain = node.chain();
-    let status = node.sync_status()?;
-    // FISCO BCOS answers this one as a JSON text inside a string.
-    let text = json!({
-        "nodeID": chain.node.id.to_hex(),
-        "genesisHash": chain.genesis_hash.to_hex(),
-        "blockNumber": status.block_number,
-        "archivedBlockNumber": 0,
-        "latestHash": status.latest_hash.to_hex(),
-        "knownHighestNumber": status.known_highest_number,
-        "knownLatestHash": status.known_latest_hash.to_hex(),
-        "isSyncing": status.known_highest_number > status.block_number,
-        "peers": [],
-    });
-    Ok(text.to_string().into())
-}
-
-fn get_consensus_status(node: &Node, params: &Positional) -> Answer {
-    params.expect_node(node.chain())?;
-    let status = node.consensus_status()?;
-    let total: u64 = status.validators.iter().map(|validator| validator.weight).sum();
-    let faulty = total.saturating_sub(1) / 3;
-    let nodes: Vec<Value> = status
-        .validators
-        .iter()
-        .enumerate()
-        .map(|(index, validator)| {
-            json!({"nodeID": validator.id.to_hex(), "weight": validator.weight, "termWeight": 0, "index": index})
-        })
-        .collect();
-    let text = json!({
-        "nodeID": node.chain().node.id.to_hex(),
-        "index": status.index.map_or(-1, |index| index as i64),
-        "leaderIndex": status.leader_index,
-        "consensusNodesNum": status.validators.len(),
-        "maxFaultyQuorum": faulty,
-        "minRequiredQuorum": total - faulty,
-        "isConsensusNode": status.index.is_some(),
-        "blockNumber": status.committed,
-        "hash": status.head_hash.to_hex(),
-        "timeout": status.timed_out,
-        "changeCycle": status.round,
-        "view": status.round,
-        "connectedNodeList": 1,
-        "consensusNodeList": nodes,
-    });
-    Ok(text.to_string().into())
 }
 
 fn get_system_config_by_key(node: &Node, params: &Positional) -> Answer {

@@ -9,7 +9,7 @@ use bixi_execution::{CallRequest, Executor};
 use bixi_ledger::Ledger;
 use bixi_rpc::{
     ApiError, BoxFuture, CallOutput, ChainInfo, ConnectionId, ConsensusStatus, Health, HealthCheck, Located,
-    LocatedReceipt, NodeApi, SealerInfo, SubmitError, Submitted, SyncStatus, TransactionCounts,
+    LocatedReceipt, NodeApi, NodeStatus, Peer, SealerInfo, SubmitError, Submitted, SyncStatus, TransactionCounts,
 };
 use bixi_txpool::{Admission, Connection, Outcome, TxPool};
 use bixi_types::header::BlockHeader;
@@ -233,6 +233,29 @@ impl NodeApi for Api {
             committed,
             timed_out: status.round > 0,
         })
+    }
+
+    fn node_status(&self) -> Result<NodeStatus, ApiError> {
+        let status = self.view.consensus();
+        let is_validator = self.sealers()?.iter().any(|validator| validator.id == self.chain.node.id);
+        let mode = match status.mode {
+            Mode::Follower(reason) => format!("following: {reason:?}"),
+            _ if !is_validator => "following: not a validator".to_owned(),
+            Mode::Abstaining => "abstaining until the others have told what they hold of its votes".to_owned(),
+            Mode::Voting => "voting".to_owned(),
+        };
+        Ok(NodeStatus {
+            mode,
+            ordering_height: status.height,
+            round: status.round,
+            decided: status.decided,
+            certified: status.certified,
+        })
+    }
+
+    /// A chain of one has none.
+    fn peers(&self) -> Vec<Peer> {
+        Vec::new()
     }
 
     fn health(&self) -> Health {

@@ -3,8 +3,12 @@
 //! Nothing here changes anything but one scratch file in the data directory, removed again. The device is opened only when
 //! asked, because that takes the PIN.
 
+mod certificates;
 mod files;
 mod host;
+
+pub use certificates::{CertificateDays, certificate_days};
+pub use files::free_mib;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -136,6 +140,7 @@ pub fn examine(config: &Path, offline: bool) -> Report {
     report.checks.push(host::clock(settings.config.consensus.clock_drift_ms_max));
     report.checks.push(host::fsync_latency(&settings.path(&settings.config.data_dir)));
     report.checks.extend(files::examine(&settings));
+    report.checks.extend(certificates::check(&settings));
     examine_device(&settings, offline, &mut report);
     report
 }

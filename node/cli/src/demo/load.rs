@@ -11,8 +11,8 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::client::Client;
 use crate::demo::abi::{Argument, call};
-use crate::demo::client::Client;
 use crate::demo::progress::Progress;
 use crate::demo::wallet::{Action, Chain, Signed, Wallet};
 

@@ -12,7 +12,7 @@ use bixi_types::transaction::{self, ChainIdentity, Transaction};
 use bixi_types::{CryptoSuite, H256, NodeId, merkle};
 use serde_json::{Value, json};
 
-use crate::demo::client::Client;
+use crate::client::Client;
 use crate::demo::load::{CHAIN_ID, GROUP_ID};
 
 const SUITE: CryptoSuite = CryptoSuite::Sm;

@@ -10,8 +10,9 @@ use bixi_platform::placement::{self, Plan};
 use bixi_platform::threads::Spawner;
 use bixi_platform::topology::Topology;
 use bixi_rpc::{
-    ApiError, BoxFuture, CallOutput, ChainInfo, ConnectionId, ConsensusStatus, Health, HealthCheck, Located,
-    LocatedReceipt, NodeApi, NodeInfo, SealerInfo, SubmitError, Submitted, SyncStatus, TransactionCounts,
+    ApiError, BoxFuture, CallOutput, ChainInfo, ConnectionId, ConsensusStatus, Head, Health, HealthCheck, Located,
+    LocatedReceipt, NodeApi, NodeInfo, NodeStatus, Peer, SealerInfo, SubmitError, Submitted, SyncStatus,
+    TransactionCounts,
 };
 use bixi_txpool::{Admission, AdmissionParams, Connection, Outcome, PoolParams, TxPool};
 use bixi_types::header::{BlockHeader, HeaderSignature, ParentInfo};
@@ -254,7 +255,7 @@ fn info(id: NodeId) -> ChainInfo {
         suite: SUITE,
         genesis_hash: H256([5; 32]),
         genesis_json: serde_json::json!({"consensusType": "pbft"}),
-        node: NodeInfo { name: NODE.into(), id, version: "0.1.0".into() },
+        node: NodeInfo { name: NODE.into(), id, version: "0.1.0".into(), p2p_address: "127.0.0.1:30300".into() },
     }
 }
 
@@ -398,6 +399,39 @@ impl NodeApi for Chain {
             committed,
             timed_out: false,
         })
+    }
+
+    fn node_status(&self) -> Result<NodeStatus, ApiError> {
+        let height = self.height();
+        Ok(NodeStatus {
+            mode: "voting".into(),
+            ordering_height: height + 1,
+            round: 0,
+            decided: height,
+            certified: height,
+        })
+    }
+
+    /// One that is connected, and one that could not be reached.
+    fn peers(&self) -> Vec<Peer> {
+        vec![
+            Peer {
+                id: Some(NodeId([0x22; 64])),
+                address: "127.0.0.1:30301".into(),
+                sessions: vec!["consensus", "bulk"],
+                rtt_us: Some(420),
+                head: Some(Head { number: 1, hash: H256([0x33; 32]) }),
+                last_refusal: None,
+            },
+            Peer {
+                id: None,
+                address: "127.0.0.1:30302".into(),
+                sessions: Vec::new(),
+                rtt_us: None,
+                head: None,
+                last_refusal: Some("nobody listens".into()),
+            },
+        ]
     }
 
     fn health(&self) -> Health {

@@ -303,6 +303,54 @@ async fn status_methods_answer_json_inside_a_string() {
 }
 
 #[tokio::test]
+async fn peers_are_told_in_the_shapes_of_fisco_bcos_and_everything_else_in_one_of_ours() {
+    let running = Running::start(Running::params()).await;
+    let (peer, unreached) = ("22".repeat(64), "127.0.0.1:30302");
+    let sync: Value =
+        serde_json::from_str(result(&running, "getSyncStatus", json!([])).await.as_str().unwrap()).unwrap();
+    assert_eq!(
+        keys(&sync["peers"][0]),
+        set(&["archivedBlockNumber", "blockNumber", "genesisHash", "latestHash", "nodeID"])
+    );
+    assert_eq!(sync["peers"].as_array().map(Vec::len), Some(1), "only who told its head");
+    let consensus = result(&running, "getConsensusStatus", json!([])).await;
+    let consensus: Value = serde_json::from_str(consensus.as_str().unwrap()).unwrap();
+    assert_eq!(consensus["connectedNodeList"], 2, "itself and one peer");
+
+    let peers = running.call("getPeers", json!([])).await["result"].clone();
+    assert_eq!(keys(&peers), set(&["endPoint", "groupNodeIDInfo", "p2pNodeID", "peers"]));
+    assert_eq!(peers["endPoint"], "127.0.0.1:30300");
+    assert_eq!(keys(&peers["peers"][0]), set(&["endPoint", "groupNodeIDInfo", "p2pNodeID"]));
+    assert_eq!(peers["peers"][0]["groupNodeIDInfo"], json!([{"group": "group0", "nodeIDList": [peer]}]));
+    assert_eq!(peers["peers"].as_array().map(Vec::len), Some(1));
+    assert_eq!(running.call("getGroupPeers", json!(["group0"])).await["result"], json!([peer]));
+
+    let status = result(&running, "getNodeStatus", json!([])).await;
+    let expected = [
+        "blockNumber",
+        "certified",
+        "checks",
+        "decided",
+        "mode",
+        "name",
+        "nodeID",
+        "orderingHeight",
+        "peers",
+        "round",
+        "version",
+    ];
+    assert_eq!(keys(&status), set(&expected));
+    assert_eq!((&status["mode"], &status["orderingHeight"]), (&json!("voting"), &json!(2)));
+    assert_eq!((&status["peers"][0]["connected"], &status["peers"][0]["rtt_us"]), (&json!(true), &json!(420)));
+    assert_eq!((&status["peers"][1]["endPoint"], &status["peers"][1]["connected"]), (&json!(unreached), &json!(false)));
+    assert_eq!(status["peers"][1]["lastRefusal"], "nobody listens");
+    assert_eq!(
+        status["checks"],
+        json!([{"component": "ledger", "fault": null}, {"component": "device", "fault": null}])
+    );
+}
+
+#[tokio::test]
 async fn group_methods_tell_sdks_the_suite() {
     let running = Running::start(Running::params()).await;
     let group = result(&running, "getGroupInfo", json!([])).await;

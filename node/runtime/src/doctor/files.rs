@@ -73,11 +73,19 @@ fn private(settings: &Settings) -> Check {
 }
 
 fn free_space(settings: &Settings) -> Check {
-    let data = settings.path(&settings.config.data_dir);
-    match statvfs(&data) {
-        Ok(disk) => judge_space(disk.f_bavail.saturating_mul(disk.f_frsize) / MIB, settings.config.storage.free_mb_min),
-        Err(error) => Check::new("disk space", Verdict::Bad, format!("{}: {error}", data.display())),
+    match free_mib(settings) {
+        Ok(free) => judge_space(free, settings.config.storage.free_mb_min),
+        Err(error) => {
+            let data = settings.path(&settings.config.data_dir);
+            Check::new("disk space", Verdict::Bad, format!("{}: {error}", data.display()))
+        }
     }
+}
+
+/// Free on the disk of the data directory, MiB.
+pub fn free_mib(settings: &Settings) -> io::Result<u64> {
+    let disk = statvfs(settings.path(&settings.config.data_dir))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize) / MIB)
 }
 
 fn judge_space(free_mb: u64, wanted_mb: u64) -> Check {

@@ -123,6 +123,11 @@ pub(super) fn chain_info(settings: &Settings, node: NodeId) -> ChainInfo {
             "consensusLeaderPeriod": 1,
             "sealerList": sealers,
         }),
-        node: NodeInfo { name: settings.config.name.clone(), id: node, version: env!("CARGO_PKG_VERSION").to_owned() },
+        node: NodeInfo {
+            name: settings.config.name.clone(),
+            id: node,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            p2p_address: settings.config.p2p.listen.map(|address| address.to_string()).unwrap_or_default(),
+        },
     }
 }
