@@ -101,7 +101,7 @@ fn gone_within(word: &Path, patience: Duration) -> Vec<String> {
 /// A demonstration with its temporary files in `temporary`, led by itself as a terminal's foreground job is.
 fn demo(temporary: &Path, arguments: &[&str]) -> Process {
     let mut command = Command::new(binary("bixi"));
-    command.arg("demo").args(arguments).env("TMPDIR", temporary).process_group(0);
+    command.args(["demo", "--nodes", "1"]).args(arguments).env("TMPDIR", temporary).process_group(0);
     Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
 }
 
@@ -289,7 +289,7 @@ fn a_service_manager_that_does_not_listen_is_no_reason_to_stop() {
 #[test]
 fn json_is_all_of_standard_output_and_words_are_plain() {
     let ran = Command::new(binary("bixi"))
-        .args(["demo", "--txs", "100", "--exit", "--json"])
+        .args(["demo", "--nodes", "1", "--txs", "100", "--exit", "--json"])
         .env_clear()
         .env("LANG", "C")
         .output()

@@ -46,7 +46,7 @@ mod tests {
     fn demo_takes_the_defaults_of_its_help() {
         let parsed = Bixi::try_parse_from(["bixi", "demo"]).unwrap();
         let Command::Demo(args) = parsed.command else { panic!("not a demo") };
-        assert_eq!((args.nodes, args.txs, args.exit, args.json), (1, 20_000, false, false));
+        assert_eq!((args.nodes, args.txs, args.exit, args.json), (4, 20_000, false, false));
     }
 
     #[test]

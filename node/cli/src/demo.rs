@@ -46,7 +46,7 @@ const SIGNAL_PATIENCE: Duration = Duration::from_millis(100);
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Validators, each a process of its own; at most 31.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 4)]
     pub(crate) nodes: u32,
     /// Transactions to send, the preparation's among them; at least 100.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..=100_000_000))]

@@ -20,6 +20,7 @@ use bixi_types::{Address, CryptoSuite, H256, NodeId, merkle};
 use tokio::sync::oneshot;
 
 use crate::health::{Device, LedgerReads};
+use crate::links::Links;
 use crate::metrics::NodeMetrics;
 use crate::view::View;
 
@@ -31,6 +32,7 @@ pub(crate) struct Api {
     pub pool: Arc<TxPool>,
     pub admission: Admission,
     pub view: Arc<View>,
+    pub links: Arc<dyn Links>,
     pub device: Arc<Device>,
     pub ledger_reads: LedgerReads,
     pub metrics: NodeMetrics,
@@ -253,9 +255,8 @@ impl NodeApi for Api {
         })
     }
 
-    /// A chain of one has none.
     fn peers(&self) -> Vec<Peer> {
-        Vec::new()
+        self.links.neighbours()
     }
 
     fn health(&self) -> Health {

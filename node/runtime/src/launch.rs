@@ -166,6 +166,7 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
         pool: Arc::clone(&pool),
         admission,
         view: Arc::clone(&view),
+        links: Arc::clone(&links),
         device: Arc::clone(&device_health),
         ledger_reads: LedgerReads::default(),
         metrics: NodeMetrics::new(),

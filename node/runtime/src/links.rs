@@ -1,8 +1,9 @@
 //! What the runtime needs of the network: two channels to every peer, of which consensus is never behind bulk.
 
 pub(crate) use bixi_network::Channel;
-use bixi_network::Network;
 use bixi_network::solitary::Solitary;
+use bixi_network::{Network, PeerStatus};
+use bixi_rpc::Peer;
 use bixi_types::NodeId;
 use bixi_types::ports::{Destination, Transport as _};
 
@@ -13,6 +14,11 @@ pub(crate) trait Links: Send + Sync {
 
     /// Who is connected.
     fn peers(&self) -> Vec<NodeId>;
+
+    /// Everybody who is connected or called, as RPC shows it.
+    fn neighbours(&self) -> Vec<Peer> {
+        Vec::new()
+    }
 
     /// Whether there never is a peer.
     fn is_solitary(&self) -> bool {
@@ -26,9 +32,29 @@ impl Links for Network {
     }
 
     fn peers(&self) -> Vec<NodeId> {
-        let can_be_asked =
-            |peer: &bixi_network::PeerStatus| peer.sessions.iter().any(|session| session.channel == Channel::Bulk);
+        let can_be_asked = |peer: &PeerStatus| peer.sessions.iter().any(|session| session.channel == Channel::Bulk);
         Self::peers(self).iter().filter(|peer| can_be_asked(peer)).filter_map(|peer| peer.node).collect()
+    }
+
+    fn neighbours(&self) -> Vec<Peer> {
+        Self::peers(self).into_iter().map(shown).collect()
+    }
+}
+
+fn shown(peer: PeerStatus) -> Peer {
+    let name = |channel| match channel {
+        Channel::Consensus => "consensus",
+        Channel::Bulk => "bulk",
+    };
+    let rtt = peer.sessions.iter().filter_map(|session| session.rtt).min();
+    Peer {
+        id: peer.node,
+        address: peer.address,
+        sessions: peer.sessions.iter().map(|session| name(session.channel)).collect(),
+        rtt_us: rtt.and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
+        // Peers tell their heights to consensus, for catching up, and not here.
+        head: None,
+        last_refusal: peer.last_refusal,
     }
 }
 

@@ -62,9 +62,11 @@ impl Standing {
         self.sync["blockNumber"].as_u64().unwrap_or(0)
     }
 
-    /// Blocks that a peer has and this node has not.
-    fn lag(&self) -> u64 {
-        self.sync["knownHighestNumber"].as_u64().unwrap_or(0).saturating_sub(self.height())
+    /// Blocks that a peer has and this node has not; `None` when there are peers and none told its height.
+    fn lag(&self) -> Option<u64> {
+        let is_told = self.peers().is_empty() || self.peers().iter().any(|peer| peer["blockNumber"].is_u64());
+        let highest = self.sync["knownHighestNumber"].as_u64().unwrap_or(0);
+        is_told.then(|| highest.saturating_sub(self.height()))
     }
 
     fn peers(&self) -> &[Value] {
@@ -134,7 +136,13 @@ impl Standing {
                     self.rpc
                 ),
             ),
-            row("height", format!("{}, {} behind the highest peer", self.height(), self.lag())),
+            row(
+                "height",
+                match self.lag() {
+                    Some(lag) => format!("{}, {lag} behind the highest peer", self.height()),
+                    None => format!("{}, no peer's height is known", self.height()),
+                },
+            ),
             row("mode", text(&self.node["mode"])),
             row(
                 "round",
@@ -275,5 +283,10 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words:?} is not in\n{text}");
         }
+        // What no peer told is not made up.
+        let mut silent = sound();
+        silent.node["peers"][0]["blockNumber"] = Value::Null;
+        assert_eq!(silent.to_json()["lag"], Value::Null);
+        assert!(silent.to_text().contains("7, no peer's height is known"));
     }
 }

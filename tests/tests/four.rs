@@ -1,0 +1,118 @@
+//! Four validators, each a process of its own with its own token, over TLS: what a client was told survives every end of theirs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use bixi_tests::binary;
+use bixi_tests::node::RunningNode;
+use bixi_tests::promises::Promises;
+use bixi_tests::wallet::Wallet;
+use serde_json::{Value, json};
+
+/// Nothing takes longer in a test that is right, on whatever machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A chain whose p2p is at loopback addresses.
+struct Chain {
+    /// The `bixi.toml` of each node.
+    configs: Vec<PathBuf>,
+}
+
+impl Chain {
+    fn make(place: &Path, nodes: &str) -> Self {
+        let mut command = Command::new(binary("bixi"));
+        command.args(["chain", "new", "--json", "--evm-hash", "keccak256", "--p2p-port", "0", "--rpc-port", "0"]);
+        let made = command.args(["--nodes", nodes, "--dir"]).arg(place).output().expect("bixi starts");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let made: Value = serde_json::from_slice(&made.stdout).expect("JSON");
+        let directories =
+            made["nodes"].as_array().expect("nodes").iter().map(|node| node["directory"].as_str().expect("a path"));
+        Self { configs: directories.map(|directory| Path::new(directory).join("bixi.toml")).collect() }
+    }
+}
+
+/// Starts nodes side by side: they need each other to become ready.
+fn start(configs: &[PathBuf]) -> Vec<RunningNode> {
+    std::thread::scope(|scope| {
+        let starting: Vec<_> = configs.iter().map(|config| scope.spawn(|| RunningNode::start(config))).collect();
+        starting.into_iter().map(|node| node.join().expect("every node starts")).collect()
+    })
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Clients of a chain, and what they were told.
+struct Clients {
+    wallet: Wallet,
+    promises: Promises,
+    names: u64,
+}
+
+impl Clients {
+    /// One transaction through each of the nodes; every one gets its receipt.
+    fn use_all(&mut self, nodes: &[RunningNode]) {
+        for node in nodes {
+            self.names += 1;
+            let transaction = self.wallet.user_add(&format!("user-{}", self.names), 100, node.height() + 900);
+            let receipt = node.connect().and_then(|mut to| to.submit(&transaction.encode())).expect("a receipt");
+            assert_eq!(receipt["status"], 0, "{receipt}");
+            self.promises.keep(receipt);
+        }
+    }
+
+    /// All nodes come to one height, with one hash, and hold every promise.
+    fn check(&self, nodes: &[RunningNode], context: &str) {
+        let highest = || nodes.iter().map(RunningNode::height).max().expect("a node");
+        wait_until("all nodes at one height", || nodes.iter().all(|node| node.height() == highest()));
+        let height = highest();
+        let hash =
+            |node: &RunningNode| node.call("getBlockHashByNumber", json!(["group0", "", height])).expect("a hash");
+        for node in nodes {
+            assert_eq!(hash(node), hash(&nodes[0]), "{context}: height {height}");
+            self.promises.check(node, context);
+        }
+    }
+}
+
+#[test]
+fn four_validators_outlive_one_and_come_back_from_the_end_of_all() {
+    let place = tempfile::tempdir().unwrap();
+    let chain = Chain::make(&place.path().join("chain"), "4");
+    let mut clients = Clients { wallet: Wallet::new(4), promises: Promises::default(), names: 0 };
+    let mut nodes = start(&chain.configs);
+    clients.use_all(&nodes);
+    clients.check(&nodes, "after the start");
+
+    // One is away, killed or stopped: the others go on, and it finds what it missed.
+    for is_killed in [true, false] {
+        let away = nodes.pop().expect("four nodes");
+        if is_killed {
+            away.kill_now();
+            drop(away);
+        } else {
+            let ended = away.stop();
+            assert!(ended.status.success(), "{}: {}", ended.status, ended.said);
+        }
+        clients.use_all(&nodes);
+        clients.check(&nodes, "without the fourth");
+        nodes.push(RunningNode::start(&chain.configs[3]));
+        clients.check(&nodes, "with the fourth again");
+        clients.use_all(&nodes[3..]);
+    }
+
+    // All are killed at once.
+    nodes.iter().for_each(RunningNode::kill_now);
+    drop(nodes);
+    let nodes = start(&chain.configs);
+    clients.check(&nodes, "after the end of all");
+    clients.use_all(&nodes);
+    clients.check(&nodes, "at the end");
+}
