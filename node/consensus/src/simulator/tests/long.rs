@@ -22,6 +22,9 @@ fn plan(kind: Kind, seed: u64) -> Plan {
     kind.draw(seed, LONG_TARGET)
 }
 
+/// Heights from which on every lie must have been told.
+const LIES_HEIGHTS: u64 = 40_000;
+
 /// `BIXI_SIM_HEIGHTS` heights of the chain, from `BIXI_SIM_FIRST` on; `BIXI_SIM_JSON=1` prints one line of JSON.
 #[test]
 #[ignore = "minutes to hours"]
@@ -42,7 +45,10 @@ fn campaign_of_all_plans() {
     } else {
         println!("{totals}");
     }
-    assert_eq!(totals.untold(), Vec::<&str>::new(), "lies nobody told");
+    // The rarest lies need hundreds of runs to find something to twist.
+    if heights >= LIES_HEIGHTS {
+        assert_eq!(totals.untold(), Vec::<&str>::new(), "lies nobody told");
+    }
 }
 
 /// The run `BIXI_SIM_PLAN` (a kind's name) of seed `BIXI_SIM_FIRST`, with its whole trace.
