@@ -26,6 +26,8 @@ impl World {
                     self.observer.violation(format!("node {node} distrusts its own intact disk"));
                 }
             }
+            // What its twin said is in its log, and is not what it would say.
+            Mode::Follower(Reason::EngineFault { .. }) if self.is_doubled(node) => self.see("followed: engine fault"),
             Mode::Follower(Reason::GuardStorage | Reason::Refused { .. } | Reason::EngineFault { .. }) => {
                 self.observer.violation(format!("node {node}: {mode:?}"));
             }
