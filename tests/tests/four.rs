@@ -1,5 +1,6 @@
 //! Four validators, each a process of its own with its own token, over TLS: what a client was told survives every end of theirs.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 struct Chain {
     /// The `bixi.toml` of each node.
     configs: Vec<PathBuf>,
+    /// Where others find each node.
+    p2p: Vec<String>,
 }
 
 impl Chain {
@@ -27,9 +30,12 @@ impl Chain {
         let made = command.args(["--nodes", nodes, "--dir"]).arg(place).output().expect("bixi starts");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let made: Value = serde_json::from_slice(&made.stdout).expect("JSON");
-        let directories =
-            made["nodes"].as_array().expect("nodes").iter().map(|node| node["directory"].as_str().expect("a path"));
-        Self { configs: directories.map(|directory| Path::new(directory).join("bixi.toml")).collect() }
+        let all = |name: &'static str| {
+            let nodes = made["nodes"].as_array().expect("nodes").iter();
+            nodes.map(move |node| node[name].as_str().expect("a text").to_owned())
+        };
+        let configs = all("directory").map(|directory| Path::new(&directory).join("bixi.toml")).collect();
+        Self { configs, p2p: all("p2p").collect() }
     }
 }
 
@@ -115,4 +121,26 @@ fn four_validators_outlive_one_and_come_back_from_the_end_of_all() {
     clients.check(&nodes, "after the end of all");
     clients.use_all(&nodes);
     clients.check(&nodes, "at the end");
+}
+
+#[test]
+fn a_node_of_another_authority_is_refused_with_the_reason_in_both_logs() {
+    let place = tempfile::tempdir().unwrap();
+    let ours = Chain::make(&place.path().join("ours"), "2");
+    // A chain of one at the same address, which calls ours.
+    let (host, _) = ours.p2p[0].rsplit_once(':').expect("host and port");
+    let theirs = Chain::make(&place.path().join("theirs"), &format!("{host}:30400"));
+    let config = fs::read_to_string(&theirs.configs[0]).unwrap();
+    let calling =
+        config.replace(&format!("peers = [\"{}\"]", theirs.p2p[0]), &format!("peers = [\"{}\"]", ours.p2p[0]));
+    assert_ne!(config, calling);
+    fs::write(&theirs.configs[0], calling).unwrap();
+
+    let our = RunningNode::start(&ours.configs[0]);
+    let stranger = RunningNode::start(&theirs.configs[0]);
+    let refused = |node: &RunningNode| node.said().lines().any(|line| line.contains("WARN") && line.contains("p2p.ca"));
+    wait_until("a reason in our log", || refused(&our));
+    wait_until("a reason in the stranger's log", || refused(&stranger));
+    // Each serves its own clients on.
+    assert_eq!((our.height(), stranger.height()), (0, 0));
 }

@@ -8,6 +8,7 @@ use bixi_hsm::{KeyDevice, KeyKind, KeyRef, KeySpec};
 use bixi_hsm_pkcs11::Pkcs11Device;
 use bixi_network::pki::{self, CertificateParams, PkiError, Role};
 use bixi_platform::random::OsRandom;
+use bixi_types::NodeId;
 
 use crate::chain::keys::{new_token, open_token};
 use crate::chain::layout::{TokenHome, ca_home, node_directories, read, write_new};
@@ -15,7 +16,8 @@ use crate::chain::{ChainError, NodeKeys, io_at};
 
 const CA_TOKEN: &str = "bixi-ca";
 const CA_KEY: &str = "ca";
-const CA_NAME: &str = "CN=Bixi chain CA";
+/// Bytes of its public key in an authority's name.
+const NAME_KEY_BYTES: usize = 8;
 const CA_DAYS: u64 = 10 * 365;
 const NODE_DAYS: u64 = 2 * 365;
 const DAY_S: u64 = 86_400;
@@ -26,6 +28,7 @@ struct Authority {
     device: Pkcs11Device,
     key: KeyRef,
     public_key: [u8; 64],
+    name: String,
 }
 
 /// Issues a certificate for every node of the chain in `chain` that has none. The first time it makes the CA, in a token of its
@@ -55,8 +58,11 @@ impl Authority {
     fn make(home: &TokenHome, module: &Path) -> Result<Self, ChainError> {
         let device = new_token(home, module, CA_TOKEN)?;
         let key = device.generate(&KeySpec::new(CA_KEY, KeyKind::Sm2Sign))?;
-        let authority = Self { public_key: device.public_key(&key)?, device, key };
-        let ca = authority.issue(Role::Ca, CA_NAME, &authority.public_key, CA_DAYS)?;
+        let public_key = device.public_key(&key)?;
+        // Who meets a certificate of another chain's authority finds no authority of that name, instead of a wrong signature.
+        let of_key = &NodeId(public_key).to_hex()[..2 * NAME_KEY_BYTES];
+        let authority = Self { public_key, device, key, name: format!("CN=Bixi chain CA {of_key}") };
+        let ca = authority.issue(Role::Ca, &authority.name, &authority.public_key, CA_DAYS)?;
         write_new(&home.authority_certificate(), 0o644, ca.as_bytes())?;
         Ok(authority)
     }
@@ -64,7 +70,8 @@ impl Authority {
     fn open(home: &TokenHome, module: &Path) -> Result<Self, ChainError> {
         let device = open_token(home, module, CA_TOKEN)?;
         let file = home.authority_certificate();
-        let certified = pki::public_key(&pki::from_pem(&read(&file, "bixi chain new")?)?)?.to_bytes();
+        let certificate = pki::from_pem(&read(&file, "bixi chain new")?)?;
+        let certified = pki::public_key(&certificate)?.to_bytes();
         let mut keys = device.list()?.into_iter().filter(|key| key.label == CA_KEY && key.kind == KeyKind::Sm2Sign);
         let key = keys.find(|key| device.public_key(&key.uri).is_ok_and(|public| public == certified));
         let key = key.ok_or_else(|| {
@@ -73,7 +80,8 @@ impl Authority {
                 "{file}: the token in {home} does not hold its key; put back the CA that belongs to it"
             ))
         })?;
-        Ok(Self { device, key: key.uri, public_key: certified })
+        let name = certificate.tbs_certificate().subject().to_string();
+        Ok(Self { device, key: key.uri, public_key: certified, name })
     }
 
     fn issue(&self, role: Role, subject: &str, key: &[u8; 64], days: u64) -> Result<String, ChainError> {
@@ -84,7 +92,7 @@ impl Authority {
         let params = CertificateParams {
             role,
             subject: subject.to_owned(),
-            issuer: CA_NAME.to_owned(),
+            issuer: self.name.clone(),
             serial,
             not_before_s: now_s - BACKDATE_S,
             not_after_s: now_s + days * DAY_S,
