@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::binary;
 use crate::rpc::{CallError, Connection};
 
-const START_DEADLINE: Duration = Duration::from_secs(60);
-const END_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_secs(180);
+const END_DEADLINE: Duration = Duration::from_secs(180);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Makes a chain of one node, whose contracts see keccak256, below `place`; returns its `bixi.toml`. The system chooses its port.

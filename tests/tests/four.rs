@@ -76,9 +76,11 @@ impl Clients {
 
     /// All nodes come to one height, with one hash, and hold every promise.
     fn check(&self, nodes: &[RunningNode], context: &str) {
-        let highest = || nodes.iter().map(RunningNode::height).max().expect("a node");
-        wait_until("all nodes at one height", || nodes.iter().all(|node| node.height() == highest()));
-        let height = highest();
+        let mut height = 0;
+        wait_until("all nodes at one height", || {
+            height = nodes[0].height();
+            nodes.iter().all(|node| node.height() == height)
+        });
         let hash =
             |node: &RunningNode| node.call("getBlockHashByNumber", json!(["group0", "", height])).expect("a hash");
         for node in nodes {

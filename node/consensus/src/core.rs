@@ -213,7 +213,7 @@ impl Core {
             Message::Status { decided, certified } => self.receive_status(from, decided, certified),
             Message::Request { decided, certified } => self.receive_request(from, decided, certified),
             Message::MarkRequest { nonce } => self.answer_mark(from, nonce),
-            Message::MarkAnswer { nonce, held } => self.receive_mark(from, nonce, held),
+            Message::MarkAnswer { nonce, decided, held } => self.receive_mark(from, nonce, decided, held),
         }
     }
 

@@ -183,6 +183,8 @@ pub enum Message {
     MarkAnswer {
         /// The asker's nonce.
         nonce: u64,
+        /// Last height the sender holds a decision of. Of the heights up to it the sender may have forgotten the asker's messages.
+        decided: u64,
         /// Highest ordering message of the asker held by the sender; signed by the asker, so nobody can invent one.
         held: Option<Held>,
     },

@@ -115,6 +115,12 @@ pub enum Reason {
         /// Height to pass.
         until: u64,
     },
+    /// After a start: others have decided heights this node does not know, and may have forgotten what it said at them. Until it
+    /// has caught up.
+    Behind {
+        /// Height to pass.
+        until: u64,
+    },
     /// The ordering engine failed at this height. Until the next.
     EngineFault {
         /// The height.

@@ -86,6 +86,7 @@ pub(crate) struct Building {
 impl Driver {
     /// A driver at rest; [`Self::run`] gives it its first input.
     pub(crate) fn new(parts: DriverParts, pipeline: &Pipeline) -> Self {
+        pipeline.view.set_decided(pipeline.ledger.height());
         let DriverParts { core, node, clock, events, lines, batcher, offences, work, block_interval_ms } = parts;
         Self {
             core,
@@ -123,7 +124,7 @@ impl Driver {
     }
 
     fn next_event(&self) -> Result<Event, RecvTimeoutError> {
-        let building = self.building.map(|building| building.ready_ms);
+        let building = self.building.filter(|building| self.may_build(building)).map(|building| building.ready_ms);
         let fetching = self.fetches.deadline_ms();
         match self.core.deadline_ms().into_iter().chain(building).chain(fetching).min() {
             Some(deadline) => self.events.recv_deadline(self.clock.instant(deadline)),
@@ -134,6 +135,7 @@ impl Driver {
     fn handle(&mut self, event: Event) -> Result<(), Fault> {
         match event {
             Event::Input(input) => self.feed(*input)?,
+            Event::Checked { from, message, _ticket } => self.feed(Input::Message { from, message: *message })?,
             Event::Peer { from, message, ticket } => self.receive(from, message, ticket)?,
             Event::Work => {
                 self.work.store(false, Ordering::Release);
@@ -174,7 +176,7 @@ impl Driver {
 
     /// Tells the core whether work waits that stands in no value of the running height.
     fn tell_work(&mut self) -> Result<(), Fault> {
-        let waits = self.pool.waiting().0 > 0 || self.batches.is_pending(self.core.status().height);
+        let waits = self.pool.waiting().0 > 0 || self.batches.is_pending(self.view.undecided());
         if waits == self.work_told {
             return Ok(());
         }
@@ -207,6 +209,7 @@ impl Driver {
             Effect::Decide { height, value, certificate } => {
                 self.last_decided_ms = self.clock.now().monotonic_ms;
                 self.batches.decided(&value.batches, height);
+                self.view.set_decided(height);
                 self.work_changed = true;
                 let _ = self.lines.execute.send(ExecuteJob { height, value, certificate });
             }
@@ -245,12 +248,20 @@ impl Driver {
         self.building = Some(Building { height, round, ready_ms });
     }
 
+    /// While the decision below is not durable, its batches still wait and would be proposed again.
+    fn may_build(&self, building: &Building) -> bool {
+        building.height <= self.view.undecided()
+    }
+
     fn build_when_ready(&mut self) -> Result<(), Fault> {
         let Some(building) = self.building else { return Ok(()) };
         let core = self.core.status();
         if (core.height, core.round, core.resting) != (building.height, building.round, false) {
             // The round has passed: a value for it would be ignored, and its transactions would stay packed.
             self.building = None;
+            return Ok(());
+        }
+        if !self.may_build(&building) {
             return Ok(());
         }
         let waiting = self.batches.waiting_transactions() + self.pool.waiting().0;

@@ -12,6 +12,8 @@ pub(crate) enum Event {
     Input(Box<Input>),
     /// A message from a peer; nothing in it is checked.
     Peer { from: NodeId, message: Box<Message>, ticket: Ticket },
+    /// A message from a peer whose signatures hold; it counts against the peer until it is fed.
+    Checked { from: NodeId, message: Box<Message>, _ticket: Ticket },
     /// Transactions entered the pool, or batches the store.
     Work,
     /// A thread cannot go on; the node must stop.

@@ -11,7 +11,7 @@
 //!        └──── receipts to clients ────────────────────┘
 //! ```
 //!
-//! Peers reach consensus through [`exchange`], and it reaches them through [`links`]; a chain of one has neither.
+//! Peers reach consensus through `exchange`, and it reaches them through `links`; a chain of one has neither.
 //!
 //! One thread owns one thing: the core, the ordering log, the device's consensus lane, execution, the ledger's writes. They
 //! share nothing but channels, the pool, the batch store and a snapshot of consensus for readers.

@@ -218,6 +218,8 @@ fn begin_file(storage: &dyn Storage, dir: &Path, ring: &KeyRing, sequence: u64) 
 
 fn read_file(storage: &dyn Storage, path: &Path, ring: &KeyRing) -> Result<(Vec<Record>, End), LogError> {
     let file = storage.open(path, OpenMode::Read).map_err(|source| LogError::Io { path: path.to_owned(), source })?;
+    // Consensus goes on from what it reads: a page cache that outlived the process is not the disk yet.
+    file.sync_data().map_err(|source| LogError::Io { path: path.to_owned(), source })?;
     let at = |error: SealedError| LogError::from(error.at(path));
     let mut reader = Reader::open(file, ring, Purpose::ConsensusLog).map_err(at)?;
     let mut records = Vec::new();

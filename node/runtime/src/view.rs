@@ -1,6 +1,6 @@
 //! What the other threads may know of consensus, kept current by the consensus thread.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bixi_consensus::Status;
 use bixi_types::NodeId;
@@ -11,6 +11,7 @@ pub(crate) struct View {
     consensus: RwLock<Status>,
     proposer: RwLock<NodeId>,
     block_transactions_max: AtomicUsize,
+    decided: AtomicU64,
 }
 
 impl View {
@@ -19,6 +20,7 @@ impl View {
             consensus: RwLock::new(status),
             proposer: RwLock::new(NodeId::ZERO),
             block_transactions_max: AtomicUsize::new(block_transactions_max),
+            decided: AtomicU64::new(0),
         }
     }
 
@@ -28,6 +30,17 @@ impl View {
 
     pub(crate) fn consensus(&self) -> Status {
         self.consensus.read().clone()
+    }
+
+    /// A height is decided, durably, and its batches are told of it. Until then they still stand in a value of it, though consensus
+    /// may be at the next height already.
+    pub(crate) fn set_decided(&self, height: u64) {
+        self.decided.store(height, Ordering::Relaxed);
+    }
+
+    /// The height above the last one decided durably.
+    pub(crate) fn undecided(&self) -> u64 {
+        self.decided.load(Ordering::Relaxed) + 1
     }
 
     pub(crate) fn set_proposer(&self, proposer: NodeId) {

@@ -14,6 +14,8 @@ pub const BATCH_INTERVAL_MS: u64 = 10;
 pub const VALUE_BATCHES_MAX: usize = 256;
 /// Undecided batches held for one peer. A node has at most half of it undecided itself, so an honest one is never refused.
 pub const PEER_BATCHES_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The same, counted: many small ones cost as much as a few large ones.
+pub const PEER_BATCHES_MAX: usize = 4 * VALUE_BATCHES_MAX;
 /// A batch that was not decided at this age is taken apart by its builder, and its transactions are batched again.
 pub const BATCH_RETRY_MS: u64 = 10_000;
 /// A batch of a peer that was not decided at this age is forgotten; longer than its builder waits.

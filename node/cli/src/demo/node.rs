@@ -15,14 +15,14 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::client::Client;
 
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_secs(180);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 const HEALTH_PERIOD: Duration = Duration::from_millis(50);
 /// How long a killed process may take to vanish.
 const REAP_DEADLINE: Duration = Duration::from_secs(5);
 const REAP_PERIOD: Duration = Duration::from_millis(5);
 
-/// A started node; killed when dropped without [`NodeProcess::stop`].
+/// A started node; killed when dropped without having been stopped.
 pub(crate) struct NodeProcess {
     process: Held,
     log: PathBuf,

@@ -102,7 +102,7 @@ impl Core {
                 | Reason::Refused { height: at, .. }
                 | Reason::EngineFault { height: at, .. },
             ) => height > *at,
-            Mode::Follower(Reason::MarkAhead { until }) => height > *until,
+            Mode::Follower(Reason::MarkAhead { until } | Reason::Behind { until }) => height > *until,
             _ => false,
         };
         if passed {

@@ -1,13 +1,16 @@
 //! After a start a validator abstains until a quorum, itself included, told the highest message of its own they hold.
 //!
-//! An answer carries that message with the asker's own signature, so a liar can hide one but not invent one.
+//! An answer carries that message with the asker's own signature, so a liar can hide one but not invent one. Peers forget the
+//! messages of heights they have decided; so an answer also says how far that is, and a node that is behind does not vote before it
+//! has caught up: its disk may be an old copy, and what it said at those heights is nowhere any more. The height that counts is one
+//! that more than a third of the weight claims, so that some honest node has decided it and no liar keeps us from voting.
 
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::certificate;
 use crate::message::{Held, Mark, Step};
-use bixi_types::consensus::{SignedVote, Vote, VoteKind};
+use bixi_types::consensus::{SignedVote, ValidatorSet, Vote, VoteKind};
 
 /// Answers so far.
 #[derive(Debug, Default)]
@@ -17,7 +20,25 @@ pub(super) struct Marks {
     ours: Option<Mark>,
     /// What our guard remembers and our disk does not.
     signed: Option<Mark>,
-    answers: BTreeMap<NodeId, Option<Mark>>,
+    answers: BTreeMap<NodeId, Answer>,
+}
+
+/// What one peer told.
+#[derive(Debug)]
+struct Answer {
+    decided: u64,
+    held: Option<Mark>,
+}
+
+impl Marks {
+    /// The highest height that validators of more than a third of the weight say is decided.
+    fn decided(&self, set: &ValidatorSet) -> u64 {
+        let members = self.answers.iter().filter(|(node, _)| set.index_of(node).is_some());
+        let mut claims: Vec<(u64, &NodeId)> = members.map(|(node, answer)| (answer.decided, node)).collect();
+        claims.sort_unstable_by(|one, other| other.cmp(one));
+        let backed = |count: &usize| certificate::honest(set, claims[..*count].iter().map(|(_, node)| *node)).is_ok();
+        (1..=claims.len()).find(backed).map_or(0, |count| claims[count - 1].0)
+    }
 }
 
 impl Core {
@@ -45,18 +66,18 @@ impl Core {
             return;
         }
         let held = self.highest_of(from);
-        self.send(from, Message::MarkAnswer { nonce, held });
+        self.send(from, Message::MarkAnswer { nonce, decided: self.head.height, held });
     }
 
-    pub(super) fn receive_mark(&mut self, from: NodeId, nonce: u64, held: Option<Held>) {
+    pub(super) fn receive_mark(&mut self, from: NodeId, nonce: u64, decided: u64, held: Option<Held>) {
         if self.mode != Mode::Abstaining || nonce != self.marks.nonce || from == self.params.node {
             return;
         }
-        self.marks.answers.insert(from, held.map(|held| held.mark()));
+        self.marks.answers.insert(from, Answer { decided, held: held.map(|held| held.mark()) });
         self.settle_marks();
     }
 
-    /// With a quorum of answers: vote, or follow until the chain has passed a message we do not know.
+    /// With a quorum of answers: vote, or follow until the chain has passed a message we do not know, and what others have decided.
     fn settle_marks(&mut self) {
         let Some((_, rules)) = self.rules.range(..=self.head.height + 1).next_back() else { return };
         let members = rules.validators.members().iter().map(|member| &member.id);
@@ -65,15 +86,17 @@ impl Core {
         if certificate::quorum(&rules.validators, &told).is_err() {
             return;
         }
-        let told = self.marks.answers.values().flatten().chain(&self.marks.signed).max().copied();
+        let told = self.marks.answers.values().filter_map(|answer| answer.held).chain(self.marks.signed).max();
+        let said = told.filter(|mark| Some(*mark) > self.marks.ours).map_or(0, |mark| mark.height);
+        let decided = self.marks.decided(&rules.validators);
         #[cfg(test)]
-        let told = told.filter(|_| !self.mutated(crate::simulator::Mutation::IgnoreOwnTraces));
+        let (said, decided) =
+            if self.mutated(crate::simulator::Mutation::IgnoreOwnTraces) { (0, 0) } else { (said, decided) };
         self.timers.cancel(Timer::Marks);
-        let mode = match told {
-            Some(mark) if Some(mark) > self.marks.ours && mark.height > self.head.height => {
-                Mode::Follower(Reason::MarkAhead { until: mark.height })
-            }
-            _ => Mode::Voting,
+        let mode = match said.max(decided) {
+            until if until <= self.head.height => Mode::Voting,
+            until if said == until => Mode::Follower(Reason::MarkAhead { until }),
+            until => Mode::Follower(Reason::Behind { until }),
         };
         self.change_mode(mode);
     }
@@ -88,7 +111,7 @@ impl Core {
         let Some(until) = self.unknown_own_height(message) else { return };
         match self.mode {
             Mode::Follower(Reason::GuardStorage) => {}
-            Mode::Follower(Reason::MarkAhead { until: known }) if known >= until => {}
+            Mode::Follower(Reason::MarkAhead { until: known } | Reason::Behind { until: known }) if known >= until => {}
             _ => {
                 self.signing.forget(&mut self.timers);
                 self.timers.cancel(Timer::Marks);

@@ -443,20 +443,36 @@ fn precommit_of_ours() -> crate::message::Held {
     crate::message::Held::Vote(bixi_types::consensus::SignedVote { vote, signature: SignatureBytes([1; 64]) })
 }
 
-/// Node 0 of four, whose log is empty and whose guard remembers `signed`; `held` is what the second peer gives back.
-fn mode_after_marks(signed: Option<crate::message::Mark>, held: Option<crate::message::Held>) -> Mode {
+/// Node 0 of four, whose log is empty and whose guard remembers `signed`; `held` is what the second peer gives back, and the two
+/// have decided so far.
+fn mode_after(signed: Option<crate::message::Mark>, held: Option<crate::message::Held>, decided: [u64; 2]) -> Mode {
     let mut core = Core::new(Params::new(node(0), CHAIN, CryptoSuite::Std, DEPTH));
     let committed = Head { height: 0, id: CHAIN, timestamp_ms: 1_000 };
     let now = Now { monotonic_ms: 0, unix_ms: 5_000 };
     let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new(), signed };
     core.step(now, Input::Start(Box::new(start)));
     assert_eq!(core.status().mode, Mode::Abstaining);
-    let answer = |held| Message::MarkAnswer { nonce: now.unix_ms, held };
-    core.step(now, Input::Message { from: node(1), message: answer(None) });
-    core.step(now, Input::Message { from: node(1), message: answer(None) });
+    let answer = |decided, held| Message::MarkAnswer { nonce: now.unix_ms, decided, held };
+    core.step(now, Input::Message { from: node(1), message: answer(decided[0], None) });
+    core.step(now, Input::Message { from: node(1), message: answer(decided[0], None) });
     assert_eq!(core.status().mode, Mode::Abstaining, "two of four told");
-    core.step(now, Input::Message { from: node(2), message: answer(held) });
+    core.step(now, Input::Message { from: node(2), message: answer(decided[1], held) });
     core.status().mode
+}
+
+fn mode_after_marks(signed: Option<crate::message::Mark>, held: Option<crate::message::Held>) -> Mode {
+    mode_after(signed, held, [0, 0])
+}
+
+/// The others have forgotten what it said at heights they have decided.
+#[test]
+fn a_node_that_is_behind_follows_until_it_has_caught_up_and_no_liar_holds_it_back() {
+    let behind = |until| Mode::Follower(Reason::Behind { until });
+    assert_eq!(mode_after(None, None, [7, 9]), behind(7), "more than a third of the weight has decided 7");
+    assert_eq!(mode_after(None, None, [0, u64::MAX]), Mode::Voting, "one of four may lie");
+    assert_eq!(mode_after(None, Some(precommit_of_ours()), [7, 7]), behind(7), "the higher of both");
+    let ahead = Mode::Follower(Reason::MarkAhead { until: 3 });
+    assert_eq!(mode_after(None, Some(precommit_of_ours()), [2, 2]), ahead);
 }
 
 #[test]
@@ -507,7 +523,7 @@ fn a_message_of_our_own_that_the_log_does_not_know_makes_a_follower() {
     let start = Start { committed, rules: vec![rules(4); DEPTH as usize + 1], log: Vec::new(), signed: None };
     core.step(now, Input::Start(Box::new(start)));
     for peer in 1..3 {
-        let message = Message::MarkAnswer { nonce: now.unix_ms, held: None };
+        let message = Message::MarkAnswer { nonce: now.unix_ms, decided: 0, held: None };
         core.step(now, Input::Message { from: node(peer), message });
     }
     assert_eq!(core.status().mode, Mode::Voting);

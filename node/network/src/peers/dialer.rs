@@ -10,7 +10,8 @@ use crate::peers::pause::Pause;
 use crate::peers::shared::Shared;
 use crate::session::{self, Channel, Reason, SessionError};
 
-/// Calls `address` whenever the node that answered there lacks a session. Ends when it is ourselves.
+/// Calls `address` whenever the node that answered there lacks a session. While it is ourselves, now and then only: who answered has
+/// not proven who it is.
 pub(super) async fn keep_calling(shared: Arc<Shared>, address: String) {
     let longest = Duration::from_millis(shared.limits.pause_max_ms);
     let mut pause = Pause::new(Duration::from_millis(shared.limits.pause_first_ms), longest);
@@ -18,9 +19,9 @@ pub(super) async fn keep_calling(shared: Arc<Shared>, address: String) {
     let mut changes = shared.table.changes();
     loop {
         if call_all(&shared, &address, &mut known).await.is_err_and(|error| error.reason() == Some(Reason::OwnNode)) {
-            tracing::info!(address, "this is our own address; it is not called again");
             shared.calls.forget(&address);
-            return;
+            sleep(longest).await;
+            continue;
         }
         let stands = Instant::now();
         while shared.table.missing(known.as_ref()).is_empty() {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use bixi_txpool::TxPool;
 use bixi_types::limits::{
-    BATCH_BYTES_TARGET, BATCH_INTERVAL_MS, BATCH_TRANSACTIONS_MAX, PEER_BATCHES_BYTES_MAX, VALUE_BATCHES_MAX,
+    BATCH_BYTES_TARGET, BATCH_INTERVAL_MS, BATCH_TRANSACTIONS_MAX, PEER_BATCHES_BYTES_MAX, PEER_BATCHES_MAX,
+    VALUE_BATCHES_MAX,
 };
 use bixi_types::ports::Destination;
 use bixi_types::{CryptoSuite, H256};
@@ -114,7 +115,8 @@ impl Batcher {
         }
         let (own, own_bytes) = self.params.batches.own_load();
         let is_full = waiting_bytes >= BATCH_BYTES_TARGET || waiting >= self.transactions_max(usize::MAX);
-        if own_bytes >= PEER_BATCHES_BYTES_MAX / 2 || (own >= SMALL_BATCHES_MAX && !is_full) {
+        let is_enough = own_bytes >= PEER_BATCHES_BYTES_MAX / 2 || own >= PEER_BATCHES_MAX / 2;
+        if is_enough || (own >= SMALL_BATCHES_MAX && !is_full) {
             return Next::At(now + INTERVAL);
         }
         match last.map(|last| last + INTERVAL) {
@@ -153,8 +155,7 @@ impl Batcher {
 
     /// Takes own batches apart that nobody decided in time, and drops others' that waited too long.
     pub(crate) fn expire(&self, now: Instant) {
-        let height = self.params.view.consensus().height;
-        for batch in self.params.batches.expire(now, height) {
+        for batch in self.params.batches.expire(now, self.params.view.undecided()) {
             tracing::debug!(digest = %batch.digest, "a batch was not decided in time; its transactions are batched again");
             let hashes: Vec<H256> = batch.transactions.iter().map(|transaction| transaction.hash).collect();
             self.params.pool.unpack(&hashes);

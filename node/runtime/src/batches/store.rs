@@ -1,12 +1,12 @@
 //! The batches at hand, by digest.
 //!
 //! Invariants: a batch in a value of the running height, or decided and not in the ledger, is never dropped; undecided batches of one
-//! peer take at most [`PEER_BATCHES_BYTES_MAX`], those that were asked for aside.
+//! peer take at most [`PEER_BATCHES_BYTES_MAX`] and are at most [`PEER_BATCHES_MAX`], those that were asked for aside.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use bixi_types::limits::{BATCH_HELD_MS, BATCH_RETRY_MS, PEER_BATCHES_BYTES_MAX, VALUE_BATCHES_MAX};
+use bixi_types::limits::{BATCH_HELD_MS, BATCH_RETRY_MS, PEER_BATCHES_BYTES_MAX, PEER_BATCHES_MAX, VALUE_BATCHES_MAX};
 use bixi_types::state::{History, StateError};
 use bixi_types::{H256, NodeId};
 use parking_lot::Mutex;
@@ -52,15 +52,21 @@ struct Held {
     decided: Option<u64>,
 }
 
+#[derive(Debug, Clone, Copy, Default)]
+struct Load {
+    batches: usize,
+    bytes: usize,
+}
+
 #[derive(Default)]
 struct Inner {
     held: HashMap<H256, Held>,
     /// Order of arrival → digest, of the undecided ones.
     waiting: BTreeMap<u64, H256>,
     next_order: u64,
-    /// Bytes of the undecided ones.
-    bytes_of: HashMap<Origin, usize>,
-    own_waiting: usize,
+    /// What the undecided ones of an origin come to.
+    loads: HashMap<Origin, Load>,
+    waiting_transactions: usize,
     verifying: HashSet<H256>,
     wanted: HashSet<H256>,
     invalid: VecDeque<H256>,
@@ -83,8 +89,9 @@ impl BatchStore {
         if inner.invalid.contains(&digest) {
             return Admit::Invalid;
         }
-        let held = inner.bytes_of.get(&Origin::Peer(from)).copied().unwrap_or(0);
-        if held + bytes > PEER_BATCHES_BYTES_MAX && !inner.wanted.contains(&digest) {
+        let load = inner.load(Origin::Peer(from));
+        let is_over = load.bytes + bytes > PEER_BATCHES_BYTES_MAX || load.batches >= PEER_BATCHES_MAX;
+        if is_over && !inner.wanted.contains(&digest) {
             return Admit::OverQuota;
         }
         inner.verifying.insert(digest);
@@ -149,14 +156,13 @@ impl BatchStore {
 
     /// Own undecided batches: how many, and their bytes.
     pub(crate) fn own_load(&self) -> (usize, usize) {
-        let inner = self.inner.lock();
-        (inner.own_waiting, inner.bytes_of.get(&Origin::Own).copied().unwrap_or(0))
+        let Load { batches, bytes } = self.inner.lock().load(Origin::Own);
+        (batches, bytes)
     }
 
     /// Transactions in undecided batches.
     pub(crate) fn waiting_transactions(&self) -> usize {
-        let inner = self.inner.lock();
-        inner.waiting.values().map(|digest| inner.held[digest].batch.transactions.len()).sum()
+        self.inner.lock().waiting_transactions
     }
 
     /// Whether a batch waits that stands in no value of `height` or above.
@@ -165,18 +171,27 @@ impl BatchStore {
         inner.waiting.values().any(|digest| inner.held[digest].logged < height)
     }
 
-    /// Digests for a new value: the oldest undecided batches, within the bounds of a value and of a block. The first is taken whatever
-    /// its size.
+    /// Digests for a new value: of each origin in turn its oldest undecided batch, within the bounds of a value and of a block, so that
+    /// nobody's batches keep the others' waiting. The first is taken whatever its size.
     pub(crate) fn propose(&self, transactions_max: usize) -> Vec<H256> {
         let inner = self.inner.lock();
-        let mut transactions = 0;
-        let fits = |digest: &&H256| {
-            transactions += inner.held[*digest].batch.transactions.len();
-            transactions <= transactions_max
-        };
-        let mut digests: Vec<H256> = inner.waiting.values().take_while(fits).take(VALUE_BATCHES_MAX).copied().collect();
-        if digests.is_empty() {
-            digests.extend(inner.waiting.values().next());
+        let mut queues = inner.waiting_by_origin();
+        let (mut digests, mut transactions) = (Vec::new(), 0);
+        while !queues.is_empty() && digests.len() < VALUE_BATCHES_MAX {
+            queues.retain_mut(|queue| {
+                let Some(digest) = queue.pop_front().filter(|_| digests.len() < VALUE_BATCHES_MAX) else {
+                    return false;
+                };
+                transactions += inner.held[&digest].batch.transactions.len();
+                let fits = transactions <= transactions_max || digests.is_empty();
+                if fits {
+                    digests.push(digest);
+                }
+                fits
+            });
+            if transactions > transactions_max {
+                break;
+            }
         }
         digests
     }
@@ -291,11 +306,29 @@ impl VerifiedBatch {
 }
 
 impl Inner {
+    fn load(&self, origin: Origin) -> Load {
+        self.loads.get(&origin).copied().unwrap_or_default()
+    }
+
+    /// The undecided ones, oldest first, a queue for each origin; the queue of the oldest batch first.
+    fn waiting_by_origin(&self) -> Vec<VecDeque<H256>> {
+        let (mut queues, mut places) = (Vec::<VecDeque<H256>>::new(), HashMap::new());
+        for digest in self.waiting.values() {
+            let place = *places.entry(self.held[digest].origin).or_insert_with(|| {
+                queues.push(VecDeque::new());
+                queues.len() - 1
+            });
+            queues[place].push_back(*digest);
+        }
+        queues
+    }
+
     fn begin_waiting(&mut self, digest: H256) {
         let held = &self.held[&digest];
         self.waiting.insert(held.order, digest);
-        *self.bytes_of.entry(held.origin).or_default() += held.bytes;
-        self.own_waiting += usize::from(held.origin == Origin::Own);
+        self.waiting_transactions += held.batch.transactions.len();
+        let load = self.loads.entry(held.origin).or_default();
+        *load = Load { batches: load.batches + 1, bytes: load.bytes + held.bytes };
     }
 
     fn stop_waiting(&mut self, digest: &H256, decided: u64) {
@@ -304,11 +337,11 @@ impl Inner {
             return;
         }
         self.waiting.remove(&held.order);
-        self.own_waiting -= usize::from(held.origin == Origin::Own);
-        if let Some(bytes) = self.bytes_of.get_mut(&held.origin) {
-            *bytes -= held.bytes;
-            if *bytes == 0 {
-                self.bytes_of.remove(&held.origin);
+        self.waiting_transactions -= held.batch.transactions.len();
+        if let Some(load) = self.loads.get_mut(&held.origin) {
+            *load = Load { batches: load.batches - 1, bytes: load.bytes - held.bytes };
+            if load.batches == 0 {
+                self.loads.remove(&held.origin);
             }
         }
     }

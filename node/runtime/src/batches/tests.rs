@@ -6,7 +6,7 @@ use bixi_accel::sm2::PrivateKey;
 use bixi_accel::{Random, RandomError};
 use bixi_consensus::Message;
 use bixi_types::consensus::{Proposal, SignatureBytes, SignedProposal, Value};
-use bixi_types::limits::{BATCH_HELD_MS, BATCH_RETRY_MS, PEER_BATCHES_BYTES_MAX, VALUE_BATCHES_MAX};
+use bixi_types::limits::{BATCH_HELD_MS, BATCH_RETRY_MS, PEER_BATCHES_BYTES_MAX, PEER_BATCHES_MAX, VALUE_BATCHES_MAX};
 use bixi_types::state::{History, StateError};
 use bixi_types::{Address, NodeId};
 
@@ -166,6 +166,22 @@ fn undecided_batches_of_a_peer_are_bounded_and_those_asked_for_are_taken() {
     store.want(Default::default());
     store.decided(&[first.digest], 1);
     assert_eq!(store.admit(sealed(30, 1).digest, PEER, PEER_BATCHES_BYTES_MAX), Admit::Verify, "room again");
+}
+
+#[test]
+fn nobodys_batches_keep_the_others_waiting_and_many_small_ones_are_too_many() {
+    let store = BatchStore::default();
+    for number in 0..PEER_BATCHES_MAX {
+        store.add(sealed(10_000 + number, 1), Origin::Peer(PEER));
+    }
+    let (other, own) = (sealed(10, 1), sealed(20, 1));
+    assert_eq!(store.admit(other.digest, PEER, 1), Admit::OverQuota);
+    assert_eq!(store.admit(other.digest, NodeId([77; 64]), 1), Admit::Verify, "another peer's quota is its own");
+    store.add(other.clone(), Origin::Peer(NodeId([77; 64])));
+    store.add(own.clone(), Origin::Own);
+    let proposed = store.propose(6);
+    assert_eq!(proposed.len(), 6);
+    assert_eq!(proposed[1..3], [other.digest, own.digest], "each in its turn");
 }
 
 #[test]

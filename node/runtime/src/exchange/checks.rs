@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bixi_consensus::{Input, Message, SignatureCheck};
+use bixi_consensus::{Message, SignatureCheck};
 use bixi_hsm::verify::SmVerifier;
 use bixi_ledger::Ledger;
 use bixi_types::batch::Batch;
@@ -54,8 +54,7 @@ impl MessageChecks {
             let verdicts = self.verdicts(messages.iter().map(|(_, _, checks, _)| checks.as_slice()));
             for ((from, message, _, _ticket), valid) in messages.into_iter().zip(verdicts) {
                 if valid {
-                    let input = Input::Message { from, message: *message };
-                    let _ = self.events.send(Event::Input(Box::new(input)));
+                    let _ = self.events.send(Event::Checked { from, message, _ticket });
                 } else {
                     self.offences.charge(from, "a consensus message with a signature that does not hold");
                 }

@@ -54,7 +54,7 @@ impl Four {
         let start = Start { committed: self.committed, rules, log: self.log.clone(), signed: None };
         self.feed(Input::Start(Box::new(start)));
         for peer in 1..3 {
-            self.tell(peer, Message::MarkAnswer { nonce: self.now.unix_ms, held: None }).expect("no mark");
+            self.tell(peer, Message::MarkAnswer { nonce: self.now.unix_ms, decided: 0, held: None }).expect("no mark");
         }
         assert_eq!(self.core.status().mode, Mode::Voting);
     }

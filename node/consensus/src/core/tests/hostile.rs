@@ -188,7 +188,7 @@ fn lie() -> impl Strategy<Value = Message> {
         1 => (height(), height()).prop_map(|(decided, certified)| Message::Request { decided, certified }),
         1 => any::<u64>().prop_map(|nonce| Message::MarkRequest { nonce }),
         1 => (prop_oneof![Just(5_000u64), any::<u64>()], prop::option::of(ballot())).prop_map(|(nonce, held)| {
-            Message::MarkAnswer { nonce, held: held.map(Held::Vote) }
+            Message::MarkAnswer { nonce, decided: 0, held: held.map(Held::Vote) }
         }),
     ]
 }

@@ -25,11 +25,11 @@ fn certificate(liar: &mut Liar<'_>) -> Option<CheckpointCertificate> {
 
 /// What the one we speak to has said, given back as an answer to its question.
 fn mark(liar: &mut Liar<'_>, change: impl FnOnce(&mut Liar<'_>, &mut SignedVote)) -> Option<Message> {
-    let Message::MarkAnswer { nonce, .. } = liar.truth else { return None };
+    let Message::MarkAnswer { nonce, decided, .. } = liar.truth else { return None };
     let (nonce, to) = (*nonce, liar.to);
     let mut signed = liar.recall_vote(|vote| vote.validator == to)?;
     change(liar, &mut signed);
-    Some(Message::MarkAnswer { nonce, held: Some(Held::Vote(signed)) })
+    Some(Message::MarkAnswer { nonce, decided: *decided, held: Some(Held::Vote(signed)) })
 }
 
 pub(super) const LIES: &[Lie] = &[
@@ -97,7 +97,7 @@ pub(super) const LIES: &[Lie] = &[
 /// Lies in answer to a node that has just started.
 pub(super) const ANSWERS: &[Lie] = &[
     ("mark: hidden", |liar| match liar.truth {
-        Message::MarkAnswer { nonce, .. } => Some(Message::MarkAnswer { nonce: *nonce, held: None }),
+        Message::MarkAnswer { nonce, .. } => Some(Message::MarkAnswer { nonce: *nonce, decided: 0, held: None }),
         _ => None,
     }),
     ("mark: an old one", |liar| mark(liar, |_, _| ())),
@@ -108,7 +108,9 @@ pub(super) const ANSWERS: &[Lie] = &[
         })
     }),
     ("mark: to another question", |liar| match liar.truth {
-        Message::MarkAnswer { nonce, held } => Some(Message::MarkAnswer { nonce: nonce ^ 1, held: held.clone() }),
+        Message::MarkAnswer { nonce, decided, held } => {
+            Some(Message::MarkAnswer { nonce: nonce ^ 1, decided: *decided, held: held.clone() })
+        }
         _ => None,
     }),
 ];

@@ -19,6 +19,7 @@ impl World {
                 }
             }
             Mode::Follower(Reason::SignerUnavailable) => self.see("followed: signer away"),
+            Mode::Follower(Reason::Behind { .. }) => self.see("followed: behind"),
             Mode::Follower(Reason::MarkAhead { .. }) => {
                 self.see("followed: mark ahead");
                 let honest = !self.plan.liars.contains(&node) && self.plan.mutation.is_none();
