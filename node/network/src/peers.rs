@@ -55,7 +55,7 @@ pub struct Params {
     pub chain: H256,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// "host:port" of others. Our own address may be among them and is left out when it answers.
+    /// "host:port" of others. Our own address may be among them: it is found out when it answers.
     pub peers: Vec<String>,
     /// Bounds.
     pub limits: Limits,

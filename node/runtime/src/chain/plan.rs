@@ -11,7 +11,7 @@ use bixi_platform::random::OsRandom;
 
 use crate::chain::{ChainError, io_at};
 
-/// Nodes of one chain that the ceremony makes.
+/// Nodes of one chain: what the ceremony makes and a node runs. The simulator's campaigns have covered so many validators.
 pub const NODES_MAX: usize = 31;
 
 /// Where p2p listens unless told otherwise.

@@ -11,10 +11,8 @@ use bixi_types::genesis::Genesis;
 use bixi_types::{CryptoSuite, NodeId};
 
 use super::Failure;
+use crate::chain::NODES_MAX;
 use crate::ordering_log::{Record, Recovered};
-
-/// Validators that the simulator's campaigns have covered.
-const VALIDATORS_SUPPORTED_MAX: usize = 31;
 
 /// Chooses the kernels and runs their known answers before any key is touched (GM/T 0028's power-on self-test).
 pub(super) fn self_test() -> Result<(), Failure> {
@@ -28,8 +26,8 @@ pub(super) fn check_chain(genesis: &Genesis, has_network: bool) -> Result<(), Fa
         return Err("genesis names suite \"std\"; this release runs suite \"sm\" only".into());
     }
     let count = genesis.validators.len();
-    if !(1..=VALIDATORS_SUPPORTED_MAX).contains(&count) {
-        let range = format!("1 to {VALIDATORS_SUPPORTED_MAX}");
+    if !(1..=NODES_MAX).contains(&count) {
+        let range = format!("1 to {NODES_MAX}");
         return Err(format!("genesis names {count} validators; this release runs chains of {range}").into());
     }
     if count > 1 && !has_network {

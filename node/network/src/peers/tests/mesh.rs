@@ -41,7 +41,7 @@ fn four_networks_that_all_call_each_other_mesh_and_exchange_on_both_channels() {
     let runtime = runtime();
     let networks: Vec<Network> = members.iter().map(|member| member.start(&runtime, &[])).collect();
     for caller in &networks {
-        // Its own address too: found out and left.
+        // Its own address too: found out.
         networks.iter().for_each(|called| caller.call(called.address().to_string()));
     }
     for (index, one) in networks.iter().enumerate() {
