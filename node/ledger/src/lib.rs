@@ -33,4 +33,4 @@ mod view;
 pub use error::{ErrorKind, LedgerError};
 pub use ledger::{Ledger, PreparedState};
 pub use open::Params;
-pub use records::{CommitBlock, Counts, StoredBlock, StoredTransaction};
+pub use records::{CommitBlock, Counts, Outline, StoredBlock, StoredTransaction};

@@ -11,7 +11,7 @@ use bixi_types::receipt::Receipt;
 use crate::error::{LedgerError, damaged};
 use crate::keys::{self, Column};
 use crate::ledger::{Core, Ledger};
-use crate::records::{self, Body, Counts, StoredBlock, StoredTransaction};
+use crate::records::{self, Body, Counts, Outline, StoredBlock, StoredTransaction};
 
 impl Core {
     pub(crate) fn header(&self, number: u64) -> Result<Option<BlockHeader>, LedgerError> {
@@ -63,26 +63,40 @@ impl Ledger {
         self.core.header(number)
     }
 
+    /// A committed block without its transactions: three reads, whatever its size.
+    ///
+    /// # Errors
+    /// As [`Self::header`].
+    pub fn outline(&self, number: u64) -> Result<Option<Outline>, LedgerError> {
+        let Some(header) = self.core.header(number)? else { return Ok(None) };
+        let body = self.core.engine.get(Column::Chain, &keys::body(number))?;
+        let body = body.ok_or_else(|| damaged(format_args!("block {number} has a header but no body")))?;
+        let Body { transaction_count, value, certificate } = records::decode("a block body", &body)?;
+        let batches = self.core.engine.get(Column::Chain, &keys::batches(number))?;
+        Ok(Some(Outline { header, transaction_count, value, certificate, batches }))
+    }
+
     /// A committed block.
     ///
     /// # Errors
     /// As [`Self::header`].
     pub fn block(&self, number: u64) -> Result<Option<StoredBlock>, LedgerError> {
-        let Some(header) = self.core.header(number)? else { return Ok(None) };
-        let body = self.core.engine.get(Column::Chain, &keys::body(number))?;
-        let body = body.ok_or_else(|| damaged(format_args!("block {number} has a header but no body")))?;
-        let body: Body = records::decode("a block body", &body)?;
+        let Some(outline) = self.outline(number)? else { return Ok(None) };
+        let Outline { header, transaction_count, value, certificate, batches } = outline;
         let transactions = self.core.values(&keys::transactions(number))?;
-        if transactions.len() != body.transaction_count as usize {
-            return Err(damaged(format_args!(
-                "block {number} has {} of {} transactions",
-                transactions.len(),
-                body.transaction_count
-            )));
+        if transactions.len() != transaction_count as usize {
+            let found = transactions.len();
+            return Err(damaged(format_args!("block {number} has {found} of {transaction_count} transactions")));
         }
-        let Body { value, certificate, .. } = body;
-        let batches = self.core.engine.get(Column::Chain, &keys::batches(number))?;
         Ok(Some(StoredBlock { header, transactions, value, certificate, batches }))
+    }
+
+    /// The canonical bytes of a committed block's transaction at a place.
+    ///
+    /// # Errors
+    /// As [`Self::header`].
+    pub fn transaction_at(&self, number: u64, index: u32) -> Result<Option<Vec<u8>>, LedgerError> {
+        Ok(self.core.engine.get(Column::Chain, &keys::transaction(number, index))?)
     }
 
     /// Header hash of a committed height.

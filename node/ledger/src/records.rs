@@ -59,6 +59,21 @@ pub struct StoredBlock {
     pub batches: Option<Vec<u8>>,
 }
 
+/// What a block is made of, its transactions and receipts aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// With the quorum's signatures.
+    pub header: BlockHeader,
+    /// How many transactions it has.
+    pub transaction_count: u32,
+    /// The decided value, as consensus encodes it.
+    pub value: Vec<u8>,
+    /// The commit certificate, as consensus encodes it.
+    pub certificate: Vec<u8>,
+    /// As [`StoredBlock::batches`].
+    pub batches: Option<Vec<u8>>,
+}
+
 /// A certified block, ready to be made durable.
 #[derive(Debug, Clone)]
 pub struct CommitBlock {

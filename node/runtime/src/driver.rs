@@ -15,8 +15,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::batches::{BatchStore, Batcher};
 use crate::clock::Clock;
-use crate::event::{Event, Fault};
-use crate::exchange::{BatchJob, MessageCheck, Offences, ServeJob, Ticket};
+use crate::event::{Arrived, Event, Fault};
+use crate::exchange::{Asked, BatchJob, MessageCheck, Offences, ServeJob};
 use crate::links::{Channel, Links};
 use crate::log_thread::{Answer, Command};
 use crate::ordering_log::Record;
@@ -135,8 +135,11 @@ impl Driver {
     fn handle(&mut self, event: Event) -> Result<(), Fault> {
         match event {
             Event::Input(input) => self.feed(*input)?,
-            Event::Checked { from, message, _ticket } => self.feed(Input::Message { from, message: *message })?,
-            Event::Peer { from, message, ticket } => self.receive(from, message, ticket)?,
+            Event::Checked(Arrived { from, what, .. }) => self.feed(Input::Message { from, message: *what })?,
+            Event::Peer(arrived) => self.receive(arrived)?,
+            Event::Heights(Arrived { from, what, .. }) => {
+                tracing::trace!(peer = %from, first = what.first, heights = what.proofs.len(), "nobody waits for these");
+            }
             Event::Work => {
                 self.work.store(false, Ordering::Release);
                 self.work_changed = true;
@@ -159,15 +162,15 @@ impl Driver {
     }
 
     /// Has the signatures of a peer's message checked before it is fed; one without signatures is fed at once.
-    fn receive(&mut self, from: NodeId, message: Box<Message>, ticket: Ticket) -> Result<(), Fault> {
-        match self.core.checks(&message) {
-            Ok(checks) if checks.is_empty() => self.feed(Input::Message { from, message: *message }),
+    fn receive(&mut self, arrived: Arrived<Box<Message>>) -> Result<(), Fault> {
+        match self.core.checks(&arrived.what) {
+            Ok(checks) if checks.is_empty() => self.feed(Input::Message { from: arrived.from, message: *arrived.what }),
             Ok(checks) => {
-                let _ = self.lines.checks.send(MessageCheck::Message { from, message, checks, _ticket: ticket });
+                let _ = self.lines.checks.send(MessageCheck::Message(arrived, checks));
                 Ok(())
             }
             Err(offence @ (Unchecked::NotMember | Unchecked::Malformed(_))) => {
-                self.offences.charge(from, offence.to_string());
+                self.offences.charge(arrived.from, offence.to_string());
                 Ok(())
             }
             Err(_) => Ok(()),
@@ -217,7 +220,8 @@ impl Driver {
                 let _ = self.lines.commit.send(CommitJob::Certified { height, header_hash, signatures });
             }
             Effect::Serve { to, height } => {
-                let _ = self.lines.serve.send(ServeJob::Height { to, height });
+                let asked = Asked::Height(height);
+                let _ = self.lines.serve.send(ServeJob::Answer { to, asked, _ticket: None });
             }
             Effect::Forget { height } => self.forget(height),
             Effect::RoundStarted { height, round, proposer } => {

@@ -4,22 +4,31 @@ use bixi_consensus::{Input, Message};
 use bixi_types::NodeId;
 use crossbeam_channel::Sender;
 
-use crate::exchange::Ticket;
+use crate::exchange::{Heights, Ticket};
 
 /// One event for the consensus thread.
 pub(crate) enum Event {
     /// An answer to an effect, or news from execution.
     Input(Box<Input>),
     /// A message from a peer; nothing in it is checked.
-    Peer { from: NodeId, message: Box<Message>, ticket: Ticket },
-    /// A message from a peer whose signatures hold; it counts against the peer until it is fed.
-    Checked { from: NodeId, message: Box<Message>, _ticket: Ticket },
+    Peer(Arrived<Box<Message>>),
+    /// A message from a peer whose signatures hold.
+    Checked(Arrived<Box<Message>>),
+    /// Committed heights from a peer; nothing in them is checked.
+    Heights(Arrived<Heights>),
     /// Transactions entered the pool, or batches the store.
     Work,
     /// A thread cannot go on; the node must stop.
     Fault(Fault),
     /// Stop in order.
     Stop,
+}
+
+/// Something a peer sent. It counts against the peer until it is dropped.
+pub(crate) struct Arrived<T> {
+    pub from: NodeId,
+    pub what: T,
+    pub _ticket: Ticket,
 }
 
 /// Why the node cannot go on.

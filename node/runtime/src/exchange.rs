@@ -3,7 +3,8 @@
 //! ```text
 //! peers ─▶ door ─ consensus message ─▶ consensus thread (checks) ─▶ message-checks ─▶ Input::Message
 //!            ├── batch ─────────────▶ batch-checks ─▶ batch store ─▶ Work
-//!            └── request ───────────▶ serve ─ store or ledger ─▶ peers
+//!            ├── heights ───────────▶ consensus thread (catching up)
+//!            └── request ───────────▶ serve ─ store or ledger, peers in turn ─▶ peers
 //! ```
 //!
 //! Nothing waits without a bound: each peer has its own for every queue, held by a [`quota::Ticket`] until its item is done. What breaks
@@ -11,13 +12,15 @@
 
 mod checks;
 mod door;
+mod heights;
 mod quota;
 mod recipe;
 mod serve;
+mod turns;
 
 use std::sync::Arc;
 
-use bixi_types::limits::{BATCH_BYTES_MAX, VALUE_BATCHES_MAX};
+use bixi_types::limits::{BATCH_BYTES_MAX, HEIGHTS_BYTES_MAX, VALUE_BATCHES_MAX};
 use bixi_types::{CryptoSuite, H256};
 use borsh::{BorshDeserialize, BorshSerialize};
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -27,9 +30,10 @@ use crate::event::Event;
 
 pub(crate) use checks::{BatchChecks, BatchJob, MessageCheck, MessageChecks};
 pub(crate) use door::{Door, Offences};
+pub(crate) use heights::{HeightRange, Heights};
 pub(crate) use quota::Ticket;
 pub(crate) use recipe::Recipe;
-pub(crate) use serve::{ServeJob, Server};
+pub(crate) use serve::{Asked, ServeJob, Server};
 
 /// The door and the queues behind it, made before the threads that serve them. Their length is bounded by what the door lets each peer
 /// hold.
@@ -49,8 +53,11 @@ impl Queues {
     }
 }
 
-/// Tag and length before the bytes of a batch.
-const FRAMING_BYTES: usize = 5;
+/// Tag and lengths around the bytes of a batch or of heights.
+const FRAMING_BYTES: usize = 16;
+/// Longest message of the channel.
+const BYTES_MAX: usize =
+    (if BATCH_BYTES_MAX > HEIGHTS_BYTES_MAX { BATCH_BYTES_MAX } else { HEIGHTS_BYTES_MAX }) + FRAMING_BYTES;
 
 /// A message of the bulk channel, in borsh.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -59,6 +66,10 @@ pub(crate) enum Exchange {
     Batch(Vec<u8>),
     /// Please send the batches of these digests, named by a value of this height.
     Want { height: u64, digests: Vec<H256> },
+    /// Please send these committed heights.
+    WantHeights(HeightRange),
+    /// The answer.
+    Heights(Heights),
 }
 
 impl Exchange {
@@ -68,38 +79,28 @@ impl Exchange {
 
     /// Reads exactly one message within the shared limits.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        const BYTES_MAX: usize = BATCH_BYTES_MAX + FRAMING_BYTES;
         if bytes.len() > BYTES_MAX {
             return Err(format!("bulk message of {} bytes; at most {BYTES_MAX} are sent", bytes.len()));
         }
         let message = Self::try_from_slice(bytes).map_err(|error| format!("malformed bulk message: {error}"))?;
-        match &message {
+        message.check_bounds()?;
+        Ok(message)
+    }
+
+    fn check_bounds(&self) -> Result<(), String> {
+        match self {
+            Self::Batch(encoding) if encoding.len() > BATCH_BYTES_MAX => {
+                Err(format!("a batch of {} bytes; at most {BATCH_BYTES_MAX} are sent", encoding.len()))
+            }
             Self::Want { digests, .. } if !(1..=VALUE_BATCHES_MAX).contains(&digests.len()) => {
                 Err(format!("request for {} batches; a value names 1 to {VALUE_BATCHES_MAX}", digests.len()))
             }
-            _ => Ok(message),
+            Self::Batch(_) | Self::Want { .. } => Ok(()),
+            Self::WantHeights(range) => range.check_bounds(),
+            Self::Heights(heights) => heights.check_bounds(),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bulk_messages_come_back_within_their_bounds() {
-        let want = |count| Exchange::Want { height: 7, digests: vec![H256([1; 32]); count] };
-        for message in [Exchange::Batch(vec![9; BATCH_BYTES_MAX]), want(1), want(VALUE_BATCHES_MAX)] {
-            assert_eq!(Exchange::decode(&message.encode()), Ok(message.clone()));
-            let cut = message.encode();
-            assert!(Exchange::decode(&cut[..cut.len() - 1]).is_err());
-        }
-        for refused in [Exchange::Batch(vec![9; BATCH_BYTES_MAX + 1]), want(0), want(VALUE_BATCHES_MAX + 1)] {
-            assert!(Exchange::decode(&refused.encode()).is_err());
-        }
-        assert!(Exchange::decode(&[]).is_err());
-        assert!(Exchange::decode(&[2, 0, 0, 0, 0]).is_err());
-        // A length that lies costs no memory.
-        assert!(Exchange::decode(&[0, 255, 255, 255, 255, 1]).is_err());
-    }
-}
+mod tests;

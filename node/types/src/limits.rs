@@ -22,6 +22,10 @@ pub const BATCH_RETRY_MS: u64 = 10_000;
 pub const BATCH_HELD_MS: u64 = 60_000;
 /// Batches sent in answer to one request; the asker asks again for the rest.
 pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Heights proven in one answer; the asker asks again for the rest.
+pub const HEIGHTS_MAX: usize = 256;
+/// Bytes of such an answer; one height alone never reaches it.
+pub const HEIGHTS_BYTES_MAX: usize = 1024 * 1024;
 /// One message between nodes.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// One frame of a session besides those that carry a message: the hello, its proof, a refusal.

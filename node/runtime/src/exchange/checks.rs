@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::door::Offences;
 use super::quota::Ticket;
 use crate::batches::{BatchStore, Origin, VerifiedBatch};
-use crate::event::Event;
+use crate::event::{Arrived, Event};
 
 /// Messages checked in one go at most.
 const MESSAGES_AT_ONCE: usize = 64;
@@ -22,7 +22,7 @@ const MESSAGES_AT_ONCE: usize = 64;
 /// What the thread of messages is told.
 pub(crate) enum MessageCheck {
     /// A message whose signatures are to be checked, then fed.
-    Message { from: NodeId, message: Box<Message>, checks: Vec<SignatureCheck>, _ticket: Ticket },
+    Message(Arrived<Box<Message>>, Vec<SignatureCheck>),
     /// The validators from now on: their keys get tables.
     Pin(Vec<NodeId>),
 }
@@ -42,21 +42,19 @@ impl MessageChecks {
             let mut messages = Vec::new();
             for job in std::iter::once(first).chain(jobs.try_iter().take(MESSAGES_AT_ONCE - 1)) {
                 match job {
-                    MessageCheck::Message { from, message, checks, _ticket } => {
-                        messages.push((from, message, checks, _ticket));
-                    }
+                    MessageCheck::Message(arrived, checks) => messages.push((arrived, checks)),
                     MessageCheck::Pin(validators) => {
                         self.verifier.pin(&validators, &pinned);
                         pinned = validators;
                     }
                 }
             }
-            let verdicts = self.verdicts(messages.iter().map(|(_, _, checks, _)| checks.as_slice()));
-            for ((from, message, _, _ticket), valid) in messages.into_iter().zip(verdicts) {
+            let verdicts = self.verdicts(messages.iter().map(|(_, checks)| checks.as_slice()));
+            for ((arrived, _), valid) in messages.into_iter().zip(verdicts) {
                 if valid {
-                    let _ = self.events.send(Event::Checked { from, message, _ticket });
+                    let _ = self.events.send(Event::Checked(arrived));
                 } else {
-                    self.offences.charge(from, "a consensus message with a signature that does not hold");
+                    self.offences.charge(arrived.from, "a consensus message with a signature that does not hold");
                 }
             }
         }

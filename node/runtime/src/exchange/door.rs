@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bixi_consensus::Message;
 use bixi_types::batch::Batch;
-use bixi_types::limits::{ANSWER_BYTES_MAX, BATCH_BYTES_MAX};
+use bixi_types::limits::{ANSWER_BYTES_MAX, BATCH_BYTES_MAX, HEIGHTS_BYTES_MAX};
 use bixi_types::{CryptoSuite, NodeId};
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
@@ -13,15 +13,17 @@ use parking_lot::Mutex;
 use super::Exchange;
 use super::checks::{BatchCheck, BatchJob};
 use super::quota::Quota;
-use super::serve::ServeJob;
+use super::serve::{Asked, ServeJob};
 use crate::batches::{Admit, BatchStore};
-use crate::event::Event;
+use crate::event::{Arrived, Event};
 use crate::links::Channel;
 
 /// Consensus messages of one peer between the door and the core. A peer that serves sixteen heights at once stays far below.
 const MESSAGES_MAX: usize = 256;
 /// Bytes of one peer's batches between the door and the store: a whole answer to one of our requests.
 const UNVERIFIED_BYTES_MAX: usize = ANSWER_BYTES_MAX + BATCH_BYTES_MAX;
+/// Bytes of one peer's heights between the door and the consensus thread: the answers to two requests.
+const HEIGHTS_WAITING_BYTES_MAX: usize = 2 * HEIGHTS_BYTES_MAX;
 /// Requests of one peer that wait for their answer.
 const REQUESTS_MAX: usize = 16;
 
@@ -52,6 +54,7 @@ pub(crate) struct Door {
     serve: Sender<ServeJob>,
     messages: Arc<Quota>,
     unverified: Arc<Quota>,
+    heights: Arc<Quota>,
     requests: Arc<Quota>,
 }
 
@@ -63,9 +66,9 @@ impl Door {
         offences: Arc<Offences>,
         (events, checks, serve): (Sender<Event>, Sender<BatchJob>, Sender<ServeJob>),
     ) -> Self {
-        let (messages, unverified, requests) =
-            (Quota::new(MESSAGES_MAX), Quota::new(UNVERIFIED_BYTES_MAX), Quota::new(REQUESTS_MAX));
-        Self { suite, batches, offences, events, checks, serve, messages, unverified, requests }
+        let [messages, unverified, heights, requests] =
+            [MESSAGES_MAX, UNVERIFIED_BYTES_MAX, HEIGHTS_WAITING_BYTES_MAX, REQUESTS_MAX].map(Quota::new);
+        Self { suite, batches, offences, events, checks, serve, messages, unverified, heights, requests }
     }
 
     /// Takes one frame. An error says what the peer did wrong, now or before.
@@ -77,9 +80,11 @@ impl Door {
             Channel::Consensus => self.take_message(from, payload),
             Channel::Bulk => match Exchange::decode(payload)? {
                 Exchange::Batch(encoding) => self.take_batch(from, encoding),
-                Exchange::Want { height, digests } => {
-                    if let Some(ticket) = self.requests.take(from, 1) {
-                        let _ = self.serve.send(ServeJob::Batches { to: from, height, digests, _ticket: ticket });
+                Exchange::Want { height, digests } => self.ask(from, Asked::Batches { height, digests }),
+                Exchange::WantHeights(range) => self.ask(from, Asked::Heights(range)),
+                Exchange::Heights(what) => {
+                    if let Some(_ticket) = self.heights.take(from, payload.len()) {
+                        let _ = self.events.send(Event::Heights(Arrived { from, what, _ticket }));
                     }
                     Ok(())
                 }
@@ -87,10 +92,18 @@ impl Door {
         }
     }
 
+    /// Hands on what a peer asks for; too much of it is not answered.
+    fn ask(&self, to: NodeId, asked: Asked) -> Result<(), String> {
+        if let Some(ticket) = self.requests.take(to, 1) {
+            let _ = self.serve.send(ServeJob::Answer { to, asked, _ticket: Some(ticket) });
+        }
+        Ok(())
+    }
+
     fn take_message(&self, from: NodeId, payload: &[u8]) -> Result<(), String> {
-        let message = Box::new(Message::decode(payload).map_err(|error| error.to_string())?);
-        if let Some(ticket) = self.messages.take(from, 1) {
-            let _ = self.events.send(Event::Peer { from, message, ticket });
+        let what = Box::new(Message::decode(payload).map_err(|error| error.to_string())?);
+        if let Some(_ticket) = self.messages.take(from, 1) {
+            let _ = self.events.send(Event::Peer(Arrived { from, what, _ticket }));
         }
         Ok(())
     }
@@ -115,9 +128,7 @@ impl Door {
     /// A session with a peer began: it gets what it may have missed.
     pub(crate) fn connected(&self, node: NodeId) {
         tracing::info!(peer = %node, "connected");
-        if let Some(ticket) = self.requests.take(node, 1) {
-            let _ = self.serve.send(ServeJob::Greet { to: node, _ticket: ticket });
-        }
+        let _ = self.ask(node, Asked::Greeting);
     }
 
     /// The last session with a peer ended.

@@ -57,20 +57,35 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// One batch, given the block's transactions; `None` when it does not exist or the block is another one.
-    pub(crate) fn batch(&self, place: usize, block: &[Vec<u8>]) -> Option<Batch> {
+    /// One batch, given how a transaction of the block is read; `None` when it does not exist or the block is another one.
+    pub(crate) fn batch<E>(
+        &self,
+        place: usize,
+        mut read: impl FnMut(u32) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Option<Batch>, E> {
+        let Some(parts) = self.0.get(place).filter(|parts| are_bounded(parts)) else { return Ok(None) };
         let mut transactions = Vec::new();
-        for part in self.0.get(place)? {
+        for part in parts {
             match part {
                 Part::Run { first, count } => {
-                    let end = first.checked_add(*count)? as usize;
-                    transactions.extend_from_slice(block.get(*first as usize..end)?);
+                    for index in *first..first.saturating_add(*count) {
+                        let Some(bytes) = read(index)? else { return Ok(None) };
+                        transactions.push(bytes);
+                    }
                 }
                 Part::Dropped(bytes) => transactions.push(bytes.clone()),
             }
         }
-        let is_bounded = transactions.len() <= BATCH_TRANSACTIONS_MAX
-            && transactions.iter().all(|bytes| bytes.len() <= TRANSACTION_BYTES_MAX);
-        is_bounded.then_some(Batch { transactions })
+        Ok(Some(Batch { transactions }))
     }
+}
+
+/// Whether a batch may be made of this.
+fn are_bounded(parts: &[Part]) -> bool {
+    let count_of = |part: &Part| match part {
+        Part::Run { count, .. } => *count as usize,
+        Part::Dropped(bytes) if bytes.len() <= TRANSACTION_BYTES_MAX => 1,
+        Part::Dropped(_) => usize::MAX,
+    };
+    parts.iter().map(count_of).fold(0, usize::saturating_add) <= BATCH_TRANSACTIONS_MAX
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bixi_consensus::{CheckpointCertificate, Message};
-use bixi_ledger::{Ledger, StoredBlock};
+use bixi_ledger::Ledger;
 use bixi_types::consensus::{CommitCertificate, SignatureBytes, Value};
 use bixi_types::header::BlockHeader;
 use bixi_types::limits::ANSWER_BYTES_MAX;
@@ -11,19 +11,34 @@ use bixi_types::ports::Destination;
 use bixi_types::{H256, NodeId};
 use crossbeam_channel::Receiver;
 
+use super::heights::HeightRange;
 use super::quota::Ticket;
+use super::turns::Turns;
 use super::{Exchange, Recipe};
 use crate::batches::BatchStore;
 use crate::links::{Channel, Links};
 
-/// One thing to answer.
-pub(crate) enum ServeJob {
+/// What a peer asks for.
+#[derive(Debug)]
+pub(crate) enum Asked {
     /// The decision and the certified header of a committed height; consensus limits how often.
-    Height { to: NodeId, height: u64 },
+    Height(u64),
+    /// Committed heights in a row.
+    Heights(HeightRange),
     /// Batches that a value of this height names.
-    Batches { to: NodeId, height: u64, digests: Vec<H256>, _ticket: Ticket },
-    /// Our own undecided batches, to a peer that was away.
-    Greet { to: NodeId, _ticket: Ticket },
+    Batches { height: u64, digests: Vec<H256> },
+    /// Our own undecided batches: it was away.
+    Greeting,
+}
+
+/// What the thread is told.
+pub(crate) enum ServeJob {
+    Answer {
+        to: NodeId,
+        asked: Asked,
+        /// Its place among what the peer may have waiting; none for what consensus decides to send.
+        _ticket: Option<Ticket>,
+    },
     /// The node stops.
     Stop,
 }
@@ -35,83 +50,118 @@ pub(crate) struct Server {
     pub links: Arc<dyn Links>,
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Server {
-    /// Runs until told to stop.
+    /// Runs until told to stop. Peers are answered in turn, by bytes.
     pub(crate) fn run(&self, jobs: &Receiver<ServeJob>) {
-        while let Ok(job) = jobs.recv() {
-            let answered = match job {
-                ServeJob::Stop => return,
-                ServeJob::Height { to, height } => self.serve_height(to, height),
-                ServeJob::Batches { to, height, digests, _ticket } => self.serve_batches(to, height, &digests),
-                ServeJob::Greet { to, _ticket } => {
-                    self.send_batches(to, self.batches.own_waiting().iter().map(|batch| batch.encode()));
-                    Ok(())
+        let mut turns = Turns::new();
+        loop {
+            let waits = turns.is_empty().then(|| jobs.recv());
+            for job in waits.into_iter().flatten().chain(jobs.try_iter()) {
+                match job {
+                    ServeJob::Answer { to, asked, _ticket } => turns.push(to, (asked, _ticket)),
+                    ServeJob::Stop => return,
                 }
-            };
-            if let Err(error) = answered {
+            }
+            // Nothing in the queue after a wait: those who could ask are gone.
+            let Some((to, (asked, _ticket))) = turns.next() else { return };
+            let sent_bytes = self.answer(to, asked).unwrap_or_else(|error| {
                 tracing::error!(%error, "a peer's request could not be answered from the ledger");
+                0
+            });
+            turns.given(to, sent_bytes);
+        }
+    }
+
+    /// Returns how many bytes were sent.
+    fn answer(&self, to: NodeId, asked: Asked) -> Result<usize, Failure> {
+        match asked {
+            Asked::Height(height) => self.serve_height(to, height),
+            Asked::Heights(range) => {
+                let answer = Exchange::Heights(range.answer(&self.ledger)?).encode();
+                let sent_bytes = answer.len();
+                self.links.send_on(Channel::Bulk, Destination::Node(to), answer);
+                Ok(sent_bytes)
+            }
+            Asked::Batches { height, digests } => self.serve_batches(to, height, &digests),
+            Asked::Greeting => {
+                let own = self.batches.own_waiting();
+                self.send_batches(to, own.iter().map(|batch| Ok(Some(batch.encode()))))
             }
         }
     }
 
-    fn serve_height(&self, to: NodeId, height: u64) -> Result<(), Failure> {
-        let (Some(block), Some(header_hash)) = (self.ledger.block(height)?, self.ledger.hash_of(height)?) else {
-            return Ok(());
+    fn serve_height(&self, to: NodeId, height: u64) -> Result<usize, Failure> {
+        let (Some(block), Some(header_hash)) = (self.ledger.outline(height)?, self.ledger.hash_of(height)?) else {
+            return Ok(0);
         };
         let value: Value = borsh::from_slice(&block.value)?;
         let certificate: CommitCertificate = borsh::from_slice(&block.certificate)?;
-        let signatures = signatures_of(&block.header)?;
-        let certified = CheckpointCertificate { height, header_hash, signatures };
+        let certified = CheckpointCertificate { height, header_hash, signatures: signatures_of(&block.header)? };
+        let mut sent_bytes = 0;
         for message in [Message::Decided { value, certificate }, Message::Certified(certified)] {
-            self.links.send_on(Channel::Consensus, Destination::Node(to), message.encode());
+            let payload = message.encode();
+            sent_bytes += payload.len();
+            self.links.send_on(Channel::Consensus, Destination::Node(to), payload);
         }
-        Ok(())
+        Ok(sent_bytes)
     }
 
-    fn serve_batches(&self, to: NodeId, height: u64, digests: &[H256]) -> Result<(), Failure> {
-        let held: Vec<Option<Vec<u8>>> =
-            digests.iter().map(|digest| self.batches.get(digest).map(|batch| batch.encode())).collect();
-        let absent = held.iter().any(Option::is_none);
-        let block = if absent && height <= self.ledger.height() { self.ledger.block(height)? } else { None };
-        let stored = block.as_ref().map(Committed::new).transpose()?;
-        let found = held.into_iter().zip(digests);
-        let found = found.filter_map(|(held, digest)| held.or_else(|| stored.as_ref()?.batch(digest)));
-        self.send_batches(to, found);
-        Ok(())
+    /// From memory, or made again from the transactions they stood in: only those of the batches sent are read.
+    fn serve_batches(&self, to: NodeId, height: u64, digests: &[H256]) -> Result<usize, Failure> {
+        let mut committed = None;
+        let found = digests.iter().map(|digest| {
+            if let Some(held) = self.batches.get(digest) {
+                return Ok(Some(held.encode()));
+            }
+            if committed.is_none() {
+                committed = Some(Committed::read(&self.ledger, height)?);
+            }
+            committed.as_ref().and_then(Option::as_ref).map_or(Ok(None), |block| block.batch(digest))
+        });
+        self.send_batches(to, found)
     }
 
     /// Sends until the answer is long enough or the peer takes no more.
-    fn send_batches(&self, to: NodeId, encodings: impl Iterator<Item = Vec<u8>>) {
+    fn send_batches(
+        &self,
+        to: NodeId,
+        encodings: impl Iterator<Item = Result<Option<Vec<u8>>, Failure>>,
+    ) -> Result<usize, Failure> {
         let mut sent_bytes = 0;
         for encoding in encodings {
+            let Some(encoding) = encoding? else { continue };
             sent_bytes += encoding.len();
             let taken = self.links.send_on(Channel::Bulk, Destination::Node(to), Exchange::Batch(encoding).encode());
             if taken == 0 || sent_bytes >= ANSWER_BYTES_MAX {
-                return;
+                break;
             }
         }
+        Ok(sent_bytes)
     }
 }
 
 /// A committed block as the source of its batches.
 struct Committed<'a> {
+    ledger: &'a Ledger,
+    height: u64,
     digests: Vec<H256>,
     recipe: Recipe,
-    transactions: &'a [Vec<u8>],
 }
 
 impl<'a> Committed<'a> {
-    fn new(block: &'a StoredBlock) -> Result<Self, Failure> {
+    fn read(ledger: &'a Ledger, height: u64) -> Result<Option<Self>, Failure> {
+        let Some(block) = ledger.outline(height)? else { return Ok(None) };
         let value: Value = borsh::from_slice(&block.value)?;
         let recipe = block.batches.as_deref().ok_or("the block was committed by a release that had no network")?;
-        Ok(Self { digests: value.batches, recipe: Recipe::decode(recipe)?, transactions: &block.transactions })
+        Ok(Some(Self { ledger, height, digests: value.batches, recipe: Recipe::decode(recipe)? }))
     }
 
-    fn batch(&self, digest: &H256) -> Option<Vec<u8>> {
-        let place = self.digests.iter().position(|named| named == digest)?;
-        Some(self.recipe.batch(place, self.transactions)?.encode())
+    fn batch(&self, digest: &H256) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(place) = self.digests.iter().position(|named| named == digest) else { return Ok(None) };
+        let batch = self.recipe.batch(place, |index| self.ledger.transaction_at(self.height, index))?;
+        Ok(batch.map(|batch| batch.encode()))
     }
 }
 

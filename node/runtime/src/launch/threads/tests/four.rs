@@ -3,15 +3,17 @@
 use std::collections::HashSet;
 
 use bixi_consensus::{Message, Mode};
-use bixi_types::NodeId;
 use bixi_types::consensus::{SignatureBytes, SignedVote, Vote, VoteKind};
+use bixi_types::limits::HEIGHTS_MAX;
+use bixi_types::ports::Destination;
 use bixi_types::transaction::Verified;
+use bixi_types::{CryptoSuite, NodeId};
 
-use super::host::{Host, Running, wait_until};
+use super::host::{Host, Peers, Running, wait_until};
 use super::hub::Hub;
 use super::*;
 use crate::batches::tests::{names, user_add};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, HeightRange, Heights};
 use crate::links::Channel;
 
 /// A chain of several nodes; one may be down.
@@ -140,6 +142,43 @@ fn a_node_that_comes_late_and_one_that_was_away_catch_up_and_take_part() {
     group.agree(&transactions);
     assert_eq!(group.counts(4), transactions.len() as u64);
     assert_eq!(*group.hub.charged.lock(), []);
+    group.stop_all();
+}
+
+#[test]
+fn committed_heights_are_served_by_range_with_their_proofs() {
+    let group = Group::of_four();
+    group.commit(0, names(10, 20));
+    let last = group.node(0).ledger.height();
+    let asker = NodeId([9; 64]);
+    let (events_in, events) = unbounded();
+    let queues = Queues::new(CryptoSuite::Sm, &Arc::default(), &events_in);
+    group.hub.join(asker, &queues.door);
+    let Peers(links) = group.hub.peers(asker);
+    let ask = |first, count, with_decisions| {
+        let request = Exchange::WantHeights(HeightRange { first, count, with_decisions });
+        links.send_on(Channel::Bulk, Destination::Node(group.hosts[0].node()), request.encode());
+        let answers = events.iter().filter_map(|event| match event {
+            Event::Heights(answer) => Some(answer.what),
+            _ => None,
+        });
+        answers.take(1).next().expect("an answer")
+    };
+    let ledger = &group.node(0).ledger;
+    let Heights { first, proofs } = ask(2, HEIGHTS_MAX as u16, true);
+    assert_eq!((first, proofs.len() as u64), (2, last - 1), "all there are");
+    for (height, proof) in (first..).zip(proofs) {
+        let block = ledger.block(height).unwrap().expect("committed");
+        assert_eq!(proof.header, block.header.encode());
+        assert!(block.header.signature_list.len() >= 3, "a quorum of four");
+        let (value, certificate) = proof.decision.expect("asked for");
+        assert_eq!(borsh::to_vec(&value).unwrap(), block.value);
+        assert_eq!(borsh::to_vec(&certificate).unwrap(), block.certificate);
+    }
+    let headers = ask(1, 3, false);
+    assert!(headers.proofs.len() == 3 && headers.proofs.iter().all(|proof| proof.decision.is_none()));
+    assert_eq!(ask(last + 1, 3, true), Heights { first: last + 1, proofs: Vec::new() });
+    group.hub.leave(asker);
     group.stop_all();
 }
 

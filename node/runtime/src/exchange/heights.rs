@@ -1,0 +1,106 @@
+//! Committed heights by range: headers with their quorum's signatures, and on request what was ordered and who decided it. With the
+//! first a node checks a chain without executing it, with both it repeats the chain.
+
+use bixi_ledger::{Ledger, Outline};
+use bixi_types::consensus::{CommitCertificate, Value};
+use bixi_types::limits::{HEADER_BYTES_MAX, HEIGHTS_BYTES_MAX, HEIGHTS_MAX, VALIDATORS_MAX, VALUE_BATCHES_MAX};
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::serve::Failure;
+
+/// Most that the rest of a proof takes beside its header: a value with all its batches, a certificate with all signers.
+const DECISION_BYTES_MAX: usize = 256 + VALUE_BATCHES_MAX * 32 + VALIDATORS_MAX * 128;
+const _: () = assert!(HEADER_BYTES_MAX + DECISION_BYTES_MAX <= HEIGHTS_BYTES_MAX, "one height fits an answer");
+
+/// A request for heights in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct HeightRange {
+    pub first: u64,
+    pub count: u16,
+    /// Whether value and commit certificate are wanted, too.
+    pub with_decisions: bool,
+}
+
+/// What proves one committed height.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct HeightProof {
+    /// The header in its own encoding, with the quorum's signatures.
+    pub header: Vec<u8>,
+    /// The decided value and the proof of the decision, when asked for.
+    pub decision: Option<(Value, CommitCertificate)>,
+}
+
+/// Committed heights in a row from `first` on; none when the sender does not have the first.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct Heights {
+    pub first: u64,
+    pub proofs: Vec<HeightProof>,
+}
+
+impl HeightRange {
+    pub(super) fn check_bounds(&self) -> Result<(), String> {
+        match self {
+            Self { first: 0, .. } => Err("request for height 0, which genesis tells".into()),
+            Self { count, .. } if !(1..=HEIGHTS_MAX).contains(&usize::from(*count)) => {
+                Err(format!("request for {count} heights; 1 to {HEIGHTS_MAX} are asked for at once"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// As much of it as the ledger has and an answer holds.
+    pub(super) fn answer(&self, ledger: &Ledger) -> Result<Heights, Failure> {
+        let mut answer = Heights { first: self.first, proofs: Vec::new() };
+        let mut answer_bytes = 0;
+        for height in (self.first..=ledger.height()).take(usize::from(self.count)) {
+            let Some(outline) = ledger.outline(height)? else { break };
+            let proof = HeightProof::new(&outline, self.with_decisions)?;
+            answer_bytes += proof.encoded_bytes();
+            if answer_bytes > HEIGHTS_BYTES_MAX {
+                break;
+            }
+            answer.proofs.push(proof);
+        }
+        Ok(answer)
+    }
+}
+
+impl HeightProof {
+    fn new(outline: &Outline, with_decision: bool) -> Result<Self, Failure> {
+        let decision =
+            || Ok::<_, Failure>((borsh::from_slice(&outline.value)?, borsh::from_slice(&outline.certificate)?));
+        let decision = with_decision.then(decision).transpose()?;
+        Ok(Self { header: outline.header.encode(), decision })
+    }
+
+    fn encoded_bytes(&self) -> usize {
+        borsh::object_length(self).expect("borsh into memory cannot fail")
+    }
+
+    fn check_bounds(&self) -> Result<(), String> {
+        if self.header.len() > HEADER_BYTES_MAX {
+            return Err(format!("a header of {} bytes; at most {HEADER_BYTES_MAX}", self.header.len()));
+        }
+        match &self.decision {
+            Some((value, _)) if value.batches.len() > VALUE_BATCHES_MAX => {
+                Err(format!("a value of {} batches; at most {VALUE_BATCHES_MAX}", value.batches.len()))
+            }
+            Some((_, certificate)) if certificate.signatures.len() > VALIDATORS_MAX => {
+                Err(format!("{} signatures; at most {VALIDATORS_MAX}", certificate.signatures.len()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Heights {
+    pub(super) fn check_bounds(&self) -> Result<(), String> {
+        if self.proofs.len() > HEIGHTS_MAX {
+            return Err(format!("an answer of {} heights; at most {HEIGHTS_MAX}", self.proofs.len()));
+        }
+        if self.first.checked_add(HEIGHTS_MAX as u64).is_none() {
+            return Err(format!("heights from {} on, which no chain has", self.first));
+        }
+        self.proofs.iter().try_for_each(HeightProof::check_bounds)
+    }
+}
