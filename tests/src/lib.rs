@@ -1,9 +1,11 @@
-//! What the end-to-end tests share: where the built programs are, a node as its users see it, its clients and what they were
-//! promised, faults of its disk.
+//! What the end-to-end tests share: where the built programs are, a node and a chain as their users see them, their clients and what
+//! they were promised, faults of a disk.
 
 #![forbid(unsafe_code)]
 
+pub mod chain;
 pub mod disk;
+pub mod load;
 pub mod node;
 pub mod promises;
 pub mod rpc;

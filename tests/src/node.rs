@@ -173,7 +173,11 @@ impl RunningNode {
         Ok((status, serde_json::from_slice(&body).map_err(std::io::Error::other)?))
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// When it was waited for already.
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process.child), signal).expect("a child of ours takes signals");
     }
 }

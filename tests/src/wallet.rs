@@ -2,7 +2,7 @@
 
 use bixi_accel::sm2::PrivateKey;
 use bixi_accel::{Random, RandomError};
-use bixi_types::suite::keccak256;
+use bixi_types::abi::{self, Argument};
 use bixi_types::transaction::Transaction;
 use bixi_types::{Address, CryptoSuite};
 
@@ -67,21 +67,25 @@ impl Wallet {
 
     /// A signed `userAdd(name, balance)` of the DagTransfer system contract, for a chain whose contracts see keccak256.
     pub fn user_add(&mut self, name: &str, balance: u64, block_limit: i64) -> Transaction {
-        assert!(name.len() <= 32, "one word of name");
-        let mut input = keccak256(&[b"userAdd(string,uint256)"]).0[..4].to_vec();
-        for word in [64, u128::from(balance), name.len() as u128] {
-            input.extend([0; 16]);
-            input.extend(word.to_be_bytes());
-        }
-        input.extend(name.as_bytes());
-        input.resize(4 + 4 * 32, 0);
+        let arguments = [Argument::Text(name), Argument::Number(balance.into())];
+        self.call(0x100c, "userAdd(string,uint256)", &arguments, block_limit)
+    }
+
+    /// A signed call of the system contract at that address, for a chain whose contracts see keccak256.
+    pub fn call(
+        &mut self,
+        contract: u16,
+        signature: &str,
+        arguments: &[Argument<'_>],
+        block_limit: i64,
+    ) -> Transaction {
         let transaction = Transaction {
             chain_id: "chain0".into(),
             group_id: "group0".into(),
             block_limit,
             nonce: format!("{}{}", self.random.word(), self.random.word()),
-            to: "0x000000000000000000000000000000000000100c".into(),
-            input,
+            to: format!("0x{contract:040x}"),
+            input: abi::call(signature, arguments),
             ..Transaction::default()
         };
         self.sign(transaction)

@@ -1,59 +1,11 @@
 //! Four validators, each a process of its own with its own token, over TLS: what a client was told survives every end of theirs.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
 
-use bixi_tests::binary;
+use bixi_tests::chain::{Chain, start, wait_equal, wait_until};
 use bixi_tests::node::RunningNode;
 use bixi_tests::promises::Promises;
 use bixi_tests::wallet::Wallet;
-use serde_json::{Value, json};
-
-/// Nothing takes longer in a test that is right, on whatever machine.
-const PATIENCE: Duration = Duration::from_secs(120);
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// A chain whose p2p is at loopback addresses.
-struct Chain {
-    /// The `bixi.toml` of each node.
-    configs: Vec<PathBuf>,
-    /// Where others find each node.
-    p2p: Vec<String>,
-}
-
-impl Chain {
-    fn make(place: &Path, nodes: &str) -> Self {
-        let mut command = Command::new(binary("bixi"));
-        command.args(["chain", "new", "--json", "--evm-hash", "keccak256", "--p2p-port", "0", "--rpc-port", "0"]);
-        let made = command.args(["--nodes", nodes, "--dir"]).arg(place).output().expect("bixi starts");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let made: Value = serde_json::from_slice(&made.stdout).expect("JSON");
-        let all = |name: &'static str| {
-            let nodes = made["nodes"].as_array().expect("nodes").iter();
-            nodes.map(move |node| node[name].as_str().expect("a text").to_owned())
-        };
-        let configs = all("directory").map(|directory| Path::new(&directory).join("bixi.toml")).collect();
-        Self { configs, p2p: all("p2p").collect() }
-    }
-}
-
-/// Starts nodes side by side: they need each other to become ready.
-fn start(configs: &[PathBuf]) -> Vec<RunningNode> {
-    std::thread::scope(|scope| {
-        let starting: Vec<_> = configs.iter().map(|config| scope.spawn(|| RunningNode::start(config))).collect();
-        starting.into_iter().map(|node| node.join().expect("every node starts")).collect()
-    })
-}
-
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(PAUSE);
-    }
-}
 
 /// Clients of a chain, and what they were told.
 struct Clients {
@@ -76,15 +28,8 @@ impl Clients {
 
     /// All nodes come to one height, with one hash, and hold every promise.
     fn check(&self, nodes: &[RunningNode], context: &str) {
-        let mut height = 0;
-        wait_until("all nodes at one height", || {
-            height = nodes[0].height();
-            nodes.iter().all(|node| node.height() == height)
-        });
-        let hash =
-            |node: &RunningNode| node.call("getBlockHashByNumber", json!(["group0", "", height])).expect("a hash");
+        wait_equal(&nodes.iter().collect::<Vec<_>>(), context);
         for node in nodes {
-            assert_eq!(hash(node), hash(&nodes[0]), "{context}: height {height}");
             self.promises.check(node, context);
         }
     }

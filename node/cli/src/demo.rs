@@ -2,7 +2,6 @@
 //!
 //! Every node is a process of its own; this one is their client, holds none of their keys and believes nothing it can check.
 
-mod abi;
 mod at_rest;
 mod cluster;
 mod load;

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod abi;
 pub mod batch;
 pub mod block;
 pub mod consensus;

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use bixi_types::abi::{Argument, call};
 use bixi_types::{Address, H256};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::client::Client;
-use crate::demo::abi::{Argument, call};
 use crate::demo::progress::Progress;
 use crate::demo::wallet::{Action, Chain, Signed, Wallet};
 

@@ -1,18 +1,21 @@
-//! Contract calls: the Solidity ABI's argument encoding, as far as the demonstration's calls need it.
+//! Contract calls as clients write them: the Solidity ABI's argument encoding, as far as calls of system contracts need it.
 
-use bixi_types::suite::keccak256;
+use crate::suite::keccak256;
 
 /// One argument.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Argument<'a> {
+pub enum Argument<'a> {
+    /// `uint256`.
     Number(u128),
+    /// `address`.
     Account([u8; 20]),
+    /// `string`.
     Text(&'a str),
 }
 
-/// Call data of `signature`, such as `transfer(address,uint256)`. Selectors are keccak256: the demonstration's genesis says
-/// `evm_hash = keccak256`, which holds for system contracts too.
-pub(crate) fn call(signature: &str, arguments: &[Argument<'_>]) -> Vec<u8> {
+/// Call data of `signature`, such as `transfer(address,uint256)`. The selector is keccak256's, for chains whose contracts see that hash;
+/// it holds for system contracts too.
+pub fn call(signature: &str, arguments: &[Argument<'_>]) -> Vec<u8> {
     let mut data = keccak256(&[signature.as_bytes()]).0[..4].to_vec();
     let mut tail: Vec<u8> = Vec::new();
     for argument in arguments {
