@@ -45,6 +45,11 @@ impl Ledger {
         self.core.committed_number()
     }
 
+    /// Height and header hash of the head, of one moment; `None` before [`Self::initialise`].
+    pub fn head(&self) -> Option<(u64, H256)> {
+        self.core.head().map(|state| (state.head.number, state.head.hash))
+    }
+
     /// Header hash of the head; `None` before [`Self::initialise`].
     pub fn head_hash(&self) -> Option<H256> {
         self.core.head().map(|state| state.head.hash)

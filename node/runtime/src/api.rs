@@ -8,7 +8,7 @@ use bixi_execution::system::{self, NodeKind};
 use bixi_execution::{CallRequest, Executor};
 use bixi_ledger::Ledger;
 use bixi_rpc::{
-    ApiError, BoxFuture, CallOutput, ChainInfo, ConnectionId, ConsensusStatus, Health, HealthCheck, Located,
+    ApiError, BoxFuture, CallOutput, ChainInfo, ConnectionId, ConsensusStatus, Head, Health, HealthCheck, Located,
     LocatedReceipt, NodeApi, NodeStatus, Peer, SealerInfo, SubmitError, Submitted, SyncStatus, TransactionCounts,
 };
 use bixi_txpool::{Admission, Connection, Outcome, TxPool};
@@ -212,10 +212,16 @@ impl NodeApi for Api {
     }
 
     fn sync_status(&self) -> Result<SyncStatus, ApiError> {
-        let block_number = self.ledger.height();
-        let latest_hash =
-            self.ledger.hash_of(block_number).map_err(|error| self.unreadable(error))?.unwrap_or_default();
-        Ok(SyncStatus { block_number, latest_hash, known_highest_number: block_number, known_latest_hash: latest_hash })
+        let (block_number, latest_hash) = self.ledger.head().unwrap_or_default();
+        let told = self.peers().into_iter().filter(|peer| !peer.sessions.is_empty()).filter_map(|peer| peer.head);
+        let own = Head { number: block_number, hash: latest_hash };
+        let highest = told.filter(|head| head.number > own.number).max_by_key(|head| head.number).unwrap_or(own);
+        Ok(SyncStatus {
+            block_number,
+            latest_hash,
+            known_highest_number: highest.number,
+            known_latest_hash: highest.hash,
+        })
     }
 
     fn consensus_status(&self) -> Result<ConsensusStatus, ApiError> {
@@ -256,7 +262,8 @@ impl NodeApi for Api {
     }
 
     fn peers(&self) -> Vec<Peer> {
-        self.links.neighbours()
+        let with_head = |peer: Peer| Peer { head: peer.id.and_then(|id| self.view.head_of(&id)), ..peer };
+        self.links.neighbours().into_iter().map(with_head).collect()
     }
 
     fn health(&self) -> Health {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bixi_consensus::{Core, Effect, Evidence, Input, Message, Mode, Unchecked};
+use bixi_ledger::Ledger;
 use bixi_txpool::TxPool;
 use bixi_types::consensus::{Validator, Value};
 use bixi_types::ports::{SignError, Signer, Statement};
@@ -16,7 +17,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use crate::batches::{BatchStore, Batcher};
 use crate::clock::Clock;
 use crate::event::{Arrived, Event, Fault};
-use crate::exchange::{Asked, BatchJob, MessageCheck, Offences, ServeJob};
+use crate::exchange::{Asked, BatchJob, MessageCheck, Offences, ServeJob, tell_head};
 use crate::links::{Channel, Links};
 use crate::log_thread::{Answer, Command};
 use crate::ordering_log::Record;
@@ -61,6 +62,7 @@ pub(crate) struct Driver {
     batcher: Arc<Batcher>,
     batches: Arc<BatchStore>,
     offences: Arc<Offences>,
+    ledger: Arc<Ledger>,
     pool: Arc<TxPool>,
     view: Arc<View>,
     work: Arc<AtomicBool>,
@@ -97,6 +99,7 @@ impl Driver {
             batcher,
             batches: Arc::clone(&pipeline.batches),
             offences,
+            ledger: Arc::clone(&pipeline.ledger),
             pool: Arc::clone(&pipeline.pool),
             view: Arc::clone(&pipeline.view),
             work,
@@ -137,6 +140,10 @@ impl Driver {
             Event::Input(input) => self.feed(*input)?,
             Event::Checked(Arrived { from, what, .. }) => self.feed(Input::Message { from, message: *what })?,
             Event::Peer(arrived) => self.receive(arrived)?,
+            Event::Head(Arrived { from, what, .. }) => {
+                let links = Arc::clone(&self.lines.links);
+                self.view.set_head(from, what, |peer| !links.peers().contains(peer));
+            }
             Event::Heights(Arrived { from, what, .. }) => {
                 tracing::trace!(peer = %from, first = what.first, heights = what.proofs.len(), "nobody waits for these");
             }
@@ -205,6 +212,9 @@ impl Driver {
                 let _ = self.lines.signer.send((id, statement));
             }
             Effect::Send { to, message } => {
+                if let Message::Status { .. } = message {
+                    tell_head(&self.ledger, self.lines.links.as_ref(), to);
+                }
                 self.lines.links.send_on(Channel::Consensus, to, message.encode());
             }
             Effect::BuildValue { height, round, deadline_ms } => self.begin_building(height, round, deadline_ms),

@@ -1,6 +1,7 @@
 //! What reaches the consensus thread.
 
 use bixi_consensus::{Input, Message};
+use bixi_rpc::Head;
 use bixi_types::NodeId;
 use crossbeam_channel::Sender;
 
@@ -14,6 +15,8 @@ pub(crate) enum Event {
     Peer(Arrived<Box<Message>>),
     /// A message from a peer whose signatures hold.
     Checked(Arrived<Box<Message>>),
+    /// How far a peer says its ledger reaches.
+    Head(Arrived<Head>),
     /// Committed heights from a peer; nothing in them is checked.
     Heights(Arrived<Heights>),
     /// Transactions entered the pool, or batches the store.

@@ -3,7 +3,7 @@
 //! ```text
 //! peers ─▶ door ─ consensus message ─▶ consensus thread (checks) ─▶ message-checks ─▶ Input::Message
 //!            ├── batch ─────────────▶ batch-checks ─▶ batch store ─▶ Work
-//!            ├── heights ───────────▶ consensus thread (catching up)
+//!            ├── head, heights ─────▶ consensus thread (who is how far, catching up)
 //!            └── request ───────────▶ serve ─ store or ledger, peers in turn ─▶ peers
 //! ```
 //!
@@ -33,7 +33,7 @@ pub(crate) use door::{Door, Offences};
 pub(crate) use heights::{HeightRange, Heights};
 pub(crate) use quota::Ticket;
 pub(crate) use recipe::Recipe;
-pub(crate) use serve::{Asked, ServeJob, Server};
+pub(crate) use serve::{Asked, ServeJob, Server, tell_head};
 
 /// The door and the queues behind it, made before the threads that serve them. Their length is bounded by what the door lets each peer
 /// hold.
@@ -70,6 +70,8 @@ pub(crate) enum Exchange {
     WantHeights(HeightRange),
     /// The answer.
     Heights(Heights),
+    /// The sender's ledger reaches to here; told to everybody now and then, and to who connects.
+    Head { number: u64, hash: H256 },
 }
 
 impl Exchange {
@@ -98,6 +100,10 @@ impl Exchange {
             Self::Batch(_) | Self::Want { .. } => Ok(()),
             Self::WantHeights(range) => range.check_bounds(),
             Self::Heights(heights) => heights.check_bounds(),
+            Self::Head { number, .. } if i64::try_from(*number).is_err() => {
+                Err(format!("a head at height {number}, which no header can name"))
+            }
+            Self::Head { .. } => Ok(()),
         }
     }
 }

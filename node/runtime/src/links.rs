@@ -52,7 +52,7 @@ fn shown(peer: PeerStatus) -> Peer {
         address: peer.address,
         sessions: peer.sessions.iter().map(|session| name(session.channel)).collect(),
         rtt_us: rtt.and_then(|rtt| u64::try_from(rtt.as_micros()).ok()),
-        // Peers tell their heights to consensus, for catching up, and not here.
+        // Told over the bulk channel, and added where RPC asks.
         head: None,
         last_refusal: peer.last_refusal,
     }

@@ -1,10 +1,15 @@
 //! What the other threads may know of consensus, kept current by the consensus thread.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bixi_consensus::Status;
+use bixi_rpc::Head;
 use bixi_types::NodeId;
 use parking_lot::RwLock;
+
+/// Peers whose heads are kept, connected or not.
+const HEADS_MAX: usize = 1_024;
 
 /// A snapshot for RPC, health, metrics and the builder of blocks.
 pub(crate) struct View {
@@ -12,6 +17,7 @@ pub(crate) struct View {
     proposer: RwLock<NodeId>,
     block_transactions_max: AtomicUsize,
     decided: AtomicU64,
+    heads: RwLock<BTreeMap<NodeId, Head>>,
 }
 
 impl View {
@@ -21,7 +27,22 @@ impl View {
             proposer: RwLock::new(NodeId::ZERO),
             block_transactions_max: AtomicUsize::new(block_transactions_max),
             decided: AtomicU64::new(0),
+            heads: RwLock::default(),
         }
+    }
+
+    /// A peer told how far its ledger reaches. When too many have, those that are `gone` are forgotten.
+    pub(crate) fn set_head(&self, peer: NodeId, head: Head, gone: impl Fn(&NodeId) -> bool) {
+        let mut heads = self.heads.write();
+        if heads.len() >= HEADS_MAX {
+            heads.retain(|known, _| !gone(known));
+        }
+        heads.insert(peer, head);
+    }
+
+    /// How far a peer's ledger reaches, by its own word.
+    pub(crate) fn head_of(&self, peer: &NodeId) -> Option<Head> {
+        self.heads.read().get(peer).copied()
     }
 
     pub(crate) fn set_consensus(&self, status: Status) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bixi_consensus::Message;
+use bixi_rpc::Head;
 use bixi_types::batch::Batch;
 use bixi_types::limits::{ANSWER_BYTES_MAX, BATCH_BYTES_MAX, HEIGHTS_BYTES_MAX};
 use bixi_types::{CryptoSuite, NodeId};
@@ -18,7 +19,7 @@ use crate::batches::{Admit, BatchStore};
 use crate::event::{Arrived, Event};
 use crate::links::Channel;
 
-/// Consensus messages of one peer between the door and the core. A peer that serves sixteen heights at once stays far below.
+/// Consensus messages and heads of one peer between the door and the core. A peer that serves sixteen heights at once stays far below.
 const MESSAGES_MAX: usize = 256;
 /// Bytes of one peer's batches between the door and the store: a whole answer to one of our requests.
 const UNVERIFIED_BYTES_MAX: usize = ANSWER_BYTES_MAX + BATCH_BYTES_MAX;
@@ -82,6 +83,13 @@ impl Door {
                 Exchange::Batch(encoding) => self.take_batch(from, encoding),
                 Exchange::Want { height, digests } => self.ask(from, Asked::Batches { height, digests }),
                 Exchange::WantHeights(range) => self.ask(from, Asked::Heights(range)),
+                Exchange::Head { number, hash } => {
+                    if let Some(_ticket) = self.messages.take(from, 1) {
+                        let what = Head { number, hash };
+                        let _ = self.events.send(Event::Head(Arrived { from, what, _ticket }));
+                    }
+                    Ok(())
+                }
                 Exchange::Heights(what) => {
                     if let Some(_ticket) = self.heights.take(from, payload.len()) {
                         let _ = self.events.send(Event::Heights(Arrived { from, what, _ticket }));

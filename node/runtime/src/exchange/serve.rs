@@ -27,7 +27,7 @@ pub(crate) enum Asked {
     Heights(HeightRange),
     /// Batches that a value of this height names.
     Batches { height: u64, digests: Vec<H256> },
-    /// Our own undecided batches: it was away.
+    /// Our head and our own undecided batches: it was away.
     Greeting,
 }
 
@@ -86,6 +86,7 @@ impl Server {
             }
             Asked::Batches { height, digests } => self.serve_batches(to, height, &digests),
             Asked::Greeting => {
+                tell_head(&self.ledger, self.links.as_ref(), Destination::Node(to));
                 let own = self.batches.own_waiting();
                 self.send_batches(to, own.iter().map(|batch| Ok(Some(batch.encode()))))
             }
@@ -139,6 +140,13 @@ impl Server {
             }
         }
         Ok(sent_bytes)
+    }
+}
+
+/// Tells how far the ledger reaches.
+pub(crate) fn tell_head(ledger: &Ledger, links: &dyn Links, to: Destination) {
+    if let Some((number, hash)) = ledger.head() {
+        links.send_on(Channel::Bulk, to, Exchange::Head { number, hash }.encode());
     }
 }
 

@@ -46,6 +46,7 @@ fn bulk_messages_come_back_within_their_bounds() {
         want_heights(1, 1),
         want_heights(u64::MAX, HEIGHTS_MAX as u16),
         heights(0, 0, 0, 0),
+        Exchange::Head { number: i64::MAX as u64, hash: H256([1; 32]) },
         heights(HEIGHTS_MAX, 600, 4, 3),
         heights(1, HEADER_BYTES_MAX, VALUE_BATCHES_MAX, VALIDATORS_MAX),
     ] {
@@ -66,6 +67,7 @@ fn bulk_messages_come_back_within_their_bounds() {
         heights(1, 0, 0, VALIDATORS_MAX + 1),
         heights(5, HEADER_BYTES_MAX, 0, 0),
         Exchange::Heights(Heights { first: u64::MAX, proofs: Vec::new() }),
+        Exchange::Head { number: i64::MAX as u64 + 1, hash: H256([1; 32]) },
     ] {
         assert!(Exchange::decode(&refused.encode()).is_err());
     }

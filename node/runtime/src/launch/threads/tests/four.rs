@@ -81,6 +81,18 @@ impl Group {
         assert!(chains.all(|chain| chain == first), "the nodes' chains differ");
     }
 
+    /// Waits until everybody who runs knows the head of everybody else.
+    fn know_each_others_heads(&self) {
+        let places = || (0..self.hosts.len()).filter(|place| self.running[*place].is_some());
+        let knows = |(knower, known): (usize, usize)| {
+            let told = self.node(knower).view.head_of(&self.hosts[known].node());
+            told.map(|head| (head.number, head.hash)) == self.node(known).ledger.head()
+        };
+        let pairs =
+            || places().flat_map(|one| places().filter(move |other| *other != one).map(move |other| (one, other)));
+        wait_until("everybody knows everybody's head", || pairs().all(knows));
+    }
+
     /// How often transactions stand in the chain of a node.
     fn counts(&self, place: usize) -> u64 {
         self.node(place).ledger.counts().transactions
@@ -132,6 +144,7 @@ fn a_node_that_comes_late_and_one_that_was_away_catch_up_and_take_part() {
     group.start(3);
     group.start(4);
     group.agree(&transactions);
+    group.know_each_others_heads();
     // With another one down the late one is needed for a quorum.
     group.stop(1);
     transactions.extend(group.commit(3, names(200, 10)));
