@@ -44,6 +44,9 @@ pub trait StateCommitment: Send + Sync {
     /// Applies one block's changes. Panics when `accumulator` has another length than [`Self::accumulator_bytes`].
     fn apply(&self, accumulator: &[u8], changes: &[Change<'_>]) -> Update;
 
+    /// The accumulator with rows of no block: for summing up a whole state. Panics as [`Self::apply`].
+    fn gather(&self, accumulator: &[u8], rows: &[Change<'_>]) -> Vec<u8>;
+
     /// The state root of an accumulator and a block's changes root.
     fn state_root(&self, accumulator: &[u8], changes_root: &H256) -> H256;
 

@@ -32,6 +32,9 @@ pub trait Reader: Send + Sync {
 
     /// Every key that starts with `prefix`, rising.
     fn scan(&self, column: Column, prefix: &[u8], visit: Visit<'_>) -> Result<(), EngineError>;
+
+    /// Every key from `first` on, rising, without displacing what is cached: for reading a whole column once.
+    fn walk(&self, column: Column, first: &[u8], visit: Visit<'_>) -> Result<(), EngineError>;
 }
 
 /// A durable store.

@@ -66,6 +66,18 @@ pub enum LedgerError {
     /// A record is missing, unreadable or contradicts another one.
     #[error("the ledger is damaged: {0}; restore a backup or resynchronise from peers")]
     Damaged(String),
+    /// The ledger began with a snapshot and does not hold what is asked for.
+    #[error(
+        "{what} of block {number} are not here: this node joined by a snapshot and holds them from block {first} on; ask a node that has the whole chain"
+    )]
+    NoHistory {
+        /// Transactions or receipts.
+        what: &'static str,
+        /// The height asked for.
+        number: u64,
+        /// The first height that can be asked for.
+        first: u64,
+    },
     /// A block or a write set came out of order.
     #[error("height {found} came where {expected} was expected")]
     OutOfOrder {
@@ -91,7 +103,9 @@ impl LedgerError {
     /// What to do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::OutOfOrder { .. } | Self::Unfit { .. } | Self::Uninitialised => ErrorKind::Refuse,
+            Self::OutOfOrder { .. } | Self::Unfit { .. } | Self::Uninitialised | Self::NoHistory { .. } => {
+                ErrorKind::Refuse
+            }
             _ => ErrorKind::Halt,
         }
     }

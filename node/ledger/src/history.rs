@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 use bixi_types::genesis::Genesis;
 use bixi_types::state::{History, StateError};
-use bixi_types::transaction::{KIND_BCOS, Verified};
+use bixi_types::transaction::{KIND_BCOS, Transaction, Verified};
 use bixi_types::{Address, H256};
 
 use crate::engine::Batch;
@@ -105,9 +105,9 @@ impl Ledger {
 }
 
 /// Records a transaction's nonce.
-pub(crate) fn put_nonce(batch: &mut Batch, number: u64, transaction: &Verified) {
-    if transaction.tx.kind == KIND_BCOS {
-        let (sender, nonce) = (&transaction.sender, &transaction.tx.nonce);
+pub(crate) fn put_nonce(batch: &mut Batch, number: u64, transaction: &Transaction, sender: &Address) {
+    if transaction.kind == KIND_BCOS {
+        let nonce = &transaction.nonce;
         batch.put(Column::Index, keys::nonce(sender, nonce), keys::number(number));
         batch.put(Column::Index, keys::nonce_at(number, sender, nonce), []);
     }

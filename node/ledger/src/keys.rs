@@ -50,6 +50,14 @@ pub const META_GENESIS: &[u8] = b"genesis";
 pub const META_HEAD: &[u8] = b"head";
 /// Meta: the commitment's accumulator after the head block.
 pub const META_ACCUMULATOR: &[u8] = b"accumulator";
+/// Meta: borsh of [`crate::records::History`]; absent in a ledger that holds every block.
+pub const META_HISTORY: &[u8] = b"history";
+/// Meta, while a snapshot is received: borsh of its [`crate::snapshot::Manifest`].
+pub const META_JOINING: &[u8] = b"joining";
+/// Meta, while a snapshot is received: height up to which headers are there, u64 big-endian.
+pub const META_JOINING_HEADERS: &[u8] = b"joining-headers";
+/// Meta, while a snapshot is received: prefix of the marks of the pieces that are there.
+pub const META_JOINING_CHUNKS: &[u8] = b"joining-chunk-";
 
 const CHAIN_HEADER: u8 = 1;
 const CHAIN_BODY: u8 = 2;
@@ -115,6 +123,16 @@ pub fn receipt(number: u64, index: u32) -> Vec<u8> {
 /// Chain: prefix of a block's receipts, in order.
 pub fn receipts(number: u64) -> Vec<u8> {
     numbered(CHAIN_RECEIPT, number)
+}
+
+/// Meta: mark of one received piece of a snapshot.
+pub fn joining_chunk(index: u32) -> Vec<u8> {
+    [META_JOINING_CHUNKS, &index.to_be_bytes()].concat()
+}
+
+/// Parses a [`joining_chunk`] key.
+pub fn parse_joining_chunk(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(key.strip_prefix(META_JOINING_CHUNKS)?.try_into().ok()?))
 }
 
 /// Index: header hash → height (u64 big-endian).
@@ -208,6 +226,7 @@ mod tests {
     fn parsers_invert_builders() {
         assert_eq!(parse_place(&place(7, 9)), Some((7, 9)));
         assert_eq!(parse_number(&number(u64::MAX)), Some(u64::MAX));
+        assert_eq!(parse_joining_chunk(&joining_chunk(7)), Some(7));
         let row = StateKey { table: StateTable::Storage, key: vec![1, 2, 3] };
         assert_eq!(parse_state(&state(row.table, &row.key)), Some(row));
         let sender = Address([5; 20]);
@@ -219,6 +238,7 @@ mod tests {
         assert_eq!(parse_place(&[0; 11]), None);
         assert_eq!(parse_number(&[0; 9]), None);
         assert_eq!(parse_state(&[]), None);
+        assert_eq!(parse_joining_chunk(META_JOINING_HEADERS), None);
         assert_eq!(parse_state(&[99, 1]), None);
         assert_eq!(nonce_of_nonce_at(&[INDEX_NONCE_AT; 12]), None);
     }

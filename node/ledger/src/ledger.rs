@@ -10,7 +10,7 @@ use bixi_types::genesis::Genesis;
 use bixi_types::header::BlockHeader;
 use bixi_types::state::{StateTable, StateView, WriteSet};
 use bixi_types::{CryptoSuite, H256};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::cache::{Lookup, Row, StateCache};
 use crate::commitment::{Change, StateCommitment, Update};
@@ -19,7 +19,7 @@ use crate::error::{LedgerError, damaged};
 use crate::history::Ordered;
 use crate::keys::{self, Column};
 use crate::layers::{Found, Layer, Layers, Step};
-use crate::records::{self, Body, CommitBlock, Counts, Head};
+use crate::records::{self, Body, CommitBlock, Counts, Head, History};
 use crate::view::View;
 
 /// The head and what the next block builds on.
@@ -27,6 +27,8 @@ pub(crate) struct HeadState {
     pub(crate) head: Head,
     pub(crate) accumulator: Arc<[u8]>,
     pub(crate) genesis: Arc<Genesis>,
+    /// `None` when every block is here.
+    pub(crate) history: Option<History>,
 }
 
 /// What the ledger and its views share.
@@ -46,7 +48,9 @@ pub struct Ledger {
     /// Held by whoever adds or discards layers.
     prepare_turn: Mutex<()>,
     /// Held by whoever writes to the engine.
-    commit_turn: Mutex<()>,
+    pub(crate) commit_turn: Mutex<()>,
+    /// Told of every commit, under the turn.
+    pub(crate) committed: Condvar,
     poisoned: AtomicBool,
 }
 
@@ -138,6 +142,7 @@ impl Ledger {
             core: Arc::new(core),
             prepare_turn: Mutex::new(()),
             commit_turn: Mutex::new(()),
+            committed: Condvar::new(),
             poisoned: AtomicBool::new(false),
         }
     }
@@ -177,7 +182,8 @@ impl Ledger {
         for (key, value) in writes {
             self.core.cache.commit(&keys::state(key.table, &key.key), records::share(value.clone()));
         }
-        self.set_head(head, update.accumulator.into(), Arc::new(genesis.clone()));
+        let (accumulator, genesis) = (update.accumulator.into(), Arc::new(genesis.clone()));
+        self.set_head(HeadState { head, accumulator, genesis, history: None });
         Ok(())
     }
 
@@ -247,9 +253,11 @@ impl Ledger {
             self.core.cache.commit(key, step.new.clone());
         }
         let number = head.number;
-        self.set_head(head, Arc::clone(&layer.accumulator), Arc::clone(&state.genesis));
+        let (accumulator, genesis) = (Arc::clone(&layer.accumulator), Arc::clone(&state.genesis));
+        self.set_head(HeadState { head, accumulator, genesis, history: state.history });
         self.core.layers.write().retire(number);
         self.core.ordered.write().forget_through(number);
+        self.committed.notify_all();
         Ok(())
     }
 
@@ -275,8 +283,8 @@ impl Ledger {
         })
     }
 
-    fn set_head(&self, head: Head, accumulator: Arc<[u8]>, genesis: Arc<Genesis>) {
-        *self.core.head.write() = Some(Arc::new(HeadState { head, accumulator, genesis }));
+    fn set_head(&self, state: HeadState) {
+        *self.core.head.write() = Some(Arc::new(state));
     }
 
     fn check_fits(&self, block: &CommitBlock, head: &Head) -> Result<(), LedgerError> {
@@ -319,7 +327,7 @@ impl Ledger {
             batch.put(Column::Chain, keys::transaction(number, index), &*transaction.bytes);
             batch.put(Column::Chain, keys::receipt(number, index), receipt.encode());
             batch.put(Column::Index, keys::transaction_place(&transaction.hash), keys::place(number, index));
-            crate::history::put_nonce(&mut batch, number, transaction);
+            crate::history::put_nonce(&mut batch, number, &transaction.tx, &transaction.sender);
         }
         self.forget_nonces(&mut batch, number, genesis)?;
         for (key, step) in &block.prepared.layer.steps {
@@ -377,12 +385,12 @@ fn next_head(parent: &Head, block: &CommitBlock, hash: H256) -> Head {
     Head { number: parent.number + 1, hash, changes_root: block.prepared.layer.changes_root, counts }
 }
 
-fn put_head(batch: &mut Batch, head: &Head, accumulator: &[u8]) {
+pub(crate) fn put_head(batch: &mut Batch, head: &Head, accumulator: &[u8]) {
     batch.put(Column::Meta, keys::META_HEAD, records::encode(head));
     batch.put(Column::Meta, keys::META_ACCUMULATOR, accumulator);
 }
 
-fn put_header(batch: &mut Batch, header: &BlockHeader, hash: &H256) {
+pub(crate) fn put_header(batch: &mut Batch, header: &BlockHeader, hash: &H256) {
     let number = header.number.unsigned_abs();
     batch.put(Column::Chain, keys::header(number), header.encode());
     batch.put(Column::Chain, keys::hash(number), hash.as_ref());

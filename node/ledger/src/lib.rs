@@ -28,9 +28,10 @@ mod ledger;
 mod open;
 mod reads;
 pub mod records;
+pub mod snapshot;
 mod view;
 
 pub use error::{ErrorKind, LedgerError};
 pub use ledger::{Ledger, PreparedState};
 pub use open::Params;
-pub use records::{CommitBlock, Counts, Outline, StoredBlock, StoredTransaction};
+pub use records::{CommitBlock, Counts, History, Outline, StoredBlock, StoredTransaction};

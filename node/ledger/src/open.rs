@@ -46,6 +46,15 @@ pub struct Params {
     pub state_cache_mb: usize,
 }
 
+impl Params {
+    pub(crate) fn open_engine(&self) -> Result<RocksEngine, LedgerError> {
+        let files = CipherFs::new(Arc::clone(&self.storage), self.keyring.clone());
+        let memory = Memory { cache_bytes: self.block_cache_mb << 20, write_buffer_bytes: self.write_buffer_mb << 20 };
+        RocksEngine::open(&self.dir, &files, memory)
+            .map_err(|source| LedgerError::Open { dir: self.dir.clone(), source })
+    }
+}
+
 impl Ledger {
     /// Opens the ledger in a directory, or makes an empty one there.
     ///
@@ -53,11 +62,7 @@ impl Ledger {
     /// [`LedgerError::Open`] when the files cannot be opened (wrong key, plaintext, damage, another process),
     /// [`LedgerError::Schema`], [`LedgerError::OtherChain`], [`LedgerError::Damaged`].
     pub fn open(params: Params) -> Result<Self, LedgerError> {
-        let files = CipherFs::new(params.storage, params.keyring);
-        let memory =
-            Memory { cache_bytes: params.block_cache_mb << 20, write_buffer_bytes: params.write_buffer_mb << 20 };
-        let engine = RocksEngine::open(&params.dir, &files, memory)
-            .map_err(|source| LedgerError::Open { dir: params.dir.clone(), source })?;
+        let engine = params.open_engine()?;
         Self::with_engine(Box::new(engine), params.suite, params.genesis, params.state_cache_mb << 20)
     }
 
@@ -104,9 +109,11 @@ fn load_head(core: &Core, expected: Option<H256>) -> Result<Option<HeadState>, L
     check_chain(&genesis, core.suite, expected)?;
     let head: Head = records::decode("the head", &required(core, keys::META_HEAD)?)?;
     let accumulator = required(core, keys::META_ACCUMULATOR)?;
+    let history = core.engine.get(Column::Meta, keys::META_HISTORY)?;
+    let history = history.map(|bytes| records::decode("the history", &bytes)).transpose()?;
     check_headers(core, &head)?;
     check_state_root(core, &head, &accumulator)?;
-    Ok(Some(HeadState { head, accumulator: accumulator.into(), genesis: Arc::new(genesis) }))
+    Ok(Some(HeadState { head, accumulator: accumulator.into(), genesis: Arc::new(genesis), history }))
 }
 
 fn required(core: &Core, key: &[u8]) -> Result<Vec<u8>, LedgerError> {

@@ -11,7 +11,7 @@ use bixi_types::receipt::Receipt;
 use crate::error::{LedgerError, damaged};
 use crate::keys::{self, Column};
 use crate::ledger::{Core, Ledger};
-use crate::records::{self, Body, Counts, Outline, StoredBlock, StoredTransaction};
+use crate::records::{self, Body, Counts, History, Outline, StoredBlock, StoredTransaction};
 
 impl Core {
     pub(crate) fn header(&self, number: u64) -> Result<Option<BlockHeader>, LedgerError> {
@@ -60,6 +60,24 @@ impl Ledger {
         self.core.head().map_or_else(Counts::default, |state| state.head.counts)
     }
 
+    /// What is not here, when the ledger began with a snapshot.
+    pub fn history(&self) -> Option<History> {
+        self.core.head().and_then(|state| state.history)
+    }
+
+    /// Refuses heights below `first`; genesis is always there.
+    fn check_history(
+        &self,
+        what: &'static str,
+        number: u64,
+        first: impl FnOnce(History) -> u64,
+    ) -> Result<(), LedgerError> {
+        match self.history().map(first) {
+            Some(first) if (1..first).contains(&number) => Err(LedgerError::NoHistory { what, number, first }),
+            _ => Ok(()),
+        }
+    }
+
     /// A committed header, with the quorum's signatures.
     ///
     /// # Errors
@@ -71,8 +89,9 @@ impl Ledger {
     /// A committed block without its transactions: three reads, whatever its size.
     ///
     /// # Errors
-    /// As [`Self::header`].
+    /// [`LedgerError::NoHistory`], and as [`Self::header`].
     pub fn outline(&self, number: u64) -> Result<Option<Outline>, LedgerError> {
+        self.check_history("transactions", number, |history| history.first_block)?;
         let Some(header) = self.core.header(number)? else { return Ok(None) };
         let body = self.core.engine.get(Column::Chain, &keys::body(number))?;
         let body = body.ok_or_else(|| damaged(format_args!("block {number} has a header but no body")))?;
@@ -84,7 +103,7 @@ impl Ledger {
     /// A committed block.
     ///
     /// # Errors
-    /// As [`Self::header`].
+    /// [`LedgerError::NoHistory`], and as [`Self::header`].
     pub fn block(&self, number: u64) -> Result<Option<StoredBlock>, LedgerError> {
         let Some(outline) = self.outline(number)? else { return Ok(None) };
         let Outline { header, transaction_count, value, certificate, batches } = outline;
@@ -143,9 +162,10 @@ impl Ledger {
     /// The receipt of a committed transaction.
     ///
     /// # Errors
-    /// As [`Self::header`].
+    /// [`LedgerError::NoHistory`], and as [`Self::header`].
     pub fn receipt(&self, hash: &H256) -> Result<Option<Receipt>, LedgerError> {
         let Some((number, index)) = self.place_of(hash)? else { return Ok(None) };
+        self.check_history("receipts", number, |history| history.joined + 1)?;
         let bytes = self.core.engine.get(Column::Chain, &keys::receipt(number, index))?;
         let bytes = bytes.ok_or_else(|| damaged(format_args!("receipt {index} of block {number} is missing")))?;
         decode_receipt(number, &bytes).map(Some)
@@ -154,8 +174,9 @@ impl Ledger {
     /// Every receipt of a committed block, in order; empty when there is no such block.
     ///
     /// # Errors
-    /// As [`Self::header`].
+    /// [`LedgerError::NoHistory`], and as [`Self::header`].
     pub fn receipts(&self, number: u64) -> Result<Vec<Receipt>, LedgerError> {
+        self.check_history("receipts", number, |history| history.joined + 1)?;
         let encoded = self.core.values(&keys::receipts(number))?;
         encoded.iter().map(|bytes| decode_receipt(number, bytes)).collect()
     }

@@ -33,6 +33,15 @@ pub struct Head {
     pub counts: Counts,
 }
 
+/// What a ledger that began with a snapshot does not hold. Headers are there from genesis on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct History {
+    /// Height of the snapshot: receipts begin above it.
+    pub joined: u64,
+    /// First block whose transactions, value and certificate are there; genesis is there, too.
+    pub first_block: u64,
+}
+
 /// What a block holds beside its header, transactions and receipts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
 pub struct Body {

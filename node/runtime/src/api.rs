@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bixi_consensus::Mode;
 use bixi_execution::system::{self, NodeKind};
 use bixi_execution::{CallRequest, Executor};
-use bixi_ledger::Ledger;
+use bixi_ledger::{Ledger, LedgerError};
 use bixi_rpc::{
     ApiError, BoxFuture, CallOutput, ChainInfo, ConnectionId, ConsensusStatus, Head, Health, HealthCheck, Located,
     LocatedReceipt, NodeApi, NodeStatus, Peer, SealerInfo, SubmitError, Submitted, SyncStatus, TransactionCounts,
@@ -43,6 +43,14 @@ pub(crate) struct Api {
 const CALL_GAS_MAX: u64 = 300_000_000;
 
 impl Api {
+    /// What a ledger that began with a snapshot does not hold is no damage of it.
+    fn unread(&self, error: LedgerError) -> ApiError {
+        match error {
+            LedgerError::NoHistory { .. } => ApiError::NotFound(error.to_string()),
+            error => self.unreadable(error),
+        }
+    }
+
     /// Every internal error of this room is a failed read of the ledger: the client is told, and so is the operator.
     fn unreadable(&self, error: impl std::fmt::Display) -> ApiError {
         self.ledger_reads.note(error.to_string());
@@ -110,7 +118,7 @@ impl NodeApi for Api {
     }
 
     fn transactions(&self, number: u64) -> Result<Vec<Located>, ApiError> {
-        let block = self.ledger.block(number).map_err(|error| self.unreadable(error))?;
+        let block = self.ledger.block(number).map_err(|error| self.unread(error))?;
         let block = block.ok_or_else(|| ApiError::NotFound(format!("block {number} is not there")))?;
         block.transactions.iter().map(|bytes| self.locate(bytes)).collect()
     }
@@ -122,7 +130,7 @@ impl NodeApi for Api {
 
     fn receipt(&self, hash: &H256) -> Result<Option<LocatedReceipt>, ApiError> {
         let Some(located) = self.transaction(hash)? else { return Ok(None) };
-        let receipt = self.ledger.receipt(hash).map_err(|error| self.unreadable(error))?;
+        let receipt = self.ledger.receipt(hash).map_err(|error| self.unread(error))?;
         Ok(receipt.map(|receipt| LocatedReceipt { receipt, located }))
     }
 
@@ -133,7 +141,7 @@ impl NodeApi for Api {
 
     fn receipt_proof(&self, hash: &H256) -> Result<Vec<Vec<u8>>, ApiError> {
         let (number, index) = self.number_and_index(hash)?;
-        let receipts = self.ledger.receipts(number).map_err(|error| self.unreadable(error))?;
+        let receipts = self.ledger.receipts(number).map_err(|error| self.unread(error))?;
         Ok(merkle::proof(self.suite(), &Receipt::hash_many(self.suite(), &receipts), index))
     }
 

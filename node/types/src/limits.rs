@@ -38,6 +38,16 @@ pub const BLOCK_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const BLOCK_TRANSACTIONS_MAX: usize = 65_536;
 /// One encoded header.
 pub const HEADER_BYTES_MAX: usize = 256 * 1024;
+/// Rows of the state in one piece of a snapshot: closed at this size.
+pub const SNAPSHOT_CHUNK_BYTES_TARGET: usize = 512 * 1024;
+/// One encoded piece of a snapshot, the row that closed it included.
+pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Pieces of one snapshot, so that their hashes fit one message: states of up to 32 GiB.
+pub const SNAPSHOT_CHUNKS_MAX: usize = 65_536;
+/// Bytes of a block in one part, while a snapshot is fetched.
+pub const SNAPSHOT_BLOCK_PART_BYTES_MAX: usize = 1024 * 1024;
+/// One block as it travels: the batches of its value once, and once more what its order dropped of them.
+pub const SNAPSHOT_BLOCK_BYTES_MAX: usize = VALUE_BATCHES_MAX * BATCH_BYTES_MAX + 1024 * 1024;
 /// One encoded receipt.
 pub const RECEIPT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Events in one receipt.

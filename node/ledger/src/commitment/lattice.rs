@@ -149,6 +149,12 @@ impl StateCommitment for LatticeCommitment {
         Update { accumulator, changes_root, state_root }
     }
 
+    fn gather(&self, accumulator: &[u8], rows: &[Change<'_>]) -> Vec<u8> {
+        let mut sum = Sum::from_bytes(accumulator);
+        rows.chunks(CHANGES_AT_ONCE).for_each(|rows| self.replace_rows(&mut sum, rows));
+        sum.to_bytes()
+    }
+
     fn state_root(&self, accumulator: &[u8], changes_root: &H256) -> H256 {
         let sum = self.suite.hash(&[accumulator]);
         self.suite.hash(&[STATE_DOMAIN, sum.as_ref(), changes_root.as_ref()])

@@ -73,6 +73,25 @@ fn scans_a_prefix_in_order(engine: &dyn Engine) {
     assert_eq!(seen, 1, "a scan ends when asked to");
 }
 
+fn a_walk_goes_on_to_the_end(engine: &dyn Engine) {
+    put(engine, Column::Index, &[(b"w3", b"c"), (b"w1", b"a"), (b"w2", b"b")]);
+    let walked = |reader: &dyn Reader, first: &[u8]| {
+        let mut values = Vec::new();
+        let mut visit = |_: &[u8], value: &[u8]| {
+            values.push(value.to_vec());
+            ControlFlow::Continue(())
+        };
+        reader.walk(Column::Index, first, &mut visit).unwrap();
+        values
+    };
+    assert_eq!(walked(engine, b"w2"), [b"b", b"c"]);
+    let snapshot = engine.snapshot();
+    put(engine, Column::Index, &[(b"w4", b"d")]);
+    assert_eq!(walked(&*snapshot, b"w11"), [b"b", b"c"]);
+    assert_eq!(walked(engine, b"w3"), [b"c", b"d"]);
+    assert_eq!(walked(engine, b"w5").len(), 0);
+}
+
 fn snapshots_do_not_see_later_writes(engine: &dyn Engine) {
     put(engine, Column::State, &[(b"t1", b"old"), (b"t2", b"old")]);
     let snapshot = engine.snapshot();
@@ -94,6 +113,7 @@ pub(crate) fn check(engine: &dyn Engine) {
     columns_are_separate(engine);
     later_writes_of_a_batch_win(engine);
     scans_a_prefix_in_order(engine);
+    a_walk_goes_on_to_the_end(engine);
     snapshots_do_not_see_later_writes(engine);
 }
 

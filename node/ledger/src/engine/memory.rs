@@ -40,6 +40,10 @@ impl Reader for MemoryEngine {
     fn scan(&self, column: Column, prefix: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
         self.state().scan(column, prefix, visit)
     }
+
+    fn walk(&self, column: Column, first: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
+        self.state().walk(column, first, visit)
+    }
 }
 
 impl Engine for MemoryEngine {
@@ -73,9 +77,15 @@ impl Reader for Frozen {
     }
 
     fn scan(&self, column: Column, prefix: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
-        let range = (Bound::Included(prefix), Bound::Unbounded);
+        self.walk(column, prefix, &mut |key, value| {
+            if key.starts_with(prefix) { visit(key, value) } else { ControlFlow::Break(()) }
+        })
+    }
+
+    fn walk(&self, column: Column, first: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
+        let range = (Bound::Included(first), Bound::Unbounded);
         for (key, value) in self.0[column.index()].range::<[u8], _>(range) {
-            if !key.starts_with(prefix) || visit(key, value) == ControlFlow::Break(()) {
+            if visit(key, value) == ControlFlow::Break(()) {
                 break;
             }
         }

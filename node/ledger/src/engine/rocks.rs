@@ -81,10 +81,22 @@ impl RocksEngine {
         if let Some(end) = keys::prefix_end(prefix) {
             options.set_iterate_upper_bound(end);
         }
+        self.walk_with(column, prefix, options, &mut |key, value| {
+            if key.starts_with(prefix) { visit(key, value) } else { ControlFlow::Break(()) }
+        })
+    }
+
+    fn walk_with(
+        &self,
+        column: Column,
+        first: &[u8],
+        options: ReadOptions,
+        visit: Visit<'_>,
+    ) -> Result<(), EngineError> {
         let mut cursor = self.db.raw_iterator_cf_opt(self.family(column), options);
-        cursor.seek(prefix);
+        cursor.seek(first);
         while let Some((key, value)) = cursor.item() {
-            if !key.starts_with(prefix) || visit(key, value) == ControlFlow::Break(()) {
+            if visit(key, value) == ControlFlow::Break(()) {
                 return Ok(());
             }
             cursor.next();
@@ -100,6 +112,12 @@ fn failed(error: rocksdb::Error) -> EngineError {
 fn read_options() -> ReadOptions {
     let mut options = ReadOptions::default();
     options.set_verify_checksums(true);
+    options
+}
+
+/// For reads of a whole column.
+fn walk_options(mut options: ReadOptions) -> ReadOptions {
+    options.fill_cache(false);
     options
 }
 
@@ -167,6 +185,10 @@ impl Reader for RocksEngine {
     fn scan(&self, column: Column, prefix: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
         self.scan_with(column, prefix, read_options(), visit)
     }
+
+    fn walk(&self, column: Column, first: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
+        self.walk_with(column, first, walk_options(read_options()), visit)
+    }
 }
 
 impl Engine for RocksEngine {
@@ -217,6 +239,10 @@ impl Reader for Frozen<'_> {
 
     fn scan(&self, column: Column, prefix: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
         self.engine.scan_with(column, prefix, self.options(), visit)
+    }
+
+    fn walk(&self, column: Column, first: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
+        self.engine.walk_with(column, first, walk_options(self.options()), visit)
     }
 }
 

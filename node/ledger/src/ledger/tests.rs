@@ -257,6 +257,10 @@ impl Reader for Failing {
     fn scan(&self, column: Column, prefix: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
         self.inner.scan(column, prefix, visit)
     }
+
+    fn walk(&self, column: Column, first: &[u8], visit: Visit<'_>) -> Result<(), EngineError> {
+        self.inner.walk(column, first, visit)
+    }
 }
 
 impl Engine for Failing {

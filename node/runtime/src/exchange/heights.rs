@@ -1,7 +1,7 @@
 //! Committed heights by range: headers with their quorum's signatures, and on request what was ordered and who decided it. With the
 //! first a node checks a chain without executing it, with both it repeats the chain.
 
-use bixi_ledger::{Ledger, Outline};
+use bixi_ledger::{Ledger, LedgerError, Outline};
 use bixi_types::consensus::{CommitCertificate, Value};
 use bixi_types::limits::{HEADER_BYTES_MAX, HEIGHTS_BYTES_MAX, HEIGHTS_MAX, VALIDATORS_MAX, VALUE_BATCHES_MAX};
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -53,8 +53,7 @@ impl HeightRange {
         let mut answer = Heights { first: self.first, proofs: Vec::new() };
         let mut answer_bytes = 0;
         for height in (self.first..=ledger.height()).take(usize::from(self.count)) {
-            let Some(outline) = ledger.outline(height)? else { break };
-            let proof = HeightProof::new(&outline, self.with_decisions)?;
+            let Some(proof) = self.proof(ledger, height)? else { break };
             answer_bytes += proof.encoded_bytes();
             if answer_bytes > HEIGHTS_BYTES_MAX {
                 break;
@@ -63,14 +62,25 @@ impl HeightRange {
         }
         Ok(answer)
     }
+
+    fn proof(&self, ledger: &Ledger, height: u64) -> Result<Option<HeightProof>, Failure> {
+        if !self.with_decisions {
+            // A ledger that began with a snapshot has the headers of blocks it does not hold.
+            let header = ledger.header(height)?;
+            return Ok(header.map(|header| HeightProof { header: header.encode(), decision: None }));
+        }
+        match ledger.outline(height) {
+            Ok(outline) => outline.as_ref().map(HeightProof::with_decision).transpose(),
+            Err(LedgerError::NoHistory { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 impl HeightProof {
-    fn new(outline: &Outline, with_decision: bool) -> Result<Self, Failure> {
-        let decision =
-            || Ok::<_, Failure>((borsh::from_slice(&outline.value)?, borsh::from_slice(&outline.certificate)?));
-        let decision = with_decision.then(decision).transpose()?;
-        Ok(Self { header: outline.header.encode(), decision })
+    fn with_decision(outline: &Outline) -> Result<Self, Failure> {
+        let decision = (borsh::from_slice(&outline.value)?, borsh::from_slice(&outline.certificate)?);
+        Ok(Self { header: outline.header.encode(), decision: Some(decision) })
     }
 
     fn encoded_bytes(&self) -> usize {

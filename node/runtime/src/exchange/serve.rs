@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bixi_consensus::{CheckpointCertificate, Message};
-use bixi_ledger::Ledger;
+use bixi_ledger::{Ledger, LedgerError};
 use bixi_types::consensus::{CommitCertificate, SignatureBytes, Value};
 use bixi_types::header::BlockHeader;
 use bixi_types::limits::ANSWER_BYTES_MAX;
@@ -67,7 +67,10 @@ impl Server {
             // Nothing in the queue after a wait: those who could ask are gone.
             let Some((to, (asked, _ticket))) = turns.next() else { return };
             let sent_bytes = self.answer(to, asked).unwrap_or_else(|error| {
-                tracing::error!(%error, "a peer's request could not be answered from the ledger");
+                match error.downcast_ref::<LedgerError>() {
+                    Some(LedgerError::NoHistory { .. }) => tracing::debug!(%error, peer = %to, "cannot be served"),
+                    _ => tracing::error!(%error, "a peer's request could not be answered from the ledger"),
+                }
                 0
             });
             turns.given(to, sent_bytes);
