@@ -7,6 +7,50 @@
 //! together by two moves between halves. Tables are registers: no address, branch or timing depends on data.
 #![allow(unsafe_code)]
 
+use super::BLOCK_BYTES;
+use super::schedule::Engine;
+use crate::cpu::{AesNi, Avx2};
+use on_256_bits::Wide;
+
+/// Blocks that the 128-bit registers of one group hold.
+const FEW_BLOCKS: usize = 4;
+
+/// Few blocks on registers of 128 bits, whose rounds wait for no moves between halves, and more on those of 256 bits.
+impl Engine for (Avx2, AesNi) {
+    type Keys = [u32; 32];
+    const NAME: &'static str = Wide::NAME;
+
+    fn keys(entered: &[u32; 32]) -> [u32; 32] {
+        *entered
+    }
+
+    fn crypt(self, keys: &[u32; 32], blocks: &mut [[u8; BLOCK_BYTES]]) {
+        if blocks.len() <= FEW_BLOCKS { self.1.crypt(keys, blocks) } else { Wide(self).crypt(keys, blocks) }
+    }
+
+    fn crypt_masked(self, keys: &[u32; 32], blocks: &mut [[u8; BLOCK_BYTES]], masks: &[[u8; BLOCK_BYTES]]) {
+        if blocks.len() <= FEW_BLOCKS {
+            self.1.crypt_masked(keys, blocks, masks);
+        } else {
+            Wide(self).crypt_masked(keys, blocks, masks);
+        }
+    }
+
+    fn add_stream(
+        self,
+        keys: &[u32; 32],
+        counter: &[u8; BLOCK_BYTES],
+        first: Option<&mut [u8; BLOCK_BYTES]>,
+        data: &mut [u8],
+    ) {
+        if usize::from(first.is_some()) * BLOCK_BYTES + data.len() <= FEW_BLOCKS * BLOCK_BYTES {
+            self.1.add_stream(keys, counter, first, data);
+        } else {
+            Wide(self).add_stream(keys, counter, first, data);
+        }
+    }
+}
+
 /// Makes `$token` an engine on the registers of `$width`; the calling module brings `substitute`.
 macro_rules! sm4_by_aes {
     ($name:literal, $token:ty, $features:tt, $width:ident) => {
@@ -56,10 +100,10 @@ macro_rules! sm4_by_aes {
             }
         }
 
-        /// `x0 ⊕ L(τ(input))` (F of GB/T 32907 6.1) behind `A`.
+        /// `L(τ(input))` (F of GB/T 32907 6.1) behind `A`, in two parts to be added.
         #[target_feature(enable = $features)]
         #[inline]
-        fn round(constants: &Constants, x0: Vector, input: Vector) -> Vector {
+        fn transform(constants: &Constants, input: Vector) -> [Vector; 2] {
             // Opaque: each constant is read from memory where it is needed, and registers are left to the state.
             let constants = black_box(constants);
             let substituted = halves(substitute(input), constants.low_half);
@@ -67,9 +111,7 @@ macro_rules! sm4_by_aes {
             let moved = map(substituted, &constants.moved);
             let both = xor(kept, moved);
             let [turn_0, turn_1, turn_2, turn_3] = constants.turn;
-            let near = xor(shuffle(kept, turn_0), shuffle(moved, turn_1));
-            let far = xor(shuffle(moved, turn_2), shuffle(both, turn_3));
-            xor(xor(x0, near), far)
+            [xor(shuffle(kept, turn_0), shuffle(moved, turn_1)), xor(shuffle(moved, turn_2), shuffle(both, turn_3))]
         }
 
         /// The lower and the upper half of every byte.
@@ -102,7 +144,13 @@ macro_rules! sm4_by_aes {
 }
 
 mod on_256_bits {
-    sm4_by_aes!("aesni", (crate::cpu::Avx2, crate::cpu::AesNi), "avx2,aes", avx2);
+    use crate::cpu::{AesNi, Avx2};
+
+    /// The engine on these registers alone.
+    #[derive(Clone, Copy)]
+    pub(super) struct Wide(pub(super) (Avx2, AesNi));
+
+    sm4_by_aes!("aesni", Wide, "avx2,aes", avx2);
 
     /// AES's S-box on every byte, then ShiftRows in each lane.
     #[target_feature(enable = "avx2,aes")]

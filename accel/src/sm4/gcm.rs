@@ -78,16 +78,17 @@ impl Key {
         running.update_padded(aad);
         let (aad_bytes, data_bytes, mut left) = (aad.len(), data.len(), data);
         while first.is_some() || !left.is_empty() {
-            let reserved = if first.is_some() { BLOCK_BYTES } else { 0 };
-            let (piece, later) = left.split_at_mut(left.len().min(PIECE_BYTES - reserved));
+            let (piece, later) = left.split_at_mut(left.len().min(PIECE_BYTES));
             if hash == Hash::Before {
                 running.update_padded(piece);
             }
-            self.cipher.kernel.add_stream(&counter, first.take(), piece);
+            let first = first.take();
+            let used = (PIECE_BYTES / BLOCK_BYTES) as u32 + u32::from(first.is_some());
+            self.cipher.kernel.add_stream(&counter, first, piece);
             if hash == Hash::After {
                 running.update_padded(piece);
             }
-            super::count(&mut counter, (PIECE_BYTES / BLOCK_BYTES) as u32);
+            super::count(&mut counter, used);
             left = later;
         }
         let tag = add(running.finalize(aad_bytes, data_bytes), &own_mask);

@@ -50,17 +50,17 @@ fn constants() -> Constants {
     })
 }
 
-/// `x0 ⊕ L(τ(input))` (F of GB/T 32907 6.1) behind `A`.
+/// `L(τ(input))` (F of GB/T 32907 6.1) behind `A`, in two parts to be added.
 #[target_feature(enable = "avx2,gfni")]
 #[inline]
-fn round(constants: &Constants, x0: __m256i, input: __m256i) -> __m256i {
+fn transform(constants: &Constants, input: __m256i) -> [__m256i; 2] {
     let kept = _mm256_gf2p8affineinv_epi64_epi8::<{ KEPT.constant }>(input, constants.kept);
     let moved = _mm256_gf2p8affineinv_epi64_epi8::<{ MOVED.constant }>(input, constants.moved);
     let both = _mm256_gf2p8affineinv_epi64_epi8::<{ BOTH.constant }>(input, constants.both);
-    let near = _mm256_xor_si256(_mm256_xor_si256(x0, kept), _mm256_shuffle_epi8(moved, constants.turn_1));
+    let near = _mm256_xor_si256(kept, _mm256_shuffle_epi8(moved, constants.turn_1));
     let far =
         _mm256_xor_si256(_mm256_shuffle_epi8(moved, constants.turn_2), _mm256_shuffle_epi8(both, constants.turn_3));
-    _mm256_xor_si256(near, far)
+    [near, far]
 }
 
 const fn turn(bytes: u8) -> [u8; 16] {

@@ -19,7 +19,7 @@ mod words;
 
 use super::schedule::Engine;
 use super::xts::{self, TweakOrder, Tweaks};
-use super::{BLOCK_BYTES, PARALLEL_BLOCKS};
+use super::{BLOCK_BYTES, PARALLEL_BLOCKS, count};
 use crate::cpu::Gfni512;
 use crate::ct;
 use blocks::Blocks;
@@ -97,7 +97,7 @@ fn crypt<const SUM: u8>(keys: &Keys, data: &mut [u8], mut masks: &[u8], chain: &
     for data in data.chunks_mut(2 * BYTES) {
         let now;
         (now, masks) = masks.split_at(if SUM == MASKED { data.len() } else { 0 });
-        crypt_states::<SUM>(keys, &mut states, data, now, chain);
+        crypt_chunk::<SUM>(keys, &mut states, data, now, chain);
     }
     states.wipe();
 }
@@ -118,7 +118,7 @@ fn crypt_tweaked<const MIRRORED: bool>(keys: &Keys, blocks: &mut [[u8; BLOCK_BYT
     for blocks in blocks.chunks_mut(PARALLEL_BLOCKS) {
         value = tweaks.fill(blocks.len(), &mut masks);
         let masks = masks.0[..blocks.len()].as_flattened();
-        crypt_states::<MASKED>(keys, &mut states, blocks.as_flattened_mut(), masks, &mut [0; BLOCK_BYTES]);
+        crypt_chunk::<MASKED>(keys, &mut states, blocks.as_flattened_mut(), masks, &mut [0; BLOCK_BYTES]);
     }
     ct::wipe(masks.0.as_flattened_mut());
     states.wipe();
@@ -127,7 +127,28 @@ fn crypt_tweaked<const MIRRORED: bool>(keys: &Keys, blocks: &mut [[u8; BLOCK_BYT
 
 /// The blocks of two states at most.
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
-fn crypt_states<const SUM: u8>(
+#[inline]
+fn crypt_chunk<const SUM: u8>(
+    keys: &Keys,
+    states: &mut States,
+    data: &mut [u8],
+    masks: &[u8],
+    chain: &mut [u8; BLOCK_BYTES],
+) {
+    match data.len() {
+        WHOLE_CHUNK => crypt_states::<SUM, true>(keys, states, data, masks, chain),
+        0..=words::BYTES => crypt_words::<SUM>(keys, data, masks, chain),
+        _ => crypt_states::<SUM, false>(keys, states, data, masks, chain),
+    }
+}
+
+/// The bytes of two states.
+const WHOLE_CHUNK: usize = 2 * BYTES;
+
+/// The blocks of two states, or fewer where they are not `WHOLE`.
+#[target_feature(enable = "avx512f,avx512bw,gfni")]
+#[inline]
+fn crypt_states<const SUM: u8, const WHOLE: bool>(
     keys: &Keys,
     states: &mut States,
     data: &mut [u8],
@@ -137,34 +158,34 @@ fn crypt_states<const SUM: u8>(
     let (first_masks, second_masks) = masks.split_at(masks.len().min(BYTES));
     let (first, second) = data.split_at_mut(data.len().min(BYTES));
     let [before_second, next] = [&*first, &*second].map(|data| data.last_chunk().copied());
-    enter::<SUM>(&mut states.0[0], first, first_masks);
+    enter::<SUM, WHOLE>(&mut states.0[0], first, first_masks);
     if let (Some(before_second), Some(_)) = (&before_second, next) {
-        enter::<SUM>(&mut states.0[1], second, second_masks);
+        enter::<SUM, WHOLE>(&mut states.0[1], second, second_masks);
         planes::rounds_of_two(&keys.bytes, states);
-        leave::<SUM>(&states.0[1], second, second_masks, before_second);
+        leave::<SUM, WHOLE>(&states.0[1], second, second_masks, before_second);
     } else {
         planes::rounds_of_one(&keys.bytes, states);
     }
-    leave::<SUM>(&states.0[0], first, first_masks, chain);
+    leave::<SUM, WHOLE>(&states.0[0], first, first_masks, chain);
     *chain = next.or(before_second).unwrap_or(*chain);
 }
 
 /// One state's blocks on the way in.
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
 #[inline]
-fn enter<const SUM: u8>(state: &mut Planes, data: &[u8], masks: &[u8]) {
-    let mut x = blocks::load(data);
+fn enter<const SUM: u8, const WHOLE: bool>(state: &mut Planes, data: &[u8], masks: &[u8]) {
+    let mut x = blocks::load::<_, WHOLE>(data);
     if SUM == MASKED {
-        x = blocks::sum(x, &blocks::load(masks));
+        x = blocks::sum(x, &blocks::load::<_, WHOLE>(masks));
     }
     *state = planes::enter(x);
 }
 
 /// And on the way out; `chain` stands in front of them.
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
-#[inline]
-fn leave<const SUM: u8>(state: &Planes, data: &mut [u8], masks: &[u8], chain: &[u8; BLOCK_BYTES]) {
-    put::<SUM, { planes::REGISTERS }>(planes::leave(state), data, masks, chain);
+#[inline(never)]
+fn leave<const SUM: u8, const WHOLE: bool>(state: &Planes, data: &mut [u8], masks: &[u8], chain: &[u8; BLOCK_BYTES]) {
+    put::<SUM, { planes::REGISTERS }, WHOLE>(planes::leave(state), data, masks, chain);
 }
 
 /// A few blocks.
@@ -172,71 +193,93 @@ fn leave<const SUM: u8>(state: &Planes, data: &mut [u8], masks: &[u8], chain: &[
 #[inline]
 fn crypt_words<const SUM: u8>(keys: &Keys, data: &mut [u8], masks: &[u8], chain: &mut [u8; BLOCK_BYTES]) {
     let next = data.last_chunk().copied();
-    let mut x = blocks::load(data);
+    let mut x = blocks::load_few(data);
     if SUM == MASKED {
-        x = blocks::sum(x, &blocks::load(masks));
+        x = blocks::sum(x, &blocks::load_few(masks));
     }
-    put::<SUM, 4>(words::crypt(&keys.words, &words::enter(&x)), data, masks, chain);
+    x = words::crypt(&keys.words, &words::enter(&x));
+    if data.len() == words::BYTES {
+        put::<SUM, 4, true>(x, data, masks, chain);
+    } else {
+        put::<SUM, 4, false>(x, data, masks, chain);
+    }
     *chain = next.unwrap_or(*chain);
 }
 
 /// Adds to `x` what is to be added after the cipher and writes it over `data`.
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
 #[inline]
-fn put<const SUM: u8, const N: usize>(x: Blocks<N>, data: &mut [u8], masks: &[u8], chain: &[u8; BLOCK_BYTES]) {
+fn put<const SUM: u8, const N: usize, const WHOLE: bool>(
+    x: Blocks<N>,
+    data: &mut [u8],
+    masks: &[u8],
+    chain: &[u8; BLOCK_BYTES],
+) {
     let x = match SUM {
-        MASKED => blocks::sum(x, &blocks::load(masks)),
-        CHAINED => blocks::sum(x, &blocks::before(&blocks::load(data), chain)),
+        MASKED => blocks::sum(x, &blocks::load::<N, WHOLE>(masks)),
+        CHAINED => blocks::sum(x, &blocks::before(&blocks::load::<N, WHOLE>(data), chain)),
         _ => x,
     };
-    blocks::store(data, x);
+    blocks::store::<N, WHOLE>(data, x);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
-fn add_stream(
-    keys: &Keys,
-    counter: &[u8; BLOCK_BYTES],
-    mut first: Option<&mut [u8; BLOCK_BYTES]>,
-    mut data: &mut [u8],
-) {
+fn add_stream(keys: &Keys, counter: &[u8; BLOCK_BYTES], mut first: Option<&mut [u8; BLOCK_BYTES]>, data: &mut [u8]) {
     if data.len() <= words::BYTES - BLOCK_BYTES {
-        return add(words::crypt(&keys.words, &words::counters(counter)), first, data);
+        return add_words(keys, counter, first, data);
+    }
+    let mut counter = *counter;
+    if first.is_some() && data.len() > WHOLE_CHUNK - BLOCK_BYTES {
+        // Alone, and not where it would keep what follows from whole states.
+        add_words(keys, &counter, first.take(), &mut []);
+        count(&mut counter, 1);
     }
     let mut states = States::new();
-    let mut counters = Counters::new(counter);
-    while !data.is_empty() {
-        let reserved = if first.is_some() { BLOCK_BYTES } else { 0 };
-        let (head, rest) = data.split_at_mut(data.len().min(BYTES - reserved));
-        let (tail, rest) = rest.split_at_mut(rest.len().min(BYTES));
-        data = rest;
-        counters.fill(&mut states.0[0]);
-        if tail.is_empty() {
-            planes::rounds_of_one(&keys.bytes, &mut states);
-        } else {
-            counters.fill(&mut states.0[1]);
-            planes::rounds_of_two(&keys.bytes, &mut states);
-            add_state(&states.0[1], None, tail);
-        }
-        add_state(&states.0[0], first.take(), head);
+    let mut counters = Counters::new(&counter);
+    let (chunks, rest) = data.as_chunks_mut::<WHOLE_CHUNK>();
+    count(&mut counter, (chunks.len() * PARALLEL_BLOCKS) as u32);
+    for data in chunks {
+        counters.add_states::<true>(keys, &mut states, None, data);
+    }
+    match rest.len() {
+        0 => {}
+        1..=words::BYTES if first.is_none() => add_words(keys, &counter, None, rest),
+        _ => counters.add_states::<false>(keys, &mut states, first, rest),
     }
     states.wipe();
+}
+
+/// Gives the first block of key stream to `first`, if wanted, and adds what follows to `data`: sixteen blocks at most.
+#[target_feature(enable = "avx512f,avx512bw,gfni")]
+#[inline]
+fn add_words(keys: &Keys, counter: &[u8; BLOCK_BYTES], first: Option<&mut [u8; BLOCK_BYTES]>, data: &mut [u8]) {
+    let stream = words::crypt(&keys.words, &words::counters(counter));
+    if data.len() == words::BYTES {
+        add::<4, true>(stream, first, data);
+    } else {
+        add::<4, false>(stream, first, data);
+    }
 }
 
 /// As [`add`], of a state. Not inlined, so that the key stream stays in registers.
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
 #[inline(never)]
-fn add_state(state: &Planes, first: Option<&mut [u8; BLOCK_BYTES]>, data: &mut [u8]) {
-    add(planes::leave(state), first, data);
+fn add_state<const WHOLE: bool>(state: &Planes, first: Option<&mut [u8; BLOCK_BYTES]>, data: &mut [u8]) {
+    add::<{ planes::REGISTERS }, WHOLE>(planes::leave(state), first, data);
 }
 
-/// Gives the first block of key stream to `first`, if wanted, and adds what follows to `data`.
+/// Gives the first block of key stream to `first`, if wanted, and adds what follows to `data`, which is `WHOLE` if all of it is used.
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
 #[inline]
-fn add<const N: usize>(mut stream: Blocks<N>, first: Option<&mut [u8; BLOCK_BYTES]>, data: &mut [u8]) {
-    if let Some(first) = first {
+fn add<const N: usize, const WHOLE: bool>(
+    mut stream: Blocks<N>,
+    first: Option<&mut [u8; BLOCK_BYTES]>,
+    data: &mut [u8],
+) {
+    if !WHOLE && let Some(first) = first {
         (*first, stream) = blocks::behind(&stream);
     }
-    blocks::store(data, blocks::sum(stream, &blocks::load(data)));
+    blocks::store::<N, WHOLE>(data, blocks::sum(stream, &blocks::load::<N, WHOLE>(data)));
 }
 
 /// Counter blocks, born as planes behind `A`.
@@ -277,5 +320,28 @@ impl Counters {
         self.next = self.next.wrapping_add(planes::BLOCKS as u32);
         let [a, b, c] = self.fixed;
         *state = [a, b, c, counting];
+    }
+
+    /// Adds the next two states' blocks to `data`; where it is not `WHOLE`, there may be fewer of them, and the first is for `first`.
+    #[target_feature(enable = "avx512f,avx512bw,gfni")]
+    #[inline]
+    fn add_states<const WHOLE: bool>(
+        &mut self,
+        keys: &Keys,
+        states: &mut States,
+        first: Option<&mut [u8; BLOCK_BYTES]>,
+        data: &mut [u8],
+    ) {
+        let reserved = if !WHOLE && first.is_some() { BLOCK_BYTES } else { 0 };
+        let (head, tail) = data.split_at_mut(data.len().min(BYTES - reserved));
+        self.fill(&mut states.0[0]);
+        if tail.is_empty() {
+            planes::rounds_of_one(&keys.bytes, states);
+        } else {
+            self.fill(&mut states.0[1]);
+            planes::rounds_of_two(&keys.bytes, states);
+            add_state::<WHOLE>(&states.0[1], None, tail);
+        }
+        add_state::<WHOLE>(&states.0[0], first, head);
     }
 }

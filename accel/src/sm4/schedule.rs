@@ -5,6 +5,9 @@ use super::{BLOCK_BYTES, Direction, Kernel, PARALLEL_BLOCKS, cbc, matrix};
 use core::panic::{RefUnwindSafe, UnwindSafe};
 use zeroize::Zeroize;
 
+/// Blocks for which a room of masks for [`PARALLEL_BLOCKS`] would cost more than they do.
+const FEW_BLOCKS: usize = 16;
+
 /// What a kernel computes; implemented by the token that proves that its instructions are there.
 pub(super) trait Engine: Copy + Send + Sync + UnwindSafe + RefUnwindSafe {
     /// Round keys in the order of use, as the kernel reads them.
@@ -29,7 +32,12 @@ pub(super) trait Engine: Copy + Send + Sync + UnwindSafe + RefUnwindSafe {
 
     /// As [`Kernel::crypt_tweaked`].
     fn crypt_tweaked(self, keys: &Self::Keys, blocks: &mut [[u8; BLOCK_BYTES]], tweaks: &mut Tweaks) {
-        xts::crypt_by_masks::<PARALLEL_BLOCKS>(blocks, tweaks, |blocks, masks| self.crypt_masked(keys, blocks, masks));
+        let crypt = |blocks: &mut [_], masks: &[_]| self.crypt_masked(keys, blocks, masks);
+        if blocks.len() <= FEW_BLOCKS {
+            xts::crypt_by_masks::<FEW_BLOCKS>(blocks, tweaks, crypt);
+        } else {
+            xts::crypt_by_masks::<PARALLEL_BLOCKS>(blocks, tweaks, crypt);
+        }
     }
 
     /// As [`Kernel::decrypt_chained`].

@@ -1,7 +1,7 @@
 //! What SM4 kernels on registers of words share: one word of each of several blocks per register, four groups side by side.
 //!
 //! [`registers`] describes a width of registers. [`sm4_on_words`] writes everything around the round for it; a kernel brings `enter` (the
-//! map its states stay behind), `leave` (back), `constants` and `round` for its instructions. Macros, because a function compiled for one
+//! map its states stay behind), `leave` (back), `constants` and `transform` for its instructions. Macros, because a function compiled for one
 //! set of instructions cannot be inlined into one compiled for fewer, which is what a trait's method would have to be.
 
 /// Defines the types of registers of `$group` words, and what is done to them, from the instructions named.
@@ -104,7 +104,7 @@ macro_rules! registers {
 pub(super) use registers;
 
 /// Makes `$token`, whose proof covers `$features`, an [`Engine`](super::schedule::Engine), from `enter`, `leave`, `constants` and
-/// `round` of the calling module, on the registers of `$width`.
+/// `transform` of the calling module, on the registers of `$width`.
 macro_rules! sm4_on_words {
     ($name:literal, $token:ty, $features:tt, $width:ident) => {
         use crate::ct;
@@ -291,6 +291,10 @@ macro_rules! sm4_on_words {
         #[target_feature(enable = $features)]
         #[inline]
         fn rounds<const G: usize>(round_keys: &[u32; 32], mut x: [State; G]) -> [State; G] {
+            if G == 1 {
+                x[0] = rounds_of_one(round_keys, x[0]);
+                return x;
+            }
             let constants = &constants();
             let (quads, _) = round_keys.as_chunks::<4>();
             for keys in quads {
@@ -309,6 +313,37 @@ macro_rules! sm4_on_words {
                 }
             }
             x
+        }
+
+        /// F of GB/T 32907 6.1 behind `A`.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn round(constants: &Constants, x0: Vector, input: Vector) -> Vector {
+            let [near, far] = transform(constants, input);
+            xor(xor(x0, near), far)
+        }
+
+        /// All 32 rounds on one state, which waits for its own results: a round's input is made of the parts that the word before it is the
+        /// sum of, not of that word.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn rounds_of_one(round_keys: &[u32; 32], [mut a, mut b, mut c, mut d]: State) -> State {
+            let constants = &constants();
+            // The newest word is the sum of these three.
+            let ([mut near, mut far], mut older) = ([zero(); 2], d);
+            let (quads, _) = round_keys.as_chunks::<4>();
+            for keys in quads {
+                let keys = keys.map(|key| every_word(key as i32));
+                [near, far] = transform(constants, xor(xor(sum_of_four(b, c, keys[0], older), near), far));
+                (older, a) = (a, xor(xor(a, near), far));
+                [near, far] = transform(constants, xor(xor(sum_of_four(c, d, keys[1], older), near), far));
+                (older, b) = (b, xor(xor(b, near), far));
+                [near, far] = transform(constants, xor(xor(sum_of_four(d, a, keys[2], older), near), far));
+                (older, c) = (c, xor(xor(c, near), far));
+                [near, far] = transform(constants, xor(xor(sum_of_four(a, b, keys[3], older), near), far));
+                (older, d) = (d, xor(xor(d, near), far));
+            }
+            [a, b, c, d]
         }
 
         /// Blocks in memory's order: the words reversed (R of GB/T 32907 7.1), in front of `A` again.

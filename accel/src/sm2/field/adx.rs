@@ -12,26 +12,18 @@ use super::{Arithmetic, P};
 use crate::cpu::Bmi2Adx;
 use core::arch::asm;
 
-/// `(t + q·p) / 2^128` in place for `t = t3 ‖ t2 ‖ t1 ‖ t0`, two steps of the portable reduction; the new upper limbs are in `t0` and
-/// `t1`. With `q0 = t0`, `q1 = t1 + q0 - q0·2^32` and `q·2^32 = m2 ‖ m1 ‖ m0`, the quotient gains `q + q·2^192` less `m` and
-/// `m·2^128` from limb 1 on; `m2 + m0`, at limb 3, has no carry. Clobbers `lo`, `hi`, `x`, `y` and `rdx`.
+/// `(t + q·p) / 2^64` in place for `t = t3 ‖ t2 ‖ t1 ‖ q`: the new upper limb is in `q`. The quotient is `t / 2^64 + q·2^192` less
+/// `q·(2^32 - 1)` and, two limbs further up, `q·2^32`: one chain of four subtractions, which never borrows in the end. Clobbers
+/// `lo`, `hi`, `x`, `y` and `rdx`.
 #[rustfmt::skip]
-macro_rules! reduce_two_steps {
-    ($t0:literal, $t1:literal, $t2:literal, $t3:literal, $x:literal, $y:literal) => {
+macro_rules! reduce_step {
+    ($q:literal, $t1:literal, $t2:literal, $t3:literal, $x:literal, $y:literal) => {
         concat!(
-            // m0, the upper half of q0, q0 - m0, and q1.
-            "mov {lo}, {", $t0, "}\n", "shl {lo}, 32\n", "mov rdx, {", $t0, "}\n", "shr rdx, 32\n",
-            "mov {hi}, {", $t0, "}\n", "sub {hi}, {lo}\n", "add {", $t1, "}, {hi}\n", "mov {", $x, "}, {", $t1, "}\n",
-            // m1 and m2.
-            "mov {", $y, "}, {", $t1, "}\n", "shl {", $y, "}, 32\n", "add {", $y, "}, rdx\n",
-            "mov rdx, {", $t1, "}\n", "shr rdx, 32\n",
-            // The borrow of q0 - m0 again, and what lies above is subtracted with it.
-            "cmp {", $t0, "}, {lo}\n", "lea {lo}, [{lo} + rdx]\n",
-            "sbb {", $t2, "}, {", $y, "}\n", "sbb {", $t3, "}, {lo}\n",
-            "sbb {", $t0, "}, {", $y, "}\n", "sbb {", $t1, "}, rdx\n",
-            // The carry of t1 + (q0 - m0) again, and what lies above is added with it.
-            "cmp {", $x, "}, {hi}\n", "adc {", $t2, "}, {", $x, "}\n", "adc {", $t3, "}, 0\n",
-            "adc {", $t0, "}, 0\n", "adc {", $t1, "}, 0",
+            "mov {lo}, {", $q, "}\n", "mov {hi}, {", $q, "}\n", "shl {lo}, 32\n", "shr {hi}, 32\n",
+            "mov {", $x, "}, {lo}\n", "mov {", $y, "}, {hi}\n",
+            "sub {", $x, "}, {", $q, "}\n", "sbb {", $y, "}, 0\n",
+            "sub {", $t1, "}, {", $x, "}\n", "sbb {", $t2, "}, {", $y, "}\n",
+            "sbb {", $t3, "}, {lo}\n", "sbb {", $q, "}, {hi}",
         )
     };
 }
@@ -40,9 +32,9 @@ macro_rules! reduce_two_steps {
 /// below `2^320`, so the last carry is zero. Clobbers `lo` and `hi`; XOR clears both carries.
 #[rustfmt::skip]
 macro_rules! row {
-    ($t0:literal, $t1:literal, $t2:literal, $t3:literal, $t4:literal) => {
+    ($t0:literal, $t1:literal, $t2:literal, $t3:literal, $t4:literal, $top:literal) => {
         concat!(
-            "xor {", $t4, ":e}, {", $t4, ":e}\n",
+            "xor {", $t4, ":e}, {", $t4, ":e}\n", $top,
             "mulx {hi}, {lo}, [{b}]\n", "adcx {", $t0, "}, {lo}\n", "adox {", $t1, "}, {hi}\n",
             "mulx {hi}, {lo}, [{b} + 8]\n", "adcx {", $t1, "}, {lo}\n", "adox {", $t2, "}, {hi}\n",
             "mulx {hi}, {lo}, [{b} + 16]\n", "adcx {", $t2, "}, {lo}\n", "adox {", $t3, "}, {hi}\n",
@@ -52,19 +44,20 @@ macro_rules! row {
     };
 }
 
-/// The product `t0..t7`, below `p²`, divided by `2^256` modulo `p`, into `t4..t7`: four steps leave at most `p` in `t0..t3`, the sum
-/// is below `2p`, and `p` is subtracted where that does not borrow. Clobbers `lo`, `hi`, `x`, `y` and `rdx`.
+/// The product `t0..t7`, below `p²`, divided by `2^256` modulo `p`, into `t4..t7`, to which `2^256 - p` was added: four steps leave at
+/// most `p` in `t0..t3`, and the sum carries where it is `p` or more; else `p` is added again. Clobbers `lo`, `hi`, `x`, `y` and `rdx`.
 #[rustfmt::skip]
 macro_rules! reduce {
     ($t0:literal, $x:literal, $y:literal) => {
         concat!(
-            reduce_two_steps!($t0, "t1", "t2", "t3", $x, $y), "\n",
-            reduce_two_steps!("t2", "t3", $t0, "t1", $x, $y), "\n",
-            "mov {lo:e}, 0\n", "mov rdx, {p1}\n", "mov {hi}, {p3}\n",
+            reduce_step!($t0, "t1", "t2", "t3", $x, $y), "\n",
+            reduce_step!("t1", "t2", "t3", $t0, $x, $y), "\n",
+            reduce_step!("t2", "t3", $t0, "t1", $x, $y), "\n",
+            reduce_step!("t3", $t0, "t1", "t2", $x, $y), "\n",
+            "mov {lo}, -1\n",
             "add {t4}, {", $t0, "}\n", "adc {t5}, {t1}\n", "adc {t6}, {t2}\n", "adc {t7}, {t3}\n", "adc {lo}, 0\n",
-            "mov {", $t0, "}, {t4}\n", "mov {t1}, {t5}\n", "mov {t2}, {t6}\n", "mov {t3}, {t7}\n",
-            "sub {", $t0, "}, -1\n", "sbb {t1}, rdx\n", "sbb {t2}, -1\n", "sbb {t3}, {hi}\n", "sbb {lo}, 0\n",
-            "cmovnc {t4}, {", $t0, "}\n", "cmovnc {t5}, {t1}\n", "cmovnc {t6}, {t2}\n", "cmovnc {t7}, {t3}",
+            "mov {hi}, {lo}\n", "shl {hi}, 32\n", "lea {", $x, "}, [{lo} + {hi}]\n",
+            "add {t4}, {lo}\n", "adc {t5}, {hi}\n", "adc {t6}, {lo}\n", "adc {t7}, {", $x, "}",
         )
     };
 }
@@ -83,21 +76,20 @@ impl Arithmetic for Bmi2Adx {
                 "mulx {t1}, {t0}, [{b}]",
                 "mulx {t2}, {lo}, [{b} + 8]", "add {t1}, {lo}",
                 "mulx {t3}, {lo}, [{b} + 16]", "adc {t2}, {lo}",
-                "mulx {t4}, {lo}, [{b} + 24]", "adc {t3}, {lo}", "adc {t4}, 0",
+                "mulx {t4}, {lo}, [{b} + 24]", "adc {t3}, {lo}", "adc {t4}, 1",
                 // The registers of a1 to a3 become t5 to t7.
                 "mov rdx, {t5}",
-                row!("t1", "t2", "t3", "t4", "t5"),
+                row!("t1", "t2", "t3", "t4", "t5", "mov {t5:e}, 0xffffffff\n"),
                 "mov rdx, {t6}",
-                row!("t2", "t3", "t4", "t5", "t6"),
+                row!("t2", "t3", "t4", "t5", "t6", ""),
                 "mov rdx, {t7}",
-                row!("t3", "t4", "t5", "t6", "t7"),
+                row!("t3", "t4", "t5", "t6", "t7", "mov {t7}, 0x100000000\n"),
                 reduce!("t0", "x", "b"),
                 b = inout(reg) b.as_ptr() => _,
                 lo = out(reg) _, hi = out(reg) _, x = out(reg) _,
                 t0 = out(reg) _, t1 = out(reg) _, t2 = out(reg) _, t3 = out(reg) _,
                 t4 = out(reg) r0, t5 = inout(reg) a[1] => r1, t6 = inout(reg) a[2] => r2, t7 = inout(reg) a[3] => r3,
                 inout("rdx") a[0] => _,
-                p1 = const P[1], p3 = const P[3],
                 options(pure, readonly, nostack),
             );
         }
@@ -132,13 +124,14 @@ impl Arithmetic for Bmi2Adx {
                 "mulx rdx, {lo}, rdx", "adcx {t4}, {t4}", "adox {t4}, {lo}", "adcx {t5}, {t5}", "adox {t5}, rdx",
                 "mov rdx, {a3}",
                 "mulx rdx, {lo}, rdx", "adcx {t6}, {t6}", "adox {t6}, {lo}", "adcx {t7}, {t7}", "adox {t7}, rdx",
+                "mov {lo:e}, 0xffffffff", "mov {hi}, 0x100000000",
+                "add {t4}, 1", "adc {t5}, {lo}", "adc {t6}, 0", "adc {t7}, {hi}",
                 reduce!("a0", "a2", "a3"),
                 a0 = inout(reg) a[0] => _, hi = inout(reg) a[1] => _, a2 = inout(reg) a[2] => _, a3 = inout(reg) a[3] => _,
                 lo = out(reg) _,
                 t1 = out(reg) _, t2 = out(reg) _, t3 = out(reg) _,
                 t4 = out(reg) r0, t5 = out(reg) r1, t6 = out(reg) r2, t7 = out(reg) r3,
                 out("rdx") _,
-                p1 = const P[1], p3 = const P[3],
                 options(pure, nomem, nostack),
             );
         }
@@ -175,7 +168,7 @@ impl Arithmetic for Bmi2Adx {
         unsafe {
             asm!(
                 "sub {r0}, {b0}", "sbb {r1}, {b1}", "sbb {r2}, {b2}", "sbb {r3}, {b3}",
-                "sbb {m}, {m}", "mov {m1}, {m}", "mov {m3}, {m}", "shl {m1}, 32", "btr {m3}, 32",
+                "sbb {m}, {m}", "mov {m1}, {m}", "shl {m1}, 32", "lea {m3}, [{m} + {m1}]",
                 "add {r0}, {m}", "adc {r1}, {m1}", "adc {r2}, {m}", "adc {r3}, {m3}",
                 r0 = inout(reg) r0, r1 = inout(reg) r1, r2 = inout(reg) r2, r3 = inout(reg) r3,
                 b0 = in(reg) b[0], b1 = in(reg) b[1], b2 = in(reg) b[2], b3 = in(reg) b[3],
@@ -194,7 +187,7 @@ impl Arithmetic for Bmi2Adx {
         unsafe {
             asm!(
                 "mov {m}, {r0}", "and {m}, 1", "neg {m}",
-                "mov {m1}, {m}", "mov {m3}, {m}", "shl {m1}, 32", "btr {m3}, 32",
+                "mov {m1}, {m}", "shl {m1}, 32", "lea {m3}, [{m} + {m1}]",
                 "add {r0}, {m}", "adc {r1}, {m1}", "adc {r2}, {m}", "adc {r3}, {m3}",
                 "rcr {r3}, 1", "rcr {r2}, 1", "rcr {r1}, 1", "rcr {r0}, 1",
                 r0 = inout(reg) r0, r1 = inout(reg) r1, r2 = inout(reg) r2, r3 = inout(reg) r3,

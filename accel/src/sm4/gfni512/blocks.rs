@@ -15,16 +15,24 @@ fn place(bytes: usize, i: usize) -> (__mmask64, usize) {
     }
 }
 
-/// As many bytes as the registers hold, or fewer; zeros behind them.
+/// As many bytes as the registers hold, if they are `WHOLE`, or fewer; zeros behind them. Whoever has both asks for each in its own
+/// place: where the two meet, the compiler would keep the blocks in memory.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-pub(super) fn load<const N: usize>(bytes: &[u8]) -> Blocks<N> {
-    if bytes.len() == 64 * N {
-        // SAFETY: the bytes are as long as the vectors; the load needs no alignment.
-        unsafe { bytes.as_ptr().cast::<Blocks<N>>().read_unaligned() }
-    } else {
-        load_part(bytes)
+pub(super) fn load<const N: usize, const WHOLE: bool>(bytes: &[u8]) -> Blocks<N> {
+    if !WHOLE {
+        return load_part(bytes);
     }
+    assert_eq!(bytes.len(), 64 * N, "whole registers");
+    // SAFETY: the bytes are as long as the vectors; the load needs no alignment.
+    unsafe { bytes.as_ptr().cast::<Blocks<N>>().read_unaligned() }
+}
+
+/// Both, of registers so few that it costs nothing.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+pub(super) fn load_few(bytes: &[u8]) -> Blocks<4> {
+    if bytes.len() == 256 { load::<4, true>(bytes) } else { load::<4, false>(bytes) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
@@ -43,16 +51,16 @@ fn load_part<const N: usize>(bytes: &[u8]) -> Blocks<N> {
     blocks
 }
 
-/// As many of the blocks as `bytes` has room for.
+/// As many of the blocks as `bytes` has room for: all, if they are `WHOLE`.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-pub(super) fn store<const N: usize>(bytes: &mut [u8], blocks: Blocks<N>) {
-    if bytes.len() == 64 * N {
-        // SAFETY: the bytes are as long as the vectors; the store needs no alignment.
-        unsafe { bytes.as_mut_ptr().cast::<Blocks<N>>().write_unaligned(blocks) }
-    } else {
-        store_part(bytes, &blocks);
+pub(super) fn store<const N: usize, const WHOLE: bool>(bytes: &mut [u8], blocks: Blocks<N>) {
+    if !WHOLE {
+        return store_part(bytes, &blocks);
     }
+    assert_eq!(bytes.len(), 64 * N, "whole registers");
+    // SAFETY: the bytes are as long as the vectors; the store needs no alignment.
+    unsafe { bytes.as_mut_ptr().cast::<Blocks<N>>().write_unaligned(blocks) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
