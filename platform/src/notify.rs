@@ -21,6 +21,8 @@ use std::{
 pub enum State<'a> {
     /// Start-up is complete.
     Ready,
+    /// Settings are being read again; [`Self::Ready`] follows.
+    Reloading,
     /// Shutdown has begun.
     Stopping,
     /// The main loop is alive.
@@ -33,6 +35,7 @@ impl State<'_> {
     fn message(&self) -> String {
         match self {
             Self::Ready => "READY=1".to_owned(),
+            Self::Reloading => "RELOADING=1".to_owned(),
             Self::Stopping => "STOPPING=1".to_owned(),
             Self::Watchdog => "WATCHDOG=1".to_owned(),
             // A line end would start another assignment.
@@ -119,7 +122,10 @@ mod tests {
         let notifier = Notifier::to(&format!("@{name}").into()).unwrap();
         notifier.notify(&[State::Watchdog]).unwrap();
         notifier.notify(&[State::Stopping]).unwrap();
-        assert_eq!((received(&listener), received(&listener)), ("WATCHDOG=1".to_owned(), "STOPPING=1".to_owned()));
+        notifier.notify(&[State::Reloading]).unwrap();
+        for expected in ["WATCHDOG=1", "STOPPING=1", "RELOADING=1"] {
+            assert_eq!(received(&listener), expected);
+        }
     }
 
     #[test]

@@ -1,23 +1,44 @@
 //! Log lines to standard error, as the node file says.
 
 use bixi_config::{Log, LogFormat};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use crate::failure::Failure;
 
+/// Which lines are written, changed while they are.
+pub(crate) struct Filter(reload::Handle<EnvFilter, Registry>);
+
+impl Filter {
+    /// Goes by another filter from now on; the old one stays when this one cannot be read.
+    pub(crate) fn change(&self, text: &str) -> Result<(), String> {
+        self.0.reload(parse(text)?).map_err(|error| error.to_string())
+    }
+}
+
+/// Why `log.filter` cannot be used, if it cannot.
+pub(crate) fn check(text: &str) -> Result<(), String> {
+    parse(text).map(drop)
+}
+
+fn parse(text: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(text).map_err(|error| format!("log.filter = {text:?}: {error}"))
+}
+
 /// Starts logging for the life of the process.
-pub(crate) fn start(log: &Log) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&log.filter)
-        .map_err(|error| Failure::configuration(format!("log.filter = {:?}: {error}", log.filter)))?;
-    let lines = tracing_subscriber::fmt()
+pub(crate) fn start(log: &Log) -> Result<Filter, Failure> {
+    let (filter, handle) = reload::Layer::new(parse(&log.filter).map_err(Failure::configuration)?);
+    let lines = fmt::layer()
         .with_writer(std::io::stderr)
-        .with_env_filter(filter)
+        .with_ansi(false)
         // A line that cannot be written is dropped. Telling so goes to the same stream, fails too, and then panics whatever
         // thread was logging: a full disk under the log, or a closed pipe, would end the node.
         .log_internal_errors(false);
+    let subscriber = tracing_subscriber::registry().with(filter);
     match log.format {
-        LogFormat::Text => lines.with_ansi(false).init(),
-        LogFormat::Json => lines.json().init(),
+        LogFormat::Text => subscriber.with(lines).init(),
+        LogFormat::Json => subscriber.with(lines.json()).init(),
     }
-    Ok(())
+    Ok(Filter(handle))
 }

@@ -1,24 +1,30 @@
 //! `bixi run`: one node, from its files to its orderly stop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bixi_config::P2p;
 use bixi_runtime::process::{self, Notifier, State};
-use bixi_runtime::{LaunchError, Node, Settings, launch};
+use bixi_runtime::{LaunchError, Node, Reloaded, Settings, launch};
 use clap::Args;
 use serde_json::json;
 
 use crate::failure::{Failure, Status};
-use crate::signals::{self, StopSignal};
+use crate::logging::Filter;
+use crate::signals::{self, ReloadSignal, StopSignal};
 use crate::{console, logging, token};
 
 /// How often the node is looked at, and the service manager told that it is alive.
 const WATCH_PERIOD: Duration = Duration::from_millis(500);
 
-/// Run a node until SIGINT, SIGTERM or SIGHUP.
+/// Run a node until SIGINT or SIGTERM.
 ///
 /// The first signal stops the node in order; a second one ends it on the spot, which loses nothing that a client was told.
 /// A signal during the start ends it on the spot, too. Log lines go to standard error.
+///
+/// SIGHUP reads the node file and the files it names again, and takes p2p.ca, p2p.crl, p2p.certificate, p2p.peers, p2p.allow,
+/// p2p.deny and log.filter from them, all or nothing; the log says what has changed, or what is wrong and where. When standard
+/// input is a terminal, SIGHUP says that the terminal has closed and stops the node instead; under nohup it does nothing.
 ///
 /// Exit status: 0 stopped when asked; 1 the node could not start or had to stop; 77 the key device refused the PIN;
 /// 78 a configuration file cannot be used.
@@ -38,16 +44,16 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
-    let settings = Settings::load(&args.config).map_err(Failure::configuration)?;
+    let mut settings = Settings::load(&args.config).map_err(Failure::configuration)?;
     if !settings.config.hsm.token_config.as_os_str().is_empty() {
         token::bind(&settings.path(&settings.config.hsm.token_config))?;
     }
     token::expect_module(&settings.path(&settings.config.hsm.module))?;
-    logging::start(&settings.config.log)?;
+    let filter = logging::start(&settings.config.log)?;
     process::harden()?;
     process::raise_descriptor_limit()?;
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut stop = waiting.block_on(async { StopSignal::new() })?;
+    let (mut reload, mut stop) = waiting.block_on(async { ReloadSignal::beside_stop() })?;
     // A start can be broken off anywhere, and may wait long: for a PIN, for the device, for the log to be replayed.
     stop.end_at_once(true);
     if let Some(parent) = args.stop_with {
@@ -69,7 +75,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         node.stop();
         return Err(error.into());
     }
-    waiting.block_on(watch(&node, &notifier, &mut stop));
+    let mut reloading = || {
+        let _ = notifier.notify(&[State::Reloading]);
+        reload_from(&args.config, &mut settings, &node, &filter);
+        let _ = notifier.notify(&[State::Ready]);
+    };
+    waiting.block_on(watch(&node, &notifier, &mut stop, &mut reload, &mut reloading));
     let _ = notifier.notify(&[State::Stopping]);
     match signals::end_with_nobody() {
         Ok(()) => stop.end_at_once(true),
@@ -100,8 +111,40 @@ fn ready_line(node: &Node) -> String {
     .to_string()
 }
 
-/// Waits for a signal, or for the node to stop by itself.
-async fn watch(node: &Node, notifier: &Notifier, stop: &mut StopSignal) {
+/// Takes what has changed in the files. What is wrong with them changes nothing.
+fn reload_from(file: &Path, settings: &mut Settings, node: &Node, filter: &Filter) {
+    let reloaded = Settings::load(file).map_err(|error| error.to_string()).and_then(|newer| {
+        logging::check(&newer.config.log.filter).map_err(|error| format!("{}: {error}", file.display()))?;
+        let reloaded = node.reload(settings, &newer).map_err(|error| error.to_string())?;
+        filter.change(&newer.config.log.filter)?;
+        settings.config.p2p = P2p { listen: settings.config.p2p.listen, ..newer.config.p2p };
+        settings.config.log.filter = newer.config.log.filter;
+        Ok(reloaded)
+    });
+    match reloaded {
+        Err(error) => tracing::error!(error, "not reloaded: everything stays as it was"),
+        Ok(Reloaded { taken, waiting }) => {
+            for change in &taken {
+                tracing::info!(change, "reloaded");
+            }
+            for section in &waiting {
+                tracing::warn!(section, "this change waits for the next start");
+            }
+            if taken.is_empty() && waiting.is_empty() {
+                tracing::info!("reloaded: nothing has changed");
+            }
+        }
+    }
+}
+
+/// Waits for a signal to stop, or for the node to stop by itself.
+async fn watch(
+    node: &Node,
+    notifier: &Notifier,
+    stop: &mut StopSignal,
+    reload: &mut ReloadSignal,
+    reloading: &mut dyn FnMut(),
+) {
     let mut tick = tokio::time::interval(WATCH_PERIOD);
     while node.is_running() {
         tokio::select! {
@@ -109,6 +152,7 @@ async fn watch(node: &Node, notifier: &Notifier, stop: &mut StopSignal) {
                 tracing::info!("stopping in order; a second signal ends the node on the spot");
                 return;
             }
+            () = reload.wait() => reloading(),
             _ = tick.tick() => { let _ = notifier.notify(&[State::Watchdog]); }
         }
     }

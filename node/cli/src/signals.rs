@@ -1,10 +1,14 @@
-//! The signals that end a command: SIGINT, SIGTERM, and SIGHUP unless whoever started us ignores it, as `nohup` does.
+//! The signals that end a command: SIGINT, SIGTERM, and SIGHUP unless whoever started us ignores it, as `nohup` does; and SIGHUP where
+//! it asks for a reload instead.
+//!
+//! SIGHUP has two meanings: a terminal has closed, or a service is to read its files again. A command started with a terminal as its
+//! standard input takes it as the first; a service, whose standard input is none, as the second.
 //!
 //! The first one is waited for and answered in order. While the end is armed ([`StopSignal::end_at_once`]) another has its
 //! default action: the process dies on the spot, which costs nothing that a client was told.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -22,15 +26,15 @@ pub(crate) struct StopSignal {
 }
 
 impl StopSignal {
-    /// Must be called inside a tokio runtime.
+    /// SIGHUP is among them. Must be called inside a tokio runtime.
     pub(crate) fn new() -> io::Result<Self> {
+        if is_hangup_ignored() { Self::of(&[SIGINT, SIGTERM]) } else { Self::of(&[SIGINT, SIGTERM, SIGHUP]) }
+    }
+
+    fn of(numbers: &[i32]) -> io::Result<Self> {
         let at_once = Arc::new(AtomicBool::new(false));
-        let ignored = ignored_signals();
         let mut streams = Vec::new();
-        for number in [SIGINT, SIGTERM, SIGHUP] {
-            if number == SIGHUP && ignored & 1 << (SIGHUP - 1) != 0 {
-                continue;
-            }
+        for &number in numbers {
             register_conditional_default(number, Arc::clone(&at_once))?;
             streams.push(unix::signal(SignalKind::from_raw(number))?);
         }
@@ -57,11 +61,35 @@ impl StopSignal {
     }
 }
 
-/// The signals this process was started to ignore: bit n − 1 for signal n.
-fn ignored_signals() -> u64 {
+/// Requests to read the files again, kept from the moment this exists: one that comes during the start is answered after it.
+pub(crate) struct ReloadSignal(Option<unix::Signal>);
+
+impl ReloadSignal {
+    /// The signals of a service: SIGHUP asks for a reload where it does not say that a terminal has closed. Must be called inside a
+    /// tokio runtime.
+    pub(crate) fn beside_stop() -> io::Result<(Self, StopSignal)> {
+        if io::stdin().is_terminal() || is_hangup_ignored() {
+            return Ok((Self(None), StopSignal::new()?));
+        }
+        Ok((Self(Some(unix::signal(SignalKind::hangup())?)), StopSignal::of(&[SIGINT, SIGTERM])?))
+    }
+
+    /// The next request; never, where there is none.
+    pub(crate) async fn wait(&mut self) {
+        match &mut self.0 {
+            Some(stream) => drop(stream.recv().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Whether this process was started to ignore SIGHUP.
+fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    // Bit n − 1 stands for signal n.
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0)
+    let mask = mask.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0);
+    mask & 1 << (SIGHUP - 1) != 0
 }
 
 /// Has the kernel send SIGTERM when the parent, which must be `parent`, is gone, however it ended.

@@ -14,5 +14,7 @@ pub mod session;
 pub mod solitary;
 pub mod tls;
 
-pub use peers::{Admission, Inbox, Limits, Network, NetworkError, Params, PeerStatus, RefusalRecord, SessionStatus};
-pub use session::{Channel, Direction, SessionKey, TlsSettings};
+pub use peers::{
+    Admission, Inbox, Limits, Network, NetworkError, Params, Parts, PeerStatus, RefusalRecord, SessionStatus,
+};
+pub use session::{Channel, Direction, RefusalKind, SessionKey, TlsSettings, VERSIONS, Versions};

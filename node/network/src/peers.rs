@@ -21,6 +21,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,13 +32,15 @@ use bixi_types::ports::{Destination, Transport};
 use bixi_types::{H256, NodeId};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+use crate::peers::dialer::Callers;
 use crate::peers::gate::Gate;
 use crate::peers::shared::{Shared, announce};
 use crate::peers::status::{Calls, Refusals};
 use crate::peers::table::Table;
 use crate::peers::tasks::Tasks;
 use crate::session::{
-    Channel, Direction, Local, Reason, Refusal, SessionKey, SigningSlots, TlsSettings, VERSIONS, Versions, unix_time_ms,
+    Channel, Direction, Local, Reason, Refusal, RefusalKind, SessionKey, SigningSlots, TlsSettings, Versions,
+    unix_time_ms,
 };
 
 pub use limits::Limits;
@@ -57,8 +60,22 @@ pub struct Params {
     pub listen: SocketAddr,
     /// "host:port" of others. Our own address may be among them: it is found out when it answers.
     pub peers: Vec<String>,
+    /// Versions of the protocol it speaks, [`crate::VERSIONS`] in a release.
+    pub versions: Versions,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// What the network works with.
+pub struct Parts {
+    /// Who this node is in TLS, and whom it believes.
+    pub tls: TlsSettings,
+    /// Signs the openings of sessions.
+    pub session_key: Arc<dyn SessionKey>,
+    /// Says who may be a peer.
+    pub admission: Arc<dyn Admission>,
+    /// Takes what arrives.
+    pub inbox: Arc<dyn Inbox>,
 }
 
 /// What the layers above give to take what arrives.
@@ -114,30 +131,12 @@ struct Owner {
 
 impl Network {
     /// Listens and begins to call.
-    pub fn start(
-        params: Params,
-        tls: TlsSettings,
-        session_key: Arc<dyn SessionKey>,
-        admission: Arc<dyn Admission>,
-        inbox: Arc<dyn Inbox>,
-        runtime: Handle,
-    ) -> Result<Self, NetworkError> {
-        Self::start_speaking(VERSIONS, params, tls, session_key, admission, inbox, runtime)
-    }
-
-    fn start_speaking(
-        versions: Versions,
-        params: Params,
-        tls: TlsSettings,
-        session_key: Arc<dyn SessionKey>,
-        admission: Arc<dyn Admission>,
-        inbox: Arc<dyn Inbox>,
-        runtime: Handle,
-    ) -> Result<Self, NetworkError> {
+    pub fn start(params: Params, parts: Parts, runtime: Handle) -> Result<Self, NetworkError> {
         if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
             return Err(NetworkError::Runtime);
         }
-        let Params { node, chain, listen, peers, limits } = params;
+        let Params { node, chain, listen, peers, versions, limits } = params;
+        let Parts { tls, session_key, admission, inbox } = parts;
         let (listener, address) = listener::bind(listen, &runtime)?;
         let slots = SigningSlots::new(limits.signatures_max);
         let (client, server) = Local::tls(&tls, &slots)?;
@@ -166,19 +165,19 @@ impl Network {
             tasks: Tasks::new(runtime),
             refusals: Refusals::default(),
             calls: Calls::default(),
+            callers: Callers::default(),
         });
         shared.tasks.spawn_until_stop(announce(Arc::clone(&shared.inbox), events));
         shared.tasks.spawn_until_stop(listener::listen(Arc::clone(&shared), listener));
         tracing::info!(%address, node = %shared.local.node, "p2p listens");
         let network = Self(Arc::new(Owner { address, shared }));
-        peers.into_iter().for_each(|peer| network.call(peer));
+        network.call_only(&peers);
         Ok(network)
     }
 
-    /// Calls an address from now on.
-    fn call(&self, address: String) {
-        let shared = &self.0.shared;
-        shared.tasks.spawn_until_stop(dialer::keep_calling(Arc::clone(shared), address));
+    /// Calls these addresses and no others from now on. Sessions that stand stay: whom the node calls is not whom it lets in.
+    pub fn call_only(&self, peers: &[String]) {
+        dialer::call_only(&self.0.shared, peers);
     }
 
     /// Where it listens.
@@ -213,6 +212,16 @@ impl Network {
         self.0.shared.refusals.all()
     }
 
+    /// Sessions that did not open or were ended by a side since the start, by who ended them and why.
+    pub fn refused(&self) -> BTreeMap<RefusalKind, u64> {
+        self.0.shared.refusals.counts()
+    }
+
+    /// Callers closed before the handshake since the start, by reason.
+    pub fn closed(&self) -> BTreeMap<&'static str, u64> {
+        self.0.shared.gate.closed().into_iter().map(|(closed, count)| (closed.label(), count)).collect()
+    }
+
     /// Judges all open sessions by the rules of now: certificates (their time and revocation too), lists and membership.
     pub fn recheck(&self) {
         let shared = &self.0.shared;
@@ -221,9 +230,11 @@ impl Network {
             let remote = &session.remote;
             let certificates = trust
                 .recheck(&remote.certificates, remote.direction == Direction::Outbound)
-                .map_err(|error| format!("its certificate: {error}"));
-            if let Err(detail) = certificates.and_then(|()| shared.admission.admit(&remote.node)) {
-                session.refuse(Refusal::new(Reason::NotAdmitted, detail));
+                .map_err(|error| Refusal::new(Reason::Certificate, format!("the certificate of {remote}: {error}")));
+            let admitted =
+                || shared.admission.admit(&remote.node).map_err(|detail| Refusal::new(Reason::NotAdmitted, detail));
+            if let Err(refusal) = certificates.and_then(|()| admitted()) {
+                session.refuse(refusal);
             }
         }
     }

@@ -65,6 +65,11 @@ pub enum PkiError {
         /// Last valid second.
         not_after: u64,
     },
+    /// A certificate of another key than the one that is in use.
+    #[error(
+        "the certificate is for another key than the one in use; have one issued for the key hsm.tls_key names, or start again"
+    )]
+    OtherKey,
     /// The key's holder could not sign.
     #[error("signing the certificate failed: {0}")]
     Signer(String),

@@ -40,7 +40,7 @@ use rustls::{ClientConfig, ServerConfig};
 use crate::session::signing::Queued;
 use crate::tls::{self, Identity, TrustStore};
 
-pub use error::SessionError;
+pub use error::{RefusalKind, SessionError};
 pub(crate) use handshake::{Opened, answer, call, connect};
 pub(crate) use hello::unix_time_ms;
 pub use hello::{VERSIONS, Versions};
@@ -132,6 +132,8 @@ pub(crate) struct Remote {
     /// How far its clock is ahead of ours.
     pub(crate) skew_ms: i64,
     pub(crate) certificates: Arc<[CertificateDer<'static>]>,
+    /// The last second of its own certificate, since 1970.
+    pub(crate) certificate_not_after_s: u64,
 }
 
 impl fmt::Display for Remote {

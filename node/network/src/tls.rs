@@ -22,10 +22,11 @@ use rustls::client::Resumption;
 use rustls::crypto::{CipherSuiteCommon, CryptoProvider, GetRandomFailed, KeyProvider, SecureRandom};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::NoServerSessionStorage;
-use rustls::sign::{SigningKey, SingleCertAndKey};
+use rustls::sign::SigningKey;
 use rustls::version::TLS13;
 use rustls::{CipherSuite, ClientConfig, Error, ServerConfig, SupportedCipherSuite, Tls13CipherSuite};
 
+use identity::Resolver;
 use trust::Verifier;
 
 pub use identity::{Identity, TlsKey, TlsKeyError};
@@ -54,7 +55,7 @@ pub fn client_config(
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Verifier::new(trust)))
-        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
+        .with_client_cert_resolver(Arc::new(Resolver(identity.clone())));
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
@@ -70,7 +71,7 @@ pub fn server_config(
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(Verifier::new(trust)))
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified())));
+        .with_cert_resolver(Arc::new(Resolver(identity.clone())));
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

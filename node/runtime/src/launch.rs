@@ -2,8 +2,10 @@
 
 mod chain_state;
 mod checks;
+mod credentials;
 mod network;
 mod params;
+mod recheck;
 mod threads;
 
 use std::net::SocketAddr;
@@ -22,7 +24,6 @@ use bixi_platform::placement::{Plan, Role};
 use bixi_platform::threads::{LiveThread, Spawner};
 use bixi_rpc::Server;
 use bixi_txpool::{Admission, TxPool};
-use bixi_types::genesis::Genesis;
 use bixi_types::ports::Signer as _;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded, unbounded};
 use tokio::runtime::Runtime;
@@ -39,6 +40,7 @@ use crate::metrics::NodeMetrics;
 use crate::ordering_log::OrderingLog;
 use crate::pipeline::Pipeline;
 use crate::placement;
+use crate::reload::Reloaded;
 use crate::settings::Settings;
 use crate::view::View;
 use network::P2p;
@@ -125,7 +127,7 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
     let highest_decided = checks::highest_decided(&recovered.records);
     let start = step("replay", || {
         let forgotten = checks::forgotten(ledger.height(), &recovered, &signed);
-        let signed = checks::check_memory(genesis.validators.len(), forgotten)?;
+        let signed = checks::check_memory(chain_state::validators(&ledger)?, forgotten)?;
         chain_state::replay(genesis, &ledger, &batches, recovered.records, signed)
     })?;
 
@@ -279,7 +281,7 @@ impl Node {
         highest_decided: u64,
         watched: Watched,
     ) -> Result<(), LaunchError> {
-        step("catch up", || self.catch_up(&settings.genesis, highest_decided))?;
+        step("catch up", || self.catch_up(highest_decided))?;
         let Watched { device, device_health, audit, pool, batcher } = watched;
         step("watchers", || {
             let (rooms, spawner) = (&mut self.rooms, &self.spawner);
@@ -290,6 +292,9 @@ impl Node {
                     tracing::error!(%error, "the audit log cannot be written; nothing more will be signed");
                 }
             })?;
+            if let Some(mut recheck) = rooms.p2p.as_ref().map(P2p::recheck) {
+                rooms.watch(spawner, "p2p-recheck", recheck::PERIOD, move || recheck.look())?;
+            }
             rooms.watch(spawner, "pool-expiry", EXPIRY_PERIOD, move || {
                 batcher.expire(Instant::now());
                 pool.expire(Instant::now());
@@ -309,9 +314,9 @@ impl Node {
     /// Waits until the heights decided before the start are in the ledger again: a client must not miss a transaction it was
     /// told of. With more than one validator that takes their signatures, which may be long in coming, so only a chain of one
     /// waits.
-    fn catch_up(&self, genesis: &Genesis, highest_decided: u64) -> Result<(), Failure> {
+    fn catch_up(&self, highest_decided: u64) -> Result<(), Failure> {
         let mut told = Instant::now();
-        while genesis.validators.len() == 1 && self.rooms.ledger.height() < highest_decided {
+        while self.rooms.ledger.height() < highest_decided && chain_state::validators(&self.rooms.ledger)? == 1 {
             if !self.is_running() {
                 return Err("consensus ended while decided heights were executed again".into());
             }
@@ -334,10 +339,15 @@ impl Node {
         self.rooms.p2p.as_ref().map(|p2p| p2p.network.address())
     }
 
-    /// Takes authorities, revocation lists and lists of nodes from newer settings; sessions that no longer pass end. Everything else
-    /// waits for the next start.
-    pub fn reload(&self, settings: &Settings) -> Result<(), LaunchError> {
-        step("reload p2p", || self.rooms.p2p.as_ref().map_or(Ok(()), |p2p| p2p.reload(settings)))
+    /// Takes what can be exchanged while the node runs from newer settings, `running` being those in force; all of it or nothing.
+    pub fn reload(&self, running: &Settings, newer: &Settings) -> Result<Reloaded, LaunchError> {
+        step("reload", || {
+            let mut reloaded = Reloaded::between(running, newer)?;
+            if let Some(p2p) = &self.rooms.p2p {
+                reloaded.taken.extend(p2p.reload(newer)?);
+            }
+            Ok::<_, Failure>(reloaded)
+        })
     }
 
     /// Where the node's threads run.

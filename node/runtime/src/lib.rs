@@ -37,9 +37,11 @@ mod ordering_log;
 mod pipeline;
 mod placement;
 pub mod process;
+mod reload;
 mod settings;
 mod view;
 
 pub use event::Fault;
 pub use launch::{LaunchError, Node, launch};
+pub use reload::Reloaded;
 pub use settings::{Settings, SettingsError};

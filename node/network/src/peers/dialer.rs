@@ -1,18 +1,44 @@
 //! Whom we call: each address on its own, for as long as the network runs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bixi_types::NodeId;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use crate::peers::pause::Pause;
 use crate::peers::shared::Shared;
 use crate::session::{self, Channel, Reason, SessionError};
 
+/// The addresses that are called. Dropping a caller's end of the channel ends it.
+#[derive(Default)]
+pub(super) struct Callers(Mutex<BTreeMap<String, oneshot::Sender<()>>>);
+
+/// Calls these addresses, and no others any more.
+pub(super) fn call_only(shared: &Arc<Shared>, addresses: &[String]) {
+    let mut callers = shared.callers.0.lock();
+    callers.retain(|address, _| addresses.contains(address));
+    for address in addresses.iter().filter(|address| !callers.contains_key(*address)).collect::<Vec<_>>() {
+        let (end, ended) = oneshot::channel::<()>();
+        callers.insert(address.clone(), end);
+        let (shared, address) = (Arc::clone(shared), address.clone());
+        let tasks = Arc::clone(&shared);
+        tasks.tasks.spawn_until_stop(async move {
+            tokio::select! {
+                _ = ended => {}
+                () = keep_calling(Arc::clone(&shared), address.clone()) => {}
+            }
+            shared.calls.forget(&address);
+        });
+    }
+}
+
 /// Calls `address` whenever the node that answered there lacks a session. While it is ourselves, now and then only: who answered has
 /// not proven who it is.
-pub(super) async fn keep_calling(shared: Arc<Shared>, address: String) {
+async fn keep_calling(shared: Arc<Shared>, address: String) {
     let longest = Duration::from_millis(shared.limits.pause_max_ms);
     let mut pause = Pause::new(Duration::from_millis(shared.limits.pause_first_ms), longest);
     let mut known: Option<NodeId> = None;

@@ -1,17 +1,26 @@
-//! The gate before any cryptography: a token bucket for each source address, and places for those who have not proven who they
-//! are.
+//! The gate before any cryptography: a token bucket for each source address, one more for all strangers together, and places for
+//! those who have not proven who they are.
+//!
+//! A TLS 1.3 server signs before it knows its client (RFC 8446 4.4.3), so every connection let in costs the device a signature. A
+//! source's bucket bounds what one address costs; whoever has many addresses is bounded by the strangers' bucket. An address is no
+//! stranger's when a session with a member stood there within [`KNOWN_FOR`], whoever called: its calls cost the common bucket
+//! nothing and have places of their own, so that no flood keeps peers from each other. A newcomer shares the common bucket with the
+//! flood, is refused now and then, and calls again; so does a peer that moved.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::peers::limits::Limits;
 
+/// An address is known for so long after a session there began or ended: longer than a restart or a repair of a line takes.
+const KNOWN_FOR: Duration = Duration::from_secs(3_600);
+
 /// Why a connection is closed before a word is said. The caller is not told: telling would cost a handshake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub(crate) enum Closed {
     #[error("its address begins connections faster than p2p allows")]
     TooFast,
@@ -19,6 +28,20 @@ pub(crate) enum Closed {
     SourceBusy,
     #[error("too many handshakes are open; others do not let go of theirs")]
     AllBusy,
+    #[error("unknown addresses together begin more connections than p2p pays for")]
+    TooManyStrangers,
+}
+
+impl Closed {
+    /// Its name in metrics.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::TooFast => "source_too_fast",
+            Self::SourceBusy => "source_busy",
+            Self::AllBusy => "all_busy",
+            Self::TooManyStrangers => "too_many_strangers",
+        }
+    }
 }
 
 /// The gate.
@@ -27,16 +50,51 @@ pub(crate) struct Gate {
     sources: Mutex<Sources>,
 }
 
-#[derive(Default)]
 struct Sources {
     by_address: BTreeMap<IpAddr, Source>,
+    /// When a session there last began or ended.
+    known: BTreeMap<IpAddr, Instant>,
+    strangers: Bucket,
     inside: usize,
+    closed: BTreeMap<Closed, u64>,
 }
 
 struct Source {
+    bucket: Bucket,
+    inside: usize,
+}
+
+/// Tokens that come back with time.
+struct Bucket {
     tokens: f64,
     at: Instant,
-    inside: usize,
+    burst: u32,
+    per_s: u32,
+}
+
+impl Bucket {
+    fn new(burst: u32, per_s: u32, now: Instant) -> Self {
+        Self { tokens: f64::from(burst), at: now, burst, per_s }
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let seconds = now.saturating_duration_since(self.at).as_secs_f64();
+        self.tokens = (self.tokens + seconds * f64::from(self.per_s)).min(f64::from(self.burst));
+        self.at = now;
+    }
+
+    fn is_full(&self) -> bool {
+        self.tokens >= f64::from(self.burst)
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        let has = self.tokens >= 1.0;
+        if has {
+            self.tokens -= 1.0;
+        }
+        has
+    }
 }
 
 /// A place of a connection that has not proven who it is; given back when dropped.
@@ -47,50 +105,78 @@ pub(crate) struct Place {
 
 impl Gate {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { limits: limits.clone(), sources: Mutex::default() }
+        let sources = Sources {
+            by_address: BTreeMap::new(),
+            known: BTreeMap::new(),
+            strangers: Bucket::new(limits.strangers_burst, limits.strangers_per_s, Instant::now()),
+            inside: 0,
+            closed: BTreeMap::new(),
+        };
+        Self { limits: limits.clone(), sources: Mutex::new(sources) }
     }
 
     /// Asks for a place.
     pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Place, Closed> {
         let source = source(address);
         let mut sources = self.sources.lock();
-        if !sources.by_address.contains_key(&source) && sources.by_address.len() >= self.limits.sources_max {
-            sources.forget(&self.limits, now);
+        match sources.enter(&self.limits, source, now) {
+            Ok(()) => Ok(Place { gate: Arc::clone(self), source }),
+            Err(closed) => {
+                *sources.closed.entry(closed).or_default() += 1;
+                Err(closed)
+            }
         }
-        let (burst, all) = (f64::from(self.limits.source_burst), sources.inside);
-        let entry = sources.by_address.entry(source).or_insert(Source { tokens: burst, at: now, inside: 0 });
-        entry.refill(&self.limits, now);
-        if entry.tokens < 1.0 {
-            return Err(Closed::TooFast);
-        }
-        entry.tokens -= 1.0;
-        if entry.inside >= self.limits.handshakes_per_source_max {
-            return Err(Closed::SourceBusy);
-        }
-        if all >= self.limits.handshakes_max {
-            return Err(Closed::AllBusy);
-        }
-        entry.inside += 1;
-        sources.inside += 1;
-        Ok(Place { gate: Arc::clone(self), source })
     }
-}
 
-impl Source {
-    fn refill(&mut self, limits: &Limits, now: Instant) {
-        let seconds = now.saturating_duration_since(self.at).as_secs_f64();
-        self.tokens = (self.tokens + seconds * f64::from(limits.source_per_s)).min(f64::from(limits.source_burst));
-        self.at = now;
+    /// A session with a member began or ended there.
+    pub(crate) fn know(&self, address: IpAddr, now: Instant) {
+        let source = source(address);
+        let mut sources = self.sources.lock();
+        if sources.known.len() >= self.limits.sessions_max && !sources.known.contains_key(&source) {
+            let oldest = sources.known.iter().min_by_key(|(_, at)| **at).map(|(address, _)| *address);
+            oldest.and_then(|oldest| sources.known.remove(&oldest));
+        }
+        sources.known.insert(source, now);
+    }
+
+    /// How many were closed so far, by reason.
+    pub(crate) fn closed(&self) -> BTreeMap<Closed, u64> {
+        self.sources.lock().closed.clone()
     }
 }
 
 impl Sources {
+    fn enter(&mut self, limits: &Limits, source: IpAddr, now: Instant) -> Result<(), Closed> {
+        if !self.by_address.contains_key(&source) && self.by_address.len() >= limits.sources_max {
+            self.forget(limits, now);
+        }
+        let is_known = self.known.get(&source).is_some_and(|at| now.saturating_duration_since(*at) < KNOWN_FOR);
+        // A quarter of the places is for those we know.
+        let places = if is_known { limits.handshakes_max } else { limits.handshakes_max - limits.handshakes_max / 4 };
+        let fresh = || Source { bucket: Bucket::new(limits.source_burst, limits.source_per_s, now), inside: 0 };
+        let entry = self.by_address.entry(source).or_insert_with(fresh);
+        if !entry.bucket.take(now) {
+            return Err(Closed::TooFast);
+        }
+        if entry.inside >= limits.handshakes_per_source_max {
+            return Err(Closed::SourceBusy);
+        }
+        if self.inside >= places {
+            return Err(Closed::AllBusy);
+        }
+        if !is_known && !self.strangers.take(now) {
+            return Err(Closed::TooManyStrangers);
+        }
+        entry.inside += 1;
+        self.inside += 1;
+        Ok(())
+    }
+
     /// Forgets whoever would have a full bucket; if nobody has, everybody who has no connection here. That gives a flood from
-    /// many addresses full buckets again, and the places of [`Limits::handshakes_max`] are what holds then.
+    /// many addresses full buckets again, and the strangers' bucket is what holds then.
     fn forget(&mut self, limits: &Limits, now: Instant) {
-        self.by_address.values_mut().for_each(|source| source.refill(limits, now));
-        let full = f64::from(limits.source_burst);
-        self.by_address.retain(|_, source| source.inside > 0 || source.tokens < full);
+        self.by_address.values_mut().for_each(|source| source.bucket.refill(now));
+        self.by_address.retain(|_, source| source.inside > 0 || !source.bucket.is_full());
         if self.by_address.len() >= limits.sources_max {
             self.by_address.retain(|_, source| source.inside > 0);
         }
@@ -130,6 +216,8 @@ mod tests {
             handshakes_per_source_max: 2,
             source_burst: 3,
             source_per_s: 1,
+            strangers_burst: 1_000,
+            strangers_per_s: 2,
             sources_max: 4,
             ..Limits::default()
         };
@@ -162,10 +250,45 @@ mod tests {
         let enter = |last| gate.enter(v4(last), now);
         let mut held = vec![enter(1).unwrap(), enter(1).unwrap()];
         assert_eq!(enter(1).err(), Some(Closed::SourceBusy));
-        held.extend([enter(2).unwrap(), enter(2).unwrap(), enter(3).unwrap()]);
-        assert_eq!(enter(4).err(), Some(Closed::AllBusy));
-        held.pop();
+        held.extend([enter(2).unwrap(), enter(2).unwrap()]);
+        assert_eq!(enter(3).err(), Some(Closed::AllBusy), "the last quarter is for those we know");
+        gate.know(v4(3), now);
+        held.push(enter(3).unwrap());
+        assert_eq!(enter(3).err(), Some(Closed::AllBusy));
+        held.truncate(3);
         assert!(enter(4).is_ok());
+        assert_eq!(gate.closed(), [(Closed::SourceBusy, 1), (Closed::AllBusy, 2)].into());
+    }
+
+    #[test]
+    fn strangers_together_have_one_rate_and_those_we_know_have_none_of_it() {
+        let (gate, begin) = (gate(), Instant::now());
+        let enter = |address, seconds| gate.enter(address, begin + Duration::from_secs(seconds)).map(drop);
+        // More addresses than are remembered: each has a fresh bucket of its own.
+        let flood = |first: u32, count: u32, seconds| {
+            let addresses = (first..first + count).map(|number| IpAddr::from(number.to_be_bytes()));
+            addresses.filter(|address| enter(*address, seconds).is_ok()).count()
+        };
+        gate.know(v4(1), begin);
+        assert_eq!(flood(1 << 24, 2_000, 0), 1_000, "the burst");
+        assert_eq!(enter(v4(2), 0), Err(Closed::TooManyStrangers));
+        assert_eq!(enter(v4(1), 0), Ok(()));
+        assert_eq!(flood(1 << 25, 2_000, 10), 20, "two a second");
+        assert_eq!(enter(v4(1), 10), Ok(()));
+        let later = KNOWN_FOR.as_secs();
+        assert_eq!(flood(1 << 26, 2_000, later), 1_000);
+        assert_eq!(enter(v4(1), later), Err(Closed::TooManyStrangers), "nobody is known for ever");
+    }
+
+    #[test]
+    fn addresses_known_are_bounded_and_the_oldest_goes() {
+        let gate = Arc::new(Gate::new(&Limits { sessions_max: 3, ..Limits::default() }));
+        let begin = Instant::now();
+        for last in 0..50 {
+            gate.know(v4(last), begin + Duration::from_secs(last.into()));
+        }
+        let known: Vec<IpAddr> = gate.sources.lock().known.keys().copied().collect();
+        assert_eq!(known, [v4(47), v4(48), v4(49)]);
     }
 
     #[test]

@@ -12,14 +12,19 @@ pub struct Limits {
     /// From the first byte to an open session. A device that signs in tens of milliseconds, four round trips around the world and
     /// a queue before the device fit many times.
     pub handshake_ms: u64,
-    /// Connections that have not proven who they are, at once. Each costs a socket and some 40 KiB.
+    /// Connections that have not proven who they are, at once, a quarter of them for known addresses only. Each costs a socket and
+    /// some 40 KiB.
     pub handshakes_max: usize,
-    /// The same for one source address: four addresses at least are needed to take all places.
+    /// The same for one source address: three addresses at least are needed to take all places of strangers.
     pub handshakes_per_source_max: usize,
     /// Connections a source address may begin at once: 31 validators on one address with two connections each fit.
     pub source_burst: u32,
     /// Connections a source address may begin each second from then on. Each costs the server one TLS signature.
     pub source_per_s: u32,
+    /// Connections all unknown addresses together may begin at once: a new chain of 62 nodes that all call us fits.
+    pub strangers_burst: u32,
+    /// Connections they may begin each second from then on: what a flood from any number of addresses costs the device.
+    pub strangers_per_s: u32,
     /// Source addresses remembered; the bucket of a forgotten one is full again.
     pub sources_max: usize,
     /// Signatures for handshakes asked of the device at once; consensus signs beside them.
@@ -50,6 +55,8 @@ impl Default for Limits {
             handshakes_per_source_max: 16,
             source_burst: 128,
             source_per_s: 8,
+            strangers_burst: 128,
+            strangers_per_s: 16,
             sources_max: 4_096,
             signatures_max: 2,
             sessions_max: 1_024,

@@ -1,9 +1,11 @@
 //! What all tasks of one network share, and the life of a session: entered, run by two tasks, logged, left.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
+use crate::peers::dialer::Callers;
 use crate::peers::gate::Gate;
 use crate::peers::limits::Limits;
 use crate::peers::status::{Calls, Refusals};
@@ -30,6 +32,7 @@ pub(super) struct Shared {
     pub(super) tasks: Tasks,
     pub(super) refusals: Refusals,
     pub(super) calls: Calls,
+    pub(super) callers: Callers,
 }
 
 impl Shared {
@@ -48,7 +51,10 @@ impl Shared {
         let session = Arc::new(Session::new(opened.remote, bounds));
         let entered = self.table.enter(&session);
         match &entered {
-            Ok(()) => self.greet(&session.remote),
+            Ok(()) => {
+                self.gate.know(session.remote.address.ip(), Instant::now());
+                self.greet(&session.remote);
+            }
             // The tasks below tell the peer.
             Err(refusal) => session.refuse(refusal.clone()),
         }
@@ -118,6 +124,7 @@ impl Drop for Seat<'_> {
     fn drop(&mut self) {
         self.session.refuse(Refusal::new(Reason::Stopping, "its reader has ended"));
         self.shared.table.leave(self.session);
+        self.shared.gate.know(self.session.remote.address.ip(), Instant::now());
     }
 }
 

@@ -8,7 +8,7 @@ use bixi_types::NodeId;
 use parking_lot::Mutex;
 
 use crate::session::connection::Session;
-use crate::session::{Channel, Direction, SessionError};
+use crate::session::{Channel, Direction, RefusalKind, SessionError};
 
 /// Refusals remembered.
 const REFUSALS_MAX: usize = 256;
@@ -51,6 +51,8 @@ pub struct SessionStatus {
     pub queued_bytes: usize,
     /// Frames that were forgotten or refused because too many waited.
     pub dropped_frames: u64,
+    /// The last second of the certificate it began with, since 1970.
+    pub certificate_not_after_s: u64,
 }
 
 impl SessionStatus {
@@ -68,6 +70,7 @@ impl SessionStatus {
             received_bytes: session.received_bytes(),
             queued_bytes: session.queue.bytes(),
             dropped_frames: session.queue.dropped(),
+            certificate_not_after_s: remote.certificate_not_after_s,
         }
     }
 }
@@ -85,22 +88,33 @@ pub struct RefusalRecord {
     pub error: SessionError,
 }
 
-/// The newest refusals.
+/// The newest refusals, and how many there were of each kind.
 #[derive(Default)]
-pub(crate) struct Refusals(Mutex<VecDeque<RefusalRecord>>);
+pub(crate) struct Refusals(Mutex<Noted>);
+
+#[derive(Default)]
+struct Noted {
+    newest: VecDeque<RefusalRecord>,
+    counts: BTreeMap<RefusalKind, u64>,
+}
 
 impl Refusals {
     pub(crate) fn record(&self, address: String, error: &SessionError) {
-        let mut records = self.0.lock();
-        if records.len() >= REFUSALS_MAX {
-            records.pop_front();
+        let mut noted = self.0.lock();
+        *noted.counts.entry(error.kind()).or_default() += 1;
+        if noted.newest.len() >= REFUSALS_MAX {
+            noted.newest.pop_front();
         }
         let (at, node) = (SystemTime::now(), error.node());
-        records.push_back(RefusalRecord { at, address, node, error: error.clone() });
+        noted.newest.push_back(RefusalRecord { at, address, node, error: error.clone() });
     }
 
     pub(crate) fn all(&self) -> Vec<RefusalRecord> {
-        self.0.lock().iter().cloned().collect()
+        self.0.lock().newest.iter().cloned().collect()
+    }
+
+    pub(crate) fn counts(&self) -> BTreeMap<RefusalKind, u64> {
+        self.0.lock().counts.clone()
     }
 }
 

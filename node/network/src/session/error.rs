@@ -8,6 +8,15 @@ use rustls::{AlertDescription, CertificateError, Error};
 use crate::frame::FrameError;
 use crate::session::refusal::{Reason, Refusal};
 
+/// Who ended a session, or kept it from opening, and why: names for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RefusalKind {
+    /// "this" node, the "other" one, or neither: the "line" between them.
+    pub by: &'static str,
+    /// Why.
+    pub reason: &'static str,
+}
+
 /// Why a session did not open, or ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -91,6 +100,21 @@ impl SessionError {
             Self::Refused { refusal, .. } | Self::RefusedByPeer { refusal, .. } => Some(refusal.reason),
             _ => None,
         }
+    }
+
+    /// Who ended it and why, as metrics count it.
+    pub fn kind(&self) -> RefusalKind {
+        let (by, reason) = match self {
+            Self::Refused { refusal, .. } => ("this", refusal.reason.label()),
+            Self::RefusedByPeer { refusal, .. } => ("other", refusal.reason.label()),
+            Self::Tls { .. } => ("line", "tls"),
+            Self::Connect(_) => ("line", "connect"),
+            Self::Closed(_) => ("line", "closed"),
+            Self::Slow { .. } => ("this", "slow"),
+            Self::Malformed(_) => ("this", Reason::Malformed.label()),
+            Self::Broken(_) => ("line", "broken"),
+        };
+        RefusalKind { by, reason }
     }
 
     /// Who is at the other end, as far as it said.

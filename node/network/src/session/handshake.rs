@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::frame::{self, Kind};
+use crate::pki;
 use crate::session::error::SessionError;
 use crate::session::hello::Hello;
 use crate::session::link::{self, Link, Patience, Reader, Writer};
@@ -191,6 +192,12 @@ impl End<'_> {
             protocol_version,
             skew_ms: hello.skew_ms((local.clock)()),
             certificates: link.certificates.as_slice().into(),
+            // One that was believed can be read.
+            certificate_not_after_s: link
+                .certificates
+                .first()
+                .and_then(|own| pki::from_der(own).ok())
+                .map_or(0, |own| pki::not_after_s(&own)),
         };
         self.door.judge(&remote)?;
         Ok(remote)

@@ -4,9 +4,9 @@ use std::fmt;
 
 use bixi_types::limits::SESSION_FRAME_BYTES_MAX;
 
-/// Declares the reasons with their codes on the wire and what the operator of the refused node does.
+/// Declares the reasons with their codes on the wire, their names in metrics, and what the operator of the refused node does.
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $advice:literal;)+) => {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $label:literal, $advice:literal;)+) => {
         /// Why.
         #[repr(u8)]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,6 +17,13 @@ macro_rules! reasons {
 
         impl Reason {
             const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// Its name in metrics.
+            pub const fn label(self) -> &'static str {
+                match self {
+                    $(Self::$name => $label,)+
+                }
+            }
 
             /// What to do about it.
             pub const fn advice(self) -> &'static str {
@@ -30,31 +37,33 @@ macro_rules! reasons {
 
 reasons! {
     /// A reason this version does not know.
-    Other = 0, "see the other node's log";
+    Other = 0, "other", "see the other node's log";
     /// The two sides share no version of the protocol.
-    Version = 1, "upgrade the node with the older software";
+    Version = 1, "version", "upgrade the node with the older software";
     /// The two sides are of different chains.
-    Chain = 2, "compare both nodes' genesis files and the addresses of p2p.peers";
+    Chain = 2, "chain", "compare both nodes' genesis files and the addresses of p2p.peers";
     /// A node called itself.
-    OwnNode = 3, "nothing: an own address among p2p.peers is left out";
+    OwnNode = 3, "own_node", "nothing: an own address among p2p.peers is left out";
     /// The group does not know the node, or a list keeps it out.
-    NotAdmitted = 4, "add the node to the group, or change p2p.allow and p2p.deny";
+    NotAdmitted = 4, "not_admitted", "add the node to the group, or change p2p.allow and p2p.deny";
     /// The proof is not that of the node it names, for this connection.
-    Proof = 5, "check that node key and certificate are this node's own; somebody may be standing between the nodes";
+    Proof = 5, "proof", "check that node key and certificate are this node's own; somebody may be standing between the nodes";
     /// Another connection of the same kind stands.
-    Duplicate = 6, "nothing: one of two connections is closed when both sides call";
+    Duplicate = 6, "duplicate", "nothing: one of two connections is closed when both sides call";
     /// No place for another session.
-    Full = 7, "remove addresses from p2p.peers, or raise the limit of connections";
+    Full = 7, "full", "remove addresses from p2p.peers, or raise the limit of connections";
     /// Bytes that are no frames, or frames out of turn.
-    Malformed = 8, "check that the address is a node's p2p port and that both run released software";
+    Malformed = 8, "malformed", "check that the address is a node's p2p port and that both run released software";
     /// The layers above found the peer at fault.
-    Offence = 9, "see the reason; a node that goes on like this runs changed software or is damaged";
+    Offence = 9, "offence", "see the reason; a node that goes on like this runs changed software or is damaged";
     /// The peer was silent, or too slow in the middle of a frame.
-    Silent = 10, "check the network between the nodes and the load of both";
+    Silent = 10, "silent", "check the network between the nodes and the load of both";
     /// The node could not sign its proof.
-    Unsigned = 11, "check the signing device of the node that refuses";
+    Unsigned = 11, "unsigned", "check the signing device of the node that refuses";
     /// The node stops.
-    Stopping = 12, "nothing: it is called again until it is back";
+    Stopping = 12, "stopping", "nothing: it is called again until it is back";
+    /// The certificate a session began with has ended, was revoked, or its authority is believed no longer.
+    Certificate = 13, "certificate", "have a new certificate issued, and give it to the node with p2p.certificate";
 }
 
 /// A reason and what was found.

@@ -76,6 +76,12 @@ impl Authority {
         Node { certificate, key }
     }
 
+    /// Another certificate for the key of a node.
+    pub(crate) fn renew(&self, node: &Node, serial: u8) -> Certificate {
+        let subject = format!("CN=node{serial},O=chain0");
+        issue(Role::Node, &subject, &self.name(), &node.key, &self.key, serial, (now() - DAY, now() + 2 * DAY))
+    }
+
     pub(crate) fn trust(&self) -> Trust {
         let authorities = [self.certificate.clone()];
         Trust::new(&TrustParams { authorities: &authorities, ..TrustParams::default() }).expect("trust")

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use bixi_accel::sm2::{PublicKey, Signature};
+use parking_lot::RwLock;
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::CertificateDer;
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 use x509_cert::Certificate;
@@ -24,10 +27,10 @@ pub trait TlsKey: std::fmt::Debug + Send + Sync {
     fn sign(&self, content: &[u8]) -> Result<[u8; 64], TlsKeyError>;
 }
 
-/// A certificate chain and its key.
+/// A certificate chain and its key. Clones share the chain, which can be exchanged while connections stand; the key stays.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    certified: Arc<CertifiedKey>,
+    chain: Arc<RwLock<Vec<CertificateDer<'static>>>>,
     key: Arc<dyn TlsKey>,
     public_key: PublicKey,
 }
@@ -35,13 +38,8 @@ pub struct Identity {
 impl Identity {
     /// The chain, the node's own certificate first, with the holder of its key.
     pub fn new(chain: &[Certificate], key: Arc<dyn TlsKey>) -> Result<Self, PkiError> {
-        let own = chain.first().ok_or_else(|| PkiError::Encoding("the certificate chain is empty".into()))?;
-        let public_key = pki::public_key(own)?;
-        let der = |certificate: &Certificate| certificate.to_der().map(CertificateDer::from);
-        let chain: Vec<CertificateDer<'static>> =
-            chain.iter().map(der).collect::<Result<_, _>>().map_err(pki::encoding)?;
-        let certified = Arc::new(CertifiedKey::new(chain, Arc::new(Key(Arc::clone(&key)))));
-        Ok(Self { certified, key, public_key })
+        let (public_key, chain) = read(chain)?;
+        Ok(Self { chain: Arc::new(RwLock::new(chain)), key, public_key })
     }
 
     /// The key peers know this node by.
@@ -49,15 +47,52 @@ impl Identity {
         &self.public_key
     }
 
-    /// The same chain, its key reached by way of another holder.
-    pub(crate) fn with_key(&self, by: impl FnOnce(Arc<dyn TlsKey>) -> Arc<dyn TlsKey>) -> Self {
-        let (key, chain) = (by(Arc::clone(&self.key)), self.certified.cert.clone());
-        let certified = Arc::new(CertifiedKey::new(chain, Arc::new(Key(Arc::clone(&key)))));
-        Self { certified, key, public_key: self.public_key }
+    /// Shows another chain from the next handshake on: a renewed certificate, or other intermediates.
+    ///
+    /// # Errors
+    /// When it is not one for the same key; the old chain is shown on.
+    pub fn replace_chain(&self, chain: &[Certificate]) -> Result<(), PkiError> {
+        let (public_key, chain) = read(chain)?;
+        if public_key != self.public_key {
+            return Err(PkiError::OtherKey);
+        }
+        *self.chain.write() = chain;
+        Ok(())
     }
 
-    pub(super) fn certified(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.certified)
+    /// The same chain, its key reached by way of another holder.
+    pub(crate) fn with_key(&self, by: impl FnOnce(Arc<dyn TlsKey>) -> Arc<dyn TlsKey>) -> Self {
+        Self { key: by(Arc::clone(&self.key)), ..self.clone() }
+    }
+
+    fn certified(&self) -> Arc<CertifiedKey> {
+        Arc::new(CertifiedKey::new(self.chain.read().clone(), Arc::new(Key(Arc::clone(&self.key)))))
+    }
+}
+
+fn read(chain: &[Certificate]) -> Result<(PublicKey, Vec<CertificateDer<'static>>), PkiError> {
+    let own = chain.first().ok_or_else(|| PkiError::Encoding("the certificate chain is empty".into()))?;
+    let der = |certificate: &Certificate| certificate.to_der().map(CertificateDer::from);
+    Ok((pki::public_key(own)?, chain.iter().map(der).collect::<Result<_, _>>().map_err(pki::encoding)?))
+}
+
+/// [`Identity`] as rustls asks for it, once in each handshake.
+#[derive(Debug)]
+pub(super) struct Resolver(pub(super) Identity);
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.certified())
+    }
+}
+
+impl ResolvesClientCert for Resolver {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.certified())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 

@@ -3,6 +3,7 @@ use rustls::{AlertDescription, CertificateError, ClientConnection, Connection, P
 
 use super::fixtures::{Authority, DAY, now};
 use super::*;
+use crate::pki::{self, PkiError};
 
 /// A key that its device does not give.
 #[derive(Debug)]
@@ -209,6 +210,27 @@ fn lists_of_keys_let_in_and_keep_out() {
     assert_eq!(meet(rules(&[a.public_key()], &[])), Err(kept_out.clone()));
     assert_eq!(meet(rules(&[], &[key])), Err(kept_out.clone()));
     assert_eq!(meet(rules(&[key], &[key])), Err(kept_out), "keeping out goes first");
+}
+
+#[test]
+fn a_renewed_certificate_is_shown_by_the_next_handshake_and_one_of_another_key_never() {
+    let ca = Authority::new("CN=ca,O=chain0");
+    let (node, peer) = (ca.node(2), ca.node(3));
+    let identity = node.identity();
+    let store = || Arc::new(TrustStore::new(ca.trust()));
+    let server = server_config(&identity, store(), &[]).expect("a configuration");
+    let client = client_config(&peer.identity(), store(), &[]).expect("a configuration");
+    let shown = || {
+        let mut pair = Pair::of(Arc::clone(&client), Arc::clone(&server));
+        assert_eq!(pair.shake_hands(), Ok(()));
+        pki::from_der(&pair.client.peer_certificates().expect("shown")[0]).expect("a certificate")
+    };
+    assert_eq!(shown(), node.certificate);
+    let renewed = ca.renew(&node, 4);
+    assert_eq!(identity.replace_chain(std::slice::from_ref(&peer.certificate)), Err(PkiError::OtherKey));
+    assert_eq!(shown(), node.certificate);
+    assert_eq!(identity.replace_chain(std::slice::from_ref(&renewed)), Ok(()));
+    assert_eq!(shown(), renewed);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! log above its head.
 
 use bixi_consensus::{Head, Input, Mark, Start};
-use bixi_execution::genesis_writes;
+use bixi_execution::{genesis_writes, system};
 use bixi_ledger::Ledger;
 use bixi_types::H256;
 use bixi_types::consensus::Value;
@@ -39,6 +39,11 @@ fn genesis_header(genesis: &Genesis, state_root: H256) -> BlockHeader {
         extra_data: genesis.hash().0.to_vec(),
         ..BlockHeader::default()
     }
+}
+
+/// How many validators the height after the ledger's head has.
+pub(super) fn validators(ledger: &Ledger) -> Result<usize, Failure> {
+    Ok(system::validators(ledger.committed_view().as_ref(), ledger.height() + 1)?.members().len())
 }
 
 /// Gives the core what it must know: the ledger's head, the rules of the coming heights, its own log; refills the batches.

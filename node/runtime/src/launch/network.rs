@@ -6,17 +6,17 @@
 //! p2p.allow, p2p.deny, chain's nodes ─┘
 //! ```
 
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bixi_config::P2p as Section;
-use bixi_execution::system;
+use bixi_execution::{ExecutionError, system};
 use bixi_hsm::protocol::{Request, Response, TlsTranscript};
 use bixi_hsm::service::{Client, InProcess};
 use bixi_ledger::Ledger;
-use bixi_network::tls::{Identity, TlsKey, TlsKeyError, Trust, TrustParams, TrustStore};
-use bixi_network::{Admission, Channel, Inbox, Limits, Network, Params, SessionKey, TlsSettings, pki};
+use bixi_network::tls::{Identity, TlsKey, TlsKeyError, TrustStore};
+use bixi_network::{Admission, Channel, Inbox, Limits, Network, Params, SessionKey, TlsSettings, VERSIONS};
 use bixi_platform::placement::{Plan, Role};
 use bixi_platform::threads::Spawner;
 use bixi_types::NodeId;
@@ -27,19 +27,20 @@ use parking_lot::RwLock;
 use tokio::runtime::Runtime;
 
 use super::Failure;
+use super::credentials::Credentials;
+use super::recheck::Recheck;
 use crate::exchange::Door;
 use crate::settings::Settings;
 
 /// How long the runtime's threads may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
-/// Largest file of certificates or revocation lists read.
-const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// A network, what it runs on, and what can be exchanged while it runs.
 pub(super) struct P2p {
     pub network: Network,
     runtime: Runtime,
     trust: Arc<TrustStore>,
+    identity: Identity,
     members: Arc<Members>,
 }
 
@@ -56,23 +57,34 @@ impl P2p {
         let Parts { signer, ledger, door } = parts;
         let p2p = &settings.config.p2p;
         let listen = p2p.listen.ok_or("p2p.listen is not set")?;
-        let trust = Arc::new(TrustStore::new(read_trust(settings)?));
-        let chain = read_certificates(&settings.path(&p2p.certificate))?;
+        let credentials = Credentials::read(settings)?;
+        let trust = Arc::new(TrustStore::new(credentials.trust()?));
         let keys = Arc::new(Keys(Arc::clone(&signer)));
-        let identity = Identity::new(&chain, Arc::clone(&keys) as _)?;
-        let members = Arc::new(Members { ledger, lists: RwLock::new(Lists::from(p2p)) });
+        let identity = Identity::new(&credentials.chain, Arc::clone(&keys) as _)?;
+        let members = Members { ledger, lists: RwLock::new(Lists::from(p2p)), credentials: RwLock::new(credentials) };
+        let members = Arc::new(members);
         let params = Params {
             node: signer.node_id(),
             chain: settings.genesis.hash(),
             listen,
             peers: p2p.peers.clone(),
+            versions: VERSIONS,
             limits: Limits::default(),
         };
-        let tls = TlsSettings { identity, trust: Arc::clone(&trust) };
+        let parts = bixi_network::Parts {
+            tls: TlsSettings { identity: identity.clone(), trust: Arc::clone(&trust) },
+            session_key: keys,
+            admission: Arc::clone(&members) as _,
+            inbox: Arc::new(Behind(door)),
+        };
         let runtime = spawner.tokio(Role::Network, "p2p", plan.instances(Role::Network).max(1))?;
-        let (admission, inbox) = (Arc::clone(&members) as _, Arc::new(Behind(door)));
-        let network = Network::start(params, tls, keys, admission, inbox, runtime.handle().clone())?;
-        Ok(Self { network, runtime, trust, members })
+        let network = Network::start(params, parts, runtime.handle().clone())?;
+        Ok(Self { network, runtime, trust, identity, members })
+    }
+
+    /// Looks after the sessions that stand.
+    pub(super) fn recheck(&self) -> Recheck {
+        Recheck::new(self.network.clone(), Arc::clone(&self.members))
     }
 
     /// Tells the peers and closes every session.
@@ -81,44 +93,21 @@ impl P2p {
         self.runtime.shutdown_timeout(STOP_PATIENCE);
     }
 
-    /// Takes authorities, revocation lists and lists of nodes from newer settings; sessions that no longer pass end.
-    pub(super) fn reload(&self, settings: &Settings) -> Result<(), Failure> {
-        let trust = read_trust(settings)?;
+    /// Takes authorities, revocation lists, certificate chain, lists of nodes and addresses from newer settings; sessions that no
+    /// longer pass end. Nothing is taken unless everything can be. What is other than before, in words.
+    pub(super) fn reload(&self, settings: &Settings) -> Result<Vec<String>, Failure> {
+        let p2p = &settings.config.p2p;
+        let credentials = Credentials::read(settings)?;
+        let trust = credentials.trust()?;
+        let chain = settings.path(&p2p.certificate);
+        self.identity.replace_chain(&credentials.chain).map_err(|error| format!("{}: {error}", chain.display()))?;
         self.trust.replace(trust);
-        *self.members.lists.write() = Lists::from(&settings.config.p2p);
+        *self.members.lists.write() = Lists::from(p2p);
+        let old = std::mem::replace(&mut *self.members.credentials.write(), credentials);
+        self.network.call_only(&p2p.peers);
         self.network.recheck();
-        Ok(())
+        Ok(self.members.credentials.read().differences(&old))
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    let at = |error: std::io::Error| format!("{}: {error}", path.display());
-    std::fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)).map_err(at)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("{}: larger than {FILE_BYTES_MAX} bytes; is it the right file?", path.display()).into());
-    }
-    Ok(bytes)
-}
-
-fn read_certificates(path: &Path) -> Result<Vec<pki::Certificate>, Failure> {
-    pki::chain_from_pem(&read(path)?).map_err(|error| format!("{}: {error}", path.display()).into())
-}
-
-fn read_trust(settings: &Settings) -> Result<Trust, Failure> {
-    let p2p = &settings.config.p2p;
-    let mut authorities = Vec::new();
-    for path in &p2p.ca {
-        authorities.extend(read_certificates(&settings.path(path))?);
-    }
-    let mut lists = Vec::new();
-    for path in p2p.crl.iter().map(|path| settings.path(path)) {
-        let list = pki::revocation_list_der(&read(&path)?);
-        lists.push(list.map_err(|error| format!("{}: {error}", path.display()))?);
-    }
-    let params = TrustParams { authorities: &authorities, revocation_lists: &lists, ..TrustParams::default() };
-    Ok(Trust::new(&params)?)
 }
 
 /// The node's keys, in the device.
@@ -155,9 +144,33 @@ impl From<&Section> for Lists {
 }
 
 /// Who may be a peer: validators and observers of the chain, unless the operator's lists say otherwise.
-struct Members {
+pub(super) struct Members {
     ledger: Arc<Ledger>,
     lists: RwLock<Lists>,
+    credentials: RwLock<Credentials>,
+}
+
+impl Members {
+    /// Whoever is validator or observer at the next height, or will be: whoever joins must catch up before its first height, and
+    /// whoever leaves takes part until its last one.
+    pub(super) fn now(&self) -> Result<BTreeSet<NodeId>, ExecutionError> {
+        let view = self.ledger.committed_view();
+        let mut members = BTreeSet::new();
+        for height in [self.ledger.height() + 1, u64::MAX] {
+            members.extend(system::node_list(view.as_ref(), height)?.iter().map(|member| member.id));
+        }
+        Ok(members)
+    }
+
+    /// The last second of each certificate that the node shows, believes or has met, with a name for it.
+    pub(super) fn certificate_ends(&self, network: &Network) -> Vec<(String, u64)> {
+        let mut ends: Vec<(String, u64)> = self.credentials.read().ends().collect();
+        for peer in network.peers() {
+            let end = peer.sessions.iter().map(|session| session.certificate_not_after_s).min();
+            ends.extend(peer.node.zip(end).map(|(node, end)| (node.to_hex(), end)));
+        }
+        ends
+    }
 }
 
 impl Admission for Members {
@@ -169,14 +182,9 @@ impl Admission for Members {
         if !lists.allow.is_empty() && !lists.allow.contains(node) {
             return Err("the node does not stand in p2p.allow".into());
         }
-        let view = self.ledger.committed_view();
-        // Whoever joins must catch up before its first height, and whoever leaves takes part until its last one.
-        for height in [self.ledger.height() + 1, u64::MAX] {
-            let nodes = system::node_list(view.as_ref(), height)
-                .map_err(|error| format!("the chain's nodes cannot be read: {error}"))?;
-            if nodes.iter().any(|member| member.id == *node) {
-                return Ok(());
-            }
+        let members = self.now().map_err(|error| format!("the chain's nodes cannot be read: {error}"))?;
+        if members.contains(node) {
+            return Ok(());
         }
         Err("the node is neither validator nor observer of this chain; add it by a transaction first".into())
     }

@@ -13,8 +13,18 @@ fn session(node: NodeId, channel: Channel, direction: Direction, instance: u64) 
     let address = ([127, 0, 0, 1], 1).into();
     let certificates = Arc::from([]);
     let (listen, protocol_version, skew_ms) = (None, 1, 0);
-    let remote =
-        Remote { node, address, direction, channel, instance, listen, protocol_version, skew_ms, certificates };
+    let remote = Remote {
+        node,
+        address,
+        direction,
+        channel,
+        instance,
+        listen,
+        protocol_version,
+        skew_ms,
+        certificates,
+        certificate_not_after_s: 0,
+    };
     let patience = Patience { silence: Duration::MAX, frame: Duration::MAX };
     Arc::new(Session::new(remote, Bounds { queue_bytes_max: 100, ping: Duration::MAX, patience }))
 }

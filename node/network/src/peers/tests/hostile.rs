@@ -176,7 +176,7 @@ fn a_flood_from_one_source_is_closed_before_tls_and_another_source_gets_in() {
         limits.source_burst = 8;
         limits.source_per_s = 0;
         limits.handshakes_per_source_max = 3;
-        limits.handshakes_max = 4;
+        limits.handshakes_max = 6;
     });
     let mut flood: Vec<TcpStream> = (0..30).map(|_| stage.tcp(HERE)).collect();
     // Three have a place and are waited for; all others are closed.

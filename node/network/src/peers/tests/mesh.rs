@@ -3,7 +3,7 @@
 use bixi_types::ports::Destination;
 
 use super::world::{Member, OFFENCE, SLOW, Seen, eventually, noted, notes, runtime};
-use crate::peers::{Channel, Network};
+use crate::peers::{Channel, Network, RefusalKind};
 use crate::tls::fixtures::Authority;
 
 fn consortium(count: u8) -> Vec<Member> {
@@ -40,10 +40,9 @@ fn four_networks_that_all_call_each_other_mesh_and_exchange_on_both_channels() {
     let members = consortium(4);
     let runtime = runtime();
     let networks: Vec<Network> = members.iter().map(|member| member.start(&runtime, &[])).collect();
-    for caller in &networks {
-        // Its own address too: found out.
-        networks.iter().for_each(|called| caller.call(called.address().to_string()));
-    }
+    // The own address too: found out.
+    let addresses: Vec<String> = networks.iter().map(|network| network.address().to_string()).collect();
+    networks.iter().for_each(|caller| caller.call_only(&addresses));
     for (index, one) in networks.iter().enumerate() {
         for (other, member) in networks.iter().zip(&members).skip(index + 1) {
             eventually("a pair holds one connection for each channel", || agree(one, other));
@@ -69,6 +68,32 @@ fn four_networks_that_all_call_each_other_mesh_and_exchange_on_both_channels() {
     let seen = Seen::Received(members[0].node, Channel::Bulk, b"to one".to_vec());
     eventually("it arrives", || members[1].inbox.has(&seen));
     assert!(!members[2].inbox.has(&seen) && !members[3].inbox.has(&seen));
+    networks.iter().for_each(Network::stop);
+}
+
+#[test]
+fn addresses_can_be_called_and_left_alone_while_it_runs() {
+    let members = consortium(3);
+    let runtime = runtime();
+    let networks: Vec<Network> = members.iter().map(|member| member.start(&runtime, &[])).collect();
+    let address = |of: usize| networks[of].address().to_string();
+    let meets = |of: usize| members[0].inbox.is_connected(members[of].node);
+    networks[0].call_only(&[address(1)]);
+    eventually("the first is called", || meets(1));
+    // What stands stays, though its address is called no more.
+    networks[0].call_only(&[address(2)]);
+    eventually("the second is called", || meets(2));
+    assert!(meets(1));
+    members[1].admission.denied.lock().push(members[0].node);
+    networks[1].recheck();
+    eventually("the first has gone", || !meets(1));
+    eventually("its address is forgotten", || networks[0].peers().iter().all(|peer| peer.address != address(1)));
+    members[1].admission.denied.lock().clear();
+    networks[0].call_only(&[address(1), address(2)]);
+    eventually("the first is called again", || meets(1));
+    let refused = networks[0].refused();
+    let kind = RefusalKind { by: "other", reason: "not_admitted" };
+    assert!(refused.get(&kind).is_some_and(|count| *count > 0), "{refused:?}");
     networks.iter().for_each(Network::stop);
 }
 
@@ -155,7 +180,7 @@ fn a_node_that_stops_says_so_and_leaves_nothing_behind() {
     let members = consortium(2);
     let runtime = runtime();
     let networks = [members[0].start(&runtime, &[]), members[1].start(&runtime, &[])];
-    networks[0].call(networks[1].address().to_string());
+    networks[0].call_only(&[networks[1].address().to_string()]);
     reaches_all(&members, &networks, 0, b"a word");
     networks[1].stop();
     assert_eq!(networks[1].0.shared.tasks.join(std::time::Duration::ZERO), 0, "no task is left");

@@ -165,7 +165,7 @@ fn a_relayed_hello_is_found_out_by_the_exporter() {
     // The soft TLS key signs without a device: no worker waits.
     runtime.spawn(relay(listener, target.address(), between.identity(), trust));
     let victim = caller.start(&runtime, &[]);
-    victim.call(address);
+    victim.call_only(&[address]);
     let words = ["Proof", "standing between the nodes"];
     notes(&target, &[&["by this node"][..], &words].concat());
     notes(&victim, &[&["by the other node"][..], &words].concat());
@@ -198,8 +198,8 @@ fn rules_that_change_end_standing_sessions() {
     stays.trust.replace(rules(&ca, &[3], &[]));
     one.recheck();
     part();
-    notes(&one, &["by this node", "NotAdmitted", "its certificate"]);
-    notes(&other, &["by the other node", "NotAdmitted", "its certificate"]);
+    notes(&one, &["by this node", "Certificate", "have a new certificate issued"]);
+    notes(&other, &["by the other node", "Certificate", "have a new certificate issued"]);
     other.stop();
     one.stop();
 }

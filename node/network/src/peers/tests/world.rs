@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
 use super::super::*;
+use crate::session::VERSIONS;
 use crate::session::{Door, Local, Opened, Remote, SessionError, unix_time_ms};
 use crate::tls::fixtures::{Authority, Node, key, sign};
 use crate::tls::{Trust, TrustStore};
@@ -158,11 +159,16 @@ impl Member {
             chain: self.chain,
             listen: "127.0.0.1:0".parse().expect("an address"),
             peers: peers.iter().map(|peer| peer.address().to_string()).collect(),
+            versions: self.versions,
             limits: self.limits.clone(),
         };
-        let (key, admission, inbox) = (self.key.clone(), self.admission.clone(), self.inbox.clone());
-        Network::start_speaking(self.versions, params, self.tls(), key, admission, inbox, runtime.handle().clone())
-            .expect("it starts")
+        let parts = Parts {
+            tls: self.tls(),
+            session_key: self.key.clone(),
+            admission: self.admission.clone(),
+            inbox: self.inbox.clone(),
+        };
+        Network::start(params, parts, runtime.handle().clone()).expect("it starts")
     }
 
     /// One end of sessions without a network around it.

@@ -1,0 +1,108 @@
+//! Whether those who are connected may be so still: looked at whenever the chain's nodes change, and once a minute for the sake of
+//! certificates, which end while nobody does anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bixi_network::Network;
+use bixi_types::NodeId;
+
+use super::network::Members;
+
+/// How often the chain's nodes are compared with those of the last time.
+pub(super) const PERIOD: Duration = Duration::from_secs(1);
+/// How long a session may outlive its certificate.
+const CERTIFICATES_PERIOD: Duration = Duration::from_secs(60);
+
+const DAY_S: u64 = 86_400;
+/// A certificate that ends within so many days is a warning, once for each of them.
+const WARNING_DAYS: [u64; 3] = [30, 7, 1];
+
+/// Looks again and again.
+pub(super) struct Recheck {
+    network: Network,
+    members: Arc<Members>,
+    known: BTreeSet<NodeId>,
+    certificates_at: Option<Instant>,
+    warnings: Warnings,
+}
+
+impl Recheck {
+    pub(super) fn new(network: Network, members: Arc<Members>) -> Self {
+        let known = members.now().unwrap_or_default();
+        Self { network, members, known, certificates_at: None, warnings: Warnings::default() }
+    }
+
+    pub(super) fn look(&mut self) {
+        let has_changed = self.follow_members();
+        let is_due = self.certificates_at.is_none_or(|at| at.elapsed() >= CERTIFICATES_PERIOD);
+        if is_due {
+            self.certificates_at = Some(Instant::now());
+            let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            for (owner, not_after_s) in self.members.certificate_ends(&self.network) {
+                if let Some(days) = self.warnings.due(&owner, not_after_s, now_s) {
+                    tracing::warn!(
+                        certificate = owner,
+                        days,
+                        "a certificate ends soon; have a new one issued and reload"
+                    );
+                }
+            }
+        }
+        if has_changed || is_due {
+            self.network.recheck();
+        }
+    }
+
+    /// Whether other nodes belong to the chain than the last time.
+    fn follow_members(&mut self) -> bool {
+        // What cannot be read is told by whoever needs it; nobody is sent away for it.
+        let Ok(now) = self.members.now() else { return false };
+        if now == self.known {
+            return false;
+        }
+        for node in now.difference(&self.known) {
+            tracing::info!(node = node.to_hex(), "a node joins the chain");
+        }
+        for node in self.known.difference(&now) {
+            tracing::info!(node = node.to_hex(), "a node has left the chain; its sessions end");
+        }
+        self.known = now;
+        true
+    }
+}
+
+/// Which warnings were given, by certificate.
+#[derive(Default)]
+struct Warnings(BTreeMap<(String, u64), u64>);
+
+impl Warnings {
+    /// The days left, when they have come below a limit that was not told yet.
+    fn due(&mut self, owner: &str, not_after_s: u64, now_s: u64) -> Option<u64> {
+        let days = not_after_s.saturating_sub(now_s) / DAY_S;
+        let limit = WARNING_DAYS.into_iter().filter(|limit| days < *limit).min()?;
+        let told = self.0.insert((owner.to_owned(), not_after_s), limit);
+        told.is_none_or(|told| limit < told).then_some(days)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_told_of_once_at_each_limit() {
+        let (mut warnings, end) = (Warnings::default(), 100 * DAY_S);
+        let mut told = Vec::new();
+        for hour in 0..=100 * 24 {
+            told.extend(warnings.due("own", end, hour * 3_600));
+        }
+        assert_eq!(told, [29, 6, 0]);
+        // A renewed one begins anew, and one found late is told of at once.
+        assert_eq!(warnings.due("own", 200 * DAY_S, 100 * DAY_S), None);
+        assert_eq!(warnings.due("peer", end, 98 * DAY_S), Some(2));
+        assert_eq!(warnings.due("peer", end, 98 * DAY_S), None);
+        assert_eq!(warnings.due("ended", end, 200 * DAY_S), Some(0));
+    }
+}
