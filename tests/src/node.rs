@@ -4,7 +4,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -101,6 +101,8 @@ impl RunningNode {
         let (log, out) = (Words::new(), Words::new());
         let mut command = Command::new(binary("bixi"));
         command.args(["run", "--ready-json", "--config"]).arg(config).stdout(out.writer()).stderr(log.writer());
+        // As a service: no terminal.
+        command.stdin(Stdio::null());
         adjust(&mut command);
         let mut process = Process { child: command.spawn().expect("bixi starts"), log };
         let deadline = Instant::now() + START_DEADLINE;

@@ -107,15 +107,28 @@ fn demo(temporary: &Path, arguments: &[&str]) -> Process {
 
 /// Reads standard error up to a line that begins with `beginning`; the reader keeps the pipe open.
 fn read_until(process: &mut Process, beginning: &str) -> BufReader<std::process::ChildStderr> {
+    read_to_line(process, beginning, |line| line.starts_with(beginning))
+}
+
+/// The same, up to a line that holds `words`.
+fn read_until_says(process: &mut Process, words: &str) -> BufReader<std::process::ChildStderr> {
+    read_to_line(process, words, |line| line.contains(words))
+}
+
+fn read_to_line(
+    process: &mut Process,
+    what: &str,
+    is_it: impl Fn(&str) -> bool,
+) -> BufReader<std::process::ChildStderr> {
     let mut lines = BufReader::new(process.0.stderr.take().unwrap());
     let (mut line, mut all) = (String::new(), String::new());
     while lines.read_line(&mut line).unwrap() > 0 {
-        if line.starts_with(beginning) {
+        if is_it(&line) {
             return lines;
         }
         all.push_str(&std::mem::take(&mut line));
     }
-    panic!("it never said {beginning:?} but: {all}");
+    panic!("it never said {what:?} but: {all}");
 }
 
 #[test]
@@ -207,12 +220,22 @@ fn a_log_that_cannot_be_written_does_not_end_the_node() {
 }
 
 #[test]
-fn a_hangup_stops_the_node_unless_it_was_started_to_ignore_it() {
+fn a_hangup_stops_a_node_at_a_terminal_and_has_a_service_reload() {
     let place = tempfile::tempdir().unwrap();
     let config = make_chain(place.path());
-    let mut node = Process::start(&mut run_command(&config));
+    // The upper end of a pseudoterminal is a terminal, too.
+    let terminal = File::options().read(true).write(true).open("/dev/ptmx").unwrap();
+    let mut node = Process::start(run_command(&config).stdin(terminal));
     node.rpc();
     node.send(Signal::HUP);
+    assert_eq!(node.end(PATIENCE).code(), Some(0));
+
+    let mut node = Process::start(run_command(&config).stdin(Stdio::null()).stderr(Stdio::piped()));
+    let rpc = node.rpc();
+    node.send(Signal::HUP);
+    let _lines = read_until_says(&mut node, "nothing has changed");
+    assert_eq!(height(rpc), 0);
+    node.send(Signal::TERM);
     assert_eq!(node.end(PATIENCE).code(), Some(0));
 
     let mut ignoring = Command::new("sh");

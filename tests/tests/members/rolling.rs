@@ -19,6 +19,7 @@ fn votes(node: &RunningNode) -> bool {
 
 #[test]
 fn every_node_is_started_again_under_load_and_nothing_is_lost() {
+    let _turn = crate::alone();
     let place = tempfile::tempdir().unwrap();
     let chain = Chain::make(&place.path().join("chain"), "4");
     let mut load = Load::default();

@@ -1,0 +1,86 @@
+//! What an operator changes in the files of a running node: SIGHUP takes it, or says what is wrong and changes nothing.
+
+use std::fs;
+use std::path::Path;
+
+use bixi_tests::chain::{Chain, start, wait_equal, wait_until};
+use bixi_tests::load::Load;
+use bixi_tests::node::RunningNode;
+use rustix::process::Signal;
+use serde_json::json;
+
+/// Replaces a part of a file that stands there once.
+fn edit(file: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(file).unwrap();
+    assert_eq!(text.matches(from).count(), 1, "{from:?} in {text}");
+    fs::write(file, text.replace(from, to)).unwrap();
+}
+
+/// Asks for a reload and waits for its line in the log; the lines since.
+fn reload(node: &RunningNode, words: &[&str]) -> String {
+    let before = node.said().len();
+    node.signal(Signal::HUP);
+    let mut said = String::new();
+    wait_until("the line of a reload", || {
+        said = node.said().split_off(before);
+        said.lines().any(|line| words.iter().all(|word| line.contains(word)))
+    });
+    said
+}
+
+fn connected(node: &RunningNode, id: &str) -> bool {
+    let status = node.call("getNodeStatus", json!(["group0", ""])).expect("a status");
+    let peers = status["peers"].as_array().expect("peers").clone();
+    peers.iter().any(|peer| peer["nodeID"].as_str() == Some(id) && peer["connected"] == json!(true))
+}
+
+#[test]
+fn lists_addresses_and_log_levels_change_under_load_and_a_broken_file_changes_nothing() {
+    let _turn = crate::alone();
+    let place = tempfile::tempdir().unwrap();
+    let chain = Chain::make(&place.path().join("chain"), "4");
+    let mut load = Load::default();
+    let nodes = start(&chain.configs);
+    nodes[..3].iter().enumerate().for_each(|(index, node)| load.point(index, Some(node.rpc)));
+    load.promises().wait_beyond(3);
+    let (first, file, last) = (&nodes[0], &chain.configs[0], &chain.ids[3]);
+    wait_until("the last is connected", || connected(first, last));
+    reload(first, &["nothing has changed"]);
+
+    // Kept out by the first, with the reason on both sides; the chain goes on.
+    edit(file, "deny = []", &format!("deny = [\"{last}\"]"));
+    reload(first, &["INFO", "reloaded", "p2p.deny: +", &last[..16]]);
+    wait_until("its sessions end", || !connected(first, last));
+    let told = |node: &RunningNode| node.said().lines().any(|line| line.contains("the node stands in p2p.deny"));
+    wait_until("the reason in both logs", || told(first) && told(&nodes[3]));
+
+    // A broken file: file and line are named, and the list that was taken stays in force.
+    edit(file, "deny = [\"", "deny = [\"x");
+    let line = 1 + fs::read_to_string(file).unwrap().lines().position(|line| line.starts_with("deny =")).unwrap();
+    reload(first, &["ERROR", "everything stays as it was", &format!("bixi.toml:{line}")]);
+    assert!(!connected(first, last));
+    edit(file, "deny = [\"x", "deny = [\"");
+    let absent = "crl = [\"conf/absent.crl\"]";
+    edit(file, "crl = []", absent);
+    reload(first, &["ERROR", "everything stays as it was", "absent.crl"]);
+    edit(file, absent, "crl = []");
+
+    // Let in again; another filter of the log; what cannot be exchanged is said to wait.
+    edit(file, &format!("deny = [\"{last}\"]"), "deny = []");
+    edit(file, "filter = \"info,", "filter = \"debug,");
+    edit(file, "body_bytes_max = ", "body_bytes_max = 1");
+    let said = reload(first, &["WARN", "[rpc]", "waits for the next start"]);
+    assert!(said.contains("p2p.deny: -") && said.contains("log.filter: "), "{said}");
+    wait_until("the last is back", || connected(first, last));
+    wait_until("more words", || first.said().lines().any(|line| line.contains("DEBUG") && line.contains("committed")));
+
+    let promised = load.promises().count();
+    load.promises().wait_beyond(promised + 5);
+    load.end();
+    wait_equal(&nodes.iter().collect::<Vec<_>>(), "after the reloads");
+    for node in nodes {
+        load.promises().check(&node, "after the reloads");
+        let ended = node.stop();
+        assert!(ended.status.success(), "{}: {}", ended.status, ended.said);
+    }
+}
