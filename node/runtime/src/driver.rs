@@ -1,5 +1,6 @@
 //! The consensus thread: feeds events to the pure core and performs its effects.
 
+mod early;
 mod fetch;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::log_thread::{Answer, Command};
 use crate::ordering_log::Record;
 use crate::pipeline::{CommitJob, ExecuteJob, Pipeline};
 use crate::view::View;
+use early::Early;
 use fetch::{Fetches, Progress};
 
 /// Where the core's effects go.
@@ -69,6 +71,7 @@ pub(crate) struct Driver {
     block_interval_ms: u64,
     building: Option<Building>,
     fetches: Fetches,
+    early: Early,
     /// Validators whose keys have tables.
     pinned: Vec<Validator>,
     work_told: bool,
@@ -106,6 +109,7 @@ impl Driver {
             block_interval_ms,
             building: None,
             fetches: Fetches::default(),
+            early: Early::default(),
             pinned: Vec::new(),
             work_told: false,
             work_changed: true,
@@ -137,7 +141,7 @@ impl Driver {
 
     fn handle(&mut self, event: Event) -> Result<(), Fault> {
         match event {
-            Event::Input(input) => self.feed(*input)?,
+            Event::Input(input) => self.feed_answer(*input)?,
             Event::Checked(Arrived { from, what, .. }) => self.feed(Input::Message { from, message: *what })?,
             Event::Peer(arrived) => self.receive(arrived)?,
             Event::Head(Arrived { from, what, .. }) => {
@@ -180,8 +184,20 @@ impl Driver {
                 self.offences.charge(arrived.from, offence.to_string());
                 Ok(())
             }
+            Err(Unchecked::UnknownHeight(_)) => {
+                self.early.keep(self.core.status().decided, arrived);
+                Ok(())
+            }
             Err(_) => Ok(()),
         }
+    }
+
+    /// A commit tells the validators of one height more: what came too early for it is looked at again.
+    fn feed_answer(&mut self, input: Input) -> Result<(), Fault> {
+        let is_commit = matches!(input, Input::LedgerCommitted { .. });
+        self.feed(input)?;
+        let early = if is_commit { self.early.take() } else { Vec::new() };
+        early.into_iter().try_for_each(|arrived| self.receive(arrived))
     }
 
     /// Tells the core whether work waits that stands in no value of the running height.

@@ -31,6 +31,8 @@ use crate::event::Event;
 pub(crate) use checks::{BatchChecks, BatchJob, MessageCheck, MessageChecks};
 pub(crate) use door::{Door, Offences};
 pub(crate) use heights::{HeightRange, Heights};
+#[cfg(test)]
+pub(crate) use quota::Quota;
 pub(crate) use quota::Ticket;
 pub(crate) use recipe::Recipe;
 pub(crate) use serve::{Asked, ServeJob, Server, tell_head};
