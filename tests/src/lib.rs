@@ -3,12 +3,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod chain;
 pub mod disk;
 pub mod load;
 pub mod node;
 pub mod promises;
 pub mod rpc;
+pub mod settings;
 pub mod wallet;
 
 use std::path::PathBuf;
