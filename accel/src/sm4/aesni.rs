@@ -55,7 +55,7 @@ impl Engine for (Avx2, AesNi) {
 macro_rules! sm4_by_aes {
     ($name:literal, $token:ty, $features:tt, $width:ident) => {
         use super::turn;
-        use crate::sm4::matrix::{ENTER, KEPT, LEAVE, MOVED, Nibbles, after_aes, nibbles};
+        use crate::sm4::matrix::{BOTH, ENTER, KEPT, LEAVE, MOVED, Nibbles, after_aes, nibbles};
         use core::arch::x86_64::*;
         use core::hint::black_box;
 
@@ -79,6 +79,7 @@ macro_rules! sm4_by_aes {
             low_half: Vector,
             kept: Tables,
             moved: Tables,
+            both: Tables,
             /// Orders of bytes that undo ShiftRows and turn every word by 0 to 3 bytes: to the left in the standard's order, to the right
             /// in memory's.
             turn: [Vector; 4],
@@ -91,6 +92,7 @@ macro_rules! sm4_by_aes {
                 low_half: every_lane([0x0f; 16]),
                 kept: Tables::new(const { after_aes(KEPT) }),
                 moved: Tables::new(const { after_aes(MOVED) }),
+                both: Tables::new(const { after_aes(BOTH) }),
                 turn: [
                     every_lane(const { turn(0) }),
                     every_lane(const { turn(1) }),
@@ -100,16 +102,17 @@ macro_rules! sm4_by_aes {
             }
         }
 
-        /// `L(τ(input))` (F of GB/T 32907 6.1) behind `A`, in two parts to be added.
+        /// `L(τ(input))` (F of GB/T 32907 6.1) behind `A`, in two parts to be added. `ALONE`, where waiting costs more than two shuffles, no
+        /// part waits for the sum of two others.
         #[target_feature(enable = $features)]
         #[inline]
-        fn transform(constants: &Constants, input: Vector) -> [Vector; 2] {
+        fn transform<const ALONE: bool>(constants: &Constants, input: Vector) -> [Vector; 2] {
             // Opaque: each constant is read from memory where it is needed, and registers are left to the state.
             let constants = black_box(constants);
             let substituted = halves(substitute(input), constants.low_half);
             let kept = map(substituted, &constants.kept);
             let moved = map(substituted, &constants.moved);
-            let both = xor(kept, moved);
+            let both = if ALONE { map(substituted, &constants.both) } else { xor(kept, moved) };
             let [turn_0, turn_1, turn_2, turn_3] = constants.turn;
             [xor(shuffle(kept, turn_0), shuffle(moved, turn_1)), xor(shuffle(moved, turn_2), shuffle(both, turn_3))]
         }

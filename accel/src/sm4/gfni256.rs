@@ -50,10 +50,10 @@ fn constants() -> Constants {
     })
 }
 
-/// `L(τ(input))` (F of GB/T 32907 6.1) behind `A`, in two parts to be added.
+/// `L(τ(input))` (F of GB/T 32907 6.1) behind `A`, in two parts to be added; the same whether `ALONE` or not.
 #[target_feature(enable = "avx2,gfni")]
 #[inline]
-fn transform(constants: &Constants, input: __m256i) -> [__m256i; 2] {
+fn transform<const ALONE: bool>(constants: &Constants, input: __m256i) -> [__m256i; 2] {
     let kept = _mm256_gf2p8affineinv_epi64_epi8::<{ KEPT.constant }>(input, constants.kept);
     let moved = _mm256_gf2p8affineinv_epi64_epi8::<{ MOVED.constant }>(input, constants.moved);
     let both = _mm256_gf2p8affineinv_epi64_epi8::<{ BOTH.constant }>(input, constants.both);

@@ -76,7 +76,7 @@ macro_rules! registers {
         /// One group of `bytes`.
         #[target_feature(enable = $features)]
         #[inline]
-        pub(super) fn load(bytes: &[u8; WIDE_BYTES], group: usize) -> State {
+        pub(super) fn load(bytes: &[u8], group: usize) -> State {
             let (groups, _) = bytes.as_chunks::<GROUP_BYTES>();
             // SAFETY: as many bytes are four vectors.
             unsafe { core::mem::transmute::<[u8; GROUP_BYTES], State>(groups[group]) }
@@ -85,7 +85,7 @@ macro_rules! registers {
         /// Inverse of [`load`].
         #[target_feature(enable = $features)]
         #[inline]
-        pub(super) fn store(bytes: &mut [u8; WIDE_BYTES], group: usize, state: State) {
+        pub(super) fn store(bytes: &mut [u8], group: usize, state: State) {
             let (groups, _) = bytes.as_chunks_mut::<GROUP_BYTES>();
             // SAFETY: four vectors are as many bytes.
             groups[group] = unsafe { core::mem::transmute::<State, [u8; GROUP_BYTES]>(state) };
@@ -170,32 +170,41 @@ macro_rules! sm4_on_words {
             }
         }
 
-        /// Fewer blocks than a kernel call takes, through a buffer.
+        /// Fewer blocks than a kernel call takes, through a buffer where the last group is not whole.
         #[target_feature(enable = $features)]
         #[inline]
         fn crypt_rest<const MASKED: bool>(round_keys: &[u32; 32], data: &mut [u8], masks: &[u8]) {
+            if data.len().is_multiple_of(GROUP_BYTES) {
+                return crypt_few::<MASKED>(round_keys, data, masks);
+            }
+            let bytes = data.len().next_multiple_of(GROUP_BYTES);
             let (mut buffer, mut mask_buffer) = ([0; WIDE_BYTES], [0; WIDE_BYTES]);
             buffer[..data.len()].copy_from_slice(data);
             mask_buffer[..masks.len()].copy_from_slice(masks);
-            match data.len().div_ceil(GROUP_BYTES) {
-                1 => crypt_groups::<1, MASKED>(round_keys, &mut buffer, &mask_buffer),
-                2 => crypt_groups::<2, MASKED>(round_keys, &mut buffer, &mask_buffer),
-                3 => crypt_groups::<3, MASKED>(round_keys, &mut buffer, &mask_buffer),
-                _ => crypt_groups::<WIDE, MASKED>(round_keys, &mut buffer, &mask_buffer),
-            }
+            crypt_few::<MASKED>(round_keys, &mut buffer[..bytes], &mask_buffer);
             data.copy_from_slice(&buffer[..data.len()]);
             ct::wipe(&mut buffer);
-            ct::wipe(&mut mask_buffer);
+            if MASKED {
+                ct::wipe(&mut mask_buffer);
+            }
+        }
+
+        /// As many groups as a kernel call takes, or fewer.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn crypt_few<const MASKED: bool>(round_keys: &[u32; 32], data: &mut [u8], masks: &[u8]) {
+            match data.len() / GROUP_BYTES {
+                1 => crypt_groups::<1, MASKED>(round_keys, data, masks),
+                2 => crypt_groups::<2, MASKED>(round_keys, data, masks),
+                3 => crypt_groups::<3, MASKED>(round_keys, data, masks),
+                _ => crypt_groups::<WIDE, MASKED>(round_keys, data, masks),
+            }
         }
 
         /// The first `G` groups of `data`, all in the registers at once.
         #[target_feature(enable = $features)]
         #[inline]
-        fn crypt_groups<const G: usize, const MASKED: bool>(
-            round_keys: &[u32; 32],
-            data: &mut [u8; WIDE_BYTES],
-            masks: &[u8; WIDE_BYTES],
-        ) {
+        fn crypt_groups<const G: usize, const MASKED: bool>(round_keys: &[u32; 32], data: &mut [u8], masks: &[u8]) {
             let mut x = [[zero(); 4]; G];
             for (group, x) in x.iter_mut().enumerate() {
                 let mut state = load(data, group);
@@ -319,7 +328,7 @@ macro_rules! sm4_on_words {
         #[target_feature(enable = $features)]
         #[inline]
         fn round(constants: &Constants, x0: Vector, input: Vector) -> Vector {
-            let [near, far] = transform(constants, input);
+            let [near, far] = transform::<false>(constants, input);
             xor(xor(x0, near), far)
         }
 
@@ -334,13 +343,13 @@ macro_rules! sm4_on_words {
             let (quads, _) = round_keys.as_chunks::<4>();
             for keys in quads {
                 let keys = keys.map(|key| every_word(key as i32));
-                [near, far] = transform(constants, xor(xor(sum_of_four(b, c, keys[0], older), near), far));
+                [near, far] = transform::<true>(constants, xor(xor(sum_of_four(b, c, keys[0], older), near), far));
                 (older, a) = (a, xor(xor(a, near), far));
-                [near, far] = transform(constants, xor(xor(sum_of_four(c, d, keys[1], older), near), far));
+                [near, far] = transform::<true>(constants, xor(xor(sum_of_four(c, d, keys[1], older), near), far));
                 (older, b) = (b, xor(xor(b, near), far));
-                [near, far] = transform(constants, xor(xor(sum_of_four(d, a, keys[2], older), near), far));
+                [near, far] = transform::<true>(constants, xor(xor(sum_of_four(d, a, keys[2], older), near), far));
                 (older, c) = (c, xor(xor(c, near), far));
-                [near, far] = transform(constants, xor(xor(sum_of_four(a, b, keys[3], older), near), far));
+                [near, far] = transform::<true>(constants, xor(xor(sum_of_four(a, b, keys[3], older), near), far));
                 (older, d) = (d, xor(xor(d, near), far));
             }
             [a, b, c, d]
