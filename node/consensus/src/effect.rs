@@ -48,8 +48,10 @@ pub enum Effect {
         id: H256,
         /// The value.
         value: Value,
-        /// A peer that should hold the batches; ourselves when we built the value.
+        /// A peer that should hold the batches: of a proposed value the last one who proposed it, ourselves when we built it.
         from: NodeId,
+        /// Whether a quorum has decided the value; else it is what one proposer says.
+        is_decided: bool,
     },
     /// The order is final: execute. Heights come in order, once each after a start.
     Decide {

@@ -380,7 +380,8 @@ fn round_checks(certificate: &RoundCertificate, chain: H256) -> Vec<SignatureChe
     signatures.map(|entry| check(entry.validator, vote(entry).sign_bytes(), entry.signature)).collect()
 }
 
-fn certified_checks(certificate: &CheckpointCertificate) -> Vec<SignatureCheck> {
+/// The signatures a checkpoint certificate claims.
+pub fn certified_checks(certificate: &CheckpointCertificate) -> Vec<SignatureCheck> {
     let bytes = certificate.header_hash.0.to_vec();
     certificate.signatures.iter().map(|(node, signature)| check(*node, bytes.clone(), *signature)).collect()
 }

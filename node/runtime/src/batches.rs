@@ -19,7 +19,7 @@ use bixi_types::transaction::{self, ChainIdentity, Pending, Transaction, Transac
 use bixi_types::{CryptoSuite, H256};
 
 pub(crate) use batcher::{Batcher, BatcherParams, Wake};
-pub(crate) use store::{Admit, BatchStore, Origin};
+pub(crate) use store::{Admit, BatchStore, Need, Origin, Standing};
 
 /// Why a batch is worth nothing: a pure function of its bytes and genesis, so every node judges alike.
 #[derive(Debug, thiserror::Error)]

@@ -1,18 +1,20 @@
 //! The consensus thread: feeds events to the pure core and performs its effects.
 
+mod ahead;
+mod build;
+mod catch_up;
 mod early;
 mod fetch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use bixi_consensus::{Core, Effect, Evidence, Input, Message, Mode, Unchecked};
 use bixi_ledger::Ledger;
 use bixi_txpool::TxPool;
-use bixi_types::consensus::{Validator, Value};
+use bixi_types::consensus::ValidatorSet;
 use bixi_types::ports::{SignError, Signer, Statement};
-use bixi_types::{H256, NodeId};
+use bixi_types::{CryptoSuite, H256, NodeId};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::batches::{BatchStore, Batcher};
@@ -24,8 +26,10 @@ use crate::log_thread::{Answer, Command};
 use crate::ordering_log::Record;
 use crate::pipeline::{CommitJob, ExecuteJob, Pipeline};
 use crate::view::View;
+use build::Building;
+use catch_up::CatchUp;
 use early::Early;
-use fetch::{Fetches, Progress};
+use fetch::{Fetches, Purpose};
 
 /// Where the core's effects go.
 pub(crate) struct Lines {
@@ -72,20 +76,15 @@ pub(crate) struct Driver {
     building: Option<Building>,
     fetches: Fetches,
     early: Early,
-    /// Validators whose keys have tables.
-    pinned: Vec<Validator>,
+    catch_up: CatchUp,
+    suite: CryptoSuite,
+    pipeline_depth: u64,
+    /// The validators last known; their keys have tables.
+    validators: ValidatorSet,
     work_told: bool,
     /// What waits may have changed: look at it once the effects at hand are done.
     work_changed: bool,
     last_decided_ms: u64,
-}
-
-/// A value being collected.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Building {
-    height: u64,
-    round: u32,
-    ready_ms: u64,
 }
 
 impl Driver {
@@ -110,7 +109,10 @@ impl Driver {
             building: None,
             fetches: Fetches::default(),
             early: Early::default(),
-            pinned: Vec::new(),
+            catch_up: CatchUp::default(),
+            suite: pipeline.genesis.suite,
+            pipeline_depth: pipeline.genesis.pipeline_depth.into(),
+            validators: ValidatorSet::default(),
             work_told: false,
             work_changed: true,
             last_decided_ms: 0,
@@ -132,7 +134,7 @@ impl Driver {
 
     fn next_event(&self) -> Result<Event, RecvTimeoutError> {
         let building = self.building.filter(|building| self.may_build(building)).map(|building| building.ready_ms);
-        let fetching = self.fetches.deadline_ms();
+        let fetching = self.fetches.deadline_ms().into_iter().chain(self.catch_up.deadline_ms());
         match self.core.deadline_ms().into_iter().chain(building).chain(fetching).min() {
             Some(deadline) => self.events.recv_deadline(self.clock.instant(deadline)),
             None => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -147,9 +149,16 @@ impl Driver {
             Event::Head(Arrived { from, what, .. }) => {
                 let links = Arc::clone(&self.lines.links);
                 self.view.set_head(from, what, |peer| !links.peers().contains(peer));
+                self.catch_up.wake();
             }
-            Event::Heights(Arrived { from, what, .. }) => {
-                tracing::trace!(peer = %from, first = what.first, heights = what.proofs.len(), "nobody waits for these");
+            Event::Heights(answer) => {
+                // Answers nobody waits for are ignored.
+                if self.catch_up.expects(answer.from, &answer.what, self.clock.now().monotonic_ms) {
+                    let _ = self.lines.checks.send(MessageCheck::Heights(answer));
+                }
+            }
+            Event::Proven(Arrived { from, what, .. }) => {
+                self.catch_up.keep(from, what, self.clock.now().monotonic_ms);
             }
             Event::Work => {
                 self.work.store(false, Ordering::Release);
@@ -163,6 +172,7 @@ impl Driver {
 
     fn after_effects(&mut self) -> Result<(), Fault> {
         self.settle_fetches()?;
+        self.catch_up()?;
         if std::mem::take(&mut self.work_changed) {
             self.tell_work()?;
         }
@@ -212,12 +222,21 @@ impl Driver {
 
     fn feed(&mut self, input: Input) -> Result<(), Fault> {
         self.pin_validators(&input);
+        let (executed, committed) = (executed_by(&input), self.core.status().committed);
         let effects = self.core.step(self.clock.now(), input);
         for effect in effects {
             self.perform(effect)?;
         }
-        self.view.set_consensus(self.core.status());
-        Ok(())
+        let status = self.core.status();
+        if status.committed > committed {
+            self.catch_up.reached(status.committed, self.clock.now().monotonic_ms);
+        }
+        let is_open = |height: &u64| *height > status.certified;
+        self.view.set_consensus(status.clone());
+        match executed.filter(is_open).and_then(|height| self.catch_up.certificate_of(height)) {
+            Some((from, message)) => self.feed(Input::Message { from, message }),
+            None => Ok(()),
+        }
     }
 
     fn perform(&mut self, effect: Effect) -> Result<(), Fault> {
@@ -231,10 +250,17 @@ impl Driver {
                 if let Message::Status { .. } = message {
                     tell_head(&self.ledger, self.lines.links.as_ref(), to);
                 }
-                self.lines.links.send_on(Channel::Consensus, to, message.encode());
+                let is_on_its_way = matches!(message, Message::Request { .. })
+                    && self.catch_up.is_delivering(self.clock.now().monotonic_ms);
+                if !is_on_its_way {
+                    self.lines.links.send_on(Channel::Consensus, to, message.encode());
+                }
             }
             Effect::BuildValue { height, round, deadline_ms } => self.begin_building(height, round, deadline_ms),
-            Effect::EnsureBatches { id, value, from } => self.ensure_batches(id, &value, from),
+            Effect::EnsureBatches { id, value, from, is_decided } => {
+                let purpose = if is_decided { Purpose::Decision } else { Purpose::Vote };
+                self.ensure_batches(id, &value, from, purpose);
+            }
             Effect::Decide { height, value, certificate } => {
                 self.last_decided_ms = self.clock.now().monotonic_ms;
                 self.batches.decided(&value.batches, height);
@@ -269,57 +295,6 @@ impl Driver {
         let _ = self.lines.log.send(command);
     }
 
-    /// A block is worth waiting for a moment: more transactions share its signatures and fsyncs. Half of the time to propose
-    /// is left for building and for the durable log.
-    fn begin_building(&mut self, height: u64, round: u32, deadline_ms: u64) {
-        let now = self.clock.now().monotonic_ms;
-        let latest_ms = now + deadline_ms.saturating_sub(now) / 2;
-        let ready_ms = (self.last_decided_ms + self.block_interval_ms).clamp(now, latest_ms);
-        self.building = Some(Building { height, round, ready_ms });
-    }
-
-    /// While the decision below is not durable, its batches still wait and would be proposed again.
-    fn may_build(&self, building: &Building) -> bool {
-        building.height <= self.view.undecided()
-    }
-
-    fn build_when_ready(&mut self) -> Result<(), Fault> {
-        let Some(building) = self.building else { return Ok(()) };
-        let core = self.core.status();
-        if (core.height, core.round, core.resting) != (building.height, building.round, false) {
-            // The round has passed: a value for it would be ignored, and its transactions would stay packed.
-            self.building = None;
-            return Ok(());
-        }
-        if !self.may_build(&building) {
-            return Ok(());
-        }
-        let waiting = self.batches.waiting_transactions() + self.pool.waiting().0;
-        let is_full = waiting >= self.batcher.block_transactions_max();
-        if !is_full && self.clock.now().monotonic_ms < building.ready_ms {
-            return Ok(());
-        }
-        self.building = None;
-        self.build(building.height, building.round)
-    }
-
-    /// Proposes the batches that wait, whoever built them. What is in the pool is batched now when it would go to nobody else before,
-    /// or when nothing else waits.
-    fn build(&mut self, height: u64, round: u32) -> Result<(), Fault> {
-        let started = Instant::now();
-        let transactions_max = self.batcher.block_transactions_max();
-        let waiting = self.batches.waiting_transactions();
-        if self.batcher.is_alone() || waiting == 0 {
-            self.batcher.seal_waiting(transactions_max.saturating_sub(waiting));
-        }
-        let digests = self.batches.propose(transactions_max);
-        self.log_batches(&digests, height);
-        tracing::trace!(height, round, batches = digests.len(), elapsed = ?started.elapsed(), "built a value");
-        self.feed(Input::ValueBuilt { height, round, batches: digests })?;
-        // Before anything is decided: the next height must not start for what this one holds.
-        self.tell_work()
-    }
-
     /// Appends the batches of a value to the ordering log, each once for a height; `false` when some are not here.
     fn log_batches(&mut self, digests: &[H256], height: u64) -> bool {
         let Ok(fresh) = self.batches.pin(digests, height) else { return false };
@@ -330,26 +305,6 @@ impl Driver {
         true
     }
 
-    fn ensure_batches(&mut self, id: H256, value: &Value, from: NodeId) {
-        if self.log_batches(&value.batches, value.height) {
-            // Every batch was appended before: one flush makes them all durable.
-            return self.tell_log(Command::Flush(Answer::BatchesDurable(id)));
-        }
-        self.fetches.begin(id, value, from, self.clock.now().monotonic_ms);
-        self.fetches.tell_wanted(&self.batches);
-    }
-
-    fn settle_fetches(&mut self) -> Result<(), Fault> {
-        for (id, value, progress) in self.fetches.settle(self.core.status().decided, &self.batches) {
-            match progress {
-                Progress::Complete => self.ensure_batches(id, &value, self.node),
-                Progress::Invalid => self.feed(Input::BatchesInvalid { value: id })?,
-                Progress::Missing => {}
-            }
-        }
-        Ok(())
-    }
-
     /// The signatures of the next height's validators are checked with tables of their keys.
     fn pin_validators(&mut self, input: &Input) {
         let rules = match input {
@@ -357,9 +312,9 @@ impl Driver {
             Input::LedgerCommitted { rules, .. } => Some(rules),
             _ => None,
         };
-        if let Some(rules) = rules.filter(|rules| rules.validators.members() != self.pinned) {
-            self.pinned = rules.validators.members().to_vec();
-            let ids = self.pinned.iter().map(|member| member.id).collect();
+        if let Some(rules) = rules.filter(|rules| rules.validators != self.validators) {
+            self.validators = rules.validators.clone();
+            let ids = self.validators.members().iter().map(|member| member.id).collect();
             let _ = self.lines.checks.send(MessageCheck::Pin(ids));
         }
     }
@@ -370,6 +325,14 @@ impl Driver {
         // Transactions that only found the block full are back in the pool.
         self.batcher.wake();
         self.work_changed = true;
+    }
+}
+
+/// The height an input reports as executed.
+fn executed_by(input: &Input) -> Option<u64> {
+    match input {
+        Input::Executed { height, .. } => Some(*height),
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use bixi_rpc::Head;
 use bixi_types::NodeId;
 use crossbeam_channel::Sender;
 
-use crate::exchange::{Heights, Ticket};
+use crate::exchange::{Heights, Proven, Ticket};
 
 /// One event for the consensus thread.
 pub(crate) enum Event {
@@ -19,6 +19,8 @@ pub(crate) enum Event {
     Head(Arrived<Head>),
     /// Committed heights from a peer; nothing in them is checked.
     Heights(Arrived<Heights>),
+    /// Committed heights from a peer whose signatures hold, in a row; none when the answer was good for nothing.
+    Proven(Arrived<Vec<Proven>>),
     /// Transactions entered the pool, or batches the store.
     Work,
     /// A thread cannot go on; the node must stop.
@@ -32,6 +34,13 @@ pub(crate) struct Arrived<T> {
     pub from: NodeId,
     pub what: T,
     pub _ticket: Ticket,
+}
+
+impl<T> Arrived<T> {
+    /// The same, as something else.
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Arrived<U> {
+        Arrived { from: self.from, what: change(self.what), _ticket: self._ticket }
+    }
 }
 
 /// Why the node cannot go on.

@@ -13,6 +13,7 @@
 mod checks;
 mod door;
 mod heights;
+mod proven;
 mod quota;
 mod recipe;
 mod serve;
@@ -30,7 +31,10 @@ use crate::event::Event;
 
 pub(crate) use checks::{BatchChecks, BatchJob, MessageCheck, MessageChecks};
 pub(crate) use door::{Door, Offences};
+#[cfg(test)]
+pub(crate) use heights::HeightProof;
 pub(crate) use heights::{HeightRange, Heights};
+pub(crate) use proven::Proven;
 #[cfg(test)]
 pub(crate) use quota::Quota;
 pub(crate) use quota::Ticket;

@@ -12,6 +12,10 @@ pub const BATCH_TRANSACTIONS_MAX: usize = 2_048;
 pub const BATCH_INTERVAL_MS: u64 = 10;
 /// Batches in one value.
 pub const VALUE_BATCHES_MAX: usize = 256;
+/// Batches of one value: a proposer names no more of them, and nobody holds more for the undecided values of one proposer.
+pub const VALUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Undecided batches held because proposers name them, all proposers together.
+pub const NAMED_BATCHES_BYTES_MAX: usize = 4 * VALUE_BYTES_MAX;
 /// Undecided batches held for one peer. A node has at most half of it undecided itself, so an honest one is never refused.
 pub const PEER_BATCHES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The same, counted: many small ones cost as much as a few large ones.

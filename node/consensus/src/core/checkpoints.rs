@@ -136,12 +136,16 @@ impl Core {
                 return self.halt(HaltReason::NotDeterministic { height, signed, executed });
             }
             Some(vote) => self.say_checkpoint(vote),
-            None => self.sign_next_checkpoint(),
+            None => {}
         }
+        // What others have certified needs no signature of ours: who repeats a chain does not call the device.
         self.certify();
+        if !self.halted {
+            self.sign_next_checkpoint();
+        }
     }
 
-    /// Asks for the signature of the lowest executed height we have not voted on. The guard only goes up, so the next height
+    /// Asks for the signature of the lowest executed height that is not certified and we have not voted on. The guard only goes up, so the next height
     /// waits until this vote is in the log.
     pub(super) fn sign_next_checkpoint(&mut self) {
         if self.checkpoints.signing.is_some() || self.mode == Mode::Follower(Reason::GuardStorage) {
@@ -150,7 +154,8 @@ impl Core {
         let node = self.params.node;
         let rules = &self.rules;
         let member = |height| rules.get(height).is_some_and(|rules| rules.validators.index_of(&node).is_some());
-        let open = self.checkpoints.tallies.iter().filter(|(height, _)| member(height));
+        let certified = self.checkpoints.certified;
+        let open = self.checkpoints.tallies.range(certified + 1..).filter(|(height, _)| member(height));
         let next = open
             .filter(|(_, tally)| tally.ours.is_none() && !tally.refused)
             .find_map(|(height, tally)| tally.header.as_ref().map(|(header, _)| (*height, header.clone())));

@@ -239,10 +239,11 @@ impl Core {
         }
     }
 
-    /// Adopts the next decision once its batches are durable.
+    /// Adopts the next decision once its batches are durable. The host makes those of all decisions at hand durable together.
     pub(super) fn adopt_decided(&mut self) -> bool {
+        self.ensure_received();
         let height = self.head.height + 1;
-        let Some(received) = self.sync.received.get_mut(&height) else { return false };
+        let Some(received) = self.sync.received.get(&height) else { return false };
         if received.value.parent != self.head.id {
             self.sync.received.remove(&height);
             return true;
@@ -252,11 +253,18 @@ impl Core {
             self.decide(value, certificate);
             return true;
         }
-        if received.asked_ms.is_none() {
+        false
+    }
+
+    /// Has the host make durable what was not asked for yet, or is to be asked for elsewhere.
+    fn ensure_received(&mut self) {
+        let is_due = |received: &Received| {
+            received.asked_ms.is_none() && !received.durable && !received.value.batches.is_empty()
+        };
+        for received in self.sync.received.values_mut().filter(|received| is_due(received)) {
             received.asked_ms = Some(self.now.monotonic_ms);
             let (id, value, from) = (received.certificate.value, received.value.clone(), received.from);
-            self.out.push(Effect::EnsureBatches { id, value, from });
+            self.out.push(Effect::EnsureBatches { id, value, from, is_decided: true });
         }
-        false
     }
 }

@@ -150,7 +150,7 @@ impl Core {
         if candidate.progress == Progress::Batches && candidate.holder != holder {
             candidate.holder = holder;
             let value = candidate.value.clone();
-            self.out.push(Effect::EnsureBatches { id, value, from: holder });
+            self.out.push(Effect::EnsureBatches { id, value, from: holder, is_decided: false });
         }
     }
 
@@ -229,7 +229,7 @@ impl Core {
         let Some(candidate) = self.current.candidates.get_mut(&id) else { return };
         candidate.progress = Progress::Batches;
         let from = candidate.holder;
-        self.out.push(Effect::EnsureBatches { id, value, from });
+        self.out.push(Effect::EnsureBatches { id, value, from, is_decided: false });
         #[cfg(test)]
         if self.mutated(crate::simulator::Mutation::PrevoteWithoutBatches) {
             self.conclude(id, true);

@@ -1,12 +1,16 @@
 //! The batches at hand, by digest.
 //!
 //! Invariants: a batch in a value of the running height, or decided and not in the ledger, is never dropped; undecided batches of one
-//! peer take at most [`PEER_BATCHES_BYTES_MAX`] and are at most [`PEER_BATCHES_MAX`], those that were asked for aside.
+//! peer take at most [`PEER_BATCHES_BYTES_MAX`] and are at most [`PEER_BATCHES_MAX`]; those that came because a proposer named them take
+//! at most [`VALUE_BYTES_MAX`] for it, [`NAMED_BATCHES_BYTES_MAX`] for all, and one batch more.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use bixi_types::limits::{BATCH_HELD_MS, BATCH_RETRY_MS, PEER_BATCHES_BYTES_MAX, PEER_BATCHES_MAX, VALUE_BATCHES_MAX};
+use bixi_types::limits::{
+    BATCH_HELD_MS, BATCH_RETRY_MS, NAMED_BATCHES_BYTES_MAX, PEER_BATCHES_BYTES_MAX, PEER_BATCHES_MAX,
+    VALUE_BATCHES_MAX, VALUE_BYTES_MAX,
+};
 use bixi_types::state::{History, StateError};
 use bixi_types::{H256, NodeId};
 use parking_lot::Mutex;
@@ -23,8 +27,30 @@ pub(crate) enum Origin {
     Own,
     /// Received.
     Peer(NodeId),
-    /// A value named it: asked for, or read from the ordering log. Nobody's quota is charged, so it goes soon when the value lost.
-    Value,
+    /// Asked for because an undecided value of this proposer named it. It goes soon when the value lost.
+    Named(NodeId),
+    /// Asked for because a decided value named it, or read from the ordering log.
+    Chain,
+}
+
+/// Why a batch is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// An undecided value of this proposer names it.
+    Proposed(NodeId),
+    /// The value decided at this height names it.
+    Decided(u64),
+}
+
+/// How far the batches of a value are.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// All are here.
+    Complete,
+    /// One was found to be invalid.
+    Invalid,
+    /// These are neither here nor being verified; none when the rest is being verified.
+    Missing(Vec<H256>),
 }
 
 /// What becomes of a batch that arrives.
@@ -67,8 +93,9 @@ struct Inner {
     /// What the undecided ones of an origin come to.
     loads: HashMap<Origin, Load>,
     waiting_transactions: usize,
+    decided_bytes: usize,
     verifying: HashSet<H256>,
-    wanted: HashSet<H256>,
+    wanted: HashMap<H256, Need>,
     invalid: VecDeque<H256>,
 }
 
@@ -90,8 +117,13 @@ impl BatchStore {
             return Admit::Invalid;
         }
         let load = inner.load(Origin::Peer(from));
-        let is_over = load.bytes + bytes > PEER_BATCHES_BYTES_MAX || load.batches >= PEER_BATCHES_MAX;
-        if is_over && !inner.wanted.contains(&digest) {
+        let fits_peer = load.bytes + bytes <= PEER_BATCHES_BYTES_MAX && load.batches < PEER_BATCHES_MAX;
+        let fits = match inner.wanted.get(&digest) {
+            None => fits_peer,
+            Some(Need::Proposed(proposer)) => fits_peer || inner.has_room_for(*proposer),
+            Some(Need::Decided(_)) => true,
+        };
+        if !fits {
             return Admit::OverQuota;
         }
         inner.verifying.insert(digest);
@@ -100,14 +132,12 @@ impl BatchStore {
 
     /// Keeps a verified batch; nothing happens when it is here.
     pub(crate) fn add(&self, batch: VerifiedBatch, origin: Origin) {
-        let is_wanted = self.is_wanted(&batch.digest);
-        let origin = if is_wanted && origin != Origin::Own { Origin::Value } else { origin };
         self.keep(batch, origin, 0);
     }
 
     /// Keeps a batch that the ordering log holds for `height`.
     pub(crate) fn restore(&self, batch: VerifiedBatch, height: u64) {
-        self.keep(batch, Origin::Value, height);
+        self.keep(batch, Origin::Chain, height);
     }
 
     fn keep(&self, batch: VerifiedBatch, origin: Origin, logged: u64) {
@@ -118,10 +148,19 @@ impl BatchStore {
             held.logged = held.logged.max(logged);
             return;
         }
+        let need = inner.wanted.get(&digest).copied().filter(|_| origin != Origin::Own);
+        let origin = match need {
+            Some(Need::Proposed(proposer)) if inner.has_room_for(proposer) => Origin::Named(proposer),
+            None | Some(Need::Proposed(_)) => origin,
+            Some(Need::Decided(_)) => Origin::Chain,
+        };
         let (bytes, order) = (batch.encoded_bytes(), inner.next_order);
         inner.next_order += 1;
         inner.held.insert(digest, Held { batch, bytes, origin, since: Instant::now(), order, logged, decided: None });
         inner.begin_waiting(digest);
+        if let Some(Need::Decided(height)) = need {
+            inner.stop_waiting(&digest, height);
+        }
     }
 
     /// The batch that was to be verified is not kept: it is invalid, or nothing in it is new.
@@ -171,25 +210,27 @@ impl BatchStore {
         inner.waiting.values().any(|digest| inner.held[digest].logged < height)
     }
 
-    /// Digests for a new value: of each origin in turn its oldest undecided batch, within the bounds of a value and of a block, so that
-    /// nobody's batches keep the others' waiting. The first is taken whatever its size.
+    /// Digests for a new value: of each origin in turn its oldest undecided batch, within the bounds of a value (counted and in bytes)
+    /// and of a block, so that nobody's batches keep the others' waiting. The first is taken whatever its size.
     pub(crate) fn propose(&self, transactions_max: usize) -> Vec<H256> {
         let inner = self.inner.lock();
         let mut queues = inner.waiting_by_origin();
-        let (mut digests, mut transactions) = (Vec::new(), 0);
+        let (mut digests, mut transactions, mut bytes) = (Vec::new(), 0, 0);
         while !queues.is_empty() && digests.len() < VALUE_BATCHES_MAX {
             queues.retain_mut(|queue| {
                 let Some(digest) = queue.pop_front().filter(|_| digests.len() < VALUE_BATCHES_MAX) else {
                     return false;
                 };
-                transactions += inner.held[&digest].batch.transactions.len();
-                let fits = transactions <= transactions_max || digests.is_empty();
+                let held = &inner.held[&digest];
+                transactions += held.batch.transactions.len();
+                bytes += held.bytes;
+                let fits = (transactions <= transactions_max && bytes <= VALUE_BYTES_MAX) || digests.is_empty();
                 if fits {
                     digests.push(digest);
                 }
                 fits
             });
-            if transactions > transactions_max {
+            if transactions > transactions_max || bytes > VALUE_BYTES_MAX {
                 break;
             }
         }
@@ -226,8 +267,20 @@ impl BatchStore {
     /// Drops the batches decided at `height` and below: they are in the ledger. One that somebody named again for a later height stays
     /// until that one is over.
     pub(crate) fn forget(&self, height: u64) {
-        let keeps = |held: &Held| held.decided.is_none_or(|decided| decided.max(held.logged) > height);
-        self.inner.lock().held.retain(|_, held| keeps(held));
+        let mut inner = self.inner.lock();
+        let Inner { held, decided_bytes, .. } = &mut *inner;
+        held.retain(|_, held| {
+            let keeps = held.decided.is_none_or(|decided| decided.max(held.logged) > height);
+            if !keeps {
+                *decided_bytes -= held.bytes;
+            }
+            keeps
+        });
+    }
+
+    /// What the decided ones that are not in the ledger come to.
+    pub(crate) fn decided_bytes(&self) -> usize {
+        self.inner.lock().decided_bytes
     }
 
     /// Drops what waited too long and stands in no value of `height` or above. Returns our own: their transactions are to be batched
@@ -262,29 +315,42 @@ impl BatchStore {
     /// Drops undecided batches, but none that a value waits for.
     fn drop_waiting(&self, goes: impl Fn(&Held) -> bool) -> Vec<(Origin, VerifiedBatch)> {
         let mut inner = self.inner.lock();
-        let is_over = |digest: &&H256| !inner.wanted.contains(*digest) && goes(&inner.held[*digest]);
+        let is_over = |digest: &&H256| !inner.wanted.contains_key(*digest) && goes(&inner.held[*digest]);
         let gone: Vec<H256> = inner.waiting.values().filter(is_over).copied().collect();
         for digest in &gone {
             inner.stop_waiting(digest, 0);
         }
-        gone.iter().filter_map(|digest| inner.held.remove(digest)).map(|held| (held.origin, held.batch)).collect()
+        let gone: Vec<Held> = gone.iter().filter_map(|digest| inner.held.remove(digest)).collect();
+        inner.decided_bytes -= gone.iter().map(|held| held.bytes).sum::<usize>();
+        gone.into_iter().map(|held| (held.origin, held.batch)).collect()
     }
 
-    /// From now on exactly these batches are taken over any quota: a value needs them.
-    pub(crate) fn want(&self, digests: HashSet<H256>) {
-        self.inner.lock().wanted = digests;
+    /// From now on exactly these batches are taken over their senders' quotas: values need them.
+    pub(crate) fn want(&self, wanted: HashMap<H256, Need>) {
+        self.inner.lock().wanted = wanted;
     }
 
     /// Whether a value needs this batch.
     pub(crate) fn is_wanted(&self, digest: &H256) -> bool {
-        self.inner.lock().wanted.contains(digest)
+        self.inner.lock().wanted.contains_key(digest)
     }
 
-    /// Of these, the ones that are neither here nor being verified; whether one of them was found to be invalid.
-    pub(crate) fn missing(&self, digests: &[H256]) -> (Vec<H256>, bool) {
+    /// Whether one more batch is taken because an undecided value of this proposer names it.
+    pub(crate) fn has_room_for(&self, proposer: NodeId) -> bool {
+        self.inner.lock().has_room_for(proposer)
+    }
+
+    /// How far the batches of a value are.
+    pub(crate) fn standing(&self, digests: &[H256]) -> Standing {
         let inner = self.inner.lock();
-        let absent = |digest: &&H256| !inner.held.contains_key(*digest) && !inner.verifying.contains(*digest);
-        (digests.iter().filter(absent).copied().collect(), digests.iter().any(|digest| inner.invalid.contains(digest)))
+        let absent = || digests.iter().filter(|digest| !inner.held.contains_key(digest));
+        if absent().next().is_none() {
+            return Standing::Complete;
+        }
+        if absent().any(|digest| inner.invalid.contains(digest)) {
+            return Standing::Invalid;
+        }
+        Standing::Missing(absent().filter(|digest| !inner.verifying.contains(digest)).copied().collect())
     }
 
     /// How many are held.
@@ -310,6 +376,12 @@ impl Inner {
         self.loads.get(&origin).copied().unwrap_or_default()
     }
 
+    fn has_room_for(&self, proposer: NodeId) -> bool {
+        let named_bytes = |(origin, load): (&Origin, &Load)| if let Origin::Named(_) = origin { load.bytes } else { 0 };
+        let all_bytes: usize = self.loads.iter().map(named_bytes).sum();
+        self.load(Origin::Named(proposer)).bytes < VALUE_BYTES_MAX && all_bytes < NAMED_BATCHES_BYTES_MAX
+    }
+
     /// The undecided ones, oldest first, a queue for each origin; the queue of the oldest batch first.
     fn waiting_by_origin(&self) -> Vec<VecDeque<H256>> {
         let (mut queues, mut places) = (Vec::<VecDeque<H256>>::new(), HashMap::new());
@@ -333,9 +405,12 @@ impl Inner {
 
     fn stop_waiting(&mut self, digest: &H256, decided: u64) {
         let Some(held) = self.held.get_mut(digest) else { return };
-        if held.decided.replace(decided).is_some() {
+        if let Some(before) = held.decided {
+            held.decided = Some(before.max(decided));
             return;
         }
+        held.decided = Some(decided);
+        self.decided_bytes += held.bytes;
         self.waiting.remove(&held.order);
         self.waiting_transactions -= held.batch.transactions.len();
         if let Some(load) = self.loads.get_mut(&held.origin) {

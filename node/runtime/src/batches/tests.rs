@@ -6,7 +6,9 @@ use bixi_accel::sm2::PrivateKey;
 use bixi_accel::{Random, RandomError};
 use bixi_consensus::Message;
 use bixi_types::consensus::{Proposal, SignatureBytes, SignedProposal, Value};
-use bixi_types::limits::{BATCH_HELD_MS, BATCH_RETRY_MS, PEER_BATCHES_BYTES_MAX, PEER_BATCHES_MAX, VALUE_BATCHES_MAX};
+use bixi_types::limits::{
+    BATCH_HELD_MS, BATCH_RETRY_MS, PEER_BATCHES_BYTES_MAX, PEER_BATCHES_MAX, VALUE_BATCHES_MAX, VALUE_BYTES_MAX,
+};
 use bixi_types::state::{History, StateError};
 use bixi_types::{Address, NodeId};
 
@@ -59,6 +61,13 @@ const PEER: NodeId = NodeId([4; 64]);
 
 fn sealed(from: usize, count: usize) -> VerifiedBatch {
     VerifiedBatch::seal(CryptoSuite::Sm, names(from, count).collect()).0
+}
+
+/// A batch of at least so many bytes: one transaction, again and again.
+fn weighing(from: usize, bytes: usize) -> VerifiedBatch {
+    let VerifiedBatch { digest, transactions } = sealed(from, 1);
+    let count = bytes.div_ceil(Batch::framed_bytes(transactions[0].bytes.len()));
+    VerifiedBatch { digest, transactions: vec![transactions[0].clone(); count].into() }
 }
 
 fn chain() -> ChainIdentity {
@@ -157,15 +166,68 @@ fn undecided_batches_of_a_peer_are_bounded_and_those_asked_for_are_taken() {
     store.add(first.clone(), Origin::Peer(PEER));
     assert_eq!(store.admit(first.digest, PEER, 100), Admit::Known);
     assert_eq!(store.admit(second.digest, PEER, PEER_BATCHES_BYTES_MAX), Admit::OverQuota);
-    assert_eq!(store.missing(&[first.digest, second.digest]), (vec![second.digest], false));
-    store.want([second.digest].into());
+    assert_eq!(store.standing(&[first.digest, second.digest]), Standing::Missing(vec![second.digest]));
+    store.want([(second.digest, Need::Proposed(PEER))].into());
     assert_eq!(store.admit(second.digest, PEER, PEER_BATCHES_BYTES_MAX), Admit::Verify);
     store.refuse(second.digest, true);
     assert_eq!(store.admit(second.digest, PEER, 1), Admit::Invalid);
-    assert_eq!(store.missing(&[second.digest]), (vec![second.digest], true));
+    assert_eq!(store.standing(&[first.digest, second.digest]), Standing::Invalid);
+    assert_eq!(store.standing(&[first.digest]), Standing::Complete);
     store.want(Default::default());
     store.decided(&[first.digest], 1);
     assert_eq!(store.admit(sealed(30, 1).digest, PEER, PEER_BATCHES_BYTES_MAX), Admit::Verify, "room again");
+}
+
+#[test]
+fn what_a_proposer_names_is_bounded_for_it_and_for_all() {
+    let store = BatchStore::default();
+    let large: Vec<VerifiedBatch> = (0..7).map(|index| weighing(10 + index, VALUE_BYTES_MAX / 2)).collect();
+    // Its quota is full, so that nothing more of it is taken unless it is named.
+    store.add(weighing(1, PEER_BATCHES_BYTES_MAX), Origin::Peer(PEER));
+    let arrive = |batch: &VerifiedBatch, need| {
+        store.want([(batch.digest, need)].into());
+        let admitted = store.admit(batch.digest, PEER, VALUE_BYTES_MAX / 2);
+        if admitted == Admit::Verify {
+            store.add(batch.clone(), Origin::Peer(PEER));
+        }
+        admitted
+    };
+    let liar = NodeId([9; 64]);
+    assert_eq!(arrive(&large[0], Need::Proposed(liar)), Admit::Verify);
+    assert_eq!(arrive(&large[1], Need::Proposed(liar)), Admit::Verify);
+    assert!(!store.has_room_for(liar));
+    assert_eq!(arrive(&large[2], Need::Proposed(liar)), Admit::OverQuota, "whatever value it names");
+    assert_eq!(arrive(&large[2], Need::Proposed(NodeId([8; 64]))), Admit::Verify, "another proposer's value");
+    for proposer in 20..26 {
+        let batches = [weighing(1_000 + proposer, VALUE_BYTES_MAX), weighing(2_000 + proposer, VALUE_BYTES_MAX)];
+        for batch in &batches {
+            arrive(batch, Need::Proposed(NodeId([proposer as u8; 64])));
+        }
+    }
+    assert!(!store.has_room_for(NodeId([7; 64])), "all proposers together");
+    // What a quorum has decided is taken whatever there is, is not proposed again, and goes with its height.
+    assert_eq!(arrive(&large[3], Need::Decided(5)), Admit::Verify);
+    let waiting = store.waiting_transactions();
+    assert!(store.decided_bytes() >= VALUE_BYTES_MAX / 2);
+    store.forget(5);
+    assert_eq!((store.decided_bytes(), store.waiting_transactions()), (0, waiting));
+    assert!(store.get(&large[3].digest).is_none());
+    // Room again once the values have lost.
+    store.want(Default::default());
+    store.expire(Instant::now() + Duration::from_millis(BATCH_RETRY_MS), 6);
+    assert!(store.has_room_for(liar));
+}
+
+#[test]
+fn a_value_names_no_more_bytes_than_its_receivers_hold() {
+    let store = BatchStore::default();
+    for index in 0..5 {
+        store.add(weighing(10 + index, VALUE_BYTES_MAX / 3), Origin::Own);
+    }
+    assert_eq!(store.propose(usize::MAX).len(), 2);
+    let store = BatchStore::default();
+    store.add(weighing(1, VALUE_BYTES_MAX + 1), Origin::Own);
+    assert_eq!(store.propose(usize::MAX).len(), 1, "the first, whatever its size");
 }
 
 #[test]
@@ -202,7 +264,7 @@ fn what_nobody_decides_expires_and_what_a_value_names_does_not() {
     assert_eq!(store.own_load().0, 1);
     // Fetched for a value that lost: gone with the next look after the usual time.
     let fetched = sealed(40, 1);
-    store.want([fetched.digest].into());
+    store.want([(fetched.digest, Need::Proposed(PEER))].into());
     store.add(fetched.clone(), Origin::Peer(PEER));
     store.expire(after(BATCH_RETRY_MS), 3);
     assert!(store.get(&fetched.digest).is_some(), "the value waits for others");

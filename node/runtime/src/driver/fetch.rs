@@ -1,81 +1,137 @@
 //! Batches that a value names and that are not here: asked for until they come or their height is over.
 //!
 //! The one who should hold them is asked first, then everybody else in turn: with a quorum of prevotes at least one honest node holds
-//! what it voted for.
+//! what it voted for. What a single proposer can have us hold is bounded; what a quorum has decided is always taken.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use bixi_types::consensus::Value;
 use bixi_types::ports::Destination;
 use bixi_types::{H256, NodeId};
 
-use crate::batches::BatchStore;
+use crate::batches::{BatchStore, Need, Standing};
 use crate::exchange::Exchange;
 use crate::links::{Channel, Links};
 
 /// Pause before somebody else is asked.
 const RETRY_MS: u64 = 250;
+/// The same for what consensus does not wait for yet: a large answer may take its time.
+const AHEAD_RETRY_MS: u64 = 2_000;
+
+/// Who waits for the batches of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Consensus: a value under vote.
+    Vote,
+    /// Consensus: a value that was decided.
+    Decision,
+    /// Nobody yet: a decided value that consensus will come to.
+    Ahead,
+}
 
 struct Wanted {
     value: Value,
     holder: NodeId,
+    purpose: Purpose,
     /// How many were asked.
     asked: usize,
     retry_ms: u64,
 }
 
-/// How far the batches of a value are.
-pub(super) enum Progress {
-    Complete,
-    Invalid,
-    Missing,
+/// A value whose batches are no longer missing.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) id: H256,
+    pub(super) value: Value,
+    pub(super) purpose: Purpose,
+    /// All batches are here; else one is invalid.
+    pub(super) is_complete: bool,
 }
 
 /// Values whose batches are not all here, by value id.
 #[derive(Default)]
-pub(super) struct Fetches(BTreeMap<H256, Wanted>);
+pub(super) struct Fetches {
+    wanted: BTreeMap<H256, Wanted>,
+    /// The batches asked for may have changed.
+    is_changed: bool,
+}
 
 impl Fetches {
     /// When somebody is to be asked again.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
-        self.0.values().map(|wanted| wanted.retry_ms).min()
+        self.wanted.values().map(|wanted| wanted.retry_ms).min()
     }
 
-    /// Begins to fetch for a value, or learns of another holder.
-    pub(super) fn begin(&mut self, id: H256, value: &Value, holder: NodeId, now_ms: u64) {
-        self.0.insert(id, Wanted { value: value.clone(), holder, asked: 0, retry_ms: now_ms });
+    /// Values fetched before consensus waits for them.
+    pub(super) fn ahead(&self) -> usize {
+        self.wanted.values().filter(|wanted| wanted.purpose == Purpose::Ahead).count()
     }
 
-    /// Gives up what is over; returns what is no longer missing, to be made durable or called invalid.
-    pub(super) fn settle(&mut self, decided: u64, batches: &BatchStore) -> Vec<(H256, Value, Progress)> {
-        if self.0.is_empty() {
-            return Vec::new();
+    /// Begins to fetch for a value, or learns of another holder or of a better reason. What is on its way is not asked for twice.
+    pub(super) fn begin(&mut self, id: H256, value: &Value, holder: NodeId, purpose: Purpose, now_ms: u64) {
+        if purpose == Purpose::Ahead && self.wanted.contains_key(&id) {
+            return;
         }
-        self.0.retain(|_, wanted| wanted.value.height > decided);
+        let under_way = self.wanted.get(&id).filter(|known| known.purpose == Purpose::Ahead && known.asked > 0);
+        let (asked, retry_ms) = match under_way {
+            Some(known) => (known.asked, known.retry_ms.min(now_ms + RETRY_MS)),
+            None => (0, now_ms),
+        };
+        self.wanted.insert(id, Wanted { value: value.clone(), holder, purpose, asked, retry_ms });
+        self.is_changed = true;
+    }
+
+    /// Gives up what is over; returns what is no longer missing.
+    pub(super) fn settle(&mut self, decided: u64, batches: &BatchStore) -> Vec<Settled> {
         let mut settled = Vec::new();
-        self.0.retain(|id, wanted| {
-            let progress = progress_of(&wanted.value, batches);
-            let is_open = matches!(progress, Progress::Missing);
-            if !is_open {
-                settled.push((*id, wanted.value.clone(), progress));
+        let before = self.wanted.len();
+        self.wanted.retain(|id, wanted| {
+            if wanted.value.height <= decided {
+                return false;
             }
-            is_open
+            let is_complete = match batches.standing(&wanted.value.batches) {
+                Standing::Missing(_) => return true,
+                standing => standing == Standing::Complete,
+            };
+            let (id, value, purpose) = (*id, wanted.value.clone(), wanted.purpose);
+            settled.push(Settled { id, value, purpose, is_complete });
+            false
         });
+        self.is_changed |= self.wanted.len() != before;
         self.tell_wanted(batches);
         settled
     }
 
-    /// What is asked for is taken over any quota.
-    pub(super) fn tell_wanted(&self, batches: &BatchStore) {
-        let digests: HashSet<H256> = self.0.values().flat_map(|wanted| wanted.value.batches.iter().copied()).collect();
-        batches.want(digests);
+    /// What is asked for is taken over the quotas of those who send it.
+    pub(super) fn tell_wanted(&mut self, batches: &BatchStore) {
+        if !std::mem::take(&mut self.is_changed) {
+            return;
+        }
+        let mut needs = HashMap::new();
+        for wanted in self.wanted.values() {
+            let need = match wanted.purpose {
+                Purpose::Vote => Need::Proposed(wanted.holder),
+                Purpose::Decision | Purpose::Ahead => Need::Decided(wanted.value.height),
+            };
+            for digest in &wanted.value.batches {
+                let known = needs.entry(*digest).or_insert(need);
+                if let Need::Decided(_) = need {
+                    *known = need;
+                }
+            }
+        }
+        batches.want(needs);
     }
 
-    /// Asks for everything whose turn has come.
+    /// Asks for everything whose turn has come, and for nothing that would not be taken.
     pub(super) fn ask(&mut self, now_ms: u64, us: NodeId, batches: &BatchStore, links: &dyn Links) {
-        for (id, wanted) in self.0.iter_mut().filter(|(_, wanted)| wanted.retry_ms <= now_ms) {
-            wanted.retry_ms = now_ms + RETRY_MS;
-            let (digests, _) = batches.missing(&wanted.value.batches);
+        for (id, wanted) in self.wanted.iter_mut().filter(|(_, wanted)| wanted.retry_ms <= now_ms) {
+            wanted.retry_ms = now_ms + if wanted.purpose == Purpose::Ahead { AHEAD_RETRY_MS } else { RETRY_MS };
+            if wanted.purpose == Purpose::Vote && !batches.has_room_for(wanted.holder) {
+                tracing::debug!(value = %id, proposer = %wanted.holder, "its undecided values take enough room");
+                continue;
+            }
+            let Standing::Missing(digests) = batches.standing(&wanted.value.batches) else { continue };
             let Some(peer) = wanted.next_peer(us, links).filter(|_| !digests.is_empty()) else { continue };
             wanted.asked += 1;
             tracing::debug!(value = %id, missing = digests.len(), %peer, attempt = wanted.asked, "asking for batches");
@@ -93,17 +149,5 @@ impl Wanted {
         }
         let others: Vec<&NodeId> = peers.iter().filter(|peer| **peer != us).collect();
         others.get(self.asked % others.len().max(1)).map(|peer| **peer)
-    }
-}
-
-/// How far the batches of `value` are.
-pub(super) fn progress_of(value: &Value, batches: &BatchStore) -> Progress {
-    let (_, is_invalid) = batches.missing(&value.batches);
-    if is_invalid {
-        return Progress::Invalid;
-    }
-    match batches.of_value(&value.batches) {
-        Ok(_) => Progress::Complete,
-        Err(_) => Progress::Missing,
     }
 }

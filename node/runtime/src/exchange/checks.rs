@@ -12,6 +12,7 @@ use bixi_types::{CryptoSuite, H256, NodeId};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::door::Offences;
+use super::heights::Heights;
 use super::quota::Ticket;
 use crate::batches::{BatchStore, Origin, VerifiedBatch};
 use crate::event::{Arrived, Event};
@@ -23,12 +24,17 @@ const MESSAGES_AT_ONCE: usize = 64;
 pub(crate) enum MessageCheck {
     /// A message whose signatures are to be checked, then fed.
     Message(Arrived<Box<Message>>, Vec<SignatureCheck>),
+    /// Heights fetched ahead of consensus, to be read and checked.
+    Heights(Arrived<Heights>),
     /// The validators from now on: their keys get tables.
     Pin(Vec<NodeId>),
 }
 
 /// Checks consensus messages.
 pub(crate) struct MessageChecks {
+    pub suite: CryptoSuite,
+    /// Genesis hash.
+    pub chain: H256,
     pub verifier: SmVerifier,
     pub offences: Arc<Offences>,
     pub events: Sender<Event>,
@@ -43,6 +49,7 @@ impl MessageChecks {
             for job in std::iter::once(first).chain(jobs.try_iter().take(MESSAGES_AT_ONCE - 1)) {
                 match job {
                     MessageCheck::Message(arrived, checks) => messages.push((arrived, checks)),
+                    MessageCheck::Heights(arrived) => self.check_heights(arrived),
                     MessageCheck::Pin(validators) => {
                         self.verifier.pin(&validators, &pinned);
                         pinned = validators;
@@ -58,6 +65,24 @@ impl MessageChecks {
                 }
             }
         }
+    }
+
+    /// All signatures of an answer in one batch. One that does not hold, or parts that do not belong together, spoil the whole: its
+    /// sender had them checked before it kept them.
+    fn check_heights(&self, arrived: Arrived<Heights>) {
+        let from = arrived.from;
+        let arrived = arrived.map(|heights| {
+            let heights = heights.read(self.suite)?;
+            let checks: Vec<_> = heights.iter().map(|height| height.checks(self.chain)).collect();
+            let is_valid = self.verdicts(checks.iter().map(Vec::as_slice)).into_iter().all(|valid| valid);
+            if is_valid { Ok(heights) } else { Err("a height with a signature that does not hold".to_owned()) }
+        });
+        let _ = self.events.send(Event::Proven(arrived.map(|heights| {
+            heights.unwrap_or_else(|reason| {
+                self.offences.charge(from, reason);
+                Vec::new()
+            })
+        })));
     }
 
     /// Whether all signatures of each message hold; all messages in one batch.
@@ -126,9 +151,12 @@ impl BatchChecks {
 
     /// One that brings nothing new is kept only when a value names it.
     fn keep(&self, batch: VerifiedBatch, from: NodeId) {
+        if self.batches.is_wanted(&batch.digest) {
+            return self.batches.add(batch, Origin::Peer(from));
+        }
         match batch.is_known(self.ledger.as_ref()) {
-            Ok(true) if !self.batches.is_wanted(&batch.digest) => self.batches.refuse(batch.digest, false),
-            Ok(_) => self.batches.add(batch, Origin::Peer(from)),
+            Ok(true) => self.batches.refuse(batch.digest, false),
+            Ok(false) => self.batches.add(batch, Origin::Peer(from)),
             Err(error) => {
                 tracing::error!(%error, "a batch was not taken: the ledger cannot be read");
                 self.batches.refuse(batch.digest, false);

@@ -83,7 +83,7 @@ impl HeightProof {
         Ok(Self { header: outline.header.encode(), decision: Some(decision) })
     }
 
-    fn encoded_bytes(&self) -> usize {
+    pub(super) fn encoded_bytes(&self) -> usize {
         borsh::object_length(self).expect("borsh into memory cannot fail")
     }
 

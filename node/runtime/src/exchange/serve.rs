@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use bixi_consensus::{CheckpointCertificate, Message};
 use bixi_ledger::{Ledger, LedgerError};
-use bixi_types::consensus::{CommitCertificate, SignatureBytes, Value};
-use bixi_types::header::BlockHeader;
+use bixi_types::consensus::{CommitCertificate, Value};
 use bixi_types::limits::ANSWER_BYTES_MAX;
 use bixi_types::ports::Destination;
 use bixi_types::{H256, NodeId};
 use crossbeam_channel::Receiver;
 
 use super::heights::HeightRange;
+use super::proven::signatures_of;
 use super::quota::Ticket;
 use super::turns::Turns;
 use super::{Exchange, Recipe};
@@ -174,14 +174,4 @@ impl<'a> Committed<'a> {
         let batch = self.recipe.batch(place, |index| self.ledger.transaction_at(self.height, index))?;
         Ok(batch.map(|batch| batch.encode()))
     }
-}
-
-/// Who signed a committed header.
-fn signatures_of(header: &BlockHeader) -> Result<Vec<(NodeId, SignatureBytes)>, Failure> {
-    let signed = header.signature_list.iter().map(|entry| {
-        let place = usize::try_from(entry.sealer_index).ok();
-        let node = place.and_then(|place| header.sealer_list.get(place))?;
-        Some((*node, SignatureBytes(entry.signature.as_slice().try_into().ok()?)))
-    });
-    signed.collect::<Option<_>>().ok_or_else(|| format!("the signatures of block {} are damaged", header.number).into())
 }

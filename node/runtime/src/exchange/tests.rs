@@ -1,10 +1,10 @@
 use bixi_types::NodeId;
 use bixi_types::consensus::{CommitCertificate, SignatureBytes, Value};
+use bixi_types::header::{BlockHeader, HeaderExtension, HeaderSignature, ParentInfo};
 use bixi_types::limits::{HEADER_BYTES_MAX, HEIGHTS_MAX, VALIDATORS_MAX};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::heights::HeightProof;
 use super::*;
 
 fn value(batches: usize) -> Value {
@@ -94,5 +94,75 @@ proptest! {
         let mut bytes = message.encode();
         bytes[at.index(message.encode().len())] ^= 1 << bit;
         prop_assert_ne!(Exchange::decode(&bytes), Ok(message));
+    }
+}
+
+/// What an honest node answers: three heights, each built on the one before. Nothing in it is signed.
+fn honest() -> Heights {
+    let suite = bixi_types::CryptoSuite::Sm;
+    let (mut parent, mut header_hash, mut proofs) = (H256([1; 32]), H256([2; 32]), Vec::new());
+    for height in 5..8 {
+        let value = Value { height, parent, ..value(2) };
+        parent = value.id(suite);
+        let header = BlockHeader {
+            number: height as i64,
+            parent_info: vec![ParentInfo { number: height as i64 - 1, hash: header_hash }],
+            sealer_list: vec![NodeId([3; 64])],
+            extra_data: HeaderExtension::new(suite, parent, std::iter::empty()).encode(),
+            signature_list: vec![HeaderSignature { sealer_index: 0, signature: vec![4; 64] }],
+            ..BlockHeader::default()
+        };
+        header_hash = header.hash(suite);
+        let certificate = CommitCertificate { height, value: parent, ..certificate(1) };
+        proofs.push(HeightProof { header: header.encode(), decision: Some((value, certificate)) });
+    }
+    Heights { first: 5, proofs }
+}
+
+#[test]
+fn a_height_that_was_tampered_with_is_refused_before_anything_is_believed() {
+    let suite = bixi_types::CryptoSuite::Sm;
+    let read = honest().read(suite).expect("as honest nodes answer");
+    assert_eq!(read.iter().map(|proven| proven.certified.height).collect::<Vec<_>>(), [5, 6, 7]);
+    assert!(read.iter().all(|proven| proven.checks(H256::ZERO).len() == 2), "every signature is to be checked");
+    let header_of = |proof: &HeightProof| BlockHeader::decode(&proof.header).expect("a header");
+    type Lie = fn(&mut Heights, BlockHeader);
+    let lies: [(&str, Lie, &str); 8] = [
+        ("garbage", |told, _| told.proofs[1].header.truncate(9), "header 6"),
+        ("no decision", |told, _| told.proofs[1].decision = None, "no decision"),
+        ("shifted", |told, _| told.first = 6, "do not belong together"),
+        ("a gap", |told, _| drop(told.proofs.remove(1)), "do not belong together"),
+        (
+            "another value",
+            |told, _| told.proofs[1].decision.as_mut().unwrap().0.timestamp_ms += 1,
+            "do not belong together",
+        ),
+        (
+            "another certificate",
+            |told, _| told.proofs[1].decision.as_mut().unwrap().1.height = 9,
+            "do not belong together",
+        ),
+        (
+            "another result",
+            |told, header| {
+                told.proofs[1].header = BlockHeader { state_root: H256([9; 32]), ..header }.encode();
+            },
+            "does not build on",
+        ),
+        (
+            "no such signer",
+            |told, header| {
+                let signature_list = vec![HeaderSignature { sealer_index: 1, signature: vec![4; 64] }];
+                told.proofs[1].header = BlockHeader { signature_list, ..header }.encode();
+            },
+            "signatures of header 6 are damaged",
+        ),
+    ];
+    for (name, lie, expected) in lies {
+        let mut told = honest();
+        let header = header_of(&told.proofs[1]);
+        lie(&mut told, header);
+        let refused = told.read(suite).expect_err(name);
+        assert!(refused.contains(expected), "{name}: {refused}");
     }
 }

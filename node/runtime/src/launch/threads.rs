@@ -146,6 +146,8 @@ fn spawn_exchange(
 ) -> std::io::Result<()> {
     let (batches, ledger) = (Arc::clone(&pipeline.batches), Arc::clone(&pipeline.ledger));
     let messages = MessageChecks {
+        suite: pipeline.genesis.suite,
+        chain: pipeline.genesis.hash(),
         verifier: SmVerifier::new(Arc::new(Registry::new(VALIDATORS_MAX))),
         offences: Arc::clone(&queues.offences),
         events: pipeline.events.clone(),

@@ -17,6 +17,8 @@ pub(super) struct Four {
     pub(super) sent: Vec<(Destination, Message)>,
     /// Every statement signed, by place; survives restarts as a guard does.
     pub(super) signed: BTreeMap<Mark, Statement>,
+    /// Checkpoint votes signed.
+    pub(super) checkpoints_signed: usize,
     pub(super) evidence: Vec<Evidence>,
     pub(super) fetches: Vec<NodeId>,
     /// What the signer answers; none means a signature.
@@ -37,6 +39,7 @@ impl Four {
             log: Vec::new(),
             sent: Vec::new(),
             signed: BTreeMap::new(),
+            checkpoints_signed: 0,
             evidence: Vec::new(),
             fetches: Vec::new(),
             refusal: None,
@@ -123,7 +126,10 @@ impl Four {
             Statement::Proposal(proposal) => {
                 Some(Mark { height: proposal.height, round: proposal.round, step: Step::Propose })
             }
-            Statement::Checkpoint(_) => None,
+            Statement::Checkpoint(_) => {
+                self.checkpoints_signed += 1;
+                None
+            }
         };
         if let Some(mark) = mark {
             let known = self.signed.entry(mark).or_insert_with(|| statement.clone());

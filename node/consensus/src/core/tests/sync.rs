@@ -55,6 +55,36 @@ fn whoever_delivers_is_asked_for_more_at_once() {
 }
 
 #[test]
+fn what_others_have_certified_is_not_signed_again() {
+    let mut four = Four::new();
+    for (decided, certified) in history(20) {
+        four.tell(1, certified).unwrap();
+        four.tell(1, decided).unwrap();
+    }
+    assert_eq!((four.core.status().committed, four.checkpoints_signed), (20, 0));
+    // What nobody has certified yet is.
+    let (decided, _) = history(21).pop().expect("the next");
+    four.tell(1, decided).unwrap();
+    assert_eq!((four.core.status().committed, four.checkpoints_signed), (20, 1));
+}
+
+#[test]
+fn batches_of_all_decisions_at_hand_are_asked_for_together() {
+    let mut four = Four::new();
+    four.has_batches = false;
+    let mut parent = CHAIN;
+    for height in 1..=DEPTH + 2 {
+        let value = Value { height, parent, ..value(1, height, vec![H256([height as u8; 32])]) };
+        parent = value.id(SUITE);
+        let signatures = (1..4).map(|index| (node(index), SignatureBytes([index; 64]))).collect();
+        let certificate = CommitCertificate { height, round: 0, value: parent, signatures };
+        let told = four.tell(1, Message::Decided { value, certificate });
+        assert_eq!(told.is_ok(), height <= DEPTH + 1, "{height}: as far as the validators are known");
+    }
+    assert_eq!(four.fetches, [node(1); DEPTH as usize + 1]);
+}
+
+#[test]
 fn batches_are_fetched_elsewhere_when_the_first_holder_is_silent() {
     let mut four = Four::new();
     four.has_batches = false;

@@ -26,7 +26,10 @@ struct Group {
 impl Group {
     /// All nodes down, on empty disks.
     fn new(validators: u64, observers: u64) -> Self {
-        let hosts = Host::group(validators, observers);
+        Self::of_hosts(Host::group(validators, observers))
+    }
+
+    fn of_hosts(hosts: Vec<Host>) -> Self {
         let running = hosts.iter().map(|_| None).collect();
         Self { hub: Arc::default(), hosts, running }
     }
@@ -156,6 +159,27 @@ fn a_node_that_comes_late_and_one_that_was_away_catch_up_and_take_part() {
     assert_eq!(group.counts(4), transactions.len() as u64);
     assert_eq!(*group.hub.charged.lock(), []);
     group.stop_all();
+}
+
+/// What a late node reaches, in blocks of few and of many transactions:
+/// `cargo test -p bixi-runtime -- --ignored --nocapture speed_of_catching_up`.
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
+fn speed_of_catching_up() {
+    for (block_transactions_max, count) in [(4, 1_200), (250, 20_000)] {
+        let mut group = Group::of_hosts(Host::group_of_blocks(4, 1, block_transactions_max));
+        (0..4).for_each(|place| group.start(place));
+        let transactions = group.commit(0, names(1_000, count));
+        let heights = group.node(0).ledger.height();
+        let began = std::time::Instant::now();
+        group.start(4);
+        group.agree(&transactions);
+        let seconds = began.elapsed().as_secs_f64();
+        let (heights_per_s, transactions_per_s) = (heights as f64 / seconds, count as f64 / seconds);
+        println!("{heights} heights, {count} transactions: {heights_per_s:.0} heights/s, {transactions_per_s:.0} tx/s");
+        group.stop_all();
+    }
 }
 
 #[test]

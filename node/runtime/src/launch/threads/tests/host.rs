@@ -35,6 +35,9 @@ use crate::view::View;
 /// Long enough for a slow disk under load; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// So few that a handful of transactions makes several blocks.
+const BLOCK_TRANSACTIONS_MAX: u32 = 4;
+
 /// What outlives a node: its disk and its device.
 pub(super) struct Host {
     dir: TempDir,
@@ -90,7 +93,7 @@ fn genesis(validators: &[NodeId]) -> Genesis {
         timestamp_ms: 1,
         validators: validators.iter().map(|id| Validator { id: *id, weight: 1 }).collect(),
         tx_gas_limit: 3_000_000_000,
-        block_tx_count_max: 4,
+        block_tx_count_max: BLOCK_TRANSACTIONS_MAX,
         block_limit: 1_000,
         pipeline_depth: 4,
         admin: None,
@@ -106,6 +109,11 @@ impl Host {
 
     /// A new chain of `validators`, and `observers` that follow it, on empty disks.
     pub(super) fn group(validators: u64, observers: u64) -> Vec<Self> {
+        Self::group_of_blocks(validators, observers, BLOCK_TRANSACTIONS_MAX)
+    }
+
+    /// The same with other blocks.
+    pub(super) fn group_of_blocks(validators: u64, observers: u64, block_tx_count_max: u32) -> Vec<Self> {
         let devices: Vec<_> = (1..=validators + observers).map(device).collect();
         let ids: Vec<NodeId> = devices.iter().map(|(_, _, node)| *node).take(validators as usize).collect();
         // Turns of a node that is down pass sooner; where more rounds are needed, more are held.
@@ -115,8 +123,10 @@ impl Host {
             precommit_ms: (200, 100),
             ..Timeouts::default()
         };
-        let host =
-            |(soft, key, _)| Self { timeouts, ..Self::on_empty_disk(Failing::new(soft, 11, 0), key, genesis(&ids)) };
+        let host = |(soft, key, _)| {
+            let genesis = Genesis { block_tx_count_max, ..genesis(&ids) };
+            Self { timeouts, ..Self::on_empty_disk(Failing::new(soft, 11, 0), key, genesis) }
+        };
         devices.into_iter().map(host).collect()
     }
 
