@@ -28,13 +28,13 @@ macro_rules! reduce_step {
     };
 }
 
-/// One row of a product: `t0..t3 += rdx · b`, the top of it into `t4`, which starts at zero. The value of five limbs stays
-/// below `2^320`, so the last carry is zero. Clobbers `lo` and `hi`; XOR clears both carries.
+/// One row of a product: `t0..t3 += rdx · b`, the top of it into `t4`, which starts at zero, or at the limb that `$start` puts there.
+/// The value of five limbs stays below `2^320`, so the last carry is zero. Clobbers `lo` and `hi`; XOR clears both carries.
 #[rustfmt::skip]
 macro_rules! row {
-    ($t0:literal, $t1:literal, $t2:literal, $t3:literal, $t4:literal, $top:literal) => {
+    ($t0:literal, $t1:literal, $t2:literal, $t3:literal, $t4:literal, $start:literal) => {
         concat!(
-            "xor {", $t4, ":e}, {", $t4, ":e}\n", $top,
+            "xor {", $t4, ":e}, {", $t4, ":e}\n", $start,
             "mulx {hi}, {lo}, [{b}]\n", "adcx {", $t0, "}, {lo}\n", "adox {", $t1, "}, {hi}\n",
             "mulx {hi}, {lo}, [{b} + 8]\n", "adcx {", $t1, "}, {lo}\n", "adox {", $t2, "}, {hi}\n",
             "mulx {hi}, {lo}, [{b} + 16]\n", "adcx {", $t2, "}, {lo}\n", "adox {", $t3, "}, {hi}\n",
@@ -44,8 +44,9 @@ macro_rules! row {
     };
 }
 
-/// The product `t0..t7`, below `p²`, divided by `2^256` modulo `p`, into `t4..t7`, to which `2^256 - p` was added: four steps leave at
-/// most `p` in `t0..t3`, and the sum carries where it is `p` or more; else `p` is added again. Clobbers `lo`, `hi`, `x`, `y` and `rdx`.
+/// The product `t0..t7`, below `p²`, divided by `2^256` modulo `p`, into `t4..t7`. The upper half comes with `2^256 - p` added, which costs
+/// next to nothing where it starts, and cannot overflow, being below `p`. Four steps leave at most `p` in `t0..t3`; the sum of both
+/// carries where it is `p` or more, and is right then; else `p` is added again. Clobbers `lo`, `hi`, `x`, `y` and `rdx`.
 #[rustfmt::skip]
 macro_rules! reduce {
     ($t0:literal, $x:literal, $y:literal) => {
@@ -66,6 +67,8 @@ macro_rules! reduce {
 impl Arithmetic for Bmi2Adx {
     const NAME: &'static str = "bmi2+adx";
 
+    /// The limbs of `2^256 - p`, `1`, `2^32 - 1`, `0` and `2^32`, are what the upper half starts with. There is room for them: row `i`, with
+    /// `b` below `p`, leaves `2^(64·(i + 1))·(2^256 - p)` of what its limbs hold, and the first `i + 1` of these, times `2^256`, are no more.
     #[inline(always)]
     fn multiply(self, a: &Limbs, b: &Limbs) -> Limbs {
         let (r0, r1, r2, r3);
@@ -96,7 +99,8 @@ impl Arithmetic for Bmi2Adx {
         [r0, r1, r2, r3]
     }
 
-    /// Six cross products, then one pass that doubles them on one chain and adds the four squares on the other.
+    /// Six cross products, then one pass that doubles them on one chain and adds the four squares on the other. What is doubled cannot
+    /// start with `2^256 - p`.
     #[inline(always)]
     fn square(self, a: &Limbs) -> Limbs {
         let (r0, r1, r2, r3);
