@@ -85,6 +85,7 @@ pub(crate) struct Driver {
     /// What waits may have changed: look at it once the effects at hand are done.
     work_changed: bool,
     last_decided_ms: u64,
+    clock_is_behind: bool,
 }
 
 impl Driver {
@@ -116,6 +117,7 @@ impl Driver {
             work_told: false,
             work_changed: true,
             last_decided_ms: 0,
+            clock_is_behind: false,
         }
     }
 
@@ -231,11 +233,28 @@ impl Driver {
         if status.committed > committed {
             self.catch_up.reached(status.committed, self.clock.now().monotonic_ms);
         }
+        self.tell_clock(status.clock_behind_ms);
         let is_open = |height: &u64| *height > status.certified;
         self.view.set_consensus(status.clone());
         match executed.filter(is_open).and_then(|height| self.catch_up.certificate_of(height)) {
             Some((from, message)) => self.feed(Input::Message { from, message }),
             None => Ok(()),
+        }
+    }
+
+    /// A clock that jumps back under a running node ends no session, so no greeting would tell of it.
+    fn tell_clock(&mut self, behind_ms: u64) {
+        let is_behind = behind_ms > 0;
+        if std::mem::replace(&mut self.clock_is_behind, is_behind) == is_behind {
+            return;
+        }
+        if is_behind {
+            tracing::error!(
+                behind_ms,
+                "the head's timestamp is above what this host's clock allows: no block is accepted here until the clock is right (NTP)"
+            );
+        } else {
+            tracing::info!("the head's timestamp is within what this host's clock allows");
         }
     }
 
