@@ -12,6 +12,7 @@ pub mod promises;
 pub mod rpc;
 pub mod settings;
 pub mod wallet;
+pub mod wire;
 
 use std::path::PathBuf;
 

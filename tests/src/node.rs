@@ -94,16 +94,21 @@ impl RunningNode {
     }
 
     /// The same, with something of the caller's added to the command.
-    ///
-    /// # Panics
-    /// When it neither ends nor becomes ready.
     pub fn try_start_with(config: &Path, adjust: impl FnOnce(&mut Command)) -> Result<Self, Ended> {
-        let (log, out) = (Words::new(), Words::new());
         let mut command = Command::new(binary("bixi"));
-        command.args(["run", "--ready-json", "--config"]).arg(config).stdout(out.writer()).stderr(log.writer());
         // As a service: no terminal.
         command.stdin(Stdio::null());
         adjust(&mut command);
+        Self::try_start_by(command, config)
+    }
+
+    /// The same, by a command that becomes `bixi` and to which only the arguments are missing.
+    ///
+    /// # Panics
+    /// When it neither ends nor becomes ready.
+    pub fn try_start_by(mut command: Command, config: &Path) -> Result<Self, Ended> {
+        let (log, out) = (Words::new(), Words::new());
+        command.args(["run", "--ready-json", "--config"]).arg(config).stdout(out.writer()).stderr(log.writer());
         let mut process = Process { child: command.spawn().expect("bixi starts"), log };
         let deadline = Instant::now() + START_DEADLINE;
         loop {

@@ -1,0 +1,86 @@
+//! The scenarios.
+
+mod clock;
+mod disk;
+mod intruders;
+mod network;
+mod process;
+mod settings;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::field::Field;
+use crate::ground::Needs;
+
+/// One way to break a chain.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) needs: Needs,
+    pub(crate) nodes: usize,
+    /// Before the nodes start.
+    pub(crate) prepare: fn(&mut Field<'_>),
+    /// From a chain under load to a chain under load.
+    pub(crate) run: fn(&mut Field<'_>),
+}
+
+impl Scenario {
+    const fn new(name: &'static str, what: &'static str, run: fn(&mut Field<'_>)) -> Self {
+        Self { name, what, needs: Needs::Nothing, nodes: 4, prepare: |_| (), run }
+    }
+
+    /// It breaks what only a privileged process may.
+    const fn privileged(self) -> Self {
+        Self { needs: Needs::Privileges, ..self }
+    }
+
+    const fn after(self, prepare: fn(&mut Field<'_>)) -> Self {
+        Self { prepare, ..self }
+    }
+}
+
+/// All, in the order of a run.
+pub(crate) static ALL: [Scenario; 24] = [
+    Scenario::new("delay", "100 ms ± 50 between all", network::delay).privileged(),
+    Scenario::new("loss-5", "5 % of all frames lost", network::loss_5).privileged(),
+    Scenario::new("loss-20", "20 % of all frames lost", network::loss_20).privileged(),
+    Scenario::new("reorder", "frames overtaken and repeated", network::reorder).privileged(),
+    Scenario::new("narrow-one", "1 Mbit/s from and to one", network::narrow_one).privileged(),
+    Scenario::new("narrow-all", "1 Mbit/s between all", network::narrow_all).privileged(),
+    Scenario::new("partition-2-2", "two and two, then healed", network::partition_2_2).privileged(),
+    Scenario::new("partition-3-1", "three and one, then healed", network::partition_3_1).privileged(),
+    Scenario::new("one-way", "one is heard by nobody and hears all", network::one_way).privileged(),
+    Scenario::new("flapping", "the link of one comes and goes", network::flapping).privileged(),
+    Scenario::new("stop-one", "SIGSTOP of one, then SIGCONT", process::stop_one),
+    Scenario::new("stop-leader", "SIGSTOP of the leader, then SIGCONT", process::stop_leader),
+    Scenario::new("kill-all", "kill -9 of all at once", process::kill_all),
+    Scenario::new("old-copy", "one starts from an old copy of its directory", process::old_copy),
+    Scenario::new("twin", "two processes with one validator's keys and copied guard", process::twin).privileged(),
+    Scenario::new("clock-ahead", "the clock of one jumps five minutes ahead", clock::ahead).after(clock::prepare),
+    Scenario::new("clock-behind", "the clock of one jumps five minutes back", clock::behind).after(clock::prepare),
+    Scenario::new("other-genesis", "one has another genesis", settings::other_genesis),
+    Scenario::new("other-limits", "one has other timeouts and limits", settings::other_limits),
+    Scenario::new("disk-full", "the disk of one fills up", disk::full).privileged().after(disk::mount_small),
+    Scenario::new("disk-read-only", "the disk of one becomes read-only", disk::read_only)
+        .privileged()
+        .after(disk::mount_small),
+    Scenario::new("device-lost", "the key device of one is gone for a while", disk::device_lost)
+        .after(disk::wrap_device),
+    Scenario::new("stranger", "junk, silence and drips at the p2p port", intruders::stranger),
+    Scenario::new("certificates", "wrong authority, expired, revoked, standard TLS", intruders::certificates)
+        .after(intruders::trust_ours),
+];
+
+/// A library out of one of our C fixtures, preloaded or loaded by one node.
+///
+/// # Panics
+/// When there is no C compiler: RocksDB needs one, too.
+fn compile(fixture: &str, into: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(fixture);
+    let library = into.join(fixture).with_extension("so");
+    let ran = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl").output();
+    let ran = ran.expect("a C compiler");
+    assert!(ran.status.success(), "{fixture}: {}", String::from_utf8_lossy(&ran.stderr));
+    library
+}
