@@ -68,7 +68,7 @@ pub(crate) static ALL: [Scenario; 24] = [
     Scenario::new("device-lost", "the key device of one is gone for a while", disk::device_lost)
         .after(disk::wrap_device),
     Scenario::new("stranger", "junk, silence and drips at the p2p port", intruders::stranger),
-    Scenario::new("certificates", "wrong authority, expired, revoked, standard TLS", intruders::certificates)
+    Scenario::new("certificates", "unknown authority, expired, standard TLS", intruders::certificates)
         .after(intruders::trust_ours),
 ];
 
