@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod chain;
 pub mod disk;
+pub mod exposition;
 pub mod load;
 pub mod node;
 pub mod promises;

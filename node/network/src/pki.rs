@@ -18,6 +18,7 @@ use x509_cert::der::{Decode, DecodePem, Encode, EncodePem};
 
 use crate::pki::algorithm::{SM2_CURVE, SM2_WITH_SM3};
 
+const DAY_S: i64 = 86_400;
 /// Largest certificate taken, bytes of DER.
 pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 
@@ -131,6 +132,11 @@ pub fn public_key(certificate: &Certificate) -> Result<PublicKey, PkiError> {
 /// The last second of its validity, since 1970.
 pub fn not_after_s(certificate: &Certificate) -> u64 {
     certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs()
+}
+
+/// Whole days until a certificate ends, negative once it has.
+pub fn days_left(not_after_s: u64, now_s: u64) -> i64 {
+    (not_after_s as i64 - now_s as i64).div_euclid(DAY_S)
 }
 
 /// Checks that `issuer` signed `certificate` and that `unix_seconds` lies within its validity.

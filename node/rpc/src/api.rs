@@ -184,6 +184,8 @@ pub struct Peer {
     pub sessions: Vec<&'static str>,
     /// Round trip of a ping, microseconds.
     pub rtt_us: Option<u64>,
+    /// Days until its certificate ends.
+    pub certificate_days: Option<i64>,
     /// What it last told of its chain.
     pub head: Option<Head>,
     /// Why it was refused last, or refused us.

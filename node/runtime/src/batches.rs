@@ -11,6 +11,7 @@
 
 mod batcher;
 mod store;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use bixi_types::{CryptoSuite, H256};
 
 pub(crate) use batcher::{Batcher, BatcherParams, Wake};
 pub(crate) use store::{Admit, BatchStore, Need, Origin, Standing};
+pub(crate) use traffic::Tally;
 
 /// Why a batch is worth nothing: a pure function of its bytes and genesis, so every node judges alike.
 #[derive(Debug, thiserror::Error)]

@@ -297,7 +297,7 @@ impl Driver {
             Effect::Forget { height } => self.forget(height),
             Effect::RoundStarted { height, round, proposer } => {
                 tracing::debug!(height, round, %proposer, "round started");
-                self.view.set_proposer(proposer);
+                self.view.set_round(round, proposer);
             }
             Effect::ModeChanged(Mode::Follower(reason)) => tracing::warn!(?reason, "this validator only follows"),
             Effect::ModeChanged(mode) => tracing::info!(?mode, "consensus mode"),

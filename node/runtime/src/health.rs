@@ -30,6 +30,21 @@ impl Device {
     }
 }
 
+/// When the certificates end that the node shows, believes or has met.
+#[derive(Default)]
+pub(crate) struct Certificates(Mutex<Vec<(String, u64)>>);
+
+impl Certificates {
+    /// The last second of each, since 1970, with a name for it: "own", an authority's, or the id of a peer.
+    pub(crate) fn ends(&self) -> Vec<(String, u64)> {
+        self.0.lock().clone()
+    }
+
+    pub(crate) fn set(&self, ends: Vec<(String, u64)>) {
+        *self.0.lock() = ends;
+    }
+}
+
 /// Whether everything that was asked of the ledger could be read.
 #[derive(Default)]
 pub(crate) struct LedgerReads {

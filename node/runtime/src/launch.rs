@@ -33,10 +33,10 @@ use crate::batches::{BatchStore, Batcher, BatcherParams};
 use crate::clock::Clock;
 use crate::event::{Event, Fault};
 use crate::exchange::Queues;
-use crate::health::{Device, LedgerReads};
+use crate::health::{Certificates, Device, LedgerReads};
 use crate::keys::{self, Unlocked};
 use crate::links::Links;
-use crate::metrics::NodeMetrics;
+use crate::metrics::{self, NodeMetrics};
 use crate::ordering_log::OrderingLog;
 use crate::pipeline::Pipeline;
 use crate::placement;
@@ -159,7 +159,7 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
         let tell = tell_work(Arc::clone(&work), events_in.clone(), Arc::clone(&batcher));
         Admission::start(params::admission_params(settings, &plan), Arc::clone(&pool), &spawner, tell)
     })?;
-    let device_health = Arc::new(Device::default());
+    let (device_health, certificates) = (Arc::new(Device::default()), Arc::new(Certificates::default()));
     let executor = Arc::new(Executor::new(ExecutionParams::from(genesis)));
     let api = Arc::new(Api {
         chain: params::chain_info(settings, node_id),
@@ -171,7 +171,13 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
         links: Arc::clone(&links),
         device: Arc::clone(&device_health),
         ledger_reads: LedgerReads::default(),
-        metrics: NodeMetrics::new(),
+        metrics: NodeMetrics::new(metrics::Sources {
+            links: Arc::clone(&links),
+            certificates: Arc::clone(&certificates),
+            batches: Arc::clone(&batches),
+            view: Arc::clone(&view),
+            ledger: Arc::clone(&ledger),
+        }),
         receipt_timeout: Duration::from_millis(settings.config.rpc.receipt_timeout_ms),
     });
     let pipeline = Arc::new(Pipeline {
@@ -206,7 +212,7 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
     let rooms = Rooms { rpc: None, p2p, stop_watchers: Vec::new(), helpers, ledger };
     let rpc_address = settings.config.rpc.listen;
     let mut node = Node { rpc_address, spawner, plan, events: events_in, consensus: Some(consensus), rooms };
-    let watched = Watched { device, device_health, audit, pool, batcher };
+    let watched = Watched { device, device_health, certificates, audit, pool, batcher };
     match node.open(settings, api, highest_decided, watched) {
         Ok(()) => Ok(node),
         Err(mut error) => {
@@ -222,6 +228,7 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
 struct Watched {
     device: Arc<dyn KeyDevice>,
     device_health: Arc<Device>,
+    certificates: Arc<Certificates>,
     audit: Arc<AuditLog>,
     pool: Arc<TxPool>,
     batcher: Arc<Batcher>,
@@ -282,7 +289,7 @@ impl Node {
         watched: Watched,
     ) -> Result<(), LaunchError> {
         step("catch up", || self.catch_up(highest_decided))?;
-        let Watched { device, device_health, audit, pool, batcher } = watched;
+        let Watched { device, device_health, certificates, audit, pool, batcher } = watched;
         step("watchers", || {
             let (rooms, spawner) = (&mut self.rooms, &self.spawner);
             rooms.watch(spawner, "device-watch", Device::PERIOD, move || device_health.look(device.as_ref()))?;
@@ -292,7 +299,7 @@ impl Node {
                     tracing::error!(%error, "the audit log cannot be written; nothing more will be signed");
                 }
             })?;
-            if let Some(mut recheck) = rooms.p2p.as_ref().map(P2p::recheck) {
+            if let Some(mut recheck) = rooms.p2p.as_ref().map(|p2p| p2p.recheck(certificates)) {
                 rooms.watch(spawner, "p2p-recheck", recheck::PERIOD, move || recheck.look())?;
             }
             rooms.watch(spawner, "pool-expiry", EXPIRY_PERIOD, move || {

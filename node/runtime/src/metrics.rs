@@ -1,5 +1,10 @@
 //! OpenMetrics: `bixi_<room>_<noun>_<unit>`.
 
+mod chain;
+mod family;
+mod peers;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bixi_ledger::Ledger;
@@ -10,7 +15,21 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::batches::BatchStore;
+use crate::health::Certificates;
+use crate::links::Links;
 use crate::view::View;
+use chain::ChainMetrics;
+use peers::PeerMetrics;
+
+/// Where figures of the chain and of peers are read.
+pub(crate) struct Sources {
+    pub links: Arc<dyn Links>,
+    pub certificates: Arc<Certificates>,
+    pub batches: Arc<BatchStore>,
+    pub view: Arc<View>,
+    pub ledger: Arc<Ledger>,
+}
 
 /// The node's registry. Gauges are read when asked for; nothing is updated on a hot path.
 pub(crate) struct NodeMetrics {
@@ -28,8 +47,11 @@ pub(crate) struct NodeMetrics {
 }
 
 impl NodeMetrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(sources: Sources) -> Self {
+        let Sources { links, certificates, batches, view, ledger } = sources;
         let mut registry = Registry::default();
+        registry.register_collector(Box::new(PeerMetrics { links: Arc::clone(&links), certificates }));
+        registry.register_collector(Box::new(ChainMetrics { links, batches, view, ledger }));
         let gauge = |registry: &mut Registry, name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());

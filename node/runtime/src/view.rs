@@ -17,6 +17,8 @@ pub(crate) struct View {
     proposer: RwLock<NodeId>,
     block_transactions_max: AtomicUsize,
     decided: AtomicU64,
+    rounds: AtomicU64,
+    failed_rounds: AtomicU64,
     heads: RwLock<BTreeMap<NodeId, Head>>,
 }
 
@@ -27,6 +29,8 @@ impl View {
             proposer: RwLock::new(NodeId::ZERO),
             block_transactions_max: AtomicUsize::new(block_transactions_max),
             decided: AtomicU64::new(0),
+            rounds: AtomicU64::new(0),
+            failed_rounds: AtomicU64::new(0),
             heads: RwLock::default(),
         }
     }
@@ -64,8 +68,18 @@ impl View {
         self.decided.load(Ordering::Relaxed) + 1
     }
 
-    pub(crate) fn set_proposer(&self, proposer: NodeId) {
+    /// A round began; one above 0 because the one before decided nothing.
+    pub(crate) fn set_round(&self, round: u32, proposer: NodeId) {
         *self.proposer.write() = proposer;
+        self.rounds.fetch_add(1, Ordering::Relaxed);
+        if round > 0 {
+            self.failed_rounds.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Rounds begun since the start, and how many of them because the one before decided nothing.
+    pub(crate) fn rounds(&self) -> (u64, u64) {
+        (self.rounds.load(Ordering::Relaxed), self.failed_rounds.load(Ordering::Relaxed))
     }
 
     /// Proposer of the round under way.

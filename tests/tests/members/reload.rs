@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use bixi_tests::chain::{Chain, start, wait_equal, wait_until};
+use bixi_tests::exposition::{self, Samples};
 use bixi_tests::load::Load;
 use bixi_tests::node::RunningNode;
 use rustix::process::Signal;
@@ -34,6 +35,12 @@ fn connected(node: &RunningNode, id: &str) -> bool {
     peers.iter().any(|peer| peer["nodeID"].as_str() == Some(id) && peer["connected"] == json!(true))
 }
 
+fn figures(node: &RunningNode) -> Samples {
+    let (status, page) = node.connect().and_then(|mut node| Ok(node.get("/metrics")?)).expect("a page");
+    assert_eq!(status, 200);
+    exposition::read(&String::from_utf8(page).expect("text")).unwrap_or_else(|wrong| panic!("{wrong}"))
+}
+
 #[test]
 fn lists_addresses_and_log_levels_change_under_load_and_a_broken_file_changes_nothing() {
     let _turn = crate::alone();
@@ -45,6 +52,19 @@ fn lists_addresses_and_log_levels_change_under_load_and_a_broken_file_changes_no
     load.promises().wait_beyond(3);
     let (first, file, last) = (&nodes[0], &chain.configs[0], &chain.ids[3]);
     wait_until("the last is connected", || connected(first, last));
+    wait_until("figures of all peers", || {
+        let figures = figures(first);
+        let of = |name: &str| figures.keys().filter(|sample| sample.starts_with(name)).count();
+        let per_peer = ["sent_bytes_total{", "received_bytes_total{", "queued_bytes{", "round_trip_seconds{"];
+        // Three peers with two sessions each; the node's own certificate, its authority's and three peers'.
+        figures["bixi_network_connected_peers"] == 3.0
+            && per_peer.iter().all(|name| of(&format!("bixi_network_{name}")) == 6)
+            && of("bixi_network_certificate_remaining_seconds{") == 5
+            && of("bixi_sync_peer_height_blocks{") == 3
+    });
+    let figures_before = figures(first);
+    assert!(figures_before["bixi_consensus_started_rounds_total"] >= 3.0, "{figures_before:?}");
+    assert!(figures_before["bixi_exchange_batches_total{what=\"received\"}"] >= 1.0, "{figures_before:?}");
     reload(first, &["nothing has changed"]);
 
     // Kept out by the first, with the reason on both sides; the chain goes on.
@@ -52,6 +72,9 @@ fn lists_addresses_and_log_levels_change_under_load_and_a_broken_file_changes_no
     reload(first, &["INFO", "reloaded", "p2p.deny: +", &last[..16]]);
     wait_until("its sessions end", || !connected(first, last));
     let told = |node: &RunningNode| node.said().lines().any(|line| line.contains("the node stands in p2p.deny"));
+    wait_until("a count of its refusals", || {
+        figures(first).get("bixi_network_refused_sessions_total{by=\"this\",reason=\"not_admitted\"}") >= Some(&1.0)
+    });
     wait_until("the reason in both logs", || told(first) && told(&nodes[3]));
 
     // A broken file: file and line are named, and the list that was taken stays in force.

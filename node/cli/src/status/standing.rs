@@ -186,7 +186,7 @@ impl Standing {
     }
 
     fn peer_table(&self) -> String {
-        let mut rows = vec![["  peer", "address", "height", "rtt", "state"].map(str::to_owned)];
+        let mut rows = vec![["  peer", "address", "height", "rtt", "certificate", "state"].map(str::to_owned)];
         let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         rows.extend(self.peers().iter().map(|peer| {
             let sessions: Vec<&str> =
@@ -202,6 +202,7 @@ impl Standing {
                 peer["endPoint"].as_str().unwrap_or_default().to_owned(),
                 or_dash(peer["blockNumber"].as_u64().map(|height| height.to_string())),
                 or_dash(peer["rtt_us"].as_u64().map(|us| format!("{:.1} ms", us as f64 / 1_000.0))),
+                or_dash(peer["certificateDays"].as_i64().map(|days| format!("{days} days"))),
                 state,
             ]
         }));
@@ -235,7 +236,7 @@ mod tests {
                 "certified": 7, "checks": [{"component": "device", "fault": null}],
                 "peers": [
                     {"nodeID": "cd".repeat(64), "endPoint": "10.0.0.2:30300", "sessions": ["consensus", "bulk"],
-                     "connected": true, "rtt_us": 1500, "blockNumber": 9, "lastRefusal": null},
+                     "connected": true, "rtt_us": 1500, "certificateDays": 88, "blockNumber": 9, "lastRefusal": null},
                     {"nodeID": null, "endPoint": "10.0.0.3:30300", "sessions": [], "connected": false,
                      "rtt_us": null, "blockNumber": null, "lastRefusal": "its certificate has ended"},
                 ],
@@ -278,7 +279,7 @@ mod tests {
             "height 7 signed by 3 of 1 validators, quorum weight 3",
             "conf/node.crt: valid for 700 days",
             "1 of 2 connected",
-            "  cdcdcdcdcdcd  10.0.0.2:30300  9       1.5 ms  connected",
+            "  cdcdcdcdcdcd  10.0.0.2:30300  9       1.5 ms  88 days      connected",
             "not connected: its certificate has ended",
         ] {
             assert!(text.contains(words), "{words:?} is not in\n{text}");

@@ -116,6 +116,7 @@ pub(super) fn get_node_status(node: &Node, params: &Positional) -> Answer {
                 "sessions": peer.sessions,
                 "connected": peer.is_connected(),
                 "rtt_us": peer.rtt_us,
+                "certificateDays": peer.certificate_days,
                 "blockNumber": peer.head.map(|head| head.number),
                 "lastRefusal": peer.last_refusal,
             })

@@ -16,6 +16,7 @@ use bixi_types::{H256, NodeId};
 use parking_lot::Mutex;
 
 use super::VerifiedBatch;
+use super::traffic::Traffic;
 
 /// Digests of invalid batches remembered: enough for every value that one height may look at.
 const INVALID_MAX: usize = 4 * VALUE_BATCHES_MAX;
@@ -103,12 +104,24 @@ struct Inner {
 #[derive(Default)]
 pub(crate) struct BatchStore {
     inner: Mutex<Inner>,
+    traffic: Traffic,
 }
 
 impl BatchStore {
     /// Judges an encoded batch by its digest before its transactions are looked at. After [`Admit::Verify`] comes [`Self::add`] or
     /// [`Self::refuse`].
     pub(crate) fn admit(&self, digest: H256, from: NodeId, bytes: usize) -> Admit {
+        let verdict = self.judge(digest, from, bytes);
+        self.traffic.arrived(verdict, self.is_wanted(&digest), bytes);
+        verdict
+    }
+
+    /// What passed between this node and its peers.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    fn judge(&self, digest: H256, from: NodeId, bytes: usize) -> Admit {
         let mut inner = self.inner.lock();
         if inner.held.contains_key(&digest) || inner.verifying.contains(&digest) {
             return Admit::Known;

@@ -8,7 +8,6 @@ use bixi_network::pki;
 use crate::doctor::{Check, Verdict};
 use crate::settings::Settings;
 
-const DAY_S: i64 = 86_400;
 /// Time enough to have a certificate issued and installed.
 const WARNING_DAYS: i64 = 30;
 
@@ -27,7 +26,7 @@ pub fn certificate_days(settings: &Settings) -> Vec<CertificateDays> {
     if p2p.listen.is_none() {
         return Vec::new();
     }
-    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let files = std::iter::once(&p2p.certificate).chain(&p2p.ca);
     files
         .map(|file| CertificateDays { file: file.display().to_string(), days: days_left(&settings.path(file), now_s) })
@@ -35,10 +34,10 @@ pub fn certificate_days(settings: &Settings) -> Vec<CertificateDays> {
 }
 
 /// Of the first certificate in a file, which is the one that speaks for its owner.
-fn days_left(file: &Path, now_s: i64) -> Result<i64, String> {
+fn days_left(file: &Path, now_s: u64) -> Result<i64, String> {
     let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
     let certificate = pki::from_pem(first(&text)).map_err(|error| error.to_string())?;
-    Ok((pki::not_after_s(&certificate) as i64 - now_s).div_euclid(DAY_S))
+    Ok(pki::days_left(pki::not_after_s(&certificate), now_s))
 }
 
 fn first(pem: &str) -> &str {
@@ -73,17 +72,18 @@ mod tests {
     use super::*;
     use bixi_network::pki::{CertificateParams, Role};
 
-    const NOW_S: i64 = 1_800_000_000;
+    const DAY_S: i64 = 86_400;
+    const NOW_S: u64 = 1_800_000_000;
 
-    /// A certificate that ends at `not_after_s`; nobody looks at its signature here.
-    fn certificate(not_after_s: i64) -> String {
+    /// A certificate that ends so many seconds from `NOW_S`; nobody looks at its signature here.
+    fn certificate(in_s: i64) -> String {
         let params = CertificateParams {
             role: Role::Node,
             subject: "CN=node0".into(),
             issuer: "CN=CA".into(),
             serial: [0x41; 16],
             not_before_s: 0,
-            not_after_s: not_after_s as u64,
+            not_after_s: NOW_S.saturating_add_signed(in_s),
         };
         let key = bixi_accel::sm2::PrivateKey::from_bytes(&[7; 32]).unwrap().public_key().to_bytes();
         pki::to_pem(&pki::issue(&params, &key, &key, |_| Ok([1; 64])).unwrap()).unwrap()
@@ -98,10 +98,10 @@ mod tests {
             days_left(&file, NOW_S)
         };
         for (seconds, expected) in [(0, 0), (DAY_S - 1, 0), (40 * DAY_S, 40), (-1, -1), (-DAY_S - 1, -2)] {
-            assert_eq!(days(certificate(NOW_S + seconds)), Ok(expected), "{seconds}");
+            assert_eq!(days(certificate(seconds)), Ok(expected), "{seconds}");
         }
         // Its own comes first in a chain.
-        assert_eq!(days(certificate(NOW_S + DAY_S) + &certificate(NOW_S + 9 * DAY_S)), Ok(1));
+        assert_eq!(days(certificate(DAY_S) + &certificate(9 * DAY_S)), Ok(1));
         assert!(days("no certificate".into()).is_err());
         assert!(days_left(&place.path().join("absent"), NOW_S).is_err());
     }

@@ -137,6 +137,7 @@ impl BatchChecks {
                 Ok(batch) => self.keep(batch, from),
                 Err(reason) => {
                     self.batches.refuse(digest, true);
+                    self.batches.traffic().refused(encoding.len());
                     self.offences.charge(from, format!("batch {digest}: {reason}"));
                 }
             }

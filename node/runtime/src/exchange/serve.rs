@@ -136,8 +136,12 @@ impl Server {
         let mut sent_bytes = 0;
         for encoding in encodings {
             let Some(encoding) = encoding? else { continue };
-            sent_bytes += encoding.len();
+            let bytes = encoding.len();
+            sent_bytes += bytes;
             let taken = self.links.send_on(Channel::Bulk, Destination::Node(to), Exchange::Batch(encoding).encode());
+            if taken > 0 {
+                self.batches.traffic().sent(bytes);
+            }
             if taken == 0 || sent_bytes >= ANSWER_BYTES_MAX {
                 break;
             }

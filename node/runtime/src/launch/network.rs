@@ -30,6 +30,7 @@ use super::Failure;
 use super::credentials::Credentials;
 use super::recheck::Recheck;
 use crate::exchange::Door;
+use crate::health::Certificates;
 use crate::settings::Settings;
 
 /// How long the runtime's threads may take to end.
@@ -83,8 +84,8 @@ impl P2p {
     }
 
     /// Looks after the sessions that stand.
-    pub(super) fn recheck(&self) -> Recheck {
-        Recheck::new(self.network.clone(), Arc::clone(&self.members))
+    pub(super) fn recheck(&self, certificates: Arc<Certificates>) -> Recheck {
+        Recheck::new(self.network.clone(), Arc::clone(&self.members), certificates)
     }
 
     /// Tells the peers and closes every session.

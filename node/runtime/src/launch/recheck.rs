@@ -5,33 +5,34 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bixi_network::Network;
+use bixi_network::{Network, pki};
 use bixi_types::NodeId;
 
 use super::network::Members;
+use crate::health::Certificates;
 
 /// How often the chain's nodes are compared with those of the last time.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
 /// How long a session may outlive its certificate.
 const CERTIFICATES_PERIOD: Duration = Duration::from_secs(60);
 
-const DAY_S: u64 = 86_400;
 /// A certificate that ends within so many days is a warning, once for each of them.
-const WARNING_DAYS: [u64; 3] = [30, 7, 1];
+const WARNING_DAYS: [i64; 3] = [30, 7, 1];
 
 /// Looks again and again.
 pub(super) struct Recheck {
     network: Network,
     members: Arc<Members>,
     known: BTreeSet<NodeId>,
+    certificates: Arc<Certificates>,
     certificates_at: Option<Instant>,
     warnings: Warnings,
 }
 
 impl Recheck {
-    pub(super) fn new(network: Network, members: Arc<Members>) -> Self {
+    pub(super) fn new(network: Network, members: Arc<Members>, certificates: Arc<Certificates>) -> Self {
         let known = members.now().unwrap_or_default();
-        Self { network, members, known, certificates_at: None, warnings: Warnings::default() }
+        Self { network, members, known, certificates, certificates_at: None, warnings: Warnings::default() }
     }
 
     pub(super) fn look(&mut self) {
@@ -40,8 +41,9 @@ impl Recheck {
         if is_due {
             self.certificates_at = Some(Instant::now());
             let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            for (owner, not_after_s) in self.members.certificate_ends(&self.network) {
-                if let Some(days) = self.warnings.due(&owner, not_after_s, now_s) {
+            let ends = self.members.certificate_ends(&self.network);
+            for (owner, not_after_s) in &ends {
+                if let Some(days) = self.warnings.due(owner, *not_after_s, now_s) {
                     tracing::warn!(
                         certificate = owner,
                         days,
@@ -49,6 +51,7 @@ impl Recheck {
                     );
                 }
             }
+            self.certificates.set(ends);
         }
         if has_changed || is_due {
             self.network.recheck();
@@ -75,12 +78,12 @@ impl Recheck {
 
 /// Which warnings were given, by certificate.
 #[derive(Default)]
-struct Warnings(BTreeMap<(String, u64), u64>);
+struct Warnings(BTreeMap<(String, u64), i64>);
 
 impl Warnings {
     /// The days left, when they have come below a limit that was not told yet.
-    fn due(&mut self, owner: &str, not_after_s: u64, now_s: u64) -> Option<u64> {
-        let days = not_after_s.saturating_sub(now_s) / DAY_S;
+    fn due(&mut self, owner: &str, not_after_s: u64, now_s: u64) -> Option<i64> {
+        let days = pki::days_left(not_after_s, now_s);
         let limit = WARNING_DAYS.into_iter().filter(|limit| days < *limit).min()?;
         let told = self.0.insert((owner.to_owned(), not_after_s), limit);
         told.is_none_or(|told| limit < told).then_some(days)
@@ -90,6 +93,8 @@ impl Warnings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const DAY_S: u64 = 86_400;
 
     #[test]
     fn a_certificate_is_told_of_once_at_each_limit() {
@@ -103,6 +108,6 @@ mod tests {
         assert_eq!(warnings.due("own", 200 * DAY_S, 100 * DAY_S), None);
         assert_eq!(warnings.due("peer", end, 98 * DAY_S), Some(2));
         assert_eq!(warnings.due("peer", end, 98 * DAY_S), None);
-        assert_eq!(warnings.due("ended", end, 200 * DAY_S), Some(0));
+        assert_eq!(warnings.due("ended", end, 200 * DAY_S), Some(-100));
     }
 }

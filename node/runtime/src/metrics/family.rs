@@ -34,3 +34,13 @@ pub(super) fn gauges<L: EncodeLabelSet>(
     }
     Ok(())
 }
+
+/// Writes a counter without labels.
+pub(super) fn one_counter(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    ConstCounter::new(value).encode(out.encode_descriptor(name, help, None, MetricType::Counter)?)
+}
+
+/// Writes a gauge without labels.
+pub(super) fn one_gauge(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    ConstGauge::new(value as f64).encode(out.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}

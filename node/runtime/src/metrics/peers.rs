@@ -8,9 +8,9 @@ use bixi_network::{PeerStatus, SessionStatus};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::family::{counters, gauges};
+use super::family::{counters, gauges, one_gauge};
 use crate::health::Certificates;
-use crate::links::{Links, channel_name};
+use crate::links::{Channel, Links, channel_name};
 
 /// Hexadecimal digits of a node id in a label: enough to tell the nodes of a chain apart.
 const SHORT_ID_DIGITS: usize = 16;
@@ -32,10 +32,9 @@ type Labels = [(&'static str, String); 2];
 impl Collector for PeerMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some(figures) = self.links.figures() else { return Ok(()) };
-        let connected = figures.peers.iter().filter(|peer| peer.sessions.len() > 1).count();
-        let none: [(&str, String); 0] = [];
+        let connected = figures.peers.iter().filter(|peer| peer.sessions.len() == Channel::ALL.len()).count();
         let out = &mut encoder;
-        gauges(out, "bixi_network_connected_peers", "Peers with both sessions", [(none, connected as f64)])?;
+        one_gauge(out, "bixi_network_connected_peers", "Peers with both sessions", connected as u64)?;
 
         let of = |value: fn(&SessionStatus) -> u64| per_session(&figures.peers, move |session| Some(value(session)));
         counters(out, "bixi_network_sent_bytes", "Written to the session that stands", of(|s| s.sent_bytes))?;
@@ -48,9 +47,10 @@ impl Collector for PeerMetrics {
         let skew = per_session(&figures.peers, |session| Some(session.skew_ms as f64 / 1_000.0));
         gauges(out, "bixi_network_clock_ahead_seconds", "The peer's clock when the session opened", skew)?;
 
-        let refused = figures.refused.iter().map(|(kind, count)| {
-            ([("by", kind.by.to_owned()), ("reason", kind.reason.to_owned())], *count)
-        });
+        let refused = figures
+            .refused
+            .iter()
+            .map(|(kind, count)| ([("by", kind.by.to_owned()), ("reason", kind.reason.to_owned())], *count));
         counters(out, "bixi_network_refused_sessions", "Not opened, or ended by a side, since the start", refused)?;
         let closed = figures.closed.iter().map(|(reason, count)| ([("reason", (*reason).to_owned())], *count));
         counters(out, "bixi_network_closed_callers", "Closed before a handshake since the start", closed)?;
@@ -63,7 +63,7 @@ impl Collector for PeerMetrics {
 }
 
 /// Node ids are cut; other owners have names.
-fn short(owner: &str) -> String {
+pub(super) fn short(owner: &str) -> String {
     let is_id = owner.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_id { owner[..SHORT_ID_DIGITS.min(owner.len())].to_owned() } else { owner.to_owned() }
 }
