@@ -6,8 +6,10 @@
 //!   nothing else;
 //! - the TLS key signs CertificateVerify contents built here and certificate requests for itself;
 //! - every signature that leaves has been verified against the key's public half;
-//! - nothing leaves that the audit trail could not record.
+//! - nothing leaves that the audit trail could not record; of TLS handshakes this node answers, which anybody can cause, it holds
+//!   one entry a minute with their number.
 
+mod answered;
 mod certificate_request;
 mod client;
 mod retry;
@@ -17,6 +19,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bixi_accel::sm2::{self, PublicKey, Signature};
 use bixi_types::consensus::SignatureBytes;
@@ -29,10 +32,12 @@ use crate::audit::{Audit, AuditError, Durability, Event, Outcome};
 use crate::device::{Cause, Custody, DeviceError, KeyDevice};
 use crate::guard::{Claim, Grant, Guard, GuardError};
 use crate::protocol::{
-    Derived, Drawn, KeyRole, Message as _, PRF_DOMAIN, RANDOM_BYTES_MAX, Refusal, Request, Response, TlsTranscript,
+    Derived, Drawn, KeyRole, Message as _, PRF_DOMAIN, RANDOM_BYTES_MAX, Refusal, Request, Response, TlsRole,
+    TlsTranscript,
 };
 use crate::uri::KeyRef;
 
+use answered::Answered;
 pub use client::{Channel, ChannelError, Client, ClientError, InProcess};
 pub use retry::RetryPolicy;
 
@@ -147,6 +152,7 @@ pub struct SigningService {
     suite: CryptoSuite,
     retry: RetryPolicy,
     audit: Arc<dyn Audit>,
+    answered: Answered,
 }
 
 impl fmt::Debug for SigningService {
@@ -196,20 +202,38 @@ impl SigningService {
         if let Some(tls) = tls.as_ref().filter(|tls| tls.public == consensus.public) {
             return Err(ServiceError::SharedKey(Box::new(tls.key.clone())));
         }
-        Ok(Self { device, consensus, tls, kek: keys.kek, guard, chain, suite, retry, audit })
+        Ok(Self {
+            device,
+            consensus,
+            tls,
+            kek: keys.kek,
+            guard,
+            chain,
+            suite,
+            retry,
+            audit,
+            answered: Answered::default(),
+        })
     }
 
     /// Answers one request. Nothing leaves before the audit trail has it; refusals and what manages keys are durable there
     /// before they are answered.
     pub fn handle(&self, request: &Request) -> Response {
         let decided = self.decide(request);
+        let mut subject = statement::subject(request);
+        if let (Request::SignTls(TlsTranscript { role: TlsRole::Server, .. }), Ok(_)) = (request, &decided) {
+            match self.answered.one_more(Instant::now()) {
+                None => return decided.map_or_else(|denied| Response::Refused(*denied.refusal), |done| done.response),
+                Some(more) => subject = format!("{subject}, and {more} more since the last entry"),
+            }
+        }
         let (outcome, digest) = match &decided {
             Ok(done) => (done.outcome.clone(), done.digest),
             Err(denied) => (Outcome::Refused(denied.refusal.to_string()), denied.digest),
         };
         let at_once = decided.is_err() || request.manages_keys();
         let durability = if at_once { Durability::AtOnce } else { Durability::Grouped };
-        let event = Event { request: request.name().to_owned(), subject: statement::subject(request), digest, outcome };
+        let event = Event { request: request.name().to_owned(), subject, digest, outcome };
         match (self.audit.record(&event, durability), decided) {
             (Err(error), _) => unrecorded(&error),
             (Ok(()), Ok(done)) => done.response,

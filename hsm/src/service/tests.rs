@@ -374,6 +374,23 @@ fn refusals_and_key_management_are_durable_before_they_are_answered() {
 }
 
 #[test]
+fn handshakes_that_strangers_cause_make_one_entry_and_those_of_peers_one_each() {
+    let recorder = Arc::new(Recorder::default());
+    let bench = bench_with(0, recorder.clone());
+    for role in [TlsRole::Server, TlsRole::Client] {
+        for number in 0..20 {
+            let request = Request::SignTls(TlsTranscript { role, hash: [number; 32] });
+            assert!(matches!(bench.service.handle(&request), Response::Signature(_)));
+        }
+    }
+    let events = recorder.events.lock().unwrap();
+    let of = |role: &str| events.iter().filter(|(event, _)| event.subject.starts_with(role)).count();
+    // A minute may pass on a machine that stands still.
+    assert!((1..20).contains(&of("Server")), "{}", of("Server"));
+    assert_eq!(of("Client"), 20);
+}
+
+#[test]
 fn a_client_sees_marks_and_each_refusal_as_what_it_is() {
     let recorder = Arc::new(Recorder::default());
     let bench = bench_with(0, recorder.clone());
