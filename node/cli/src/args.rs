@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bench::BenchCommand;
 use crate::chain::ChainCommand;
+use crate::db::DbCommand;
 use crate::demo::DemoArgs;
 use crate::doctor::DoctorArgs;
 use crate::failure::STATUSES;
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Chain(ChainCommand),
     Status(StatusArgs),
     Doctor(DoctorArgs),
+    #[command(subcommand)]
+    Db(DbCommand),
     #[command(subcommand)]
     Bench(BenchCommand),
     Version(VersionArgs),

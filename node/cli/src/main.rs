@@ -7,6 +7,7 @@ mod bench;
 mod chain;
 mod client;
 mod console;
+mod db;
 mod demo;
 mod doctor;
 mod failure;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Chain(command) => chain::run(&command),
         Command::Status(args) => status::run(&args),
+        Command::Db(command) => db::run(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(command) => bench::run(&command),
         Command::Version(args) => version::run(&args),

@@ -43,14 +43,20 @@ pub(crate) struct RunArgs {
     stop_with: Option<i32>,
 }
 
-pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
-    let mut settings = Settings::load(&args.config).map_err(Failure::configuration)?;
+/// What comes before a process opens its key device: the node file, the token's variable, the log, hardening.
+pub(crate) fn enter(config: &Path) -> Result<(Settings, Filter), Failure> {
+    let settings = Settings::load(config).map_err(Failure::configuration)?;
     if !settings.config.hsm.token_config.as_os_str().is_empty() {
         token::bind(&settings.path(&settings.config.hsm.token_config))?;
     }
     token::expect_module(&settings.path(&settings.config.hsm.module))?;
     let filter = logging::start(&settings.config.log)?;
     process::harden()?;
+    Ok((settings, filter))
+}
+
+pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
+    let (mut settings, filter) = enter(&args.config)?;
     process::raise_descriptor_limit()?;
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut reload, mut stop) = waiting.block_on(async { ReloadSignal::beside_stop() })?;
@@ -59,7 +65,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     if let Some(parent) = args.stop_with {
         signals::end_with(parent)?;
     }
-    let node = launch(&settings).map_err(refusal)?;
+    let node = launch(&settings).map_err(|error| refusal("the node did not start", &error))?;
     stop.end_at_once(false);
     let notifier = Notifier::from_env().unwrap_or_else(|error| {
         tracing::warn!(%error, "NOTIFY_SOCKET cannot be used; the service manager will not hear from this node");
@@ -92,9 +98,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     }
 }
 
-fn refusal(error: LaunchError) -> Failure {
+/// The failure of a command that opens the key device.
+pub(crate) fn refusal(what: &str, error: &LaunchError) -> Failure {
     let status = if error.is_pin_refused() { Status::WrongPin } else { Status::Fault };
-    Failure::new(status, format!("the node did not start: {error}"))
+    Failure::new(status, format!("{what}: {error}"))
 }
 
 fn ready_line(node: &Node) -> String {

@@ -9,6 +9,7 @@ mod host;
 
 pub use certificates::{CertificateDays, certificate_days};
 pub use files::free_mib;
+pub(crate) use files::is_running;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;

@@ -6,6 +6,7 @@ mod credentials;
 mod network;
 mod params;
 mod recheck;
+mod replay;
 mod threads;
 
 use std::net::SocketAddr;
@@ -44,6 +45,7 @@ use crate::reload::Reloaded;
 use crate::settings::Settings;
 use crate::view::View;
 use network::P2p;
+pub use replay::{Replay, Replayed, Verdict, replay};
 use threads::{Parts, Threads};
 
 /// How often the pool looks for transactions that waited too long.

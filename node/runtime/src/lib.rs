@@ -42,6 +42,6 @@ mod settings;
 mod view;
 
 pub use event::Fault;
-pub use launch::{LaunchError, Node, launch};
+pub use launch::{LaunchError, Node, Replay, Replayed, Verdict, launch, replay};
 pub use reload::Reloaded;
 pub use settings::{Settings, SettingsError};

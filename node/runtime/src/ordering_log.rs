@@ -5,6 +5,7 @@
 //!
 //! Inside the sealed stream a record is `length: u32 LE ‖ borsh`.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -122,23 +123,9 @@ pub(crate) struct OrderingLog {
 impl OrderingLog {
     /// Reads every file in order, then begins a new one.
     pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, ring: KeyRing) -> Result<(Self, Recovered), LogError> {
-        let io = |source| LogError::Io { path: dir.to_owned(), source };
-        storage.create_dir_all(dir).map_err(io)?;
-        let mut recovered = Recovered::default();
-        let mut closed = Vec::new();
-        let mut sequence = 0;
-        for path in storage.list(dir).map_err(io)? {
-            let path = dir.join(path);
-            let Some(number) = sequence_of(&path) else { continue };
-            let (found, end) = read_file(storage.as_ref(), &path, &ring)?;
-            sequence = number + 1;
-            if let End::TornTail { offset, dropped } = end {
-                tracing::warn!(path = %path.display(), offset, dropped, "dropped a torn tail");
-                recovered.torn.push(path.clone());
-            }
-            closed.push(ClosedFile { path, height_max: found.iter().map(Record::height).max().unwrap_or(0) });
-            recovered.records.extend(found);
-        }
+        storage.create_dir_all(dir).map_err(|source| LogError::Io { path: dir.to_owned(), source })?;
+        let (recovered, closed) = read_files(storage.as_ref(), dir, &ring)?;
+        let sequence = closed.last().and_then(|file| sequence_of(&file.path)).map_or(0, |last| last + 1);
         let (current, current_path) = begin_file(storage.as_ref(), dir, &ring, sequence)?;
         let log = Self {
             storage,
@@ -196,6 +183,63 @@ impl OrderingLog {
         }
         Ok(())
     }
+}
+
+/// Reads every file of a log that nobody writes, and changes nothing.
+pub(crate) fn read_all(storage: &dyn Storage, dir: &Path, ring: &KeyRing) -> Result<Recovered, LogError> {
+    Ok(read_files(storage, dir, ring)?.0)
+}
+
+/// Writes a log that nobody writes again with the records that `keeps` wants.
+pub(crate) fn rewrite(
+    storage: &Arc<dyn Storage>,
+    dir: &Path,
+    ring: &KeyRing,
+    keeps: impl Fn(&Record) -> bool,
+) -> Result<(), LogError> {
+    let records = read_all(storage.as_ref(), dir, ring)?.records;
+    replace(storage, dir, ring, records.into_iter().filter(keeps))
+}
+
+/// Puts `records` into a new file, durably, and only then removes the files before it. After a crash in between the log holds both;
+/// repeating it makes one of them again, because a record that is there is not written twice.
+pub(crate) fn replace(
+    storage: &Arc<dyn Storage>,
+    dir: &Path,
+    ring: &KeyRing,
+    records: impl Iterator<Item = Record>,
+) -> Result<(), LogError> {
+    let (mut log, _) = OrderingLog::open(Arc::clone(storage), dir, ring.clone())?;
+    let before = std::mem::take(&mut log.closed);
+    let mut written = HashSet::new();
+    for record in records.filter(|record| written.insert(record.encode())) {
+        log.append(&record)?;
+    }
+    log.sync()?;
+    for file in before {
+        storage.remove(&file.path).map_err(|source| LogError::Io { path: file.path, source })?;
+    }
+    storage.sync_dir(dir).map_err(|source| LogError::Io { path: dir.to_owned(), source })
+}
+
+/// Every file in order, and what is in them.
+fn read_files(storage: &dyn Storage, dir: &Path, ring: &KeyRing) -> Result<(Recovered, Vec<ClosedFile>), LogError> {
+    let mut recovered = Recovered::default();
+    let mut closed = Vec::new();
+    for path in storage.list(dir).map_err(|source| LogError::Io { path: dir.to_owned(), source })? {
+        let path = dir.join(path);
+        if sequence_of(&path).is_none() {
+            continue;
+        }
+        let (found, end) = read_file(storage, &path, ring)?;
+        if let End::TornTail { offset, dropped } = end {
+            tracing::warn!(path = %path.display(), offset, dropped, "dropped a torn tail");
+            recovered.torn.push(path.clone());
+        }
+        closed.push(ClosedFile { path, height_max: found.iter().map(Record::height).max().unwrap_or(0) });
+        recovered.records.extend(found);
+    }
+    Ok((recovered, closed))
 }
 
 fn file_name(sequence: u64) -> String {

@@ -8,29 +8,28 @@
 //!                              ledger commit ─▶ receipts to clients ─▶ LedgerCommitted
 //! ```
 
+mod execution;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bixi_consensus::{HeightRules, Input};
-use bixi_execution::order::{self, OrderLimits, Ordered};
+use bixi_execution::order::OrderLimits;
 use bixi_execution::{Executor, system};
-use bixi_ledger::{CommitBlock, Ledger, PreparedState};
+use bixi_ledger::{CommitBlock, Ledger};
 use bixi_txpool::TxPool;
-use bixi_types::consensus::{CommitCertificate, SignatureBytes, ValidatorSet, Value};
-use bixi_types::execution::OrderedBlock;
+use bixi_types::H256;
+use bixi_types::consensus::{CommitCertificate, SignatureBytes, Value};
 use bixi_types::genesis::Genesis;
-use bixi_types::header::{BlockHeader, HeaderExtension, HeaderSignature, ParentInfo};
-use bixi_types::receipt::Receipt;
+use bixi_types::header::HeaderSignature;
 use bixi_types::state::StateView;
 use bixi_types::status::Status;
-use bixi_types::transaction::Verified;
-use bixi_types::{H256, merkle};
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::batches::{BatchStore, VerifiedBatch};
+use crate::batches::BatchStore;
 use crate::event::{Event, Fault};
-use crate::exchange::Recipe;
 use crate::view::View;
+pub(crate) use execution::{Executed, Execution};
 
 /// Version in the headers of this release; FISCO BCOS 3.16's encoding.
 pub(crate) const HEADER_VERSION: i32 = 0x0310_0000;
@@ -46,20 +45,6 @@ pub(crate) struct ExecuteJob {
 pub(crate) enum CommitJob {
     Executed(Box<Executed>),
     Certified { height: u64, header_hash: H256, signatures: Vec<(u32, SignatureBytes)> },
-}
-
-/// A block between execution and commit.
-pub(crate) struct Executed {
-    height: u64,
-    header: BlockHeader,
-    header_hash: H256,
-    transactions: Vec<Verified>,
-    receipts: Vec<Receipt>,
-    dropped: Vec<(H256, Status)>,
-    prepared: PreparedState,
-    value: Value,
-    certificate: CommitCertificate,
-    recipe: Recipe,
 }
 
 /// What both threads work with.
@@ -100,79 +85,8 @@ impl Pipeline {
     }
 
     fn execute(&self, job: ExecuteJob, parent: H256) -> Result<Executed, Failure> {
-        let ExecuteJob { height, value, certificate } = job;
-        let state = self.ledger.view();
-        let batches = self.batches.of_value(&value.batches).map_err(|missing| {
-            format!("batch {missing} was decided but is neither in memory nor in the ordering log")
-        })?;
-        let Ordered { transactions, dropped } = self.flatten(height, &batches, state.as_ref())?;
-        let recipe = Recipe::new(&batches, &transactions);
-        self.ledger.note_ordered(height, &transactions);
-        let block = OrderedBlock {
-            number: height,
-            timestamp_ms: value.timestamp_ms,
-            value_id: value.id(self.genesis.suite),
-            protocol_version: value.protocol_version,
-            transactions,
-        };
-        let result = self.executor.execute(&block, state.as_ref())?;
-        let validators = system::validators(state.as_ref(), height)?;
-        let prepared = self.ledger.prepare(height, &result.writes)?;
-        let header = self.header(&block, &result.receipts, result.gas_used, &prepared, &value, &validators, parent);
-        let header_hash = header.hash(self.genesis.suite);
-        prepared.set_header_hash(header_hash);
-        let OrderedBlock { transactions, .. } = block;
-        let receipts = result.receipts;
-        Ok(Executed {
-            height,
-            header,
-            header_hash,
-            transactions,
-            receipts,
-            dropped,
-            prepared,
-            value,
-            certificate,
-            recipe,
-        })
-    }
-
-    fn flatten(&self, height: u64, batches: &[VerifiedBatch], state: &dyn StateView) -> Result<Ordered, Failure> {
-        let batches: Vec<Vec<Verified>> = batches.iter().map(|batch| batch.transactions.to_vec()).collect();
-        let limits = OrderLimits::at(state, height, &self.genesis)?;
-        Ok(order::flatten(&batches, height, self.ledger.as_ref(), &limits)?)
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "each is one part of the header")]
-    fn header(
-        &self,
-        block: &OrderedBlock,
-        receipts: &[Receipt],
-        gas_used: u128,
-        prepared: &PreparedState,
-        value: &Value,
-        validators: &ValidatorSet,
-        parent: H256,
-    ) -> BlockHeader {
-        let suite = self.genesis.suite;
-        let transaction_hashes: Vec<H256> = block.transactions.iter().map(|transaction| transaction.hash).collect();
-        let receipt_hashes = Receipt::hash_many(suite, receipts);
-        let bytes = block.transactions.iter().map(|transaction| transaction.bytes.as_ref());
-        BlockHeader {
-            version: HEADER_VERSION,
-            parent_info: vec![ParentInfo { number: signed(block.number - 1), hash: parent }],
-            txs_root: merkle::root(suite, &transaction_hashes),
-            receipts_root: merkle::root(suite, &receipt_hashes),
-            state_root: prepared.state_root,
-            number: signed(block.number),
-            gas_used: gas_used.to_string(),
-            timestamp: signed(block.timestamp_ms),
-            sealer: i64::from(value.builder),
-            sealer_list: validators.members().iter().map(|member| member.id).collect(),
-            extra_data: HeaderExtension::new(suite, block.value_id, bytes).encode(),
-            consensus_weights: validators.members().iter().map(|member| signed(member.weight)).collect(),
-            signature_list: Vec::new(),
-        }
+        let Self { genesis, executor, ledger, batches, .. } = self;
+        Ok(Execution { genesis, executor, ledger, batches }.run(job, parent)?.0)
     }
 
     /// The committer thread. Runs until the executor and consensus threads are gone.
@@ -268,8 +182,4 @@ impl Pipeline {
 pub(crate) fn rules_of(genesis: &Genesis, state: &dyn StateView, height: u64) -> Result<HeightRules, Failure> {
     let validators = system::validators(state, height)?;
     Ok(HeightRules { validators, protocol_version: genesis.protocol_version })
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).expect("heights, weights and times stay below 2^63")
 }

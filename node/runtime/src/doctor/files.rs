@@ -15,7 +15,7 @@ use crate::settings::Settings;
 const MIB: u64 = 1024 * 1024;
 
 pub(super) fn examine(settings: &Settings) -> Vec<Check> {
-    let running = is_locked(&settings.data("guard.lock"));
+    let running = is_running(settings);
     vec![
         if running {
             Check::new("node", Verdict::Good, "running: a process holds its sign-once guard")
@@ -27,6 +27,11 @@ pub(super) fn examine(settings: &Settings) -> Vec<Check> {
         free_space(settings),
         address(settings.config.rpc.listen, running),
     ]
+}
+
+/// Whether a node runs on these files.
+pub(crate) fn is_running(settings: &Settings) -> bool {
+    is_locked(&settings.data("guard.lock"))
 }
 
 /// Whether a process holds a lock on `file`. `/proc/locks` is read, because taking the lock to find out could make a node that

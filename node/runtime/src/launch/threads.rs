@@ -168,4 +168,4 @@ fn spawn_exchange(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

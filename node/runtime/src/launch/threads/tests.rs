@@ -5,14 +5,19 @@ mod host;
 mod hub;
 
 use bixi_consensus::Timeouts;
+use bixi_execution::{ExecutionParams, Executor};
 use bixi_ledger::Ledger;
+use bixi_types::CryptoSuite;
 use bixi_types::NodeId;
-use bixi_types::consensus::SignatureBytes;
+use bixi_types::consensus::{CommitCertificate, SignatureBytes, Value};
 use bixi_types::ports::{SignError, Statement};
+use bixi_types::state::WriteSet;
 use bixi_types::transaction::Verified;
 
 use super::*;
 use crate::batches::tests::{names, user_add};
+use crate::batches::{BatchStore, Origin, VerifiedBatch};
+use crate::pipeline::{ExecuteJob, Executed, Execution};
 use host::{Host, Peers, Running};
 
 /// Every acknowledged transaction has its block and its receipt; heights have the headers they had.
@@ -145,8 +150,8 @@ fn a_write_that_fails_once_stops_the_node_and_loses_nothing() {
 /// What an old copy of a disk brings back; the guard stands on another one.
 const COPIED: [&str; 2] = ["ledger", "ordering"];
 
-fn keep_copies(host: &Host) {
-    for part in COPIED {
+fn keep_copies(host: &Host, parts: &[&str]) {
+    for part in parts {
         let (from, to) = (host.path(part), host.path(&format!("{part}.old")));
         std::fs::create_dir_all(&to).unwrap();
         for entry in std::fs::read_dir(from).unwrap() {
@@ -156,8 +161,8 @@ fn keep_copies(host: &Host) {
     }
 }
 
-fn restore_copies(host: &Host) {
-    for part in COPIED {
+fn restore_copies(host: &Host, parts: &[&str]) {
+    for part in parts {
         std::fs::remove_dir_all(host.path(part)).unwrap();
         std::fs::rename(host.path(&format!("{part}.old")), host.path(part)).unwrap();
     }
@@ -170,11 +175,28 @@ fn a_ledger_older_than_the_guard_is_refused() {
     let first = commit_all(&node, names(0, 1));
     check(&node.ledger, &first);
     assert_eq!(node.stop(), None);
-    keep_copies(&host);
+    keep_copies(&host, &COPIED);
     let node = host.start().unwrap();
     commit_all(&node, names(1, 4));
     assert_eq!(node.stop(), None);
-    restore_copies(&host);
+    restore_copies(&host, &COPIED);
     let refused = host.start().err().expect("an old copy is refused").to_string();
     assert!(refused.contains("old copy"), "{refused}");
+}
+
+/// A block of some transactions on an empty ledger, executed.
+pub(in crate::launch) fn run_of(transactions: usize) -> (Executed, WriteSet) {
+    let host = Host::alone(0);
+    let ledger = host.open_ledger().unwrap();
+    let batches = BatchStore::default();
+    let (batch, _) = VerifiedBatch::seal(CryptoSuite::Sm, names(10, transactions).collect());
+    let parent = host.genesis.hash();
+    let value =
+        Value { height: 1, parent, timestamp_ms: 2, builder: 0, protocol_version: 1, batches: vec![batch.digest] };
+    batches.add(batch, Origin::Own);
+    let certificate =
+        CommitCertificate { height: 1, round: 0, value: value.id(CryptoSuite::Sm), signatures: Vec::new() };
+    let executor = Executor::new(ExecutionParams::from(&host.genesis));
+    let execution = Execution { genesis: &host.genesis, executor: &executor, ledger: &ledger, batches: &batches };
+    execution.run(ExecuteJob { height: 1, value, certificate }, parent).unwrap()
 }

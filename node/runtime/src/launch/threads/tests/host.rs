@@ -173,6 +173,25 @@ impl Host {
         Ok((Arc::new(signer), signed))
     }
 
+    pub(in crate::launch) fn open_ledger(&self) -> Result<Ledger, Failure> {
+        let params = bixi_ledger::Params {
+            dir: self.path("ledger"),
+            storage: self.storage(),
+            keyring: ring(),
+            suite: CryptoSuite::Sm,
+            genesis: Some(self.genesis.hash()),
+            block_cache_mb: 4,
+            write_buffer_mb: 4,
+            state_cache_mb: 1,
+        };
+        chain_state::open_ledger(&self.genesis, params)
+    }
+
+    /// Where its ordering log lies, and the keys of it.
+    pub(super) fn log_files(&self) -> (PathBuf, KeyRing) {
+        (self.path("ordering"), ring())
+    }
+
     /// The steps of `launch` from keys to consensus.
     pub(super) fn start(&self) -> Result<Running, Failure> {
         self.start_among(Peers::none())
@@ -189,19 +208,7 @@ impl Host {
         signed: &[Position],
         Peers(links): Peers,
     ) -> Result<Running, Failure> {
-        let ledger = Arc::new(chain_state::open_ledger(
-            &self.genesis,
-            bixi_ledger::Params {
-                dir: self.path("ledger"),
-                storage: self.storage(),
-                keyring: ring(),
-                suite: CryptoSuite::Sm,
-                genesis: Some(self.genesis.hash()),
-                block_cache_mb: 4,
-                write_buffer_mb: 4,
-                state_cache_mb: 1,
-            },
-        )?);
+        let ledger = Arc::new(self.open_ledger()?);
         let (log, recovered) = OrderingLog::open(self.storage(), &self.path("ordering"), ring())?;
         let batches = Arc::new(BatchStore::default());
         let forgotten = checks::forgotten(ledger.height(), &recovered, signed);

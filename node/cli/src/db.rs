@@ -1,0 +1,131 @@
+//! `bixi db`: a stopped node's data.
+
+use std::path::PathBuf;
+
+use bixi_runtime::{Replay, Replayed, Verdict};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::failure::{Failure, Status};
+use crate::{console, run};
+
+/// Look after the data of a stopped node.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DbCommand {
+    Replay(ReplayArgs),
+}
+
+/// Execute a decided height again and compare the result with what this node has signed.
+///
+/// The way out when the votes over a result do not come to a quorum. Offline: the node is stopped, and its key device is opened with the
+/// PIN, as by `bixi run`. Heights above the ledger's head that are decided can be executed again, each is executed twice, and those above
+/// it follow; a height in the ledger cannot, because the state before it is gone. Changes nothing without --accept.
+///
+/// Exit status: 0 this binary comes to what was signed, or nothing was, or what differed was dropped; 1 a result differs, or nothing could
+/// be compared; 77 the key device refused the PIN; 78 a configuration file cannot be used.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The node file.
+    #[arg(long, value_name = "PATH", default_value = "/etc/bixi/bixi.toml")]
+    config: PathBuf,
+    /// The height.
+    #[arg(long, value_name = "NUMBER")]
+    height: u64,
+    /// Drop results that differ, once they are shown: the next start executes these heights again and goes by the others' quorum.
+    ///
+    /// The key signs no second header of a height: the others must certify it.
+    #[arg(long)]
+    accept: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(command: &DbCommand) -> Result<(), Failure> {
+    let DbCommand::Replay(args) = command;
+    replay(args)
+}
+
+fn replay(args: &ReplayArgs) -> Result<(), Failure> {
+    let (settings, _) = run::enter(&args.config)?;
+    let replay =
+        bixi_runtime::replay(&settings, args.height).map_err(|error| run::refusal("nothing was replayed", &error))?;
+    console::result(&if args.json { to_json(&replay).to_string() } else { to_text(&replay) })?;
+    let (divergent, unstable) = (replay.divergent(), replay.heights.iter().any(|replayed| replayed.unstable.is_some()));
+    if args.accept && !divergent.is_empty() {
+        let dropped = replay.accept().map_err(|error| run::refusal("nothing was dropped", &error))?;
+        console::say(&format!("dropped what was signed of heights {}; start the node", joined(&dropped)));
+        return Ok(());
+    }
+    match divergent.first() {
+        Some(height) => Err(Failure::new(
+            Status::Fault,
+            format!("this binary does not come to what was signed of height {height}; see above. --accept drops it"),
+        )),
+        None if unstable => Err(Failure::new(Status::Fault, "two runs of this binary differ; see above")),
+        None => Ok(()),
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Equal => "equal",
+        Verdict::Differs => "differs",
+        Verdict::NotSigned => "not signed",
+        Verdict::Unstable => "unstable",
+    }
+}
+
+fn joined(heights: &[u64]) -> String {
+    heights.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn to_json(replay: &Replay) -> Value {
+    let height = |replayed: &Replayed| {
+        let header = &replayed.header;
+        let (executed, dropped) = replayed.transactions;
+        json!({
+            "height": replayed.height,
+            "verdict": word(replayed.verdict()),
+            "header": replayed.header_hash.to_hex(),
+            "signed": replayed.signed.map(|hash| hash.to_hex()),
+            "transactions_root": header.txs_root.to_hex(),
+            "receipts_root": header.receipts_root.to_hex(),
+            "state_root": header.state_root.to_hex(),
+            "gas_used": header.gas_used,
+            "transactions": executed,
+            "dropped": dropped,
+            "first_difference": replayed.unstable,
+            "evidence": replayed.evidence,
+        })
+    };
+    json!({
+        "head": replay.head,
+        "divergent": replay.divergent(),
+        "heights": replay.heights.iter().map(height).collect::<Vec<_>>(),
+    })
+}
+
+fn to_text(replay: &Replay) -> String {
+    let mut rows = vec![["head".to_owned(), format!("height {} is the last in the ledger", replay.head)]];
+    for replayed in &replay.heights {
+        let (header, (executed, dropped)) = (&replayed.header, replayed.transactions);
+        let mut row = |name: &str, text: String| rows.push([name.to_owned(), text]);
+        row(&format!("height {}", replayed.height), word(replayed.verdict()).to_owned());
+        row("  executed", format!("{}, {executed} transactions, {dropped} dropped", replayed.header_hash));
+        row("  signed", replayed.signed.map_or("nothing".to_owned(), |hash| hash.to_string()));
+        row("  transactions root", header.txs_root.to_string());
+        row("  receipts root", header.receipts_root.to_string());
+        row("  state root", header.state_root.to_string());
+        replayed.unstable.iter().for_each(|difference| row("  two runs differ", difference.clone()));
+        replayed.evidence.iter().for_each(|path| row("  evidence", path.display().to_string()));
+    }
+    if let Some(first) = replay.divergent().first() {
+        let heights = joined(&replay.divergent());
+        rows.push([
+            "to be dropped".to_owned(),
+            format!("what was signed of heights {heights}: from {first} on they build on it"),
+        ]);
+    }
+    console::table(&rows)
+}

@@ -1,0 +1,223 @@
+//! `bixi db replay`: executes decided heights again, offline, and holds the results against what this node has signed.
+//!
+//! Only heights above the ledger's head can be executed again: the state before them is the head's, and the ordering log holds what was
+//! decided. The state before a committed height is gone, and a quorum stands by its result. Of an uncertified result the node keeps one
+//! thing, the header hash it signed; so that is what a result is compared with, and each height is executed twice, because a binary that
+//! does not come to one result itself cannot judge. Nothing is written before [`Replay::accept`].
+
+mod report;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bixi_consensus::{Input, LogEntry};
+use bixi_execution::{ExecutionParams, Executor};
+use bixi_hsm::audit::{Audit as _, Durability, Event, Outcome};
+use bixi_ledger::Ledger;
+use bixi_platform::io::Storage;
+use bixi_platform::threads::Spawner;
+use bixi_sealed::KeyRing;
+use bixi_types::H256;
+use bixi_types::consensus::{CommitCertificate, Value};
+use bixi_types::genesis::Genesis;
+
+use super::{Failure, LaunchError, chain_state, checks, params, step};
+use crate::batches::BatchStore;
+use crate::keys::{self, Unlocked};
+use crate::ordering_log::{self, Record, Recovered};
+use crate::pipeline::{ExecuteJob, Execution};
+use crate::settings::Settings;
+use crate::{doctor, placement};
+pub use report::{Replayed, Verdict};
+
+/// What came out, and what it takes to act on it. Holds the node's guard: no node starts on the same files meanwhile.
+pub struct Replay {
+    /// The ledger's head.
+    pub head: u64,
+    /// The heights executed again, from the one asked for to the last decided one.
+    pub heights: Vec<Replayed>,
+    validators: usize,
+    log: LogFiles,
+    unlocked: Unlocked,
+}
+
+/// Where the ordering log lies.
+struct LogFiles {
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    ring: KeyRing,
+}
+
+/// Executes `height` and every decided height above it again. The node must not run.
+///
+/// # Errors
+/// Names the step and what to do: a running node, a PIN that is refused, a height whose state is gone or that is not decided here.
+pub fn replay(settings: &Settings, height: u64) -> Result<Replay, LaunchError> {
+    let genesis = &settings.genesis;
+    step("self-tests", checks::self_test)?;
+    step("stopped node", || match doctor::is_running(settings) {
+        true => Err("the node runs on these files; stop it first"),
+        false => Ok(()),
+    })?;
+    let spawner = Spawner::new(step("placement", || placement::plan(settings))?);
+    let storage = step("storage", || settings.storage(&spawner))?;
+    let unlocked = step("unlock keys", || keys::unlock(settings, &storage))?;
+    let ring = unlocked.ring.clone();
+    let log = LogFiles { storage: Arc::clone(&storage), dir: settings.data("ordering"), ring: ring.clone() };
+    let ledger = step("ledger", || Ledger::open(params::ledger_params(settings, storage, ring)))?;
+    let recovered = step("ordering log", || log.read())?;
+    let mut heights = step("replay", || execute_again(genesis, &ledger, recovered.records, height))?;
+    heights.iter_mut().for_each(|replayed| replayed.find_evidence(&settings.data("evidence")));
+    Ok(Replay { head: ledger.height(), heights, validators: genesis.validators.len(), log, unlocked })
+}
+
+impl Replay {
+    /// Heights whose signed result would be dropped: from the lowest that differs on, because each builds on the one below.
+    pub fn divergent(&self) -> Vec<u64> {
+        let signed = self.heights.iter().filter(|replayed| replayed.signed.is_some());
+        signed.skip_while(|replayed| replayed.verdict() != Verdict::Differs).map(|replayed| replayed.height).collect()
+    }
+
+    /// Drops what was signed of the divergent heights from the ordering log, so that the next start executes them and goes by the others'
+    /// quorum. The guard forgets nothing: this key signs no second header of these heights. Returns the heights.
+    ///
+    /// # Errors
+    /// When this binary gives no single result, when there is nobody else to certify, or when audit trail or log cannot be written.
+    pub fn accept(self) -> Result<Vec<u64>, LaunchError> {
+        let heights = self.divergent();
+        step("accept", || {
+            if heights.is_empty() {
+                return Ok(());
+            }
+            if self.heights.iter().any(|replayed| replayed.verdict() == Verdict::Unstable) {
+                return Err(
+                    "this binary comes to different results from one run to the next: dropping would not help".into()
+                );
+            }
+            if self.validators == 1 {
+                return Err("the only validator has signed the other result, and its guard refuses a second header of one height: \
+                            run the binary that executed it"
+                    .into());
+            }
+            for height in &heights {
+                self.unlocked.audit.record(&dropped(*height), Durability::AtOnce)?;
+            }
+            self.log.drop_results(heights[0])
+        })?;
+        Ok(heights)
+    }
+}
+
+fn dropped(height: u64) -> Event {
+    let subject =
+        format!("checkpoint vote of height {height} dropped from the ordering log by `bixi db replay --accept`");
+    Event { request: "db-replay".into(), subject, digest: None, outcome: Outcome::Answered }
+}
+
+impl LogFiles {
+    fn read(&self) -> Result<Recovered, ordering_log::LogError> {
+        ordering_log::read_all(self.storage.as_ref(), &self.dir, &self.ring)
+    }
+
+    /// Writes the log again without our results of `first` and above.
+    fn drop_results(&self, first: u64) -> Result<(), Failure> {
+        let is_result = |record: &Record| match record {
+            Record::Entry(entry) => matches!(**entry, LogEntry::Checkpoint(ref vote) if vote.height >= first),
+            Record::Batch { .. } => false,
+        };
+        ordering_log::rewrite(&self.storage, &self.dir, &self.ring, |record| !is_result(record))?;
+        Ok(())
+    }
+}
+
+/// What the ordering log holds above the ledger's head.
+#[derive(Default)]
+struct Logged {
+    decided: BTreeMap<u64, (Value, CommitCertificate)>,
+    signed: BTreeMap<u64, H256>,
+}
+
+impl Logged {
+    fn of(entries: Vec<LogEntry>, head: u64) -> Self {
+        let mut logged = Self::default();
+        for entry in entries.into_iter().filter(|entry| entry.height() > head) {
+            match entry {
+                LogEntry::Decided { value, certificate } => {
+                    logged.decided.insert(value.height, (value, certificate));
+                }
+                LogEntry::Checkpoint(vote) => {
+                    logged.signed.insert(vote.height, vote.header_hash);
+                }
+                _ => {}
+            }
+        }
+        logged
+    }
+
+    /// The last height that can be executed: decisions are of use without a gap.
+    fn last(&self, head: u64) -> u64 {
+        (head + 1..).take_while(|height| self.decided.contains_key(height)).last().unwrap_or(head)
+    }
+}
+
+/// Executes every decided height above the head, twice each, and reports from `height` on.
+fn execute_again(
+    genesis: &Genesis,
+    ledger: &Ledger,
+    records: Vec<Record>,
+    height: u64,
+) -> Result<Vec<Replayed>, Failure> {
+    let batches = BatchStore::default();
+    let Input::Start(start) = chain_state::replay(genesis, ledger, &batches, records, None)? else {
+        return Err("the ordering log does not begin with a start".into());
+    };
+    let (head, mut parent) = ledger.head().ok_or("the ledger has no head; the node has never run")?;
+    let mut logged = Logged::of(start.log, head);
+    let last = logged.last(head);
+    check_range(ledger, height, head, last)?;
+    let executor = Executor::new(ExecutionParams::from(genesis));
+    let execution = Execution { genesis, executor: &executor, ledger, batches: &batches };
+    let mut replayed = Vec::new();
+    for at in head + 1..=last {
+        let (value, certificate) = logged.decided.remove(&at).expect("decided up to the last");
+        let job = || ExecuteJob { height: at, value: value.clone(), certificate: certificate.clone() };
+        let first = execution.run(job(), parent)?;
+        ledger.discard_prepared(at);
+        // Else its own transactions would count as repeated.
+        ledger.note_ordered(at, &[]);
+        let second = execution.run(job(), parent)?;
+        parent = second.0.header_hash;
+        replayed.push(Replayed::new(at, logged.signed.remove(&at), &first, second));
+    }
+    replayed.retain(|replayed| replayed.height >= height);
+    Ok(replayed)
+}
+
+/// Whether `height` can be executed again, and if not, why.
+fn check_range(ledger: &Ledger, height: u64, head: u64, last: u64) -> Result<(), Failure> {
+    let possible = if last > head {
+        format!("heights {} to {last} can be executed again", head + 1)
+    } else {
+        "no height above the head is decided here, so none can be executed again".to_owned()
+    };
+    if height <= head {
+        let header = ledger.header(height)?.ok_or_else(|| format!("the ledger has no header of height {height}"))?;
+        let (signed, of) = (header.signature_list.len(), header.sealer_list.len());
+        return Err(format!(
+            "height {height} is in the ledger (head {head}), certified by {signed} of {of} validators: it is not dropped, and it cannot \
+             be executed again, because the state before it is gone; {possible}"
+        )
+        .into());
+    }
+    if height > last {
+        return Err(format!(
+            "height {height} is not decided here: the ledger ends at {head}, the ordering log at {last}; {possible}"
+        )
+        .into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod tests;
