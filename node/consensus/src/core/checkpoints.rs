@@ -270,7 +270,7 @@ impl Core {
     }
 
     /// Certifies the next heights as far as quorums of equal votes agree with our results.
-    fn certify(&mut self) {
+    pub(super) fn certify(&mut self) {
         while !self.halted && self.certify_next() {}
     }
 

@@ -183,6 +183,8 @@ impl Core {
         self.rules.retain(|known, _| *known > height);
         self.decisions.retain(|decided, _| decided + sync::KEPT_HEIGHTS > height);
         self.checkpoints.forget(height);
+        // Of a height executed before its validators were known nothing has been certified yet.
+        self.certify();
         self.sign_next_checkpoint();
         self.out.push(Effect::Forget { height });
         self.request_more();

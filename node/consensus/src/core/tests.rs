@@ -330,6 +330,18 @@ fn a_decided_height_above_the_ledger_is_decided_again_after_a_start() {
 }
 
 #[test]
+fn a_ledger_restored_from_long_ago_reaches_the_end_of_its_log_again() {
+    let mut alone = Alone::new();
+    run(&mut alone, 3 * DEPTH + 5);
+    let mut again = Alone::stopped(alone.committed);
+    again.log = alone.log.clone();
+    again.restart();
+    assert_eq!(again.decided, alone.decided);
+    assert_eq!(again.ledger_head, alone.ledger_head);
+    assert!(again.signed.is_empty(), "own checkpoint votes come from the log");
+}
+
+#[test]
 fn executing_something_else_than_what_was_signed_halts() {
     let mut alone = Alone::new();
     alone.ledger_stuck = true;
