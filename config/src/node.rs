@@ -35,6 +35,8 @@ pub struct NodeConfig {
     pub txpool: Txpool,
     /// Ordering.
     pub consensus: Consensus,
+    /// Catching up.
+    pub sync: Sync,
     /// Disk.
     pub storage: Storage,
     /// Threads.
@@ -150,6 +152,13 @@ pub struct Consensus {
     pub block_interval_ms: u64,
 }
 
+/// Catching up with a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sync {
+    /// Heights behind the peers above which a snapshot is fetched instead of executing every block; 0 never fetches one.
+    pub snapshot_after_blocks: u64,
+}
+
 /// Which system calls write files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IoBackend {
@@ -251,6 +260,7 @@ impl Default for NodeConfig {
                 clock_drift_ms_max: 10_000,
                 block_interval_ms: 20,
             },
+            sync: Sync { snapshot_after_blocks: 10_000 },
             storage: Storage { io: IoBackend::Auto, free_mb_min: 256 },
             placement: PlacementMode::Auto,
             log: Log { filter: "info".into(), format: LogFormat::Text },
@@ -305,6 +315,13 @@ fn read_node(root: &mut Section<'_, '_, '_>) -> NodeConfig {
         hsm: root.section("hsm", |section| read_hsm(section, default.hsm)),
         txpool: root.section("txpool", |section| read_txpool(section, &default.txpool)),
         consensus: root.section("consensus", |section| read_consensus(section, &default.consensus)),
+        sync: root.section("sync", |section| Sync {
+            snapshot_after_blocks: section.integer(
+                "snapshot_after_blocks",
+                default.sync.snapshot_after_blocks,
+                0..=1_000_000_000,
+            ),
+        }),
         storage: root.section("storage", |section| Storage {
             io: section.choice("io", default.storage.io, &IO_BACKENDS),
             free_mb_min: section.integer("free_mb_min", default.storage.free_mb_min, 16..=1_048_576),
@@ -450,6 +467,12 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
         "# How long a builder collects transactions for a block.\nblock_interval_ms = {}\n",
         c.consensus.block_interval_ms
     )?;
+
+    writeln!(
+        out,
+        "[sync]\n# A node so many heights behind its peers fetches a certified snapshot instead of executing every block. It then\n# lacks older transactions and receipts, its own included; headers and state are whole. 0: never, for archives."
+    )?;
+    writeln!(out, "snapshot_after_blocks = {}\n", c.sync.snapshot_after_blocks)?;
 
     writeln!(
         out,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bixi_config::P2p;
 use bixi_runtime::process::{self, Notifier, State};
-use bixi_runtime::{LaunchError, Node, Reloaded, Settings, launch};
+use bixi_runtime::{Fault, LaunchError, Node, Reloaded, Settings, launch, launch_on};
 use clap::Args;
 use serde_json::json;
 
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     if let Some(parent) = args.stop_with {
         signals::end_with(parent)?;
     }
-    let node = launch(&settings).map_err(|error| refusal("the node did not start", &error))?;
+    let mut node = launch(&settings).map_err(|error| refusal("the node did not start", &error))?;
     stop.end_at_once(false);
     let notifier = Notifier::from_env().unwrap_or_else(|error| {
         tracing::warn!(%error, "NOTIFY_SOCKET cannot be used; the service manager will not hear from this node");
@@ -81,12 +81,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         node.stop();
         return Err(error.into());
     }
-    let mut reloading = || {
-        let _ = notifier.notify(&[State::Reloading]);
-        reload_from(&args.config, &mut settings, &node, &filter);
-        let _ = notifier.notify(&[State::Ready]);
-    };
-    waiting.block_on(watch(&node, &notifier, &mut stop, &mut reload, &mut reloading));
+    loop {
+        let mut reloading = || {
+            let _ = notifier.notify(&[State::Reloading]);
+            reload_from(&args.config, &mut settings, &node, &filter);
+            let _ = notifier.notify(&[State::Ready]);
+        };
+        match waiting.block_on(watch(&node, &notifier, &mut stop, &mut reload, &mut reloading)) {
+            Watched::Signalled => break,
+            Watched::Ended => node = renew(node, &settings)?,
+        }
+    }
     let _ = notifier.notify(&[State::Stopping]);
     match signals::end_with_nobody() {
         Ok(()) => stop.end_at_once(true),
@@ -144,6 +149,26 @@ fn reload_from(file: &Path, settings: &mut Settings, node: &Node, filter: &Filte
     }
 }
 
+/// Why a node is no longer watched.
+enum Watched {
+    /// It is to stop.
+    Signalled,
+    /// It stopped by itself.
+    Ended,
+}
+
+/// Starts a node again that ended for a snapshot: its keys stay unlocked, and it listens where it did. Any other end is one.
+fn renew(node: Node, settings: &Settings) -> Result<Node, Failure> {
+    let ground = node.ground();
+    match node.stop() {
+        Some(Fault::Joined { .. }) => {
+            launch_on(settings, ground).map_err(|error| refusal("the node did not start again", &error))
+        }
+        Some(fault) => Err(Failure::new(Status::Fault, fault)),
+        None => Err(Failure::new(Status::Fault, "the node ended by itself and gave no reason")),
+    }
+}
+
 /// Waits for a signal to stop, or for the node to stop by itself.
 async fn watch(
     node: &Node,
@@ -151,16 +176,17 @@ async fn watch(
     stop: &mut StopSignal,
     reload: &mut ReloadSignal,
     reloading: &mut dyn FnMut(),
-) {
+) -> Watched {
     let mut tick = tokio::time::interval(WATCH_PERIOD);
     while node.is_running() {
         tokio::select! {
             () = stop.wait() => {
                 tracing::info!("stopping in order; a second signal ends the node on the spot");
-                return;
+                return Watched::Signalled;
             }
             () = reload.wait() => reloading(),
             _ = tick.tick() => { let _ = notifier.notify(&[State::Watchdog]); }
         }
     }
+    Watched::Ended
 }

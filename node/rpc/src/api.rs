@@ -162,6 +162,25 @@ pub struct NodeStatus {
     pub decided: u64,
     /// Last height certified.
     pub certified: u64,
+    /// The snapshot that is being fetched, if one is.
+    pub joining: Option<Joining>,
+}
+
+/// How far a snapshot is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joining {
+    /// Its height.
+    pub height: u64,
+    /// What is being done, in a word.
+    pub phase: &'static str,
+    /// Received so far.
+    pub received_bytes: u64,
+    /// Of the whole work.
+    pub percent: u8,
+    /// On average.
+    pub bytes_per_second: u64,
+    /// Seconds left, once that can be told.
+    pub left_s: Option<u64>,
 }
 
 /// A height and the hash of its header.

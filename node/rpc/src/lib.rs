@@ -25,7 +25,7 @@ mod server;
 mod socket;
 
 pub use api::{
-    BoxFuture, CallOutput, ChainInfo, ConnectionId, ConsensusStatus, Head, Health, HealthCheck, Located,
+    BoxFuture, CallOutput, ChainInfo, ConnectionId, ConsensusStatus, Head, Health, HealthCheck, Joining, Located,
     LocatedReceipt, NodeApi, NodeInfo, NodeStatus, Peer, SealerInfo, SubmitError, Submitted, SyncStatus,
     TransactionCounts,
 };

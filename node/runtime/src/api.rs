@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use crate::health::{Device, LedgerReads};
 use crate::links::Links;
 use crate::metrics::NodeMetrics;
+use crate::snapshot::{JoinProgress, Joining};
 use crate::view::View;
 
 /// Everything RPC may reach.
@@ -32,6 +33,7 @@ pub(crate) struct Api {
     pub pool: Arc<TxPool>,
     pub admission: Admission,
     pub view: Arc<View>,
+    pub joining: Arc<JoinProgress>,
     pub links: Arc<dyn Links>,
     pub device: Arc<Device>,
     pub ledger_reads: LedgerReads,
@@ -266,6 +268,7 @@ impl NodeApi for Api {
             round: status.round,
             decided: status.decided,
             certified: status.certified,
+            joining: self.joining.now().map(shown),
         })
     }
 
@@ -295,6 +298,18 @@ impl NodeApi for Api {
 
     fn metrics(&self) -> String {
         self.metrics.encode(&self.ledger, &self.pool, &self.admission, &self.view)
+    }
+}
+
+fn shown(joining: Joining) -> bixi_rpc::Joining {
+    let Joining { height, phase, received_bytes, percent, bytes_per_second, left } = joining;
+    bixi_rpc::Joining {
+        height,
+        phase,
+        received_bytes,
+        percent,
+        bytes_per_second,
+        left_s: left.map(|left| left.as_secs()),
     }
 }
 

@@ -25,6 +25,7 @@ use crate::links::{Channel, Links};
 use crate::log_thread::{Answer, Command};
 use crate::ordering_log::Record;
 use crate::pipeline::{CommitJob, ExecuteJob, Pipeline};
+use crate::snapshot::{JoinEvent, JoinProgress, SnapshotJob};
 use crate::view::View;
 use build::Building;
 use catch_up::CatchUp;
@@ -40,6 +41,10 @@ pub(crate) struct Lines {
     pub checks: Sender<MessageCheck>,
     pub batch_jobs: Sender<BatchJob>,
     pub serve: Sender<ServeJob>,
+    pub snapshots: Sender<SnapshotJob>,
+    pub joins: Sender<JoinEvent>,
+    /// Tells who reads a whole state for a snapshot that nobody waits for it any more.
+    pub snapshots_stopping: Arc<AtomicBool>,
     pub evidence: Sender<Evidence>,
     pub links: Arc<dyn Links>,
 }
@@ -53,6 +58,7 @@ pub(crate) struct DriverParts {
     pub lines: Lines,
     pub batcher: Arc<Batcher>,
     pub offences: Arc<Offences>,
+    pub joining: Arc<JoinProgress>,
     /// Set by the pool when transactions arrive, cleared by the driver: one event for many arrivals.
     pub work: Arc<AtomicBool>,
     pub block_interval_ms: u64,
@@ -68,6 +74,7 @@ pub(crate) struct Driver {
     batcher: Arc<Batcher>,
     batches: Arc<BatchStore>,
     offences: Arc<Offences>,
+    joining: Arc<JoinProgress>,
     ledger: Arc<Ledger>,
     pool: Arc<TxPool>,
     view: Arc<View>,
@@ -92,7 +99,8 @@ impl Driver {
     /// A driver at rest; [`Self::run`] gives it its first input.
     pub(crate) fn new(parts: DriverParts, pipeline: &Pipeline) -> Self {
         pipeline.view.set_decided(pipeline.ledger.height());
-        let DriverParts { core, node, clock, events, lines, batcher, offences, work, block_interval_ms } = parts;
+        let DriverParts { core, node, clock, events, lines, batcher, offences, joining, work, block_interval_ms } =
+            parts;
         Self {
             core,
             clock,
@@ -102,6 +110,7 @@ impl Driver {
             batcher,
             batches: Arc::clone(&pipeline.batches),
             offences,
+            joining,
             ledger: Arc::clone(&pipeline.ledger),
             pool: Arc::clone(&pipeline.pool),
             view: Arc::clone(&pipeline.view),
@@ -149,6 +158,7 @@ impl Driver {
             Event::Checked(Arrived { from, what, .. }) => self.feed(Input::Message { from, message: *what })?,
             Event::Peer(arrived) => self.receive(arrived)?,
             Event::Head(Arrived { from, what, .. }) => {
+                self.joining.heard(what.number, self.ledger.height());
                 let links = Arc::clone(&self.lines.links);
                 self.view.set_head(from, what, |peer| !links.peers().contains(peer));
                 self.catch_up.wake();
@@ -167,6 +177,7 @@ impl Driver {
                 self.work_changed = true;
             }
             Event::Fault(fault) => return Err(fault),
+            Event::Joined { height } => return Err(Fault::Joined { height }),
             Event::Stop => {}
         }
         self.after_effects()
@@ -265,6 +276,8 @@ impl Driver {
             Effect::Sign { id, statement } => {
                 let _ = self.lines.signer.send((id, statement));
             }
+            // A snapshot brings more at once than block by block can: asked again with the next status of a peer.
+            Effect::Send { message: Message::Request { .. }, .. } if self.joining.holds_replay() => {}
             Effect::Send { to, message } => {
                 if let Message::Status { .. } = message {
                     tell_head(&self.ledger, self.lines.links.as_ref(), to);
@@ -361,6 +374,9 @@ impl Drop for Driver {
         self.batcher.stop();
         let _ = self.lines.batch_jobs.send(BatchJob::Stop);
         let _ = self.lines.serve.send(ServeJob::Stop);
+        self.lines.snapshots_stopping.store(true, Ordering::Relaxed);
+        let _ = self.lines.snapshots.send(SnapshotJob::Stop);
+        let _ = self.lines.joins.send(JoinEvent::Stop);
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) enum Event {
     Work,
     /// A thread cannot go on; the node must stop.
     Fault(Fault),
+    /// A snapshot of this height is complete: the node ends to start again on it.
+    Joined { height: u64 },
     /// Stop in order.
     Stop,
 }
@@ -66,6 +68,12 @@ pub enum Fault {
     /// Consensus stopped itself; the log above has the evidence.
     #[error("consensus halted: {0}")]
     Consensus(String),
+    /// No fault: a snapshot was fetched, and takes the ledger's place when the node starts again.
+    #[error("a snapshot of height {height} is complete; start again to go on from it")]
+    Joined {
+        /// Its height.
+        height: u64,
+    },
     /// A bug: a thread ended without a reason.
     #[error("the {0} thread panicked; report the message above it in the log, then start again")]
     Panicked(&'static str),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bixi_hsm::audit::AuditLog;
-use bixi_hsm::guard::{Guard, Position};
+use bixi_hsm::guard::Guard;
 use bixi_hsm::service::{Client, CustodyPolicy, InProcess, Keys, Params, RetryPolicy, SigningService};
 use bixi_hsm::{KeyDevice, KeyKind, KeyRef};
 use bixi_hsm_pkcs11::{Pkcs11Device, ProfileChoice, TokenSelector};
@@ -16,14 +16,13 @@ use bixi_types::ports::Signer as _;
 use crate::settings::Settings;
 
 /// Everything that needs the device.
+#[derive(Clone)]
 pub(crate) struct Unlocked {
     pub device: Arc<dyn KeyDevice>,
     pub ring: KeyRing,
     pub signer: Arc<Client<InProcess>>,
     /// The trail of decisions about keys; ordinary ones become durable when it is synced.
     pub audit: Arc<AuditLog>,
-    /// The highest statement of each lane that the guard saw signed: what this disk must remember.
-    pub signed: Vec<Position>,
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -103,7 +102,6 @@ pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<
     // The same frames as over a socket: what the node asks for in process is what a broker will be asked for.
     let signer = Arc::new(Client::connect(InProcess(Arc::new(service)))?);
     let node = signer.node_id();
-    let signed = signer.marks()?;
     tracing::info!(%node, custody = %device.info().custody, "keys unlocked");
-    Ok(Unlocked { device, ring, signer, audit, signed })
+    Ok(Unlocked { device, ring, signer, audit })
 }

@@ -1,5 +1,6 @@
 //! Starting a node: a chain of named steps, each logged, each undone in reverse order at the end.
 
+mod adopted;
 mod chain_state;
 mod checks;
 mod credentials;
@@ -21,6 +22,7 @@ use bixi_hsm::audit::AuditLog;
 use bixi_hsm::{DeviceError, KeyDevice};
 use bixi_ledger::Ledger;
 use bixi_network::solitary::Solitary;
+use bixi_platform::io::Storage;
 use bixi_platform::placement::{Plan, Role};
 use bixi_platform::threads::{LiveThread, Spawner};
 use bixi_rpc::Server;
@@ -43,6 +45,7 @@ use crate::pipeline::Pipeline;
 use crate::placement;
 use crate::reload::Reloaded;
 use crate::settings::Settings;
+use crate::snapshot::JoinProgress;
 use crate::view::View;
 use network::P2p;
 pub use replay::{Replay, Replayed, Verdict, replay};
@@ -88,9 +91,7 @@ fn step<T, E: Into<Failure>>(name: &'static str, run: impl FnOnce() -> Result<T,
 
 /// A running node.
 pub struct Node {
-    rpc_address: SocketAddr,
-    spawner: Spawner,
-    plan: Plan,
+    ground: Ground,
     events: Sender<Event>,
     consensus: Option<JoinHandle<Option<Fault>>>,
     rooms: Rooms,
@@ -105,21 +106,39 @@ struct Rooms {
     ledger: Arc<Ledger>,
 }
 
+/// What outlives a node that starts again in its process: the unlocked keys, the placement, where it listens.
+#[derive(Clone)]
+pub struct Ground {
+    spawner: Spawner,
+    plan: Plan,
+    storage: Arc<dyn Storage>,
+    unlocked: Unlocked,
+    rpc_listen: SocketAddr,
+}
+
 /// Starts a node and returns when it takes transactions.
 pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
-    let genesis = &settings.genesis;
-    step("self-tests", checks::self_test)?;
     let has_network = settings.config.p2p.listen.is_some();
-    step("check the chain", || checks::check_chain(genesis, has_network))?;
+    step("self-tests", checks::self_test)?;
+    step("check the chain", || checks::check_chain(&settings.genesis, has_network))?;
     let plan = step("placement", || placement::plan(settings))?;
     let spawner = Spawner::new(plan.clone());
     let storage = step("storage", || settings.storage(&spawner))?;
-    let Unlocked { device, ring, signer, audit, signed } = step("unlock keys", || keys::unlock(settings, &storage))?;
+    let unlocked = step("unlock keys", || keys::unlock(settings, &storage))?;
+    launch_on(settings, Ground { spawner, plan, storage, unlocked, rpc_listen: settings.config.rpc.listen })
+}
+
+/// Starts a node anew on what another left: no PIN is asked for.
+pub fn launch_on(settings: &Settings, ground: Ground) -> Result<Node, LaunchError> {
+    let genesis = &settings.genesis;
+    let has_network = settings.config.p2p.listen.is_some();
+    let Ground { spawner, plan, storage, unlocked: Unlocked { device, ring, signer, audit }, .. } = ground.clone();
     let node_id = signer.node_id();
     step("membership", || checks::check_membership(genesis, node_id, has_network))?;
+    let ledger_params = params::ledger_params(settings, Arc::clone(&storage), ring.clone());
+    step("fetched snapshot", || adopted::adopt_snapshot(&ledger_params))?;
     let ledger = Arc::new(step("ledger", || {
-        let ledger =
-            chain_state::open_ledger(genesis, params::ledger_params(settings, Arc::clone(&storage), ring.clone()))?;
+        let ledger = chain_state::open_ledger(genesis, ledger_params.clone())?;
         spawner.adopt_by_name("rocksdb:", Role::Storage)?;
         Ok::<_, Failure>(ledger)
     })?);
@@ -128,6 +147,8 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
     let batches = Arc::new(BatchStore::default());
     let highest_decided = checks::highest_decided(&recovered.records);
     let start = step("replay", || {
+        // What the key has signed, by its guard: ledger and log must remember it.
+        let signed = signer.marks()?;
         let forgotten = checks::forgotten(ledger.height(), &recovered, &signed);
         let signed = checks::check_memory(chain_state::validators(&ledger)?, forgotten)?;
         chain_state::replay(genesis, &ledger, &batches, recovered.records, signed)
@@ -162,6 +183,7 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
         Admission::start(params::admission_params(settings, &plan), Arc::clone(&pool), &spawner, tell)
     })?;
     let (device_health, certificates) = (Arc::new(Device::default()), Arc::new(Certificates::default()));
+    let joining = Arc::new(JoinProgress::new(settings.config.sync.snapshot_after_blocks));
     let executor = Arc::new(Executor::new(ExecutionParams::from(genesis)));
     let api = Arc::new(Api {
         chain: params::chain_info(settings, node_id),
@@ -170,6 +192,7 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
         pool: Arc::clone(&pool),
         admission,
         view: Arc::clone(&view),
+        joining: Arc::clone(&joining),
         links: Arc::clone(&links),
         device: Arc::clone(&device_health),
         ledger_reads: LedgerReads::default(),
@@ -208,12 +231,13 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
             events_in: events_in.clone(),
             events,
             block_interval_ms: settings.config.consensus.block_interval_ms,
+            join: params::join_params(settings, &ledger_params),
+            joining: Arc::clone(&joining),
         };
         threads::start(&spawner, parts)
     })?;
     let rooms = Rooms { rpc: None, p2p, stop_watchers: Vec::new(), helpers, ledger };
-    let rpc_address = settings.config.rpc.listen;
-    let mut node = Node { rpc_address, spawner, plan, events: events_in, consensus: Some(consensus), rooms };
+    let mut node = Node { ground, events: events_in, consensus: Some(consensus), rooms };
     let watched = Watched { device, device_health, certificates, audit, pool, batcher };
     match node.open(settings, api, highest_decided, watched) {
         Ok(()) => Ok(node),
@@ -293,7 +317,7 @@ impl Node {
         step("catch up", || self.catch_up(highest_decided))?;
         let Watched { device, device_health, certificates, audit, pool, batcher } = watched;
         step("watchers", || {
-            let (rooms, spawner) = (&mut self.rooms, &self.spawner);
+            let (rooms, spawner) = (&mut self.rooms, &self.ground.spawner);
             rooms.watch(spawner, "device-watch", Device::PERIOD, move || device_health.look(device.as_ref()))?;
             rooms.watch(spawner, "audit-sync", AUDIT_SYNC_PERIOD, move || {
                 // The log is broken from then on: the next signature is refused and stops the node.
@@ -310,13 +334,14 @@ impl Node {
             })
         })?;
         let (server, runtime) = step("rpc", || {
-            let runtime = self.spawner.tokio(Role::Rpc, "rpc", self.plan.instances(Role::Rpc).max(1))?;
-            let server = runtime.block_on(bixi_rpc::serve(params::rpc_params(settings), api))?;
+            let runtime = self.ground.spawner.tokio(Role::Rpc, "rpc", self.ground.plan.instances(Role::Rpc).max(1))?;
+            let params = bixi_rpc::Params { listen: self.ground.rpc_listen, ..params::rpc_params(settings) };
+            let server = runtime.block_on(bixi_rpc::serve(params, api))?;
             Ok::<_, Failure>((server, runtime))
         })?;
-        self.rpc_address = server.address();
+        self.ground.rpc_listen = server.address();
         self.rooms.rpc = Some((server, runtime));
-        tracing::info!(height = self.rooms.ledger.height(), rpc = %self.rpc_address, "ready");
+        tracing::info!(height = self.rooms.ledger.height(), rpc = %self.rpc_address(), "ready");
         Ok(())
     }
 
@@ -338,9 +363,14 @@ impl Node {
         Ok(())
     }
 
+    /// What another start in this process goes on from, once this node has stopped.
+    pub fn ground(&self) -> Ground {
+        self.ground.clone()
+    }
+
     /// Where JSON-RPC listens.
     pub fn rpc_address(&self) -> SocketAddr {
-        self.rpc_address
+        self.ground.rpc_listen
     }
 
     /// Where other nodes are awaited; nowhere when the node has no network.
@@ -361,12 +391,12 @@ impl Node {
 
     /// Where the node's threads run.
     pub fn threads(&self) -> Vec<LiveThread> {
-        self.spawner.live()
+        self.ground.spawner.live()
     }
 
     /// Whether the plan pins threads or shares all cores, in words.
     pub fn placement_mode(&self) -> &'static str {
-        if self.plan.is_shared() { "shared" } else { "pinned" }
+        if self.ground.plan.is_shared() { "shared" } else { "pinned" }
     }
 
     /// Whether the node runs still; when not, [`Node::stop`] says why.
@@ -395,6 +425,13 @@ impl Node {
             join_before(helper, deadline);
         }
         tracing::info!(height = self.rooms.ledger.height(), "stopped");
+        // Whoever starts again opens it anew: the last reader must be gone.
+        while matches!(fault, Some(Fault::Joined { .. }))
+            && Arc::strong_count(&self.rooms.ledger) > 1
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         fault
     }
 }

@@ -39,9 +39,10 @@ mod placement;
 pub mod process;
 mod reload;
 mod settings;
+mod snapshot;
 mod view;
 
 pub use event::Fault;
-pub use launch::{LaunchError, Node, Replay, Replayed, Verdict, launch, replay};
+pub use launch::{Ground, LaunchError, Node, Replay, Replayed, Verdict, launch, launch_on, replay};
 pub use reload::Reloaded;
 pub use settings::{Settings, SettingsError};

@@ -106,6 +106,7 @@ impl Standing {
             "hash": self.sync["latestHash"],
             "lag": self.lag(),
             "mode": self.node["mode"],
+            "snapshot": self.node["snapshot"],
             "ordering_height": self.node["orderingHeight"],
             "round": self.node["round"],
             "leader": self.leader(),
@@ -163,6 +164,7 @@ impl Standing {
                 ),
             ),
         ];
+        rows.extend(self.snapshot().map(|text| row("snapshot", text)));
         rows.extend(self.node["checks"].as_array().into_iter().flatten().map(|check| {
             let fault = check["fault"].as_str().map_or_else(|| "well".to_owned(), |fault| format!("NOT WELL: {fault}"));
             row(check["component"].as_str().unwrap_or_default(), fault)
@@ -183,6 +185,22 @@ impl Standing {
             return table(&rows);
         }
         format!("{}\n\n{}", table(&rows), self.peer_table())
+    }
+
+    /// How far the snapshot is that the node fetches, if it does.
+    fn snapshot(&self) -> Option<String> {
+        let snapshot = &self.node["snapshot"];
+        let number = |key: &str| snapshot[key].as_u64();
+        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let left = number("secondsLeft").map_or_else(String::new, |seconds| format!(", about {seconds} s left"));
+        Some(format!(
+            "{} % of the one at height {} ({}), {:.1} MiB at {:.1} MiB/s{left}",
+            number("percent")?,
+            number("blockNumber")?,
+            snapshot["phase"].as_str()?,
+            mebibytes(number("receivedBytes")?),
+            mebibytes(number("bytesPerSecond")?),
+        ))
     }
 
     fn peer_table(&self) -> String {
@@ -248,6 +266,20 @@ mod tests {
             disk_wanted_mib: 256,
             certificates: vec![CertificateDays { file: "conf/node.crt".into(), days: Ok(700) }],
         }
+    }
+
+    #[test]
+    fn a_snapshot_under_way_is_shown_with_rate_and_time_left() {
+        let mut standing = sound();
+        assert!(!standing.to_text().contains("snapshot"));
+        standing.node["snapshot"] = json!({"blockNumber": 9_000, "phase": "state", "receivedBytes": 3 << 20, "percent": 42,
+            "bytesPerSecond": 1 << 19, "secondsLeft": 8});
+        let shown = standing.to_text();
+        assert!(
+            shown.contains("42 % of the one at height 9000 (state), 3.0 MiB at 0.5 MiB/s, about 8 s left"),
+            "{shown}"
+        );
+        assert_eq!(standing.to_json()["snapshot"]["percent"], 42);
     }
 
     #[test]

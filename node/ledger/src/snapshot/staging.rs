@@ -12,6 +12,7 @@ use bixi_types::header::{BlockHeader, HeaderExtension};
 use bixi_types::state::StateKey;
 use bixi_types::transaction::Transaction;
 use bixi_types::{Address, CryptoSuite, H256, merkle};
+use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{Chunk, Manifest, SnapshotError, chunk_hash, lie};
 use crate::commitment::{Change, LatticeCommitment, StateCommitment as _};
@@ -29,7 +30,7 @@ const HEADERS_AT_ONCE: u64 = 1_024;
 const ROWS_AT_ONCE: usize = 4_096;
 
 /// A block as it is received. Value, certificate and batches are the runtime's to check.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ReceivedBlock {
     /// Canonical bytes, in order.
     pub transactions: Vec<Vec<u8>>,

@@ -122,6 +122,16 @@ pub(super) fn get_node_status(node: &Node, params: &Positional) -> Answer {
             })
         })
         .collect();
+    let joining = status.joining.map(|joining| {
+        json!({
+            "blockNumber": joining.height,
+            "phase": joining.phase,
+            "receivedBytes": joining.received_bytes,
+            "percent": joining.percent,
+            "bytesPerSecond": joining.bytes_per_second,
+            "secondsLeft": joining.left_s,
+        })
+    });
     Ok(json!({
         "name": own.name,
         "nodeID": own.id.to_hex(),
@@ -131,6 +141,7 @@ pub(super) fn get_node_status(node: &Node, params: &Positional) -> Answer {
         "round": status.round,
         "decided": status.decided,
         "certified": status.certified,
+        "snapshot": joining,
         "blockNumber": node.height(),
         "peers": peers,
         "checks": checks,

@@ -409,6 +409,7 @@ impl NodeApi for Chain {
             round: 0,
             decided: height,
             certified: height,
+            joining: None,
         })
     }
 

@@ -337,9 +337,11 @@ async fn peers_are_told_in_the_shapes_of_fisco_bcos_and_everything_else_in_one_o
         "orderingHeight",
         "peers",
         "round",
+        "snapshot",
         "version",
     ];
     assert_eq!(keys(&status), set(&expected));
+    assert_eq!(status["snapshot"], json!(null), "none is fetched");
     assert_eq!((&status["mode"], &status["orderingHeight"]), (&json!("voting"), &json!(2)));
     assert_eq!((&status["peers"][0]["connected"], &status["peers"][0]["rtt_us"]), (&json!(true), &json!(420)));
     assert_eq!((&status["peers"][1]["endPoint"], &status["peers"][1]["connected"]), (&json!(unreached), &json!(false)));

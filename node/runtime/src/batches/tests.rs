@@ -30,6 +30,10 @@ impl Random for Counter {
 
 /// A call that changes the state: `userAdd(name, 7)` of DagTransfer.
 pub(crate) fn user_add(name: &str) -> Verified {
+    user_add_until(name, 500)
+}
+
+pub(crate) fn user_add_until(name: &str, block_limit: i64) -> Verified {
     let mut random = Counter(u64::from(name.as_bytes()[0]) << 32);
     let key = PrivateKey::generate(&mut random).expect("a key");
     let mut input = CryptoSuite::Sm.hash(&[b"userAdd(string,uint256)"]).0[..4].to_vec();
@@ -42,7 +46,7 @@ pub(crate) fn user_add(name: &str) -> Verified {
     let mut tx = Transaction {
         chain_id: "chain0".into(),
         group_id: "group0".into(),
-        block_limit: 500,
+        block_limit,
         nonce: name.into(),
         to: "0x000000000000000000000000000000000000100c".into(),
         input,

@@ -26,7 +26,10 @@ impl Driver {
         if self.catch_up.deadline_ms().is_some_and(|at_ms| at_ms <= now_ms) {
             let links = Arc::clone(&self.lines.links);
             let head_of = |peer| self.view.head_of(&peer).map(|head| (peer, head.number));
-            let peers: Vec<(NodeId, u64)> = links.peers().into_iter().filter_map(head_of).collect();
+            // A snapshot that comes soon brings more at once than heights in a row: nobody is far ahead for as long.
+            let are_asked = !self.joining.holds_replay();
+            let peers: Vec<(NodeId, u64)> =
+                links.peers().into_iter().filter(|_| are_asked).filter_map(head_of).collect();
             for (peer, range) in self.catch_up.look(now_ms, &peers) {
                 let request = Exchange::WantHeights(range).encode();
                 links.send_on(Channel::Bulk, Destination::Node(peer), request);

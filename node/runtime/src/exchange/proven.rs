@@ -65,7 +65,7 @@ impl Heights {
 }
 
 /// Who signed a committed header.
-pub(super) fn signatures_of(header: &BlockHeader) -> Result<Vec<(NodeId, SignatureBytes)>, String> {
+pub(crate) fn signatures_of(header: &BlockHeader) -> Result<Vec<(NodeId, SignatureBytes)>, String> {
     let signed = header.signature_list.iter().map(|entry| {
         let place = usize::try_from(entry.sealer_index).ok();
         let node = place.and_then(|place| header.sealer_list.get(place))?;

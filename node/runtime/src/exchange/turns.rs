@@ -13,7 +13,7 @@ const TURN_BYTES: u64 = 1024;
 
 /// What waits for an answer, by asker.
 #[derive(Debug)]
-pub(super) struct Turns<J> {
+pub(crate) struct Turns<J> {
     queues: BTreeMap<NodeId, Queue<J>>,
     /// Where the one served last began.
     floor_bytes: u64,
@@ -26,22 +26,22 @@ struct Queue<J> {
 }
 
 impl<J> Turns<J> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { queues: BTreeMap::new(), floor_bytes: 0 }
     }
 
-    pub(super) fn push(&mut self, peer: NodeId, job: J) {
+    pub(crate) fn push(&mut self, peer: NodeId, job: J) {
         let given_bytes = self.floor_bytes;
         let queue = self.queues.entry(peer).or_insert_with(|| Queue { jobs: VecDeque::new(), given_bytes });
         queue.jobs.push_back(job);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queues.values().all(|queue| queue.jobs.is_empty())
     }
 
     /// The next one to answer; [`Self::given`] is to be told what it came to.
-    pub(super) fn next(&mut self) -> Option<(NodeId, J)> {
+    pub(crate) fn next(&mut self) -> Option<(NodeId, J)> {
         let waiting = self.queues.iter_mut().filter(|(_, queue)| !queue.jobs.is_empty());
         let (peer, queue) = waiting.min_by_key(|(_, queue)| queue.given_bytes)?;
         self.floor_bytes = queue.given_bytes;
@@ -50,7 +50,7 @@ impl<J> Turns<J> {
     }
 
     /// A peer was given so many bytes. Who waits for nothing and need not stand back is forgotten, and everybody when nobody waits.
-    pub(super) fn given(&mut self, peer: NodeId, bytes: usize) {
+    pub(crate) fn given(&mut self, peer: NodeId, bytes: usize) {
         if let Some(queue) = self.queues.get_mut(&peer) {
             queue.given_bytes += bytes as u64 + TURN_BYTES;
         }

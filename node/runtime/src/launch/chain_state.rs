@@ -1,7 +1,7 @@
 //! From the disk to the state consensus starts with: the ledger, or the ledger of a new chain, and the replay of the ordering
 //! log above its head.
 
-use bixi_consensus::{Head, Input, Mark, Start};
+use bixi_consensus::{Head, Input, LogEntry, Mark, Start};
 use bixi_execution::{genesis_writes, system};
 use bixi_ledger::Ledger;
 use bixi_types::H256;
@@ -59,7 +59,10 @@ pub(super) fn replay(
     let chain = ChainIdentity::from(genesis);
     for record in records {
         match record {
-            Record::Entry(entry) => log.push(*entry),
+            Record::Entry(entry) => {
+                check_signed(ledger, &entry)?;
+                log.push(*entry);
+            }
             Record::Batch { height, batch } if height > committed => {
                 batches.restore(VerifiedBatch::check(genesis.suite, &chain, &batch)?, height);
             }
@@ -71,6 +74,21 @@ pub(super) fn replay(
     let ruled = committed + 1..=committed + u64::from(genesis.pipeline_depth) + 1;
     let rules = ruled.map(|height| rules_of(genesis, state.as_ref(), height)).collect::<Result<_, _>>()?;
     Ok(Input::Start(Box::new(Start { committed: head(genesis, ledger)?, rules, log, signed })))
+}
+
+/// A header that this key signed and the chain did not certify is a result that differed: not to be passed over because a snapshot,
+/// or the others, went on without it.
+fn check_signed(ledger: &Ledger, entry: &LogEntry) -> Result<(), Failure> {
+    let LogEntry::Checkpoint(vote) = entry else { return Ok(()) };
+    let (height, signed) = (vote.height, vote.header_hash);
+    match ledger.hash_of(height)? {
+        Some(certified) if certified != signed => Err(format!(
+            "this node signed header {signed} at height {height}, and the chain certified {certified}: it executed that block \
+             otherwise than the others; keep its data and find out why before it signs again"
+        )
+        .into()),
+        _ => Ok(()),
+    }
 }
 
 fn head(genesis: &Genesis, ledger: &Ledger) -> Result<Head, Failure> {

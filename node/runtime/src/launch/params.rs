@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bixi_consensus::Timeouts;
+use bixi_ledger::snapshot::Places;
 use bixi_platform::io::Storage;
 use bixi_platform::placement::{Plan, Role};
 use bixi_rpc::{ChainInfo, NodeInfo};
@@ -12,12 +13,18 @@ use bixi_txpool::{AdmissionParams, PoolParams};
 use bixi_types::transaction::ChainIdentity;
 use bixi_types::{CryptoSuite, NodeId};
 
+use crate::doctor;
 use crate::settings::Settings;
+use crate::snapshot::{JoinParams, Pace};
 
 /// Unverified transactions waiting for a signature check.
 const ADMISSION_QUEUE_MAX: usize = 16_384;
 /// Signatures checked in one batch.
 const VERIFY_BATCH_MAX: usize = 64;
+
+/// Memory of a database that is only filled.
+const STAGING_CACHE_MB: usize = 8;
+const STAGING_WRITE_BUFFER_MB: usize = 16;
 
 /// Half of the node's memory: a quarter for decrypted blocks, an eighth each for memtables and state rows. RPC has a quarter, the
 /// pool an eighth, the admission queue a sixteenth, tables of frequent signers a sixty-fourth.
@@ -33,6 +40,25 @@ pub(super) fn ledger_params(settings: &Settings, storage: Arc<dyn Storage>, ring
         write_buffer_mb: share_mb(8),
         state_cache_mb: share_mb(8),
     }
+}
+
+/// How a snapshot is fetched. It may take what the disk has above `storage.free_mb_min`.
+pub(super) fn join_params(settings: &Settings, ledger: &bixi_ledger::Params) -> JoinParams {
+    let places = Places::around(&ledger.dir);
+    let staging = bixi_ledger::Params {
+        dir: places.joining.clone(),
+        block_cache_mb: STAGING_CACHE_MB,
+        write_buffer_mb: STAGING_WRITE_BUFFER_MB,
+        state_cache_mb: 1,
+        ..ledger.clone()
+    };
+    let asked = settings.clone();
+    let free_bytes = move || {
+        // A disk that cannot be asked is not filled.
+        let free_mib = doctor::free_mib(&asked).unwrap_or(0);
+        free_mib.saturating_sub(asked.config.storage.free_mb_min) << 20
+    };
+    JoinParams { staging, places, free_bytes: Box::new(free_bytes), pace: Pace::default() }
 }
 
 pub(super) fn pool_params(settings: &Settings) -> PoolParams {

@@ -27,6 +27,7 @@ use crate::links::Links;
 use crate::log_thread;
 use crate::ordering_log::OrderingLog;
 use crate::pipeline::Pipeline;
+use crate::snapshot::{JoinParams, JoinProgress, Joiner, SnapshotServer};
 
 /// What the threads are made of.
 pub(super) struct Parts {
@@ -48,6 +49,10 @@ pub(super) struct Parts {
     pub events_in: Sender<Event>,
     pub events: Receiver<Event>,
     pub block_interval_ms: u64,
+    /// How a snapshot is fetched when the chain is far ahead.
+    pub join: JoinParams,
+    /// How far that is.
+    pub joining: Arc<JoinProgress>,
 }
 
 /// The running threads. The helpers end by themselves, in the order of the channels, once consensus has ended.
@@ -94,6 +99,8 @@ pub(super) fn start(spawner: &Spawner, parts: Parts) -> Result<Threads, Failure>
         events_in,
         events,
         block_interval_ms,
+        join,
+        joining,
     } = parts;
     let ledger = &pipeline.ledger;
     let parent = ledger.hash_of(ledger.height())?.ok_or("the ledger has no head")?;
@@ -103,6 +110,7 @@ pub(super) fn start(spawner: &Spawner, parts: Parts) -> Result<Threads, Failure>
     let (commit_in, commit_jobs) = unbounded();
     let (checks_in, message_checks) = unbounded();
     let (evidence_in, found) = unbounded();
+    let snapshots_stopping = Arc::new(AtomicBool::new(false));
 
     let mut helpers = Witnessed { spawner, events: &events_in, running: Vec::new() };
     let (executor, committer, executed_in) = (Arc::clone(&pipeline), Arc::clone(&pipeline), commit_in.clone());
@@ -116,6 +124,7 @@ pub(super) fn start(spawner: &Spawner, parts: Parts) -> Result<Threads, Failure>
         let (batcher, events) = (Arc::clone(&batcher), events_in.clone());
         helpers.spawn(Role::Verifier, "batcher", move || batcher.run(&batcher_woken, &events))?;
         spawn_exchange(&mut helpers, &pipeline, &links, &queues, message_checks)?;
+        spawn_snapshots(&mut helpers, &pipeline, &links, &queues, (&snapshots_stopping, join, &joining))?;
     }
     let lines = Lines {
         log: log_in,
@@ -125,12 +134,15 @@ pub(super) fn start(spawner: &Spawner, parts: Parts) -> Result<Threads, Failure>
         checks: checks_in,
         batch_jobs: queues.batch_jobs.0,
         serve: queues.serve_jobs.0,
+        snapshots: queues.snapshot_jobs.0,
+        joins: queues.joins.0,
+        snapshots_stopping,
         evidence: evidence_in,
         links,
     };
     let offences = queues.offences;
     let helpers = helpers.running;
-    let parts = DriverParts { core, node, clock, events, lines, batcher, offences, work, block_interval_ms };
+    let parts = DriverParts { core, node, clock, events, lines, batcher, offences, joining, work, block_interval_ms };
     let driver = Driver::new(parts, &pipeline);
     let consensus = spawner.spawn(Role::Consensus, "consensus", move || driver.run(start))?;
     Ok(Threads { consensus, helpers })
@@ -165,6 +177,35 @@ fn spawn_exchange(
     helpers.spawn(Role::Verifier, "message-checks", move || messages.run(&message_checks))?;
     helpers.spawn(Role::Verifier, "batch-checks", move || arriving.run(&batch_jobs))?;
     helpers.spawn(Role::Other, "serve", move || server.run(&serve_jobs))
+}
+
+/// The threads that give and fetch snapshots.
+fn spawn_snapshots(
+    helpers: &mut Witnessed<'_>,
+    pipeline: &Pipeline,
+    links: &Arc<dyn Links>,
+    queues: &Queues,
+    (stopping, params, progress): (&Arc<AtomicBool>, JoinParams, &Arc<JoinProgress>),
+) -> std::io::Result<()> {
+    let server = SnapshotServer {
+        suite: pipeline.genesis.suite,
+        ledger: Arc::clone(&pipeline.ledger),
+        links: Arc::clone(links),
+        stopping: Arc::clone(stopping),
+    };
+    let jobs = queues.snapshot_jobs.1.clone();
+    helpers.spawn(Role::Other, "snapshot-serve", move || server.run(&jobs))?;
+    let joiner = Joiner {
+        params,
+        ledger: Arc::clone(&pipeline.ledger),
+        links: Arc::clone(links),
+        view: Arc::clone(&pipeline.view),
+        offences: Arc::clone(&queues.offences),
+        progress: Arc::clone(progress),
+        events: pipeline.events.clone(),
+    };
+    let inbox = queues.joins.1.clone();
+    helpers.spawn(Role::Other, "snapshot-join", move || joiner.run(&inbox))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod four;
 mod host;
 mod hub;
+mod snapshot;
 
 use bixi_consensus::Timeouts;
 use bixi_execution::{ExecutionParams, Executor};

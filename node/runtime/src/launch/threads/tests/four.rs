@@ -16,17 +16,18 @@ use crate::batches::tests::{names, user_add};
 use crate::exchange::{Exchange, HeightRange, Heights};
 use crate::launch::replay::{self, Replayed, Verdict};
 use crate::links::Channel;
+use crate::snapshot::JoinEvent;
 
 /// A chain of several nodes; one may be down.
-struct Group {
-    hub: Arc<Hub>,
-    hosts: Vec<Host>,
-    running: Vec<Option<Running>>,
+pub(super) struct Group {
+    pub(super) hub: Arc<Hub>,
+    pub(super) hosts: Vec<Host>,
+    pub(super) running: Vec<Option<Running>>,
 }
 
 impl Group {
     /// All nodes down, on empty disks.
-    fn new(validators: u64, observers: u64) -> Self {
+    pub(super) fn new(validators: u64, observers: u64) -> Self {
         Self::of_hosts(Host::group(validators, observers))
     }
 
@@ -42,29 +43,29 @@ impl Group {
         group
     }
 
-    fn start(&mut self, place: usize) {
+    pub(super) fn start(&mut self, place: usize) {
         let (host, node) = (&self.hosts[place], self.hosts[place].node());
         let running = host.start_among(self.hub.peers(node)).expect("starts");
         self.hub.join(node, &running.door);
         self.running[place] = Some(running);
     }
 
-    fn stop(&mut self, place: usize) {
+    pub(super) fn stop(&mut self, place: usize) {
         let running = self.running[place].take().expect("it runs");
         self.hub.leave(self.hosts[place].node());
         assert_eq!(running.stop(), None, "node {place}");
     }
 
-    fn node(&self, place: usize) -> &Running {
+    pub(super) fn node(&self, place: usize) -> &Running {
         self.running[place].as_ref().expect("it runs")
     }
 
-    fn up(&self) -> impl Iterator<Item = &Running> {
+    pub(super) fn up(&self) -> impl Iterator<Item = &Running> {
         self.running.iter().flatten()
     }
 
     /// Sends all to one node and waits until each is final.
-    fn commit(&self, place: usize, transactions: impl Iterator<Item = Verified>) -> Vec<Verified> {
+    pub(super) fn commit(&self, place: usize, transactions: impl Iterator<Item = Verified>) -> Vec<Verified> {
         commit_all(self.node(place), transactions)
     }
 
@@ -102,7 +103,7 @@ impl Group {
         self.node(place).ledger.counts().transactions
     }
 
-    fn stop_all(mut self) {
+    pub(super) fn stop_all(mut self) {
         for place in 0..self.hosts.len() {
             if self.running[place].is_some() {
                 self.stop(place);
@@ -196,11 +197,17 @@ fn committed_heights_are_served_by_range_with_their_proofs() {
     let ask = |first, count, with_decisions| {
         let request = Exchange::WantHeights(HeightRange { first, count, with_decisions });
         links.send_on(Channel::Bulk, Destination::Node(group.hosts[0].node()), request.encode());
-        let answers = events.iter().filter_map(|event| match event {
+        // Headers alone are for who fetches a snapshot.
+        let for_joiner = queues.joins.1.iter().filter_map(|event| match event {
+            JoinEvent::Heights(answer) => Some(answer.what),
+            _ => None,
+        });
+        let for_consensus = events.iter().filter_map(|event| match event {
             Event::Heights(answer) => Some(answer.what),
             _ => None,
         });
-        answers.take(1).next().expect("an answer")
+        let answer = if with_decisions { for_consensus.take(1).next() } else { for_joiner.take(1).next() };
+        answer.expect("an answer")
     };
     let ledger = &group.node(0).ledger;
     let Heights { first, proofs } = ask(2, HEIGHTS_MAX as u16, true);

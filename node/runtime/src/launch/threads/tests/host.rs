@@ -13,6 +13,7 @@ use bixi_hsm::service::{Client, InProcess, Keys};
 use bixi_hsm::soft::SoftDevice;
 use bixi_hsm::{CustodyPolicy, Guard, KeyDevice, KeyKind, KeyRef, KeySpec, RetryPolicy, SigningService};
 use bixi_ledger::Ledger;
+use bixi_ledger::snapshot::Places;
 use bixi_network::solitary::Solitary;
 use bixi_platform::io::{Faults, FaultyStorage, PreadStorage, Storage};
 use bixi_platform::placement::{self, Plan};
@@ -29,7 +30,8 @@ use tempfile::TempDir;
 use super::super::*;
 use crate::batches::{BatchStore, BatcherParams};
 use crate::exchange::Door;
-use crate::launch::{chain_state, checks};
+use crate::launch::{adopted, chain_state, checks};
+use crate::snapshot::Pace;
 use crate::view::View;
 
 /// Long enough for a slow disk under load; a test that waits this long has failed.
@@ -46,6 +48,8 @@ pub(super) struct Host {
     key: KeyRef,
     pub(super) genesis: Genesis,
     pub(super) timeouts: Timeouts,
+    /// Heights behind the others above which a snapshot is fetched; 0 for never.
+    pub(super) snapshot_after_blocks: u64,
 }
 
 /// A node at work.
@@ -138,9 +142,18 @@ impl Host {
             key,
             genesis,
             timeouts: Timeouts::default(),
+            snapshot_after_blocks: 0,
         };
-        Guard::create(host.storage(), host.path("guard"), ring(), host.genesis.hash()).expect("a guard");
+        host.renew_guard();
         host
+    }
+
+    /// A guard for the genesis as it is now.
+    pub(super) fn renew_guard(&self) {
+        if self.path("guard").exists() {
+            std::fs::remove_file(self.path("guard")).expect("a file");
+        }
+        Guard::create(self.storage(), self.path("guard"), ring(), self.genesis.hash()).expect("a guard");
     }
 
     /// Its consensus key.
@@ -174,7 +187,16 @@ impl Host {
     }
 
     pub(in crate::launch) fn open_ledger(&self) -> Result<Ledger, Failure> {
-        let params = bixi_ledger::Params {
+        chain_state::open_ledger(&self.genesis, self.ledger_params())
+    }
+
+    /// Where its ordering log lies, and the keys of it.
+    pub(super) fn log_files(&self) -> (PathBuf, KeyRing) {
+        (self.path("ordering"), ring())
+    }
+
+    pub(super) fn ledger_params(&self) -> bixi_ledger::Params {
+        bixi_ledger::Params {
             dir: self.path("ledger"),
             storage: self.storage(),
             keyring: ring(),
@@ -183,13 +205,24 @@ impl Host {
             block_cache_mb: 4,
             write_buffer_mb: 4,
             state_cache_mb: 1,
-        };
-        chain_state::open_ledger(&self.genesis, params)
+        }
     }
 
-    /// Where its ordering log lies, and the keys of it.
-    pub(super) fn log_files(&self) -> (PathBuf, KeyRing) {
-        (self.path("ordering"), ring())
+    /// Looks often and waits long: what a test waits for comes at once, and what comes late under load is no failure.
+    fn join_params(&self) -> JoinParams {
+        let places = Places::around(&self.path("ledger"));
+        JoinParams {
+            staging: bixi_ledger::Params { dir: places.joining.clone(), ..self.ledger_params() },
+            places,
+            free_bytes: Box::new(|| u64::MAX),
+            pace: Pace {
+                look: Duration::from_millis(20),
+                offers: Duration::from_millis(500),
+                answer: Duration::from_secs(3),
+                failed: Duration::from_millis(200),
+                ..Pace::default()
+            },
+        }
     }
 
     /// The steps of `launch` from keys to consensus.
@@ -208,6 +241,7 @@ impl Host {
         signed: &[Position],
         Peers(links): Peers,
     ) -> Result<Running, Failure> {
+        adopted::adopt_snapshot(&self.ledger_params())?;
         let ledger = Arc::new(self.open_ledger()?);
         let (log, recovered) = OrderingLog::open(self.storage(), &self.path("ordering"), ring())?;
         let batches = Arc::new(BatchStore::default());
@@ -267,6 +301,8 @@ impl Host {
             events_in: events_in.clone(),
             events,
             block_interval_ms: 1,
+            join: self.join_params(),
+            joining: Arc::new(JoinProgress::new(self.snapshot_after_blocks)),
         };
         let threads = super::super::start(&spawner, parts)?;
         Ok(Running { ledger, pool, view, batcher, door, events: events_in, threads })

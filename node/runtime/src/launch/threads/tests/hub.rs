@@ -13,18 +13,21 @@ use crate::links::{Channel, Links};
 
 /// A frame on its way.
 pub(super) struct Frame<'a> {
+    pub(super) from: NodeId,
     pub(super) to: NodeId,
     pub(super) channel: Channel,
     pub(super) payload: &'a [u8],
 }
 
 type Loses = dyn FnMut(&Frame<'_>) -> bool + Send;
+type Forges = dyn FnMut(&Frame<'_>) -> Option<Vec<u8>> + Send;
 
 /// Where all nodes of a chain meet.
 #[derive(Default)]
 pub(super) struct Hub {
     doors: Mutex<BTreeMap<NodeId, Arc<Door>>>,
     loses: Mutex<Option<Box<Loses>>>,
+    forges: Mutex<Option<Box<Forges>>>,
     /// Who was charged, and for what.
     pub(super) charged: Mutex<Vec<(NodeId, String)>>,
 }
@@ -62,6 +65,11 @@ impl Hub {
     pub(super) fn lose(&self, loses: impl FnMut(&Frame<'_>) -> bool + Send + 'static) {
         *self.loses.lock() = Some(Box::new(loses));
     }
+
+    /// From now on what `forges` gives arrives instead of what was sent.
+    pub(super) fn forge(&self, forges: impl FnMut(&Frame<'_>) -> Option<Vec<u8>> + Send + 'static) {
+        *self.forges.lock() = Some(Box::new(forges));
+    }
 }
 
 impl Links for Link {
@@ -77,11 +85,12 @@ impl Links for Link {
             doors.iter().filter(|(id, _)| joined && wanted(id)).map(|(id, door)| (*id, Arc::clone(door))).collect()
         };
         for (id, door) in &doors {
-            let frame = Frame { to: *id, channel, payload: &payload };
+            let frame = Frame { from: self.node, to: *id, channel, payload: &payload };
             if self.hub.loses.lock().as_mut().is_some_and(|loses| loses(&frame)) {
                 continue;
             }
-            if let Err(offence) = door.received(self.node, channel, &payload) {
+            let forged = self.hub.forges.lock().as_mut().and_then(|forges| forges(&frame));
+            if let Err(offence) = door.received(self.node, channel, forged.as_deref().unwrap_or(&payload)) {
                 self.hub.charged.lock().push((self.node, offence));
             }
         }
