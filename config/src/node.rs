@@ -260,7 +260,7 @@ impl Default for NodeConfig {
                 clock_drift_ms_max: 10_000,
                 block_interval_ms: 20,
             },
-            sync: Sync { snapshot_after_blocks: 10_000 },
+            sync: Sync { snapshot_after_blocks: 0 },
             storage: Storage { io: IoBackend::Auto, free_mb_min: 256 },
             placement: PlacementMode::Auto,
             log: Log { filter: "info".into(), format: LogFormat::Text },
@@ -470,7 +470,7 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
 
     writeln!(
         out,
-        "[sync]\n# A node so many heights behind its peers fetches a certified snapshot instead of executing every block. It then\n# lacks older transactions and receipts, its own included; headers and state are whole. 0: never, for archives."
+        "[sync]\n# A node so many heights behind its peers fetches a certified snapshot instead of executing every block. It then\n# lacks older transactions and receipts, its own included; headers and state are whole. 0: never."
     )?;
     writeln!(out, "snapshot_after_blocks = {}\n", c.sync.snapshot_after_blocks)?;
 

@@ -30,6 +30,14 @@ pub fn make_chain(place: &Path) -> PathBuf {
     chain.join("node0/bixi.toml")
 }
 
+/// The command that becomes `bixi` as a service manager starts it: no terminal, and SIGHUP not ignored even where the tests themselves
+/// were started by `nohup`.
+pub fn service() -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP").arg(binary("bixi")).stdin(Stdio::null());
+    command
+}
+
 /// What a process has written so far, in a file without a name: nothing of it is on the disk under test.
 struct Words(File);
 
@@ -95,9 +103,7 @@ impl RunningNode {
 
     /// The same, with something of the caller's added to the command.
     pub fn try_start_with(config: &Path, adjust: impl FnOnce(&mut Command)) -> Result<Self, Ended> {
-        let mut command = Command::new(binary("bixi"));
-        // As a service: no terminal.
-        command.stdin(Stdio::null());
+        let mut command = service();
         adjust(&mut command);
         Self::try_start_by(command, config)
     }

@@ -87,14 +87,13 @@ fn a_node_joins_by_a_snapshot_what_another_repeats_block_by_block() {
 
     // Block by block.
     renew();
-    edit(late, "snapshot_after_blocks = 10000", "snapshot_after_blocks = 0");
     let (replaying, by_blocks) = join(late, height);
     assert!(!replaying.said().contains("far behind"), "{}", replaying.said());
     assert!(replaying.stop().status.success());
 
     // From a snapshot.
     renew();
-    edit(late, "snapshot_after_blocks = 10000", "snapshot_after_blocks = 100");
+    edit(late, "snapshot_after_blocks = 0", "snapshot_after_blocks = 100");
     let (joined, by_snapshot) = join(late, height);
     let said = joined.said();
     assert!(said.contains("a snapshot took the ledger's place"), "it did not join by snapshot: {said}");

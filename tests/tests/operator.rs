@@ -11,7 +11,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use bixi_tests::binary;
-use bixi_tests::node::make_chain;
+use bixi_tests::node::{make_chain, service};
 use bixi_tests::rpc::Connection;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn said(output: &Output) -> String {
 }
 
 fn run_command(config: &Path) -> Command {
-    let mut command = Command::new(binary("bixi"));
+    let mut command = service();
     command.args(["run", "--ready-json", "--config"]).arg(config).stdout(Stdio::piped());
     command
 }

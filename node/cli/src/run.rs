@@ -127,8 +127,11 @@ fn ready_line(node: &Node) -> String {
 fn reload_from(file: &Path, settings: &mut Settings, node: &Node, filter: &Filter) {
     let reloaded = Settings::load(file).map_err(|error| error.to_string()).and_then(|newer| {
         logging::check(&newer.config.log.filter).map_err(|error| format!("{}: {error}", file.display()))?;
-        let reloaded = node.reload(settings, &newer).map_err(|error| error.to_string())?;
         filter.change(&newer.config.log.filter)?;
+        let reloaded = node.reload(settings, &newer).map_err(|error| {
+            let _ = filter.change(&settings.config.log.filter);
+            error.to_string()
+        })?;
         settings.config.p2p = P2p { listen: settings.config.p2p.listen, ..newer.config.p2p };
         settings.config.log.filter = newer.config.log.filter;
         Ok(reloaded)

@@ -316,13 +316,8 @@ impl Ledger {
         let mut batch = Batch::default();
         put_head(&mut batch, head, &block.prepared.layer.accumulator);
         put_header(&mut batch, &block.header, &head.hash);
-        let body = Body {
-            transaction_count: block.transactions.len() as u32,
-            value: block.value.clone(),
-            certificate: block.certificate.clone(),
-        };
-        batch.put(Column::Chain, keys::body(number), records::encode(&body));
-        batch.put(Column::Chain, keys::batches(number), block.batches.as_slice());
+        let decision = Decision { value: &block.value, certificate: &block.certificate, batches: &block.batches };
+        put_body(&mut batch, number, block.transactions.len(), &decision);
         for (index, (transaction, receipt)) in (0u32..).zip(block.transactions.iter().zip(&block.receipts)) {
             batch.put(Column::Chain, keys::transaction(number, index), &*transaction.bytes);
             batch.put(Column::Chain, keys::receipt(number, index), receipt.encode());
@@ -395,6 +390,23 @@ pub(crate) fn put_header(batch: &mut Batch, header: &BlockHeader, hash: &H256) {
     batch.put(Column::Chain, keys::header(number), header.encode());
     batch.put(Column::Chain, keys::hash(number), hash.as_ref());
     batch.put(Column::Index, keys::block_number(hash), keys::number(number));
+}
+
+/// How a block was ordered, as the ledger keeps it beside the header without reading it.
+pub(crate) struct Decision<'a> {
+    pub value: &'a [u8],
+    pub certificate: &'a [u8],
+    pub batches: &'a [u8],
+}
+
+pub(crate) fn put_body(batch: &mut Batch, number: u64, transaction_count: usize, decision: &Decision<'_>) {
+    let body = Body {
+        transaction_count: transaction_count as u32,
+        value: decision.value.to_vec(),
+        certificate: decision.certificate.to_vec(),
+    };
+    batch.put(Column::Chain, keys::body(number), records::encode(&body));
+    batch.put(Column::Chain, keys::batches(number), decision.batches);
 }
 
 #[cfg(test)]

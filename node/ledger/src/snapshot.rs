@@ -82,6 +82,9 @@ impl Manifest {
         if self.chain != *chain {
             return Err(format!("a snapshot of the chain with genesis {}", self.chain));
         }
+        if i64::try_from(self.height).is_err() {
+            return Err(format!("height {}, which no header can have", self.height));
+        }
         let transactions_max = self.height.saturating_mul(BLOCK_TRANSACTIONS_MAX as u64);
         if self.counts.transactions > transactions_max || self.counts.failed > self.counts.transactions {
             return Err(format!("{:?} at height {}", self.counts, self.height));

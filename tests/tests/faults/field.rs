@@ -210,6 +210,14 @@ impl<'a> Field<'a> {
         self.row.return_s = Some(mended.elapsed().as_secs_f64());
     }
 
+    /// The fault has ended and the node that was away is started again: how long until `others` go on, and until it is at the head.
+    pub(crate) fn come_back(&mut self, node: usize, others: &[usize]) {
+        self.mend(others);
+        self.start(node);
+        self.recover(others);
+        self.return_of(node);
+    }
+
     /// Waits until a node's log has a line with all these words, and keeps it for the report.
     pub(crate) fn says(&mut self, node: usize, words: &[&str]) {
         let mut line = None;

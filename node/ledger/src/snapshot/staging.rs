@@ -20,7 +20,7 @@ use crate::engine::{Batch, Engine};
 use crate::error::{LedgerError, damaged};
 use crate::history::put_nonce;
 use crate::keys::{self, Column};
-use crate::ledger::{Ledger, put_head, put_header};
+use crate::ledger::{Decision, Ledger, put_body, put_head, put_header};
 use crate::open::Params;
 use crate::records::{self, Body, Head, History};
 
@@ -225,13 +225,8 @@ impl Staging {
     pub fn put_block(&self, number: u64, block: &ReceivedBlock) -> Result<(), SnapshotError> {
         let transactions = self.check_transactions(&self.header(number)?, &block.transactions)?;
         let mut batch = Batch::default();
-        let body = Body {
-            transaction_count: block.transactions.len() as u32,
-            value: block.value.clone(),
-            certificate: block.certificate.clone(),
-        };
-        batch.put(Column::Chain, keys::body(number), records::encode(&body));
-        batch.put(Column::Chain, keys::batches(number), block.batches.as_slice());
+        let decision = Decision { value: &block.value, certificate: &block.certificate, batches: &block.batches };
+        put_body(&mut batch, number, block.transactions.len(), &decision);
         for ((index, (transaction, hash, sender)), bytes) in (0u32..).zip(&transactions).zip(&block.transactions) {
             batch.put(Column::Chain, keys::transaction(number, index), bytes.as_slice());
             batch.put(Column::Index, keys::transaction_place(hash), keys::place(number, index));

@@ -16,7 +16,7 @@ use crate::log_thread::{Answer, Command};
 
 /// Values whose batches are fetched before consensus comes to them.
 const VALUES_AHEAD_MAX: usize = 32;
-/// No more of them are begun while decided batches take so much.
+/// No more of them are begun while decided batches, here or on their way, take so much.
 const BATCHES_AHEAD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 impl Driver {
@@ -62,7 +62,9 @@ impl Driver {
     fn fetch_ahead(&mut self, now_ms: u64) {
         let decided = self.core.status().decided;
         let mut holders = None;
-        while self.fetches.ahead() < VALUES_AHEAD_MAX && self.batches.decided_bytes() < BATCHES_AHEAD_BYTES_MAX {
+        while self.fetches.ahead() < VALUES_AHEAD_MAX
+            && self.batches.decided_bytes() + self.fetches.ahead_bytes() < BATCHES_AHEAD_BYTES_MAX
+        {
             let Some(value) = self.catch_up.next_value(decided, &self.validators) else { break };
             let holders = holders.get_or_insert_with(|| self.lines.links.peers());
             if holders.is_empty() || value.batches.is_empty() {

@@ -63,6 +63,8 @@ pub(super) struct CatchUp {
     look_ms: Option<u64>,
     /// Height of the ledger, and since when.
     reached: (u64, u64),
+    /// When consensus was last given again what is kept, because the ledger stood still.
+    refed_ms: u64,
     /// Highest head told by a peer.
     target: u64,
     /// Last height given to consensus.
@@ -118,14 +120,14 @@ impl CatchUp {
         self.give_up_overdue(now_ms, peers);
         self.target = peers.iter().map(|(_, head)| *head).max().unwrap_or(0);
         let (height, since_ms) = self.reached;
-        if !self.kept.is_empty() && now_ms >= since_ms + STALL_MS {
-            (self.fed, self.reached.1) = (height, now_ms);
+        if !self.kept.is_empty() && now_ms >= since_ms.max(self.refed_ms) + STALL_MS {
+            (self.fed, self.refed_ms) = (height, now_ms);
         }
         let is_behind = self.target > height + FOLLOW_HEIGHTS_MAX || !self.kept.is_empty();
         let asked = if is_behind { self.assign(now_ms, peers) } else { Vec::new() };
         let answers = self.requests.values().map(|request| request.deadline_ms);
         let rests = self.resting.values().copied().filter(|_| is_behind);
-        let stall = Some(self.reached.1 + STALL_MS).filter(|_| !self.kept.is_empty());
+        let stall = Some(self.reached.1.max(self.refed_ms) + STALL_MS).filter(|_| !self.kept.is_empty());
         self.look_ms = answers.chain(rests).chain(stall).min();
         asked
     }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bixi_types::consensus::Value;
+use bixi_types::limits::BATCH_BYTES_TARGET;
 use bixi_types::ports::Destination;
 use bixi_types::{H256, NodeId};
 
@@ -67,11 +68,22 @@ impl Fetches {
         self.wanted.values().filter(|wanted| wanted.purpose == Purpose::Ahead).count()
     }
 
+    /// Most that the batches of the values begun ahead may bring.
+    pub(super) fn ahead_bytes(&self) -> usize {
+        let ahead = self.wanted.values().filter(|wanted| wanted.purpose == Purpose::Ahead);
+        ahead.map(|wanted| wanted.value.batches.len() * BATCH_BYTES_TARGET).sum()
+    }
+
     /// Begins to fetch for a value, or learns of another holder or of a better reason. What is on its way is not asked for twice.
     pub(super) fn begin(&mut self, id: H256, value: &Value, holder: NodeId, purpose: Purpose, now_ms: u64) {
         if purpose == Purpose::Ahead && self.wanted.contains_key(&id) {
             return;
         }
+        // A quorum's decision stays one, whoever proposes it late.
+        let purpose = match self.wanted.get(&id).map(|known| known.purpose) {
+            Some(Purpose::Decision | Purpose::Ahead) => Purpose::Decision,
+            _ => purpose,
+        };
         let under_way = self.wanted.get(&id).filter(|known| known.purpose == Purpose::Ahead && known.asked > 0);
         let (asked, retry_ms) = match under_way {
             Some(known) => (known.asked, known.retry_ms.min(now_ms + RETRY_MS)),

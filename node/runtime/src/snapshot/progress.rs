@@ -65,7 +65,11 @@ impl Work {
     fn left(&self) -> Option<Duration> {
         let [before, done, whole] = self.weights;
         let (gained, left) = (done - before, whole - done);
-        (gained > 0).then(|| self.began.elapsed().mul_f64(left as f64 / gained as f64))
+        if gained == 0 {
+            return None;
+        }
+        // A height that somebody made up gives a time no `Duration` holds.
+        Duration::try_from_secs_f64(self.began.elapsed().as_secs_f64() * left as f64 / gained as f64).ok()
     }
 }
 
@@ -79,7 +83,8 @@ pub(super) struct Missing {
 
 impl Missing {
     fn weight(&self) -> u64 {
-        self.headers * HEADER_WEIGHT + self.chunks * CHUNK_WEIGHT + self.blocks * BLOCK_WEIGHT
+        let parts = [(self.headers, HEADER_WEIGHT), (self.chunks, CHUNK_WEIGHT), (self.blocks, BLOCK_WEIGHT)];
+        parts.into_iter().fold(0, |sum, (count, weight)| count.saturating_mul(weight).saturating_add(sum))
     }
 }
 

@@ -39,10 +39,7 @@ fn ends(field: &mut Field<'_>, words: &[&str], mend: impl FnOnce(&Path)) {
     field.said(&ended, words);
     field.grow(&others, 10);
     mend(&home);
-    field.mend(&others);
-    field.start(UNWELL);
-    field.recover(&others);
-    field.return_of(UNWELL);
+    field.come_back(UNWELL, &others);
     field.grow(&field.all(), 2);
 }
 
@@ -64,10 +61,7 @@ pub(super) fn read_only(field: &mut Field<'_>) {
     let others = field.others(UNWELL);
     field.grow(&others, 10);
     mount(&["-o", "remount,rw"], &home);
-    field.mend(&others);
-    field.start(UNWELL);
-    field.recover(&others);
-    field.return_of(UNWELL);
+    field.come_back(UNWELL, &others);
     field.grow(&field.all(), 2);
 }
 

@@ -167,10 +167,7 @@ pub(super) fn certificates(field: &mut Field<'_>) {
     standard_tls(field.stranger_address(others[0]));
     field.kill(UNWELL);
     fs::write(&file, &right).expect("a certificate");
-    field.mend(&others);
-    field.start(UNWELL);
-    field.recover(&others);
-    field.return_of(UNWELL);
+    field.come_back(UNWELL, &others);
     field.grow(&field.all(), 2);
 }
 

@@ -61,10 +61,7 @@ pub(super) fn old_copy(field: &mut Field<'_>) {
     std::fs::remove_dir_all(home.join("data")).expect("ours");
     copy(&old.join("data"), &home.join("data")).expect("a copy can be put back");
     let others = field.others(UNWELL);
-    field.mend(&others);
-    field.start(UNWELL);
-    field.recover(&others);
-    field.return_of(UNWELL);
+    field.come_back(UNWELL, &others);
     field.grow(&field.all(), 5);
     field.says(UNWELL, &["only follows"]);
     assert_eq!(evidence(field, &others), 0, "it signed twice what it had signed before");
@@ -90,10 +87,7 @@ pub(super) fn twin(field: &mut Field<'_>) {
     drop(twin);
     field.wire().heal();
     field.kill(UNWELL);
-    field.mend(&others);
-    field.start(UNWELL);
-    field.recover(&others);
-    field.return_of(UNWELL);
+    field.come_back(UNWELL, &others);
     field.grow(&field.all(), 2);
 }
 

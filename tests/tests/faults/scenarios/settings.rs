@@ -19,10 +19,7 @@ pub(super) fn other_genesis(field: &mut Field<'_>) {
     let others = field.others(UNWELL);
     field.grow(&others, 10);
     fs::write(&genesis, right).expect("a genesis");
-    field.mend(&others);
-    field.start(UNWELL);
-    field.recover(&others);
-    field.return_of(UNWELL);
+    field.come_back(UNWELL, &others);
     field.grow(&field.all(), 2);
 }
 
@@ -45,9 +42,6 @@ pub(super) fn other_limits(field: &mut Field<'_>) {
     field.grow(&others, 10);
     fs::write(&config, right).expect("a bixi.toml");
     field.kill(UNWELL);
-    field.mend(&others);
-    field.start(UNWELL);
-    field.recover(&others);
-    field.return_of(UNWELL);
+    field.come_back(UNWELL, &others);
     field.grow(&field.all(), 2);
 }

@@ -181,6 +181,8 @@ fn a_node_that_stands_still_is_given_again_what_is_kept_and_may_ask_for_itself()
     deliver(&mut catch_up, ONE, asked[0].1, 0);
     assert!(catch_up.feed_next(1).is_some() && catch_up.feed_next(1).is_none());
     assert!(catch_up.is_delivering(STALL_MS - 1) && !catch_up.is_delivering(STALL_MS));
+    catch_up.look(STALL_MS, &[]);
+    assert!(!catch_up.is_delivering(STALL_MS + 1), "until the ledger grows");
     assert!(catch_up.deadline_ms().is_some());
     look(&mut catch_up, STALL_MS, &[(ONE, 64)]);
     assert!(catch_up.feed_next(1).is_some());

@@ -217,7 +217,7 @@ fn spoil_signature(proofs: &mut [crate::exchange::HeightProof]) {
     *header = read.encode();
 }
 
-const LIES: [(&str, Lie); 12] = [
+const LIES: [(&str, Lie); 13] = [
     ("a signature that does not hold", |exchange| header_lie(exchange, |proofs| spoil_signature(proofs))),
     ("a header left out", |exchange| header_lie(exchange, |proofs| drop(proofs.remove(3)))),
     ("garbage for a header", |exchange| header_lie(exchange, |proofs| proofs[1].header = vec![0xff; 9])),
@@ -265,6 +265,9 @@ const LIES: [(&str, Lie); 12] = [
     }),
     ("a manifest of another block's writes", |exchange| {
         manifest_lie(exchange, |manifest| manifest.changes_root = H256([1; 32]))
+    }),
+    ("a manifest of a height no header can have", |exchange| {
+        manifest_lie(exchange, |manifest| manifest.height = u64::MAX)
     }),
     ("a manifest of more transactions than can be", |exchange| {
         manifest_lie(exchange, |manifest| manifest.counts.transactions = u64::MAX)
