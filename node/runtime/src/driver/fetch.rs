@@ -76,15 +76,16 @@ impl Fetches {
 
     /// Begins to fetch for a value, or learns of another holder or of a better reason. What is on its way is not asked for twice.
     pub(super) fn begin(&mut self, id: H256, value: &Value, holder: NodeId, purpose: Purpose, now_ms: u64) {
-        if purpose == Purpose::Ahead && self.wanted.contains_key(&id) {
+        let known = self.wanted.get(&id);
+        if purpose == Purpose::Ahead && known.is_some() {
             return;
         }
         // A quorum's decision stays one, whoever proposes it late.
-        let purpose = match self.wanted.get(&id).map(|known| known.purpose) {
+        let purpose = match known.map(|known| known.purpose) {
             Some(Purpose::Decision | Purpose::Ahead) => Purpose::Decision,
             _ => purpose,
         };
-        let under_way = self.wanted.get(&id).filter(|known| known.purpose == Purpose::Ahead && known.asked > 0);
+        let under_way = known.filter(|known| known.purpose == Purpose::Ahead && known.asked > 0);
         let (asked, retry_ms) = match under_way {
             Some(known) => (known.asked, known.retry_ms.min(now_ms + RETRY_MS)),
             None => (0, now_ms),
