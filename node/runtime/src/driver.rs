@@ -269,6 +269,12 @@ impl Driver {
         }
     }
 
+    /// Whether heights come without a request of consensus: from a snapshot, which brings more at once than block by block can, or from an
+    /// answer that is here. If neither helps, the next status of a peer has it ask again.
+    fn comes_unasked(&self) -> bool {
+        self.joining.holds_replay() || self.catch_up.is_delivering(self.clock.now().monotonic_ms)
+    }
+
     fn perform(&mut self, effect: Effect) -> Result<(), Fault> {
         match effect {
             Effect::Append(entry) => self.tell_log(Command::Append(Record::Entry(Box::new(entry)))),
@@ -276,15 +282,11 @@ impl Driver {
             Effect::Sign { id, statement } => {
                 let _ = self.lines.signer.send((id, statement));
             }
-            // A snapshot brings more at once than block by block can: asked again with the next status of a peer.
-            Effect::Send { message: Message::Request { .. }, .. } if self.joining.holds_replay() => {}
             Effect::Send { to, message } => {
                 if let Message::Status { .. } = message {
                     tell_head(&self.ledger, self.lines.links.as_ref(), to);
                 }
-                let is_on_its_way = matches!(message, Message::Request { .. })
-                    && self.catch_up.is_delivering(self.clock.now().monotonic_ms);
-                if !is_on_its_way {
+                if !matches!(message, Message::Request { .. }) || !self.comes_unasked() {
                     self.lines.links.send_on(Channel::Consensus, to, message.encode());
                 }
             }
