@@ -4,6 +4,7 @@ mod adopted;
 mod chain_state;
 mod checks;
 mod credentials;
+mod members;
 mod network;
 mod params;
 mod recheck;

@@ -6,28 +6,25 @@
 //! p2p.allow, p2p.deny, chain's nodes ─┘
 //! ```
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bixi_config::P2p as Section;
-use bixi_execution::{ExecutionError, system};
 use bixi_hsm::protocol::{Request, Response, TlsTranscript};
 use bixi_hsm::service::{Client, InProcess};
 use bixi_ledger::Ledger;
 use bixi_network::tls::{Identity, TlsKey, TlsKeyError, TrustStore};
-use bixi_network::{Admission, Channel, Inbox, Limits, Network, Params, SessionKey, TlsSettings, VERSIONS};
+use bixi_network::{Channel, Inbox, Limits, Network, Params, SessionKey, TlsSettings, VERSIONS};
 use bixi_platform::placement::{Plan, Role};
 use bixi_platform::threads::Spawner;
 use bixi_types::NodeId;
 use bixi_types::consensus::SignatureBytes;
 use bixi_types::ports::Signer as _;
 use bixi_types::session::SessionProof;
-use parking_lot::RwLock;
 use tokio::runtime::Runtime;
 
 use super::Failure;
 use super::credentials::Credentials;
+use super::members::Members;
 use super::recheck::Recheck;
 use crate::exchange::Door;
 use crate::health::Certificates;
@@ -62,8 +59,7 @@ impl P2p {
         let trust = Arc::new(TrustStore::new(credentials.trust()?));
         let keys = Arc::new(Keys(Arc::clone(&signer)));
         let identity = Identity::new(&credentials.chain, Arc::clone(&keys) as _)?;
-        let members = Members { ledger, lists: RwLock::new(Lists::from(p2p)), credentials: RwLock::new(credentials) };
-        let members = Arc::new(members);
+        let members = Arc::new(Members::new(ledger, p2p, credentials)?);
         let params = Params {
             node: signer.node_id(),
             chain: settings.genesis.hash(),
@@ -103,11 +99,10 @@ impl P2p {
         let chain = settings.path(&p2p.certificate);
         self.identity.replace_chain(&credentials.chain).map_err(|error| format!("{}: {error}", chain.display()))?;
         self.trust.replace(trust);
-        *self.members.lists.write() = Lists::from(p2p);
-        let old = std::mem::replace(&mut *self.members.credentials.write(), credentials);
+        let told = self.members.replace(p2p, credentials);
         self.network.call_only(&p2p.peers);
         self.network.recheck();
-        Ok(self.members.credentials.read().differences(&old))
+        Ok(told)
     }
 }
 
@@ -129,65 +124,6 @@ impl TlsKey for Keys {
 impl SessionKey for Keys {
     fn sign_session(&self, proof: &SessionProof) -> Result<SignatureBytes, String> {
         self.0.sign_session(proof).map_err(|error| error.to_string())
-    }
-}
-
-/// Nodes let in and kept out, by consensus key.
-struct Lists {
-    allow: Vec<NodeId>,
-    deny: Vec<NodeId>,
-}
-
-impl From<&Section> for Lists {
-    fn from(p2p: &Section) -> Self {
-        Self { allow: p2p.allow.clone(), deny: p2p.deny.clone() }
-    }
-}
-
-/// Who may be a peer: validators and observers of the chain, unless the operator's lists say otherwise.
-pub(super) struct Members {
-    ledger: Arc<Ledger>,
-    lists: RwLock<Lists>,
-    credentials: RwLock<Credentials>,
-}
-
-impl Members {
-    /// Whoever is validator or observer at the next height, or will be: whoever joins must catch up before its first height, and
-    /// whoever leaves takes part until its last one.
-    pub(super) fn now(&self) -> Result<BTreeSet<NodeId>, ExecutionError> {
-        let view = self.ledger.committed_view();
-        let mut members = BTreeSet::new();
-        for height in [self.ledger.height() + 1, u64::MAX] {
-            members.extend(system::node_list(view.as_ref(), height)?.iter().map(|member| member.id));
-        }
-        Ok(members)
-    }
-
-    /// The last second of each certificate that the node shows, believes or has met, with a name for it.
-    pub(super) fn certificate_ends(&self, network: &Network) -> Vec<(String, u64)> {
-        let mut ends: Vec<(String, u64)> = self.credentials.read().ends().collect();
-        for peer in network.peers() {
-            let end = peer.sessions.iter().map(|session| session.certificate_not_after_s).min();
-            ends.extend(peer.node.zip(end).map(|(node, end)| (node.to_hex(), end)));
-        }
-        ends
-    }
-}
-
-impl Admission for Members {
-    fn admit(&self, node: &NodeId) -> Result<(), String> {
-        let lists = self.lists.read();
-        if lists.deny.contains(node) {
-            return Err("the node stands in p2p.deny".into());
-        }
-        if !lists.allow.is_empty() && !lists.allow.contains(node) {
-            return Err("the node does not stand in p2p.allow".into());
-        }
-        let members = self.now().map_err(|error| format!("the chain's nodes cannot be read: {error}"))?;
-        if members.contains(node) {
-            return Ok(());
-        }
-        Err("the node is neither validator nor observer of this chain; add it by a transaction first".into())
     }
 }
 

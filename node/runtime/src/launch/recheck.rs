@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bixi_network::{Network, pki};
 use bixi_types::NodeId;
 
-use super::network::Members;
+use super::members::Members;
 use crate::health::Certificates;
 
 /// How often the chain's nodes are compared with those of the last time.
@@ -23,7 +23,7 @@ const WARNING_DAYS: [i64; 3] = [30, 7, 1];
 pub(super) struct Recheck {
     network: Network,
     members: Arc<Members>,
-    known: BTreeSet<NodeId>,
+    known: Arc<BTreeSet<NodeId>>,
     certificates: Arc<Certificates>,
     certificates_at: Option<Instant>,
     warnings: Warnings,
@@ -31,7 +31,7 @@ pub(super) struct Recheck {
 
 impl Recheck {
     pub(super) fn new(network: Network, members: Arc<Members>, certificates: Arc<Certificates>) -> Self {
-        let known = members.now().unwrap_or_default();
+        let known = members.now();
         Self { network, members, known, certificates, certificates_at: None, warnings: Warnings::default() }
     }
 
@@ -60,8 +60,7 @@ impl Recheck {
 
     /// Whether other nodes belong to the chain than the last time.
     fn follow_members(&mut self) -> bool {
-        // What cannot be read is told by whoever needs it; nobody is sent away for it.
-        let Ok(now) = self.members.now() else { return false };
+        let now = self.members.now();
         if now == self.known {
             return false;
         }
