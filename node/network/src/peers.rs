@@ -38,10 +38,7 @@ use crate::peers::shared::{Shared, announce};
 use crate::peers::status::{Calls, Refusals};
 use crate::peers::table::Table;
 use crate::peers::tasks::Tasks;
-use crate::session::{
-    Channel, Direction, Local, Reason, Refusal, RefusalKind, SessionKey, SigningSlots, TlsSettings, Versions,
-    unix_time_ms,
-};
+use crate::session::{Channel, Local, RefusalKind, SessionKey, SigningSlots, TlsSettings, Versions, unix_time_ms};
 
 pub use limits::Limits;
 pub use status::{PeerStatus, RefusalRecord, SessionStatus};
@@ -90,7 +87,8 @@ pub trait Inbox: Send + Sync {
     fn disconnected(&self, node: NodeId);
 }
 
-/// Whether a node may be a peer at all. Asked after each hello, and for all open sessions by [`Network::recheck`]. Must not block.
+/// Whether a node may be a peer at all. Asked after each hello, once more when the session has been entered, and for all open
+/// sessions by [`Network::recheck`]. Must not block.
 pub trait Admission: Send + Sync {
     /// The reason is told to the node.
     fn admit(&self, node: &NodeId) -> Result<(), String>;
@@ -222,18 +220,12 @@ impl Network {
         self.0.shared.gate.closed().into_iter().map(|(closed, count)| (closed.label(), count)).collect()
     }
 
-    /// Judges all open sessions by the rules of now: certificates (their time and revocation too), lists and membership.
+    /// Judges all open sessions by the rules of now: certificates (their time and revocation too), lists and membership. Call it
+    /// after each change of rules; a session that opens meanwhile is judged by the new ones.
     pub fn recheck(&self) {
         let shared = &self.0.shared;
-        let trust = shared.trust.current();
         for session in shared.table.all() {
-            let remote = &session.remote;
-            let certificates = trust
-                .recheck(&remote.certificates, remote.direction == Direction::Outbound)
-                .map_err(|error| Refusal::new(Reason::Certificate, format!("the certificate of {remote}: {error}")));
-            let admitted =
-                || shared.admission.admit(&remote.node).map_err(|detail| Refusal::new(Reason::NotAdmitted, detail));
-            if let Err(refusal) = certificates.and_then(|()| admitted()) {
+            if let Err(refusal) = shared.judge_by_rules_of_now(&session.remote) {
                 session.refuse(refusal);
             }
         }

@@ -13,7 +13,7 @@ use crate::peers::table::{Event, Table};
 use crate::peers::tasks::Tasks;
 use crate::peers::{Admission, Inbox};
 use crate::session::connection::{Receiver, Session};
-use crate::session::{Door, Local, Opened, Reason, Refusal, Remote, SessionError};
+use crate::session::{Direction, Door, Local, Opened, Reason, Refusal, Remote, SessionError};
 use crate::tls::TrustStore;
 
 /// A peer's clock so far off is a warning.
@@ -49,7 +49,9 @@ impl Shared {
         let (mut reader, mut writer) = (opened.reader, opened.writer);
         let bounds = self.limits.bounds(opened.remote.channel);
         let session = Arc::new(Session::new(opened.remote, bounds));
-        let entered = self.table.enter(&session);
+        // Rules may have changed since the hello was judged. Whoever changes them looks at the table afterwards, and we look at the
+        // rules after entering it: one of the two finds the session.
+        let entered = self.table.enter(&session).and_then(|()| self.judge_by_rules_of_now(&session.remote));
         match &entered {
             Ok(()) => {
                 self.gate.know(session.remote.address.ip(), Instant::now());
@@ -73,6 +75,18 @@ impl Shared {
             reading.part(&mut reader, &*shared, &error).await;
         });
         entered.map_err(|refusal| SessionError::Refused { node: Some(session.remote.node), refusal })
+    }
+
+    /// Whether such a peer may have a session: its certificates by time and revocation, lists and membership.
+    pub(super) fn judge_by_rules_of_now(&self, remote: &Remote) -> Result<(), Refusal> {
+        let checked = self.trust.current().recheck(&remote.certificates, remote.direction == Direction::Outbound);
+        checked
+            .map_err(|error| Refusal::new(Reason::Certificate, format!("the certificate of {remote}: {error}")))
+            .and_then(|()| self.judge_node(remote))
+    }
+
+    fn judge_node(&self, remote: &Remote) -> Result<(), Refusal> {
+        self.admission.admit(&remote.node).map_err(|detail| Refusal::new(Reason::NotAdmitted, detail))
     }
 
     fn greet(&self, remote: &Remote) {
@@ -102,9 +116,7 @@ impl Shared {
 
 impl Door for Shared {
     fn judge(&self, remote: &Remote) -> Result<(), Refusal> {
-        let admitted = self.admission.admit(&remote.node);
-        admitted.map_err(|detail| Refusal::new(Reason::NotAdmitted, detail))?;
-        self.table.judge(remote)
+        self.judge_node(remote).and_then(|()| self.table.judge(remote))
     }
 }
 

@@ -105,6 +105,8 @@ impl Session {
     /// Reads until the session ends, and says why it did. The writer is another task, [`Self::write`].
     pub(crate) async fn read(&self, reader: &mut Reader, receiver: &dyn Receiver) -> SessionError {
         tokio::select! {
+            // Nothing is handed over of a session that ended before it was read.
+            biased;
             error = self.ended() => error,
             error = self.receive_all(reader, receiver) => {
                 self.end(error);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::world::{CHAIN, Member, eventually, notes, runtime};
+use super::world::{CHAIN, Member, Members, Open, eventually, notes, runtime};
 use crate::peers::{Channel, Network};
 use crate::session::{PROTOCOL, Versions};
 use crate::tls::fixtures::{Authority, DAY, Node, now};
@@ -204,6 +204,38 @@ fn rules_that_change_end_standing_sessions() {
     one.stop();
 }
 
+/// What a test does to a member's rules.
+type Change = fn(&Arc<Members>, &Arc<TrustStore>, &Member, &Authority);
+
+#[test]
+fn rules_that_change_between_hello_and_session_end_it() {
+    let removed: Change = |members, _, peer, _| members.denied.lock().push(peer.node);
+    let revoked: Change = |_, trust, _, ca| trust.replace(rules(ca, &[3], &[]));
+    for (change, word) in [(removed, "NotAdmitted"), (revoked, "Certificate")] {
+        let ca = Arc::new(ca());
+        let (called, caller) = (Member::of(&ca, 2), Arc::new(Member::of(&ca, 3)));
+        let runtime = runtime();
+        let one = called.start(&runtime, &[]);
+        let (network, members, trust) = (one.clone(), called.admission.clone(), called.trust.clone());
+        let (peer, authority) = (Arc::clone(&caller), Arc::clone(&ca));
+        *called.key.before.lock() = Some(Box::new(move || {
+            change(&members, &trust, &peer, &authority);
+            // As a reload does; the session is not there to be found.
+            network.recheck();
+        }));
+        let opened = runtime.block_on(async {
+            let local = caller.local();
+            let tcp = TcpStream::connect(one.address()).await.expect("it listens");
+            let calling = async move { crate::session::call(&local, tcp, Channel::Bulk, &Open).await };
+            tokio::spawn(calling).await.expect("no panic")
+        });
+        let _opened = opened.map_err(|error| error.to_string()).expect("the caller's side saw no refusal yet");
+        notes(&one, &["by this node", word]);
+        eventually("the session is gone", || one.peers().is_empty());
+        one.stop();
+    }
+}
+
 #[test]
 fn a_clock_that_is_minutes_off_is_told_and_not_refused() {
     let ca = ca();
@@ -215,7 +247,7 @@ fn a_clock_that_is_minutes_off_is_told_and_not_refused() {
     let address = network.address();
     let calling = runtime.spawn(async move {
         let tcp = TcpStream::connect(address).await.expect("it listens");
-        crate::session::call(&local, tcp, Channel::Bulk, &super::world::Open).await
+        crate::session::call(&local, tcp, Channel::Bulk, &Open).await
     });
     let opened = runtime.block_on(calling).expect("no panic").map_err(|error| error.to_string()).expect("in");
     // Half an hour for what the way there took.
@@ -247,7 +279,7 @@ fn a_consensus_key_that_its_device_does_not_give_is_told_on_both_sides() {
     let network = called.start(&runtime, &[]);
     let refused = runtime.block_on(async {
         let tcp = TcpStream::connect(network.address()).await.expect("it listens");
-        let calling = async move { crate::session::call(&caller, tcp, Channel::Bulk, &super::world::Open).await };
+        let calling = async move { crate::session::call(&caller, tcp, Channel::Bulk, &Open).await };
         tokio::spawn(calling).await.expect("no panic")
     });
     let error = refused.err().expect("refused").to_string();

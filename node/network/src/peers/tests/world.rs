@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use super::super::*;
 use crate::session::VERSIONS;
-use crate::session::{Door, Local, Opened, Remote, SessionError, unix_time_ms};
+use crate::session::{Door, Local, Opened, Refusal, Remote, SessionError, unix_time_ms};
 use crate::tls::fixtures::{Authority, Node, key, sign};
 use crate::tls::{Trust, TrustStore};
 
@@ -30,11 +30,19 @@ pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// A consensus key in memory.
-pub(super) struct SoftKey(PrivateKey);
+pub(super) struct SoftKey {
+    key: PrivateKey,
+    /// Done once, before the next signature: the peer's hello was judged, and the session stands in no table yet.
+    pub(super) before: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
 
 impl SessionKey for SoftKey {
     fn sign_session(&self, proof: &SessionProof) -> Result<SignatureBytes, String> {
-        Ok(SignatureBytes(sign(&self.0, &proof.sign_bytes())))
+        let before = self.before.lock().take();
+        if let Some(act) = before {
+            act();
+        }
+        Ok(SignatureBytes(sign(&self.key, &proof.sign_bytes())))
     }
 }
 
@@ -128,11 +136,11 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn new(certified: Node, trust: Trust) -> Self {
-        let key = SoftKey(key());
+        let key = SoftKey { key: key(), before: Mutex::default() };
         // Pauses between calls are waited for by tests.
         let limits = Limits { pause_first_ms: 20, pause_max_ms: 500, handshake_ms: 60_000, ..Limits::default() };
         Self {
-            node: NodeId(key.0.public_key().to_bytes()),
+            node: NodeId(key.key.public_key().to_bytes()),
             key: Arc::new(key),
             certified,
             trust: Arc::new(TrustStore::new(trust)),
