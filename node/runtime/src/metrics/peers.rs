@@ -1,5 +1,6 @@
 //! Figures of peers, sessions and certificates, read when the page is asked for: nothing is kept for peers that have gone.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -56,8 +57,8 @@ impl Collector for PeerMetrics {
         counters(out, "bixi_network_closed_callers", "Closed before a handshake since the start", closed)?;
 
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let ends = self.certificates.ends();
-        let left = ends.iter().map(|(owner, end_s)| ([("owner", short(owner))], *end_s as f64 - now_s));
+        let ends = earliest(self.certificates.ends());
+        let left = ends.into_iter().map(|(owner, end_s)| ([("owner", owner)], end_s as f64 - now_s));
         gauges(out, "bixi_network_certificate_remaining_seconds", "Until a certificate ends", left)
     }
 }
@@ -66,6 +67,16 @@ impl Collector for PeerMetrics {
 pub(super) fn short(owner: &str) -> String {
     let is_id = owner.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_id { owner[..SHORT_ID_DIGITS.min(owner.len())].to_owned() } else { owner.to_owned() }
+}
+
+/// When the first certificate of each owner ends: two authorities may have one subject, and a metric must not be there twice.
+fn earliest(ends: Vec<(String, u64)>) -> BTreeMap<String, u64> {
+    let mut earliest = BTreeMap::new();
+    for (owner, end_s) in ends {
+        let first = earliest.entry(short(&owner)).or_insert(end_s);
+        *first = end_s.min(*first);
+    }
+    earliest
 }
 
 /// A figure of every session that has it.
@@ -82,4 +93,54 @@ fn per_session<V>(
         });
         rows.collect::<Vec<_>>()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bixi_types::NodeId;
+    use bixi_types::ports::Destination;
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::links::LinkFigures;
+
+    struct Nobody;
+
+    impl Links for Nobody {
+        fn send_on(&self, _: Channel, _: Destination, _: Vec<u8>) -> usize {
+            0
+        }
+
+        fn peers(&self) -> Vec<NodeId> {
+            Vec::new()
+        }
+
+        fn figures(&self) -> Option<LinkFigures> {
+            Some(LinkFigures { peers: Vec::new(), refused: BTreeMap::new(), closed: BTreeMap::new() })
+        }
+    }
+
+    #[test]
+    fn certificates_of_one_owner_make_one_metric_and_the_first_to_end_counts() {
+        const DAY_S: u64 = 86_400;
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+        let (certificates, subject) = (Arc::new(Certificates::default()), "authority CN=ca,O=chain0".to_owned());
+        let peer = NodeId([0xab; 64]).to_hex();
+        let ends = [("own".to_owned(), 5), (subject.clone(), 40), (subject, 20), (peer.clone(), 9), (peer, 9)];
+        certificates.set(ends.map(|(owner, days)| (owner, now_s + days * DAY_S)).to_vec());
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(PeerMetrics { links: Arc::new(Nobody), certificates }));
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("encoding into a String cannot fail");
+
+        let rows = text.lines().filter_map(|line| line.strip_prefix("bixi_network_certificate_remaining_seconds{"));
+        let rows = rows.map(|row| row.rsplit_once(' ').expect("labels and value"));
+        // The clock went on since: a day more or less is what must not happen.
+        let days = |left_s: &str| (left_s.parse::<f64>().expect("seconds") / DAY_S as f64).ceil() as u64;
+        let rows: Vec<_> = rows.map(|(labels, left_s)| (labels, days(left_s))).collect();
+        let expected =
+            [("owner=\"abababababababab\"}", 9), ("owner=\"authority CN=ca,O=chain0\"}", 20), ("owner=\"own\"}", 5)];
+        assert_eq!(rows, expected, "{text}");
+    }
 }
