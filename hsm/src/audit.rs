@@ -149,6 +149,12 @@ pub trait Audit: Send + Sync {
     /// # Errors
     /// When it is not recorded as durably as asked.
     fn record(&self, event: &Event, durability: Durability) -> Result<(), AuditError>;
+
+    /// Whether the trail takes entries, as far as is known without writing one: for what an entry tells of later.
+    ///
+    /// # Errors
+    /// Why it takes none.
+    fn check(&self) -> Result<(), AuditError>;
 }
 
 /// Writes decisions to the process's log only: for tools and tests that keep no trail.
@@ -161,6 +167,10 @@ impl Audit for TraceAudit {
             Outcome::Refused(reason) => tracing::warn!(request = event.request, subject = event.subject, reason),
             outcome => tracing::debug!(request = event.request, subject = event.subject, ?outcome),
         }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), AuditError> {
         Ok(())
     }
 }

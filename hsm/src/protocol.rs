@@ -84,6 +84,8 @@ pub enum Request {
     /// Sign the opening of a session with a peer, with the consensus key. It commits to one TLS connection and can contradict
     /// nothing, so no guard lane watches it.
     SignSession(SessionProof),
+    /// Tell the audit trail, durably, of what was counted and has no entry yet. The last request of a node that stops in order.
+    Settle,
 }
 
 impl Request {
@@ -102,13 +104,19 @@ impl Request {
             Self::Health => "health",
             Self::Marks => "marks",
             Self::SignSession(_) => "sign-session",
+            Self::Settle => "settle",
         }
     }
 
-    /// Whether it does something with a key besides the key's daily work: rare, and durable in the audit trail before it is
-    /// answered.
-    pub const fn manages_keys(&self) -> bool {
-        matches!(self, Self::SignCertificateRequest { .. } | Self::Prf { .. } | Self::Attest(_))
+    /// Whether the audit trail must hold it durably before it is answered: what is done with a key besides the key's daily work, and
+    /// the settlement of the trail itself. Both are rare.
+    pub const fn is_durable_at_once(&self) -> bool {
+        matches!(self, Self::SignCertificateRequest { .. } | Self::Prf { .. } | Self::Attest(_) | Self::Settle)
+    }
+
+    /// Whether strangers can cause it as often as they like.
+    pub const fn is_caused_by_strangers(&self) -> bool {
+        matches!(self, Self::SignTls(TlsTranscript { role: TlsRole::Server, .. }))
     }
 }
 
@@ -169,6 +177,8 @@ pub enum Response {
     Refused(Refusal),
     /// The highest position of each guard lane; none before the first signature.
     Marks(Vec<Position>),
+    /// The audit trail holds everything that was asked before.
+    Settled,
 }
 
 /// Why a request got no answer.

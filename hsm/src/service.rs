@@ -7,11 +7,12 @@
 //! - the TLS key signs CertificateVerify contents built here and certificate requests for itself;
 //! - every signature that leaves has been verified against the key's public half;
 //! - nothing leaves that the audit trail could not record; of TLS handshakes this node answers, which anybody can cause, it holds
-//!   one entry a minute with their number.
+//!   one entry a minute with their number, and one for the rest when the node stops; while it takes no entries, none is signed.
 
 mod answered;
 mod certificate_request;
 mod client;
+mod recording;
 mod retry;
 mod statement;
 #[cfg(test)]
@@ -19,7 +20,6 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bixi_accel::sm2::{self, PublicKey, Signature};
 use bixi_types::consensus::SignatureBytes;
@@ -28,16 +28,17 @@ use bixi_types::session::SessionProof;
 use bixi_types::{CryptoSuite, H256, NodeId};
 use zeroize::Zeroizing;
 
-use crate::audit::{Audit, AuditError, Durability, Event, Outcome};
+use crate::audit::{Audit, Durability, Event, Outcome};
 use crate::device::{Cause, Custody, DeviceError, KeyDevice};
 use crate::guard::{Claim, Grant, Guard, GuardError};
 use crate::protocol::{
-    Derived, Drawn, KeyRole, Message as _, PRF_DOMAIN, RANDOM_BYTES_MAX, Refusal, Request, Response, TlsRole,
-    TlsTranscript,
+    Derived, Drawn, KeyRole, Message as _, PRF_DOMAIN, RANDOM_BYTES_MAX, Refusal, Request, Response, TlsTranscript,
 };
 use crate::uri::KeyRef;
 
 use answered::Answered;
+use recording::{Denied, Done, unrecorded};
+
 pub use client::{Channel, ChannelError, Client, ClientError, InProcess};
 pub use retry::RetryPolicy;
 
@@ -164,31 +165,6 @@ impl fmt::Debug for SigningService {
     }
 }
 
-/// An answer and what the audit trail says about it.
-struct Done {
-    response: Response,
-    outcome: Outcome,
-    digest: Option<[u8; 32]>,
-}
-
-impl Done {
-    fn plain(response: Response) -> Self {
-        Self { response, outcome: Outcome::Answered, digest: None }
-    }
-}
-
-/// A refusal and the digest it refused to sign, if the request got that far.
-struct Denied {
-    refusal: Box<Refusal>,
-    digest: Option<[u8; 32]>,
-}
-
-impl<E: Into<Refusal>> From<E> for Denied {
-    fn from(error: E) -> Self {
-        Self { refusal: Box::new(error.into()), digest: None }
-    }
-}
-
 impl SigningService {
     /// Checks custody and keys, and reads the public halves.
     pub fn new(params: Params) -> Result<Self, ServiceError> {
@@ -214,31 +190,6 @@ impl SigningService {
             audit,
             answered: Answered::default(),
         })
-    }
-
-    /// Answers one request. Nothing leaves before the audit trail has it; refusals and what manages keys are durable there
-    /// before they are answered.
-    pub fn handle(&self, request: &Request) -> Response {
-        let decided = self.decide(request);
-        let mut subject = statement::subject(request);
-        if let (Request::SignTls(TlsTranscript { role: TlsRole::Server, .. }), Ok(_)) = (request, &decided) {
-            match self.answered.one_more(Instant::now()) {
-                None => return decided.map_or_else(|denied| Response::Refused(*denied.refusal), |done| done.response),
-                Some(more) => subject = format!("{subject}, and {more} more since the last entry"),
-            }
-        }
-        let (outcome, digest) = match &decided {
-            Ok(done) => (done.outcome.clone(), done.digest),
-            Err(denied) => (Outcome::Refused(denied.refusal.to_string()), denied.digest),
-        };
-        let at_once = decided.is_err() || request.manages_keys();
-        let durability = if at_once { Durability::AtOnce } else { Durability::Grouped };
-        let event = Event { request: request.name().to_owned(), subject, digest, outcome };
-        match (self.audit.record(&event, durability), decided) {
-            (Err(error), _) => unrecorded(&error),
-            (Ok(()), Ok(done)) => done.response,
-            (Ok(()), Err(denied)) => Response::Refused(*denied.refusal),
-        }
     }
 
     /// Answers one encoded request with one encoded response.
@@ -290,6 +241,7 @@ impl SigningService {
                 Ok(Done::plain(Response::Healthy(self.device.info())))
             }
             Request::Marks => Ok(Done::plain(Response::Marks(self.guard.marks(&self.node_id())))),
+            Request::Settle => Ok(Done::plain(Response::Settled)),
         }
     }
 
@@ -395,10 +347,6 @@ impl Signer for SigningService {
             other => unreachable!("a statement is signed or refused, not answered with {other:?}"),
         }
     }
-}
-
-fn unrecorded(error: &AuditError) -> Response {
-    Response::Refused(Refusal::Audit(error.to_string()))
 }
 
 fn refuse(error: GuardError) -> Refusal {

@@ -221,6 +221,10 @@ impl Audit for AuditLog {
             Durability::AtOnce => self.make_durable(),
         }
     }
+
+    fn check(&self) -> Result<(), AuditError> {
+        self.check_usable(&self.lock())
+    }
 }
 
 impl Drop for AuditLog {

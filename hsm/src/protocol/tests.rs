@@ -39,6 +39,7 @@ fn requests() -> Vec<Request> {
             protocol_version: 1,
             exporter: [4; 32],
         }),
+        Request::Settle,
     ]
 }
 
@@ -64,6 +65,7 @@ fn responses() -> Vec<Response> {
             Position::Checkpoint { height: 6 },
         ]),
         Response::Healthy(info),
+        Response::Settled,
         Response::Refused(Refusal::Conflict("twice".to_owned())),
         Response::Refused(Refusal::Device(error)),
         Response::Refused(Refusal::NoKey(KeyRole::Kek)),

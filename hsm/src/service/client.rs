@@ -123,6 +123,14 @@ impl<C: Channel> Client<C> {
         }
     }
 
+    /// Has the audit trail told, durably, of all that was asked before: the last request of a node that stops in order.
+    pub fn settle(&self) -> Result<(), ClientError> {
+        match self.ask(&Request::Settle)? {
+            Response::Settled => Ok(()),
+            _ => Err(confused(&Request::Settle)),
+        }
+    }
+
     /// Has the opening of a session signed by the consensus key.
     pub fn sign_session(&self, proof: &SessionProof) -> Result<SignatureBytes, SignError> {
         self.signature(&Request::SignSession(proof.clone()))

@@ -31,6 +31,7 @@ pub(super) fn subject(request: &Request) -> String {
         Request::Attest(role) | Request::PublicKey(role) => format!("{role:?}"),
         Request::Random { len } => format!("{len} bytes"),
         Request::SignCertificateRequest { info } => format!("{} bytes", info.len()),
+        Request::Settle => "the node stops".to_owned(),
         Request::Prf { .. } | Request::Health | Request::Marks => String::new(),
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use bixi_platform::io::PreadStorage;
+use bixi_platform::io::{Faults, FaultyStorage, MemoryDisk, PreadStorage, Storage};
 use bixi_platform::secret::Secret;
 use bixi_sealed::{AtRest, KeyRing};
 use bixi_types::consensus::{Proposal, Vote, VoteKind};
@@ -9,7 +9,7 @@ use bixi_types::ports::{Check, Verifier};
 use bixi_types::session::SessionRole;
 
 use super::*;
-use crate::audit::{AuditError, TraceAudit};
+use crate::audit::{AuditError, AuditLog, TraceAudit};
 use crate::device::decorators::Failing;
 use crate::device::{ErrorKind, KeyKind, KeySpec};
 use crate::protocol::TlsRole;
@@ -308,6 +308,10 @@ impl Audit for Recorder {
         self.events.lock().unwrap().push((event.clone(), durability));
         Ok(())
     }
+
+    fn check(&self) -> Result<(), AuditError> {
+        Ok(())
+    }
 }
 
 #[test]
@@ -360,7 +364,7 @@ fn refusals_and_key_management_are_durable_before_they_are_answered() {
     ] {
         assert_eq!(durability_of(daily.clone()), (false, Durability::Grouped), "{daily:?}");
     }
-    for rare in [Request::Prf { input: PRF_DOMAIN.to_vec() }, Request::Attest(KeyRole::Kek)] {
+    for rare in [Request::Prf { input: PRF_DOMAIN.to_vec() }, Request::Attest(KeyRole::Kek), Request::Settle] {
         assert_eq!(durability_of(rare.clone()), (false, Durability::AtOnce), "{rare:?}");
     }
     for refused in [
@@ -388,6 +392,55 @@ fn handshakes_that_strangers_cause_make_one_entry_and_those_of_peers_one_each() 
     // A minute may pass on a machine that stands still.
     assert!((1..20).contains(&of("Server")), "{}", of("Server"));
     assert_eq!(of("Client"), 20);
+}
+
+fn handshake(number: u8) -> Request {
+    Request::SignTls(TlsTranscript { role: TlsRole::Server, hash: [number; 32] })
+}
+
+/// Handshakes that the entries tell of: the one an entry is about, and those it counts.
+fn handshakes_told(recorder: &Recorder) -> u64 {
+    let told = |event: &Event| {
+        let counted = event.subject.split(' ').filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
+        counted + u64::from(event.request == "sign-tls")
+    };
+    recorder.events.lock().unwrap().iter().map(|(event, _)| told(event)).sum()
+}
+
+#[test]
+fn a_node_that_stops_tells_of_every_handshake_it_answered() {
+    let recorder = Arc::new(Recorder::default());
+    let bench = bench_with(0, recorder.clone());
+    let client = Client::connect(InProcess(bench.service.clone())).unwrap();
+    for number in 0..20 {
+        assert!(matches!(bench.service.handle(&handshake(number)), Response::Signature(_)));
+    }
+    recorder.broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(matches!(client.settle(), Err(ClientError::Refused(Refusal::Audit(_)))));
+    recorder.broken.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert!(handshakes_told(&recorder) < 20);
+    client.settle().unwrap();
+    assert_eq!(handshakes_told(&recorder), 20, "what could not be told was given back");
+    client.settle().unwrap();
+    assert_eq!(handshakes_told(&recorder), 20, "and is told once");
+}
+
+#[test]
+fn no_handshake_is_signed_once_the_trails_disk_has_failed() {
+    let (disk, faults) = (Arc::new(MemoryDisk::new()), Faults::none());
+    let storage: Arc<dyn Storage> = Arc::new(FaultyStorage::new(disk, faults.clone()));
+    let ring = KeyRing::new(AtRest::Sm4Gcm, vec![(1, Secret::from_slice(&[3; 32]))], 1).unwrap();
+    let log = Arc::new(AuditLog::open(storage, "/audit", ring).unwrap());
+    let bench = bench_with(0, log.clone());
+    for number in 0..3 {
+        assert!(matches!(bench.service.handle(&handshake(number)), Response::Signature(_)));
+    }
+    faults.dead_from(faults.operations() + 1);
+    log.sync().unwrap_err();
+    for request in [handshake(3), Request::SignVote(bench.vote(1, None)), Request::Settle] {
+        let refused = refusal(bench.service.handle(&request));
+        assert!(matches!(refused, Refusal::Audit(_)), "{request:?}: {refused}");
+    }
 }
 
 #[test]

@@ -425,6 +425,10 @@ impl Node {
         for helper in self.rooms.helpers.drain(..) {
             join_before(helper, deadline);
         }
+        // Nobody asks for a signature any more.
+        if let Err(error) = self.ground.unlocked.signer.settle() {
+            tracing::error!(%error, "the audit log may not tell of the last TLS handshakes");
+        }
         tracing::info!(height = self.rooms.ledger.height(), "stopped");
         // Whoever starts again opens it anew: the last reader must be gone.
         while matches!(fault, Some(Fault::Joined { .. }))
