@@ -19,7 +19,7 @@ pub struct Chain {
     pub directory: PathBuf,
     /// The `bixi.toml` of each node.
     pub configs: Vec<PathBuf>,
-    /// Where others find each node.
+    /// Where others find each node; empty for the only one.
     pub p2p: Vec<String>,
     /// The consensus key of each node, 128 hexadecimal digits.
     pub ids: Vec<String>,
@@ -44,6 +44,33 @@ impl Chain {
         self.ceremony(&["--nodes", "1", "--expand"]);
     }
 
+    /// Takes back certificates that the chain's authority issued; the list, PEM.
+    ///
+    /// # Panics
+    /// When `bixi chain revoke` fails.
+    pub fn revoke(&self, certificates: &[PathBuf]) -> PathBuf {
+        let revoked = self.step(&["revoke", "--json"], certificates);
+        let revoked: Value = serde_json::from_slice(&revoked).expect("JSON");
+        revoked["list"].as_str().expect("a path").into()
+    }
+
+    /// Certifies the nodes that have no certificate.
+    ///
+    /// # Panics
+    /// When `bixi chain certify` fails.
+    pub fn certify(&self) {
+        self.step(&["certify"], &[]);
+    }
+
+    /// One step of the ceremony; what it printed.
+    fn step(&self, arguments: &[&str], files: &[PathBuf]) -> Vec<u8> {
+        let mut command = Command::new(binary("bixi"));
+        command.arg("chain").args(arguments).arg("--dir").arg(&self.directory).args(files);
+        let ran = command.output().expect("bixi starts");
+        assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        ran.stdout
+    }
+
     fn ceremony(&mut self, arguments: &[&str]) {
         let mut command = Command::new(binary("bixi"));
         command.args(["chain", "new", "--json", "--rpc-port", "0"]).args(arguments).arg(&self.directory);
@@ -53,7 +80,7 @@ impl Chain {
         for node in made["nodes"].as_array().expect("nodes") {
             let text = |name: &str| node[name].as_str().expect("a text").to_owned();
             self.configs.push(Path::new(&text("directory")).join("bixi.toml"));
-            self.p2p.push(text("p2p"));
+            self.p2p.push(node["p2p"].as_str().unwrap_or_default().to_owned());
             self.ids.push(text("id"));
         }
     }

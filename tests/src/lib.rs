@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod chain;
+pub mod console;
 pub mod disk;
 pub mod exposition;
 pub mod load;

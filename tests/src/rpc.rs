@@ -1,6 +1,6 @@
 //! JSON-RPC over a kept connection, by hand: what a client sees, hostile requests included.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -79,29 +79,33 @@ impl Connection {
     }
 
     fn answer(&mut self) -> io::Result<(u16, Vec<u8>)> {
-        let status = self.line()?;
+        let (status, body) = read_message(&mut self.0)?;
         let status = status.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let status = status.ok_or_else(|| io::Error::other("no HTTP status"))?;
-        let mut length = 0;
-        loop {
-            let line = self.line()?.to_ascii_lowercase();
-            if let Some(value) = line.strip_prefix("content-length:") {
-                length = value.trim().parse().map_err(io::Error::other)?;
-            }
-            if line == "\r\n" {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body)?;
-        Ok((status, body))
+        Ok((status.ok_or_else(|| io::Error::other("no HTTP status"))?, body))
     }
+}
 
-    fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        match self.0.read_line(&mut line)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(line),
+/// Reads one HTTP message whose length is given: its first line and its body.
+pub fn read_message(from: &mut impl io::BufRead) -> io::Result<(String, Vec<u8>)> {
+    let (first, mut length) = (read_line(from)?, 0);
+    loop {
+        let line = read_line(from)?.to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().map_err(io::Error::other)?;
         }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body)?;
+    Ok((first, body))
+}
+
+fn read_line(from: &mut impl io::BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    match from.read_line(&mut line)? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(line),
     }
 }

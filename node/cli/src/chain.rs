@@ -5,7 +5,7 @@ mod make;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use bixi_runtime::chain::{self, Expansion, Members, NodeDirectory, Places, Preparation};
+use bixi_runtime::chain::{self, Expansion, Members, NodeDirectory, Places, Preparation, Revoked};
 use bixi_types::{CryptoSuite, EvmHash};
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -31,6 +31,9 @@ pub(crate) enum ChainCommand {
     Certify(CertifyArgs),
     /// Make a node's vault of data keys and its sign-once guard, for the genesis it holds.
     Seal(NodeArgs),
+    /// Take certificates back: have the chain's CA sign a revocation list (DIR/ca/ca.crl) with these and all that stand on it. A node
+    /// goes by it once p2p.crl names its copy and the node has started, or reloaded at SIGHUP: then it ends such sessions.
+    Revoke(RevokeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +95,20 @@ pub(crate) struct CertifyArgs {
     module: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct RevokeArgs {
+    #[command(flatten)]
+    ca: CertifyArgs,
+    /// Certificates that the chain's CA issued, PEM.
+    #[arg(value_name = "CERTIFICATE", required = true)]
+    certificates: Vec<PathBuf>,
+    /// Print what was written as one JSON object on standard output.
+    ///
+    /// {"list", "number", "certificates"}
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Suite {
     /// SM2, SM3, SM4.
@@ -121,6 +138,7 @@ pub(crate) fn run(command: &ChainCommand) -> Result<(), Failure> {
         ChainCommand::Keys(args) => keys(&NodeDirectory::new(&args.dir)),
         ChainCommand::Certify(args) => certify(args),
         ChainCommand::Seal(args) => seal(&NodeDirectory::new(&args.dir)),
+        ChainCommand::Revoke(args) => revoke(args),
     }
 }
 
@@ -195,9 +213,26 @@ fn keys(node: &NodeDirectory) -> Result<(), Failure> {
 }
 
 fn certify(args: &CertifyArgs) -> Result<(), Failure> {
+    Ok(chain::certify(&args.dir, &authority(args)?)?)
+}
+
+/// Makes this process one that may use the CA's token; the module to use it by.
+fn authority(args: &CertifyArgs) -> Result<PathBuf, Failure> {
     token::bind(&chain::ca_home(&args.dir).token_config())?;
     bixi_runtime::process::harden()?;
-    Ok(chain::certify(&args.dir, &token::module(args.module.as_deref())?)?)
+    token::module(args.module.as_deref())
+}
+
+fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
+    let Revoked { list, number, certificates } = chain::revoke(&args.ca.dir, &authority(&args.ca)?, &args.certificates)?;
+    let text = if args.json {
+        serde_json::json!({"list": list, "number": number, "certificates": certificates}).to_string()
+    } else {
+        format!("{}: list {number}, {certificates} certificates", list.display())
+    };
+    console::result(&text)?;
+    console::say("chain: copy it to every node, name it in p2p.crl, and have the nodes reload: systemctl reload bixi (SIGHUP)");
+    Ok(())
 }
 
 fn seal(node: &NodeDirectory) -> Result<(), Failure> {

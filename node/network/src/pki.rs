@@ -6,10 +6,12 @@
 mod algorithm;
 mod issue;
 mod profile;
+mod revoke;
 #[cfg(test)]
 mod tests;
 
 pub use issue::{CertificateParams, Role, issue};
+pub use revoke::RevocationList;
 
 use bixi_accel::sm2::{self, DEFAULT_ID, PublicKey, Signature};
 pub use x509_cert::Certificate;

@@ -12,9 +12,10 @@
 //! | [`certify`] | the CA's token | CA key and certificate if there are none, `conf/node.crt` of every node without one |
 //! | [`seal`] | the node's token | vault and sign-once guard |
 //!
-//! A node that joins later takes the same steps, with the genesis that is there.
+//! A node that joins later takes the same steps, with the genesis that is there. [`revoke`] takes certificates back: it alone replaces a
+//! file, the authority's revocation list, by one that says more.
 //!
-//! Invariants: nothing that exists is replaced; every key is generated inside its token and stays there; a PIN exists only in
+//! Invariants: nothing else that exists is replaced; every key is generated inside its token and stays there; a PIN exists only in
 //! its file and in locked memory. The shipped token module reads its configuration once per process, so the caller gives
 //! each step that touches a token a process of its own.
 
@@ -23,6 +24,7 @@ mod keys;
 mod layout;
 mod plan;
 mod prepare;
+mod revoke;
 mod seal;
 
 pub use certify::certify;
@@ -30,6 +32,7 @@ pub use keys::{KeyRecord, NodeKeys, make_keys};
 pub use layout::{NodeDirectory, TokenHome, ca_home, node_directories};
 pub use plan::{Members, NODES_MAX, Places};
 pub use prepare::{Expansion, Placed, Preparation, check, prepare, prepare_expansion, write_genesis};
+pub use revoke::{Revoked, revoke};
 pub use seal::seal;
 
 use std::path::{Path, PathBuf};
@@ -69,6 +72,14 @@ pub enum ChainError {
     /// A public record cannot be read.
     #[error("{}: {detail}; make the keys again in a new directory", path.display())]
     Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A file holds something else than it should.
+    #[error("{}: {detail}", path.display())]
+    Unusable {
         /// The file.
         path: PathBuf,
         /// What is wrong.

@@ -4,14 +4,14 @@ use std::fmt;
 use std::path::Path;
 use std::process::Command;
 
-use bixi_tests::binary;
 use bixi_tests::chain::Chain;
+use bixi_tests::node::service;
 use bixi_tests::setting;
 use bixi_tests::settings::set;
 use bixi_tests::wire::{Wire, private_network};
 
 /// Places on the wire: the largest scenario.
-const PLACES: usize = 5;
+const PLACES: usize = 7;
 const P2P_PORT: u16 = 30_300;
 
 /// What a scenario needs of the machine.
@@ -103,8 +103,13 @@ impl Ground {
     /// The command that runs a node at its place.
     pub(crate) fn command(&self, node: usize) -> Command {
         match self {
-            Self::Namespaces { .. } => Wire::command(node, &binary("bixi")),
-            Self::Loopback { .. } => Command::new(binary("bixi")),
+            Self::Namespaces { .. } => {
+                let service = service();
+                let mut command = Wire::command(node, service.get_program().as_ref());
+                command.args(service.get_args());
+                command
+            }
+            Self::Loopback { .. } => service(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod clock;
 mod disk;
+mod insiders;
 mod intruders;
 mod network;
 mod process;
@@ -35,13 +36,18 @@ impl Scenario {
         Self { needs: Needs::Privileges, ..self }
     }
 
+    /// Of so many validators.
+    const fn of(self, nodes: usize) -> Self {
+        Self { nodes, ..self }
+    }
+
     const fn after(self, prepare: fn(&mut Field<'_>)) -> Self {
         Self { prepare, ..self }
     }
 }
 
 /// All, in the order of a run.
-pub(crate) static ALL: [Scenario; 24] = [
+pub(crate) static ALL: [Scenario; 28] = [
     Scenario::new("delay", "100 ms ± 50 between all", network::delay).privileged(),
     Scenario::new("loss-5", "5 % of all frames lost", network::loss_5).privileged(),
     Scenario::new("loss-20", "20 % of all frames lost", network::loss_20).privileged(),
@@ -70,6 +76,11 @@ pub(crate) static ALL: [Scenario; 24] = [
     Scenario::new("stranger", "junk, silence and drips at the p2p port", intruders::stranger),
     Scenario::new("certificates", "unknown authority, expired, standard TLS", intruders::certificates)
         .after(intruders::trust_ours),
+    Scenario::new("revoked", "the certificate of one is taken back, then replaced", insiders::revoked),
+    Scenario::new("certified-junk", "an observer sends junk and what it heard, again and spoilt", insiders::junk)
+        .after(intruders::trust_ours),
+    Scenario::new("seven-kills", "two of seven are killed, then a third", process::seven).of(7),
+    Scenario::new("seven-parts", "seven fall apart, four and three, five and two", network::seven).of(7).privileged(),
 ];
 
 /// A library out of one of our C fixtures, preloaded or loaded by one node.

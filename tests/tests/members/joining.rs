@@ -7,7 +7,7 @@ use bixi_tests::load::Load;
 use bixi_tests::node::RunningNode;
 use serde_json::json;
 
-use crate::console::{Console, PARAMETERS_AFTER, check_effect, header, is_proposed_by, is_signed_by, weight};
+use bixi_tests::console::{Console, PARAMETERS_AFTER, check_effect, header, is_proposed_by, is_signed_by, weight};
 
 /// FISCO BCOS's codes of what Consensus refuses.
 const INVALID_NODE_ID: i64 = -51100;
@@ -50,7 +50,7 @@ fn a_node_joins_a_live_chain_votes_and_goes_again() {
     let nodes = start(&chain.configs);
     nodes.iter().enumerate().for_each(|(index, node)| load.point(index, Some(node.rpc)));
     load.promises().wait_beyond(10);
-    let mut console = Console::new();
+    let mut console = Console::new(77);
 
     // A stranger with a good certificate is told what is missing, on both sides.
     chain.expand();
@@ -149,7 +149,7 @@ fn a_chain_shrinks_to_one_validator_and_grows_again() {
     let mut nodes = start(&chain.configs);
     load.point(0, Some(nodes[0].rpc));
     load.promises().wait_beyond(3);
-    let mut console = Console::new();
+    let mut console = Console::new(77);
     let refused = [
         (console.add_sealer(&nodes[0], "0123", 1).code, INVALID_NODE_ID),
         (console.set_weight(&nodes[0], &chain.ids[1], 0).code, INVALID_WEIGHT),

@@ -1,7 +1,6 @@
 //! Nodes of a live chain of real processes that come and go: by the transactions that FISCO BCOS's console sends, by an operator's
 //! lists, and by being started again.
 
-mod console;
 mod joining;
 mod reload;
 mod rolling;

@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "the seed and the totals are the test's report")]
 
+mod behind;
 mod clients;
 mod record;
 
@@ -16,10 +17,37 @@ use bixi_tests::node::RunningNode;
 use bixi_tests::setting;
 use bixi_tests::wallet::Seeded;
 
+use behind::{Behind, Same};
 use record::{NODES, Record};
 
 const WRITERS_EACH: usize = 2;
 const READERS_EACH: usize = 2;
+
+/// A checker that finds nothing must be one that could.
+#[test]
+fn a_node_whose_answers_lag_behind_is_caught() {
+    const OLD: &[&str] = &["stale: ", "backwards: "];
+    let faults: [(&str, Same, &[&str]); 3] = [
+        ("call", |call| call, OLD),
+        ("getBlockNumber", |call| call, OLD),
+        // Of another transaction.
+        ("getTransactionReceipt", |_| Vec::new(), &["receipt"]),
+    ];
+    for (method, same, words) in faults {
+        let place = tempfile::tempdir().unwrap();
+        let chain = Chain::make(&place.path().join("chain"), "1");
+        let node = RunningNode::start(&chain.configs[0]);
+        let record = Record::new(WRITERS_EACH, std::iter::once(Behind::start(node.rpc, method, same)));
+        let found = std::thread::scope(|scope| {
+            let _end = record.stop_at_end();
+            let clients = [scope.spawn(|| clients::write(&record, 0, 1)), scope.spawn(|| clients::read(&record, 0, 2))];
+            let ended = clients.map(|client| client.join().err().and_then(|panic| panic.downcast::<String>().ok()));
+            ended.into_iter().flatten().map(|fault| *fault).collect::<Vec<_>>()
+        });
+        let is_named = |fault: &String| words.iter().any(|word| fault.contains(word));
+        assert!(found.iter().any(is_named), "{method} is an answer behind: {found:?}");
+    }
+}
 
 #[test]
 fn no_read_is_older_than_an_acknowledged_write_on_the_same_node() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bixi_accel::sm2::Signature;
 use x509_cert::Certificate;
 use x509_cert::builder::{Builder, CertificateBuilder};
-use x509_cert::der::asn1::BitString;
+use x509_cert::der::asn1::{BitString, GeneralizedTime, UtcTime};
 use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::time::{Time, Validity};
@@ -64,7 +64,12 @@ fn name(text: &str) -> Result<Name, PkiError> {
     Name::from_str(text).map_err(|error| PkiError::Name { name: text.to_owned(), detail: error.to_string() })
 }
 
-fn time(seconds: u64) -> Result<Time, PkiError> {
+/// UTCTime up to 2049, GeneralizedTime from then on (RFC 5280 4.1.2.5).
+pub(super) fn time(seconds: u64) -> Result<Time, PkiError> {
+    const YEAR_2050_S: u64 = 2_524_608_000;
     let duration = Duration::from_secs(seconds);
-    x509_cert::der::asn1::GeneralizedTime::from_unix_duration(duration).map(Time::GeneralTime).map_err(encoding)
+    if seconds < YEAR_2050_S {
+        return UtcTime::from_unix_duration(duration).map(Time::UtcTime).map_err(encoding);
+    }
+    GeneralizedTime::from_unix_duration(duration).map(Time::GeneralTime).map_err(encoding)
 }

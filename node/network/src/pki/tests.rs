@@ -134,3 +134,33 @@ fn refuses_foreign_keys_and_garbage() {
     assert!(matches!(from_der(&[0x30; 100]), Err(PkiError::Encoding(_))));
     assert!(matches!(from_der(&vec![0; CERTIFICATE_BYTES_MAX + 1]), Err(PkiError::Encoding(_))));
 }
+
+#[test]
+fn a_revocation_list_grows_and_is_believed_only_when_the_authority_signed_it() {
+    let (node, ca) = chain();
+    let ca_key = PrivateKey::generate(&mut Seeded::new(1)).expect("key");
+    let write = |list: &RevocationList, key: &PrivateKey| {
+        let sign = |message: &[u8]| Ok(sm2::sign(key, DEFAULT_ID, message, &mut Seeded::new(7)).expect("signs").0);
+        list.to_pem(&ca, (NOW, NOW + DAY), sign).expect("a list")
+    };
+    let mut list = RevocationList { number: 1, revoked: Vec::new() };
+    assert_eq!(RevocationList::from_pem(write(&list, &ca_key).as_bytes(), &ca).unwrap(), list, "nothing revoked");
+    list.number = u64::MAX;
+    assert!(list.add(&node, NOW) && !list.add(&node, NOW + 1), "once");
+    let text = write(&list, &ca_key);
+    assert_eq!(RevocationList::from_pem(text.as_bytes(), &ca).unwrap(), list);
+
+    let of_another = write(&list, &PrivateKey::generate(&mut Seeded::new(3)).expect("key"));
+    assert!(matches!(RevocationList::from_pem(of_another.as_bytes(), &ca), Err(PkiError::RevocationList(_))));
+    assert!(RevocationList::from_pem(text.as_bytes(), &node).is_err(), "another issuer");
+    assert!(RevocationList::from_pem(&text.as_bytes()[..text.len() / 2], &ca).is_err());
+
+    // OpenSSL reads it; it has no option for the identifier under which a list is signed, so it cannot judge the signature.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, &text).unwrap();
+    let ran = Command::new("openssl").args(["crl", "-noout", "-text", "-in"]).arg(file.path()).output();
+    let said = String::from_utf8(ran.expect("openssl is installed").stdout).unwrap();
+    for words in ["CN = Bixi test CA", "18446744073709551615", "Serial Number: 02020202020202020202020202020202"] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+}

@@ -1,18 +1,12 @@
 //! Authorities, certificates and keys in memory, for tests of this room.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bixi_accel::sm2::{self, DEFAULT_ID, PrivateKey};
 use x509_cert::Certificate;
-use x509_cert::certificate::Rfc5280;
-use x509_cert::crl::{CertificateList, RevokedCert, TbsCertList};
-use x509_cert::der::Encode;
-use x509_cert::der::asn1::{BitString, Uint, UtcTime};
-use x509_cert::ext::pkix::CrlNumber;
-use x509_cert::time::Time;
 
-use crate::pki::{self, CertificateParams, Role};
+use crate::pki::{self, CertificateParams, RevocationList, Role};
 use crate::tls::{Identity, System, TlsKey, TlsKeyError, Trust, TrustParams};
 
 pub(crate) const DAY: u64 = 86_400;
@@ -89,34 +83,11 @@ impl Authority {
 
     /// A revocation list over the serials of nodes.
     pub(crate) fn revoke(&self, serials: &[u8]) -> Vec<u8> {
-        let at = |seconds| Time::UtcTime(UtcTime::from_unix_duration(Duration::from_secs(seconds)).expect("a time"));
-        let revoked = serials.iter().map(|&serial| RevokedCert::<Rfc5280> {
-            serial_number: x509_cert::serial_number::SerialNumber::new(&[serial; 16]).expect("a serial"),
-            revocation_date: at(now() - DAY),
-            crl_entry_extensions: None,
-        });
-        let signature = self.certificate.signature_algorithm().clone();
-        let tbs = TbsCertList {
-            version: x509_cert::Version::V2,
-            signature: signature.clone(),
-            issuer: self.certificate.tbs_certificate().subject().clone(),
-            this_update: at(now() - DAY),
-            next_update: Some(at(now() + DAY)),
-            revoked_certificates: Some(revoked.collect()),
-            crl_extensions: Some(crl_extensions(&self.certificate)),
-        };
-        let signed = sm2::sign(&self.key, DEFAULT_ID, &tbs.to_der().expect("DER"), &mut System).expect("signs");
-        let signature_value = BitString::from_bytes(&signed.to_der()).expect("bits");
-        let list = CertificateList { tbs_cert_list: tbs, signature_algorithm: signature, signature: signature_value };
-        list.to_der().expect("DER")
+        let revoked = serials.iter().map(|&serial| (vec![serial; 16], now() - DAY)).collect();
+        let list = RevocationList { number: 1, revoked };
+        let pem = list.to_pem(&self.certificate, (now() - DAY, now() + DAY), |message| Ok(sign(&self.key, message)));
+        pki::revocation_list_der(pem.expect("a list").as_bytes()).expect("its own writing")
     }
-}
-
-/// webpki wants the number a CRL must carry (RFC 5280 5.2.3).
-fn crl_extensions(issuer: &Certificate) -> Vec<x509_cert::ext::Extension> {
-    use x509_cert::ext::ToExtension as _;
-    let number = CrlNumber::from(Uint::new(&[1]).expect("a number"));
-    vec![number.to_extension(issuer.tbs_certificate().subject(), &[]).expect("an extension")]
 }
 
 fn issue(

@@ -20,11 +20,11 @@ const CA_KEY: &str = "ca";
 const NAME_KEY_BYTES: usize = 8;
 const CA_DAYS: u64 = 10 * 365;
 const NODE_DAYS: u64 = 2 * 365;
-const DAY_S: u64 = 86_400;
+pub(super) const DAY_S: u64 = 86_400;
 /// Certificates begin this long before now, for clocks that lag.
 const BACKDATE_S: u64 = 3_600;
 
-struct Authority {
+pub(super) struct Authority {
     device: Pkcs11Device,
     key: KeyRef,
     public_key: [u8; 64],
@@ -49,9 +49,17 @@ pub fn certify(chain: &Path, module: &Path) -> Result<(), ChainError> {
     for (node, key) in requests {
         let certificate = authority.issue(Role::Node, &format!("CN={}", node.name()), &key, NODE_DAYS)?;
         write_new(&node.certificate(), 0o644, certificate.as_bytes())?;
-        write_new(&node.ca_certificate(), 0o644, ca.as_bytes())?;
+        // There already when the node has had a certificate before.
+        if !node.ca_certificate().exists() {
+            write_new(&node.ca_certificate(), 0o644, ca.as_bytes())?;
+        }
     }
     Ok(())
+}
+
+/// Seconds since 1970.
+pub(super) fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 impl Authority {
@@ -67,7 +75,7 @@ impl Authority {
         Ok(authority)
     }
 
-    fn open(home: &TokenHome, module: &Path) -> Result<Self, ChainError> {
+    pub(super) fn open(home: &TokenHome, module: &Path) -> Result<Self, ChainError> {
         let device = open_token(home, module, CA_TOKEN)?;
         let file = home.authority_certificate();
         let certificate = pki::from_pem(&read(&file, "bixi chain new")?)?;
@@ -85,7 +93,7 @@ impl Authority {
     }
 
     fn issue(&self, role: Role, subject: &str, key: &[u8; 64], days: u64) -> Result<String, ChainError> {
-        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now_s = now_s();
         let mut serial: [u8; 16] = OsRandom.array().map_err(io_at(Path::new("the system's random source")))?;
         // Positive and without a leading zero byte, as DER wants it.
         serial[0] = serial[0] & 0x7f | 0x40;
@@ -101,7 +109,7 @@ impl Authority {
         Ok(pki::to_pem(&certificate)?)
     }
 
-    fn sign(&self, message: &[u8]) -> Result<[u8; 64], PkiError> {
+    pub(super) fn sign(&self, message: &[u8]) -> Result<[u8; 64], PkiError> {
         let refused = |error: String| PkiError::Signer(error);
         let public = PublicKey::from_bytes(&self.public_key).map_err(|error| refused(error.to_string()))?;
         let digest = message_digest(&identity_digest(DEFAULT_ID, &public), message);

@@ -35,6 +35,11 @@ impl TokenHome {
         self.0.join("ca.crt")
     }
 
+    /// What that authority has taken back.
+    pub(super) fn revocation_list(&self) -> PathBuf {
+        self.0.join("ca.crl")
+    }
+
     /// What `BIXI_TOKEN_CONF` must name while this token is in use.
     pub fn token_config(&self) -> PathBuf {
         self.0.join("token.conf")

@@ -92,7 +92,7 @@ fn drip(stream: &mut TcpStream, _: &mut Seeded, stop: &AtomicBool) -> std::io::R
 }
 
 /// An authority that all nodes trust besides their own, with its key in the test's hands.
-struct Authority {
+pub(super) struct Authority {
     key: PrivateKey,
     name: &'static str,
 }
@@ -102,12 +102,12 @@ impl Authority {
         Self { key: PrivateKey::generate(&mut Seeded(seed)).expect("a seeded generator is not stuck"), name }
     }
 
-    fn ours(field: &Field<'_>) -> Self {
+    pub(super) fn ours(field: &Field<'_>) -> Self {
         Self::new(field.seed, "CN=Authority of the fault matrix")
     }
 
     /// PEM; valid from yesterday until so many days from now.
-    fn issue(&self, role: Role, subject: &str, key: &[u8; 64], days: i64) -> String {
+    pub(super) fn issue(&self, role: Role, subject: &str, key: &[u8; 64], days: i64) -> String {
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         let params = CertificateParams {
             role,
@@ -123,7 +123,7 @@ impl Authority {
         pki::to_pem(&issued.expect("a certificate")).expect("PEM")
     }
 
-    fn certificate(&self) -> String {
+    pub(super) fn certificate(&self) -> String {
         self.issue(Role::Ca, self.name, &self.key.public_key().to_bytes(), 1)
     }
 }

@@ -85,6 +85,21 @@ pub(super) fn partition_2_2(field: &mut Field<'_>) {
     field.grow(&field.all(), 2);
 }
 
+/// Four of seven decide nothing, five do; the parted return by themselves.
+pub(super) fn seven(field: &mut Field<'_>) {
+    field.wire().part(|node| node < 4);
+    field.rest(&field.all());
+    field.wire().heal();
+    field.wire().part(|node| node < 5);
+    let five: Vec<usize> = (0..5).collect();
+    field.grow(&five, 10);
+    field.wire().heal();
+    field.mend(&five);
+    field.recover(&five);
+    field.return_of(6);
+    field.grow(&field.all(), 2);
+}
+
 pub(super) fn flapping(field: &mut Field<'_>) {
     let mut random = Seeded(field.seed);
     let others = field.others(UNWELL);

@@ -50,6 +50,20 @@ pub(super) fn kill_all(field: &mut Field<'_>) {
     field.grow(&field.all(), 2);
 }
 
+/// Two of seven may be away, three may not.
+pub(super) fn seven(field: &mut Field<'_>) {
+    [5, 6].into_iter().for_each(|node| field.kill(node));
+    field.grow(&[0, 1, 2, 3, 4], 10);
+    field.kill(4);
+    let left = [0, 1, 2, 3];
+    field.rest(&left);
+    field.mend(&left);
+    field.start_all();
+    field.recover(&left);
+    field.return_of(6);
+    field.grow(&field.all(), 2);
+}
+
 /// Its guard, its logs and its ledger are old together: only the others know what it signed since.
 pub(super) fn old_copy(field: &mut Field<'_>) {
     let (home, old) = (field.home(UNWELL).to_owned(), field.place().join("old"));

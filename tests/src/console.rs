@@ -1,9 +1,9 @@
 //! What FISCO BCOS's console does: transactions to SystemConfig and Consensus, and looks at what came of them.
 
-use bixi_tests::chain::wait_until;
-use bixi_tests::node::RunningNode;
-use bixi_tests::rpc::CallError;
-use bixi_tests::wallet::Wallet;
+use crate::chain::wait_until;
+use crate::node::RunningNode;
+use crate::rpc::CallError;
+use crate::wallet::Wallet;
 use bixi_types::CryptoSuite;
 use bixi_types::abi::Argument;
 use bixi_types::status::Status;
@@ -12,40 +12,45 @@ use serde_json::{Value, json};
 const SYSTEM_CONFIG: u16 = 0x1000;
 const CONSENSUS: u16 = 0x1003;
 /// A change of members made in block n holds from n + pipeline_depth + 1; the ceremony's depth is 1.
-pub(crate) const MEMBERS_AFTER: i64 = 2;
+pub const MEMBERS_AFTER: i64 = 2;
 /// A parameter set in block n holds from n + 1.
-pub(crate) const PARAMETERS_AFTER: i64 = 1;
+pub const PARAMETERS_AFTER: i64 = 1;
 
 /// Somebody who governs the chain.
-pub(crate) struct Console(Wallet);
+pub struct Console(Wallet);
 
 /// What a transaction of the console came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Done {
+pub struct Done {
     /// The contract's answer: 0, or FISCO BCOS's code of a refusal.
-    pub(crate) code: i64,
+    pub code: i64,
     /// The block it is in.
-    pub(crate) height: i64,
+    pub height: i64,
 }
 
 impl Console {
-    pub(crate) fn new() -> Self {
-        Self(Wallet::new(77))
+    /// The account of a seed: in a chain of the ceremony everybody governs.
+    pub fn new(seed: u64) -> Self {
+        Self(Wallet::new(seed))
     }
 
-    pub(crate) fn add_sealer(&mut self, through: &RunningNode, id: &str, weight: u128) -> Done {
+    /// An observer becomes a validator.
+    pub fn add_sealer(&mut self, through: &RunningNode, id: &str, weight: u128) -> Done {
         self.change(through, "addSealer(string,uint256)", &[Argument::Text(id), Argument::Number(weight)])
     }
 
-    pub(crate) fn set_weight(&mut self, through: &RunningNode, id: &str, weight: u128) -> Done {
+    /// A validator weighs so much.
+    pub fn set_weight(&mut self, through: &RunningNode, id: &str, weight: u128) -> Done {
         self.change(through, "setWeight(string,uint256)", &[Argument::Text(id), Argument::Number(weight)])
     }
 
-    pub(crate) fn add_observer(&mut self, through: &RunningNode, id: &str) -> Done {
+    /// A node becomes an observer, also when it was a validator.
+    pub fn add_observer(&mut self, through: &RunningNode, id: &str) -> Done {
         self.change(through, "addObserver(string)", &[Argument::Text(id)])
     }
 
-    pub(crate) fn remove(&mut self, through: &RunningNode, id: &str) -> Done {
+    /// A node is none of the chain any longer.
+    pub fn remove(&mut self, through: &RunningNode, id: &str) -> Done {
         self.change(through, "remove(string)", &[Argument::Text(id)])
     }
 
@@ -56,14 +61,14 @@ impl Console {
     }
 
     /// Sets a parameter; the height of its block.
-    pub(crate) fn set(&mut self, through: &RunningNode, key: &str, value: &str) -> i64 {
+    pub fn set(&mut self, through: &RunningNode, key: &str, value: &str) -> i64 {
         let receipt = self.try_set(through, key, value);
         assert_eq!((&receipt["status"], code(&receipt)), (&json!(0), 0), "{receipt}");
         height_of(&receipt)
     }
 
     /// The receipt of setting a parameter, whatever it says.
-    pub(crate) fn try_set(&mut self, through: &RunningNode, key: &str, value: &str) -> Value {
+    pub fn try_set(&mut self, through: &RunningNode, key: &str, value: &str) -> Value {
         let arguments = [Argument::Text(key), Argument::Text(value)];
         self.send(through, SYSTEM_CONFIG, "setValueByKey(string,string)", &arguments)
     }
@@ -97,13 +102,13 @@ fn height_of(receipt: &Value) -> i64 {
 }
 
 /// The header at a height, once the node has it.
-pub(crate) fn header(node: &RunningNode, height: i64) -> Value {
+pub fn header(node: &RunningNode, height: i64) -> Value {
     wait_until("a node at the height of a header", || node.height() >= height);
     node.call("getBlockByNumber", json!(["group0", "", height, true, true])).expect("a header")
 }
 
 /// Validators and weights that a header names, in their order.
-pub(crate) fn validators(header: &Value) -> Vec<(String, u64)> {
+pub fn validators(header: &Value) -> Vec<(String, u64)> {
     let ids = header["sealerList"].as_array().expect("a list").iter();
     let weights = header["consensusWeights"].as_array().expect("weights").iter();
     let id = |id: &Value| id.as_str().expect("an id").trim_start_matches("0x").to_owned();
@@ -111,29 +116,29 @@ pub(crate) fn validators(header: &Value) -> Vec<(String, u64)> {
 }
 
 /// The weight of a validator at a height; `None` when it is none.
-pub(crate) fn weight(node: &RunningNode, height: i64, id: &str) -> Option<u64> {
+pub fn weight(node: &RunningNode, height: i64, id: &str) -> Option<u64> {
     validators(&header(node, height)).into_iter().find(|(validator, _)| validator == id).map(|(_, weight)| weight)
 }
 
 /// The node's place among the validators of a header.
-pub(crate) fn index(header: &Value, id: &str) -> Option<u64> {
+pub fn index(header: &Value, id: &str) -> Option<u64> {
     validators(header).iter().position(|(validator, _)| validator == id).map(|index| index as u64)
 }
 
 /// Whether the header is signed by that validator.
-pub(crate) fn is_signed_by(header: &Value, id: &str) -> bool {
+pub fn is_signed_by(header: &Value, id: &str) -> bool {
     let index = index(header, id);
     let signatures = header["signatureList"].as_array().expect("a list");
     index.is_some() && signatures.iter().any(|entry| entry["sealerIndex"].as_u64() == index)
 }
 
 /// Whether the block was proposed by that validator.
-pub(crate) fn is_proposed_by(header: &Value, id: &str) -> bool {
+pub fn is_proposed_by(header: &Value, id: &str) -> bool {
     index(header, id).is_some_and(|index| header["sealer"].as_u64() == Some(index))
 }
 
 /// A change of members has its effect at its height and not below it, on every one of these nodes.
-pub(crate) fn check_effect(nodes: &[&RunningNode], done: Done, id: &str, before: Option<u64>, after: Option<u64>) {
+pub fn check_effect(nodes: &[&RunningNode], done: Done, id: &str, before: Option<u64>, after: Option<u64>) {
     assert_eq!(done.code, 0);
     let from = done.height + MEMBERS_AFTER;
     for node in nodes {
