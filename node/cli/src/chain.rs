@@ -224,14 +224,17 @@ fn authority(args: &CertifyArgs) -> Result<PathBuf, Failure> {
 }
 
 fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
-    let Revoked { list, number, certificates } = chain::revoke(&args.ca.dir, &authority(&args.ca)?, &args.certificates)?;
+    let Revoked { list, number, certificates } =
+        chain::revoke(&args.ca.dir, &authority(&args.ca)?, &args.certificates)?;
     let text = if args.json {
         serde_json::json!({"list": list, "number": number, "certificates": certificates}).to_string()
     } else {
         format!("{}: list {number}, {certificates} certificates", list.display())
     };
     console::result(&text)?;
-    console::say("chain: copy it to every node, name it in p2p.crl, and have the nodes reload: systemctl reload bixi (SIGHUP)");
+    console::say(
+        "chain: copy it to every node, name it in p2p.crl, and have the nodes reload: systemctl reload bixi (SIGHUP)",
+    );
     Ok(())
 }
 

@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use bixi_tests::chain::{Chain, start, wait_equal, wait_until};
+use bixi_tests::chain::{wait_equal, wait_until};
 use bixi_tests::exposition::{self, Samples};
-use bixi_tests::load::Load;
 use bixi_tests::node::RunningNode;
 use rustix::process::Signal;
 use serde_json::json;
+
+use crate::Stage;
 
 /// Replaces a part of a file that stands there once.
 fn edit(file: &Path, from: &str, to: &str) {
@@ -43,13 +44,7 @@ fn figures(node: &RunningNode) -> Samples {
 
 #[test]
 fn lists_addresses_and_log_levels_change_under_load_and_a_broken_file_changes_nothing() {
-    let _turn = crate::alone();
-    let place = tempfile::tempdir().unwrap();
-    let chain = Chain::make(&place.path().join("chain"), "4");
-    let mut load = Load::default();
-    let nodes = start(&chain.configs);
-    nodes[..3].iter().enumerate().for_each(|(index, node)| load.point(index, Some(node.rpc)));
-    load.promises().wait_beyond(3);
+    let Stage { _turn, _place, chain, mut load, nodes } = Stage::start(3);
     let (first, file, last) = (&nodes[0], &chain.configs[0], &chain.ids[3]);
     wait_until("the last is connected", || connected(first, last));
     wait_until("figures of all peers", || {
