@@ -28,12 +28,13 @@ pub(crate) struct ReplayArgs {
     /// The node file.
     #[arg(long, value_name = "PATH", default_value = "/etc/bixi/bixi.toml")]
     config: PathBuf,
-    /// The height.
+    /// The height; lower ones are shown as well when their result is not what was signed.
     #[arg(long, value_name = "NUMBER")]
     height: u64,
     /// Drop results that differ, once they are shown: the next start executes these heights again and goes by the others' quorum.
     ///
-    /// The key signs no second header of a height: the others must certify it.
+    /// The key signs no second header of a height: without this node the validators of each must come to a quorum. --height must be the
+    /// lowest that differs. What is dropped stays as a file of evidence, and the audit trail names both headers.
     #[arg(long)]
     accept: bool,
     /// Print one JSON object.
@@ -54,7 +55,8 @@ fn replay(args: &ReplayArgs) -> Result<(), Failure> {
     let (divergent, unstable) = (replay.divergent(), replay.heights.iter().any(|replayed| replayed.unstable.is_some()));
     if args.accept && !divergent.is_empty() {
         let dropped = replay.accept().map_err(|error| run::refusal("nothing was dropped", &error))?;
-        console::say(&format!("dropped what was signed of heights {}; start the node", joined(&dropped)));
+        let kept = dropped.evidence.map_or(String::new(), |path| format!(", kept in {}", path.display()));
+        console::say(&format!("dropped what was signed of heights {}{kept}; start the node", joined(&dropped.heights)));
         return Ok(());
     }
     match divergent.first() {
@@ -95,7 +97,7 @@ fn to_json(replay: &Replay) -> Value {
             "gas_used": header.gas_used,
             "transactions": executed,
             "dropped": dropped,
-            "first_difference": replayed.unstable,
+            "first_difference": replayed.unstable.as_ref().or(replayed.difference.as_ref()),
             "evidence": replayed.evidence,
         })
     };
@@ -118,6 +120,7 @@ fn to_text(replay: &Replay) -> String {
         row("  receipts root", header.receipts_root.to_string());
         row("  state root", header.state_root.to_string());
         replayed.unstable.iter().for_each(|difference| row("  two runs differ", difference.clone()));
+        replayed.difference.iter().for_each(|difference| row("  signed and executed differ", difference.clone()));
         replayed.evidence.iter().for_each(|path| row("  evidence", path.display().to_string()));
     }
     if let Some(first) = replay.divergent().first() {

@@ -72,6 +72,15 @@ impl PreparedState {
         // A second header over the same prepared state can only be the same header.
         let _ = self.layer.header_hash.set(hash);
     }
+
+    /// What the block writes.
+    pub fn writes(&self) -> WriteSet {
+        let row = |(key, step): (&Vec<u8>, &Step)| {
+            let key = keys::parse_state(key).expect("built from a state key");
+            (key, step.new.as_ref().map(|value| value.to_vec()))
+        };
+        self.layer.steps.iter().map(row).collect()
+    }
 }
 
 impl Core {

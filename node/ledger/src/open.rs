@@ -47,7 +47,11 @@ pub struct Params {
 }
 
 impl Params {
-    pub(crate) fn open_engine(&self) -> Result<RocksEngine, LedgerError> {
+    /// Opens the database below a ledger, for what looks into the files of a stopped node. What is written through it is checked by nothing.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`]'s first.
+    pub fn open_engine(&self) -> Result<RocksEngine, LedgerError> {
         let files = CipherFs::new(Arc::clone(&self.storage), self.keyring.clone());
         let memory = Memory { cache_bytes: self.block_cache_mb << 20, write_buffer_bytes: self.write_buffer_mb << 20 };
         RocksEngine::open(&self.dir, &files, memory)

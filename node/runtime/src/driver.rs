@@ -9,7 +9,7 @@ mod fetch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bixi_consensus::{Core, Effect, Evidence, Input, Message, Mode, Unchecked};
+use bixi_consensus::{Core, Effect, Evidence, HaltReason, Input, Message, Mode, Unchecked};
 use bixi_ledger::Ledger;
 use bixi_txpool::TxPool;
 use bixi_types::consensus::ValidatorSet;
@@ -20,6 +20,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use crate::batches::{BatchStore, Batcher};
 use crate::clock::Clock;
 use crate::event::{Arrived, Event, Fault};
+use crate::evidence::Found;
 use crate::exchange::{Asked, BatchJob, MessageCheck, Offences, ServeJob, tell_head};
 use crate::links::{Channel, Links};
 use crate::log_thread::{Answer, Command};
@@ -45,7 +46,7 @@ pub(crate) struct Lines {
     pub joins: Sender<JoinEvent>,
     /// Tells who reads a whole state for a snapshot that nobody waits for it any more.
     pub snapshots_stopping: Arc<AtomicBool>,
-    pub evidence: Sender<Evidence>,
+    pub evidence: Sender<Found>,
     pub links: Arc<dyn Links>,
 }
 
@@ -317,11 +318,24 @@ impl Driver {
             Effect::ModeChanged(Mode::Follower(reason)) => tracing::warn!(?reason, "this validator only follows"),
             Effect::ModeChanged(mode) => tracing::info!(?mode, "consensus mode"),
             Effect::Evidence(evidence) => {
-                let _ = self.lines.evidence.send(evidence);
+                if let Evidence::Divergence { vote, .. } = &evidence {
+                    self.keep_result(vote.height);
+                }
+                let _ = self.lines.evidence.send(Found::Evidence(evidence));
             }
-            Effect::Halt(reason) => return Err(Fault::Consensus(reason.to_string())),
+            Effect::Halt(reason) => {
+                if let HaltReason::Diverged { height, .. } = reason {
+                    self.keep_result(height);
+                }
+                return Err(Fault::Consensus(reason.to_string()));
+            }
         }
         Ok(())
+    }
+
+    /// What we came to at a disputed height is kept: of what was signed there remains a hash only.
+    fn keep_result(&self, height: u64) {
+        let _ = self.lines.commit.send(CommitJob::Disputed { height });
     }
 
     fn tell_log(&self, command: Command) {

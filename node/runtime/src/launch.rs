@@ -49,7 +49,9 @@ use crate::settings::Settings;
 use crate::snapshot::JoinProgress;
 use crate::view::View;
 use network::P2p;
-pub use replay::{Replay, Replayed, Verdict, replay};
+pub use replay::{Accepted, Replay, Replayed, Verdict, replay};
+#[cfg(test)]
+pub(crate) use threads::tests::run_of;
 use threads::{Parts, Threads};
 
 /// How often the pool looks for transactions that waited too long.

@@ -27,6 +27,7 @@ mod driver;
 mod event;
 mod evidence;
 mod exchange;
+mod fingerprint;
 mod health;
 mod keys;
 mod launch;
@@ -43,6 +44,6 @@ mod snapshot;
 mod view;
 
 pub use event::Fault;
-pub use launch::{Ground, LaunchError, Node, Replay, Replayed, Verdict, launch, launch_on, replay};
+pub use launch::{Accepted, Ground, LaunchError, Node, Replay, Replayed, Verdict, launch, launch_on, replay};
 pub use reload::Reloaded;
 pub use settings::{Settings, SettingsError};

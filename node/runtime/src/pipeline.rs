@@ -28,6 +28,8 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::batches::BatchStore;
 use crate::event::{Event, Fault};
+use crate::evidence::Found;
+use crate::fingerprint::Fingerprint;
 use crate::view::View;
 pub(crate) use execution::{Executed, Execution};
 
@@ -44,7 +46,15 @@ pub(crate) struct ExecuteJob {
 /// What the committer is told.
 pub(crate) enum CommitJob {
     Executed(Box<Executed>),
-    Certified { height: u64, header_hash: H256, signatures: Vec<(u32, SignatureBytes)> },
+    Certified {
+        height: u64,
+        header_hash: H256,
+        signatures: Vec<(u32, SignatureBytes)>,
+    },
+    /// Somebody says the result of this height is another one: keep ours, unless it is in the ledger.
+    Disputed {
+        height: u64,
+    },
 }
 
 /// What both threads work with.
@@ -86,11 +96,11 @@ impl Pipeline {
 
     fn execute(&self, job: ExecuteJob, parent: H256) -> Result<Executed, Failure> {
         let Self { genesis, executor, ledger, batches, .. } = self;
-        Ok(Execution { genesis, executor, ledger, batches }.run(job, parent)?.0)
+        Execution { genesis, executor, ledger, batches }.run(job, parent)
     }
 
     /// The committer thread. Runs until the executor and consensus threads are gone.
-    pub(crate) fn commit_all(&self, jobs: &Receiver<CommitJob>) {
+    pub(crate) fn commit_all(&self, jobs: &Receiver<CommitJob>, found: &Sender<Found>) {
         let mut executed = BTreeMap::new();
         let mut certified = BTreeMap::new();
         while let Ok(job) = jobs.recv() {
@@ -100,6 +110,12 @@ impl Pipeline {
                 }
                 CommitJob::Certified { height, header_hash, signatures } => {
                     certified.insert(height, (header_hash, signatures));
+                }
+                CommitJob::Disputed { height } => {
+                    if let Some(block) = executed.get(&height) {
+                        let result = Fingerprint::of(self.genesis.suite, block);
+                        let _ = found.send(Found::Disputed(Box::new(result)));
+                    }
                 }
             }
             if let Err(fault) = self.commit_ready(&mut executed, &mut certified) {

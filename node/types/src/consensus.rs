@@ -51,6 +51,11 @@ impl ValidatorSet {
         self.members.binary_search_by(|member| member.id.cmp(id)).ok()
     }
 
+    /// Weight of a validator; 0 when it is no member.
+    pub fn weight_of(&self, id: &NodeId) -> u64 {
+        self.index_of(id).map_or(0, |index| self.members[index].weight)
+    }
+
     /// Sum of all weights.
     pub fn total_weight(&self) -> u64 {
         self.members.iter().map(|member| member.weight).sum()

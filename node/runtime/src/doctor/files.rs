@@ -3,11 +3,12 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use bixi_platform::credentials::PinSource;
-use rustix::fs::statvfs;
+use rustix::fs::{major, minor, statvfs};
 
 use crate::doctor::{Check, Verdict};
 use crate::settings::Settings;
@@ -37,10 +38,28 @@ pub(crate) fn is_running(settings: &Settings) -> bool {
 /// Whether a process holds a lock on `file`. `/proc/locks` is read, because taking the lock to find out could make a node that
 /// starts at this moment fail.
 fn is_locked(file: &Path) -> bool {
-    let Ok(metadata) = fs::metadata(file) else { return false };
-    let inode = format!(":{}", metadata.ino());
+    let Ok(file) = fs::File::open(file) else { return false };
+    let Ok(metadata) = file.metadata() else { return false };
+    let devices = [Some((major(metadata.dev()), minor(metadata.dev()))), mounted_device(&file)];
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    locks.lines().any(|line| line.split_whitespace().any(|field| field.ends_with(&inode)))
+    devices.into_iter().flatten().any(|device| names_file(&locks, device, metadata.ino()))
+}
+
+/// Whether `/proc/locks` has a lock on a file: `MAJOR:MINOR:INODE`, the first two in hexadecimal digits. The number of the inode alone is
+/// not enough: each file system has its own.
+fn names_file(locks: &str, (major, minor): (u32, u32), inode: u64) -> bool {
+    let place = format!("{major:02x}:{minor:02x}:{inode}");
+    locks.lines().any(|line| line.split_whitespace().any(|field| field == place))
+}
+
+/// The device of a file's mount, which is what locks are told by; `stat` names another one on btrfs and on some overlays.
+fn mounted_device(file: &fs::File) -> Option<(u32, u32)> {
+    let told = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
+    let mount = told.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let is_it = |line: &&str| line.split_whitespace().next() == Some(mount);
+    let (major, minor) = mounts.lines().find(is_it)?.split_whitespace().nth(2)?.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 fn sealed(settings: &Settings) -> Check {
@@ -146,5 +165,16 @@ mod tests {
         assert!(!is_locked(&path));
         file.lock().unwrap();
         assert!(is_locked(&path));
+        assert!(!is_locked(&directory.path().join("absent")));
+    }
+
+    #[test]
+    fn a_lock_on_the_same_inode_of_another_file_system_is_not_taken_for_it() {
+        let locks = "1: FLOCK  ADVISORY  WRITE 812 fd:01:131077 0 EOF\n2: POSIX  ADVISORY  READ 9 00:2f:42 0 EOF\n";
+        assert!(names_file(locks, (0xfd, 1), 131_077));
+        assert!(names_file(locks, (0, 0x2f), 42));
+        assert!(!names_file(locks, (0xfd, 2), 131_077), "another device");
+        assert!(!names_file(locks, (0xfd, 1), 31_077), "another inode");
+        assert!(!names_file(locks, (0xfd, 1), 42));
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! Only heights above the ledger's head can be executed again: the state before them is the head's, and the ordering log holds what was
 //! decided. The state before a committed height is gone, and a quorum stands by its result. Of an uncertified result the node keeps one
-//! thing, the header hash it signed; so that is what a result is compared with, and each height is executed twice, because a binary that
-//! does not come to one result itself cannot judge. Nothing is written before [`Replay::accept`].
+//! thing, the header hash it signed; so that is what a result is compared with (if the result was disputed while the node ran, also what
+//! evidence has of it), and each height is executed twice, because a binary that does not come to one result itself cannot judge. Nothing
+//! is written before [`Replay::accept`].
 
+mod accept;
 mod report;
 
 use std::collections::BTreeMap;
@@ -12,15 +14,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bixi_consensus::{Input, LogEntry};
-use bixi_execution::{ExecutionParams, Executor};
-use bixi_hsm::audit::{Audit as _, Durability, Event, Outcome};
+use bixi_execution::{ExecutionParams, Executor, system};
 use bixi_ledger::Ledger;
 use bixi_platform::io::Storage;
 use bixi_platform::threads::Spawner;
 use bixi_sealed::KeyRing;
-use bixi_types::H256;
-use bixi_types::consensus::{CommitCertificate, Value};
+use bixi_types::consensus::{CheckpointVote, CommitCertificate, Value};
 use bixi_types::genesis::Genesis;
+use bixi_types::ports::Signer as _;
 
 use super::{Failure, LaunchError, chain_state, checks, params, step};
 use crate::batches::BatchStore;
@@ -29,15 +30,18 @@ use crate::ordering_log::{self, Record, Recovered};
 use crate::pipeline::{ExecuteJob, Execution};
 use crate::settings::Settings;
 use crate::{doctor, placement};
+use accept::Acceptance;
+pub use accept::Accepted;
 pub use report::{Replayed, Verdict};
 
 /// What came out, and what it takes to act on it. Holds the node's guard: no node starts on the same files meanwhile.
 pub struct Replay {
     /// The ledger's head.
     pub head: u64,
-    /// The heights executed again, from the one asked for to the last decided one.
+    /// The heights executed again, from the one asked for, or the lowest whose result is not what was signed, to the last decided one.
     pub heights: Vec<Replayed>,
-    validators: usize,
+    asked: u64,
+    evidence_dir: PathBuf,
     log: LogFiles,
     unlocked: Unlocked,
 }
@@ -68,66 +72,37 @@ pub fn replay(settings: &Settings, height: u64) -> Result<Replay, LaunchError> {
     let ledger = step("ledger", || Ledger::open(params::ledger_params(settings, storage, ring)))?;
     let recovered = step("ordering log", || log.read())?;
     let mut heights = step("replay", || execute_again(genesis, &ledger, recovered.records, height))?;
-    heights.iter_mut().for_each(|replayed| replayed.find_evidence(&settings.data("evidence")));
-    Ok(Replay { head: ledger.height(), heights, validators: genesis.validators.len(), log, unlocked })
+    let evidence_dir = settings.data("evidence");
+    step("evidence", || heights.iter_mut().try_for_each(|replayed| replayed.find_evidence(&evidence_dir)))?;
+    Ok(Replay { head: ledger.height(), heights, asked: height, evidence_dir, log, unlocked })
 }
 
 impl Replay {
     /// Heights whose signed result would be dropped: from the lowest that differs on, because each builds on the one below.
     pub fn divergent(&self) -> Vec<u64> {
-        let signed = self.heights.iter().filter(|replayed| replayed.signed.is_some());
-        signed.skip_while(|replayed| replayed.verdict() != Verdict::Differs).map(|replayed| replayed.height).collect()
+        accept::divergent(&self.heights).map(|replayed| replayed.height).collect()
     }
 
     /// Drops what was signed of the divergent heights from the ordering log, so that the next start executes them and goes by the others'
-    /// quorum. The guard forgets nothing: this key signs no second header of these heights. Returns the heights.
+    /// quorum. Before, it is kept as evidence, and the audit trail names both headers of each. The guard forgets nothing: this key signs
+    /// no second header of these heights.
     ///
     /// # Errors
-    /// When this binary gives no single result, when there is nobody else to certify, or when audit trail or log cannot be written.
-    pub fn accept(self) -> Result<Vec<u64>, LaunchError> {
-        let heights = self.divergent();
+    /// When this binary gives no single result, when a height below the one asked for differs, when the others cannot certify, or when
+    /// evidence, audit trail or log cannot be written.
+    pub fn accept(self) -> Result<Accepted, LaunchError> {
+        let Self { heights, asked, evidence_dir, log, unlocked, .. } = self;
         step("accept", || {
-            if heights.is_empty() {
-                return Ok(());
-            }
-            if self.heights.iter().any(|replayed| replayed.verdict() == Verdict::Unstable) {
-                return Err(
-                    "this binary comes to different results from one run to the next: dropping would not help".into()
-                );
-            }
-            if self.validators == 1 {
-                return Err("the only validator has signed the other result, and its guard refuses a second header of one height: \
-                            run the binary that executed it"
-                    .into());
-            }
-            for height in &heights {
-                self.unlocked.audit.record(&dropped(*height), Durability::AtOnce)?;
-            }
-            self.log.drop_results(heights[0])
-        })?;
-        Ok(heights)
+            let ours =
+                Acceptance { us: unlocked.signer.node_id(), evidence_dir, audit: unlocked.audit.as_ref(), log: &log };
+            ours.drop_results(&heights, asked)
+        })
     }
-}
-
-fn dropped(height: u64) -> Event {
-    let subject =
-        format!("checkpoint vote of height {height} dropped from the ordering log by `bixi db replay --accept`");
-    Event { request: "db-replay".into(), subject, digest: None, outcome: Outcome::Answered }
 }
 
 impl LogFiles {
     fn read(&self) -> Result<Recovered, ordering_log::LogError> {
         ordering_log::read_all(self.storage.as_ref(), &self.dir, &self.ring)
-    }
-
-    /// Writes the log again without our results of `first` and above.
-    fn drop_results(&self, first: u64) -> Result<(), Failure> {
-        let is_result = |record: &Record| match record {
-            Record::Entry(entry) => matches!(**entry, LogEntry::Checkpoint(ref vote) if vote.height >= first),
-            Record::Batch { .. } => false,
-        };
-        ordering_log::rewrite(&self.storage, &self.dir, &self.ring, |record| !is_result(record))?;
-        Ok(())
     }
 }
 
@@ -135,7 +110,7 @@ impl LogFiles {
 #[derive(Default)]
 struct Logged {
     decided: BTreeMap<u64, (Value, CommitCertificate)>,
-    signed: BTreeMap<u64, H256>,
+    signed: BTreeMap<u64, CheckpointVote>,
 }
 
 impl Logged {
@@ -147,7 +122,7 @@ impl Logged {
                     logged.decided.insert(value.height, (value, certificate));
                 }
                 LogEntry::Checkpoint(vote) => {
-                    logged.signed.insert(vote.height, vote.header_hash);
+                    logged.signed.insert(vote.height, vote);
                 }
                 _ => {}
             }
@@ -161,7 +136,7 @@ impl Logged {
     }
 }
 
-/// Executes every decided height above the head, twice each, and reports from `height` on.
+/// Executes every decided height above the head, twice each, and reports from `height` on, or from a lower one that is not as signed.
 fn execute_again(
     genesis: &Genesis,
     ledger: &Ledger,
@@ -182,15 +157,18 @@ fn execute_again(
     for at in head + 1..=last {
         let (value, certificate) = logged.decided.remove(&at).expect("decided up to the last");
         let job = || ExecuteJob { height: at, value: value.clone(), certificate: certificate.clone() };
+        let validators = system::validators(ledger.view().as_ref(), at)?;
         let first = execution.run(job(), parent)?;
         ledger.discard_prepared(at);
         // Else its own transactions would count as repeated.
         ledger.note_ordered(at, &[]);
         let second = execution.run(job(), parent)?;
-        parent = second.0.header_hash;
-        replayed.push(Replayed::new(at, logged.signed.remove(&at), &first, second));
+        parent = second.header_hash;
+        replayed.push(Replayed::new(genesis.suite, logged.signed.remove(&at), validators, &first, second));
     }
-    replayed.retain(|replayed| replayed.height >= height);
+    let is_as_signed = |replayed: &&Replayed| matches!(replayed.verdict(), Verdict::Equal | Verdict::NotSigned);
+    let shown = replayed.iter().take_while(is_as_signed).filter(|replayed| replayed.height < height).count();
+    replayed.drain(..shown);
     Ok(replayed)
 }
 

@@ -114,11 +114,12 @@ pub(super) fn start(spawner: &Spawner, parts: Parts) -> Result<Threads, Failure>
 
     let mut helpers = Witnessed { spawner, events: &events_in, running: Vec::new() };
     let (executor, committer, executed_in) = (Arc::clone(&pipeline), Arc::clone(&pipeline), commit_in.clone());
+    let disputed = evidence_in.clone();
     let (log_events, sign_events, node) = (events_in.clone(), events_in.clone(), signer.node_id());
     helpers.spawn(Role::Storage, "ordering-log", move || log_thread::run(log, &log_commands, &log_events))?;
     helpers.spawn(Role::Signer, "sign", move || sign_all(&statements, signer.as_ref(), &sign_events))?;
     helpers.spawn(Role::Executor, "execute", move || executor.execute_all(&execute_jobs, &executed_in, parent))?;
-    helpers.spawn(Role::Storage, "commit", move || committer.commit_all(&commit_jobs))?;
+    helpers.spawn(Role::Storage, "commit", move || committer.commit_all(&commit_jobs, &disputed))?;
     helpers.spawn(Role::Other, "evidence", move || Keeper::new(evidence_dir, node).run(&found))?;
     if !links.is_solitary() {
         let (batcher, events) = (Arc::clone(&batcher), events_in.clone());
@@ -209,4 +210,4 @@ fn spawn_snapshots(
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

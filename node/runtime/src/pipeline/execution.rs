@@ -8,7 +8,7 @@ use bixi_types::execution::OrderedBlock;
 use bixi_types::genesis::Genesis;
 use bixi_types::header::{BlockHeader, HeaderExtension, ParentInfo};
 use bixi_types::receipt::Receipt;
-use bixi_types::state::{StateView, WriteSet};
+use bixi_types::state::StateView;
 use bixi_types::status::Status;
 use bixi_types::transaction::Verified;
 use bixi_types::{H256, merkle};
@@ -41,7 +41,7 @@ pub(crate) struct Execution<'a> {
 
 impl Execution<'_> {
     /// Executes a decided value on the newest state and lays its writes over it. Touches no disk but for reading.
-    pub(crate) fn run(&self, job: ExecuteJob, parent: H256) -> Result<(Executed, WriteSet), Failure> {
+    pub(crate) fn run(&self, job: ExecuteJob, parent: H256) -> Result<Executed, Failure> {
         let ExecuteJob { height, value, certificate } = job;
         let state = self.ledger.view();
         let batches = self.batches.of_value(&value.batches).map_err(|missing| {
@@ -65,7 +65,7 @@ impl Execution<'_> {
         prepared.set_header_hash(header_hash);
         let OrderedBlock { transactions, .. } = block;
         let receipts = result.receipts;
-        let executed = Executed {
+        Ok(Executed {
             height,
             header,
             header_hash,
@@ -76,8 +76,7 @@ impl Execution<'_> {
             value,
             certificate,
             recipe,
-        };
-        Ok((executed, result.writes))
+        })
     }
 
     fn flatten(&self, height: u64, batches: &[VerifiedBatch], state: &dyn StateView) -> Result<Ordered, Failure> {

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use bixi_types::H256;
+use bixi_types::consensus::{CheckpointVote, ValidatorSet};
 use bixi_types::header::BlockHeader;
-use bixi_types::receipt::Receipt;
-use bixi_types::state::WriteSet;
+use bixi_types::{CryptoSuite, H256};
 
+use crate::evidence::Keeper;
+use crate::fingerprint::Fingerprint;
 use crate::pipeline::Executed;
 
 /// How a result stands to what is stored.
@@ -37,18 +38,41 @@ pub struct Replayed {
     pub transactions: (usize, usize),
     /// The first difference between two runs of this binary.
     pub unstable: Option<String>,
-    /// Evidence kept of the height: what others say of it.
+    /// The first difference from the signed result, if it was disputed while the node ran and is in the evidence.
+    pub difference: Option<String>,
+    /// Evidence kept of the height: what others say of it, and what this node came to.
     pub evidence: Vec<PathBuf>,
+    /// What this node has signed.
+    pub(super) vote: Option<CheckpointVote>,
+    /// The validators of the height.
+    pub(super) validators: ValidatorSet,
+    result: Fingerprint,
 }
 
-type Run = (Executed, WriteSet);
-
 impl Replayed {
-    pub(super) fn new(height: u64, signed: Option<H256>, first: &Run, second: Run) -> Self {
-        let unstable = first_difference(first, &second);
-        let (Executed { header, header_hash, transactions, dropped, .. }, _) = second;
-        let transactions = (transactions.len(), dropped.len());
-        Self { height, header, header_hash, signed, transactions, unstable, evidence: Vec::new() }
+    pub(super) fn new(
+        suite: CryptoSuite,
+        vote: Option<CheckpointVote>,
+        validators: ValidatorSet,
+        first: &Executed,
+        second: Executed,
+    ) -> Self {
+        let result = Fingerprint::of(suite, &second);
+        let unstable = Fingerprint::of(suite, first).first_difference(&result);
+        let Executed { height, header, header_hash, transactions, dropped, .. } = second;
+        Self {
+            height,
+            header,
+            header_hash,
+            signed: vote.as_ref().map(|vote| vote.header_hash),
+            transactions: (transactions.len(), dropped.len()),
+            unstable,
+            difference: None,
+            evidence: Vec::new(),
+            vote,
+            validators,
+            result,
+        }
     }
 
     /// How it stands.
@@ -61,48 +85,18 @@ impl Replayed {
         }
     }
 
-    /// Files of evidence are named after their height.
-    pub(super) fn find_evidence(&mut self, dir: &Path) {
+    /// Files of evidence are named after their height; the signed result may be among them.
+    pub(super) fn find_evidence(&mut self, dir: &Path) -> std::io::Result<()> {
         let prefix = format!("{:012}-", self.height);
         let files = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
         let is_of_height =
             |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
         self.evidence = files.filter(is_of_height).collect();
         self.evidence.sort();
+        if let Some(signed) = &self.signed {
+            let kept = Keeper::disputed(dir, self.height, signed)?;
+            self.difference = kept.and_then(|kept| kept.first_difference(&self.result));
+        }
+        Ok(())
     }
-}
-
-/// The first transaction, receipt or row that differs, or the header when all of them are equal.
-pub(super) fn first_difference((one, rows): &Run, (other, other_rows): &Run) -> Option<String> {
-    let hashes = |run: &Executed| run.transactions.iter().map(|transaction| transaction.hash).collect::<Vec<_>>();
-    let encodings = |run: &Executed| run.receipts.iter().map(Receipt::encode).collect::<Vec<_>>();
-    if let Some(place) = first_unequal(&hashes(one), &hashes(other)) {
-        let named = |run: &Executed| run.transactions.get(place).map_or("none".to_owned(), |tx| tx.hash.to_string());
-        return Some(format!("transaction {place}: {} and {}", named(one), named(other)));
-    }
-    if let Some(place) = first_unequal(&encodings(one), &encodings(other)) {
-        let told = |run: &Executed| {
-            run.receipts
-                .get(place)
-                .map_or("none".to_owned(), |receipt| format!("status {}, gas {}", receipt.status, receipt.gas_used))
-        };
-        let hash = one.transactions.get(place).map(|transaction| transaction.hash).unwrap_or_default();
-        return Some(format!("receipt {place} (transaction {hash}): {} and {}", told(one), told(other)));
-    }
-    let (rows, other_rows): (Vec<_>, Vec<_>) = (rows.iter().collect(), other_rows.iter().collect());
-    if let Some(place) = first_unequal(&rows, &other_rows) {
-        let (key, _) = rows.get(place).or(other_rows.get(place))?;
-        return Some(format!("row {} of table {:?}", hex(&key.key), key.table));
-    }
-    (one.header_hash != other.header_hash).then(|| format!("header {} and {}", one.header_hash, other.header_hash))
-}
-
-/// Where two lists first differ.
-fn first_unequal<T: PartialEq>(one: &[T], other: &[T]) -> Option<usize> {
-    let common = one.len().min(other.len());
-    (0..common).find(|place| one[*place] != other[*place]).or((one.len() != other.len()).then_some(common))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

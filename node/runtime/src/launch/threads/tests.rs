@@ -1,5 +1,6 @@
 //! The threads over real files that fail on demand: whatever fails and whenever, nobody is told of a block that is lost.
 
+mod divergence;
 mod four;
 mod host;
 mod hub;
@@ -12,7 +13,6 @@ use bixi_types::CryptoSuite;
 use bixi_types::NodeId;
 use bixi_types::consensus::{CommitCertificate, SignatureBytes, Value};
 use bixi_types::ports::{SignError, Statement};
-use bixi_types::state::WriteSet;
 use bixi_types::transaction::Verified;
 
 use super::*;
@@ -186,7 +186,7 @@ fn a_ledger_older_than_the_guard_is_refused() {
 }
 
 /// A block of some transactions on an empty ledger, executed.
-pub(in crate::launch) fn run_of(transactions: usize) -> (Executed, WriteSet) {
+pub(crate) fn run_of(transactions: usize) -> Executed {
     let host = Host::alone(0);
     let ledger = host.open_ledger().unwrap();
     let batches = BatchStore::default();

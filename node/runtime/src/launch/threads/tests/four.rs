@@ -14,7 +14,6 @@ use super::hub::Hub;
 use super::*;
 use crate::batches::tests::{names, user_add};
 use crate::exchange::{Exchange, HeightRange, Heights};
-use crate::launch::replay::{self, Replayed, Verdict};
 use crate::links::Channel;
 use crate::snapshot::JoinEvent;
 
@@ -37,7 +36,7 @@ impl Group {
     }
 
     /// All of four validators at work.
-    fn of_four() -> Self {
+    pub(super) fn of_four() -> Self {
         let mut group = Self::new(4, 0);
         (0..4).for_each(|place| group.start(place));
         group
@@ -70,7 +69,7 @@ impl Group {
     }
 
     /// Waits until every node that runs has these transactions, then compares their chains.
-    fn agree(&self, transactions: &[Verified]) {
+    pub(super) fn agree(&self, transactions: &[Verified]) {
         let has_all = |node: &Running| {
             let known = |transaction: &Verified| node.ledger.transaction(&transaction.hash).unwrap().is_some();
             transactions.iter().all(known)
@@ -312,52 +311,6 @@ fn an_old_copy_of_a_disk_follows_until_the_chain_has_passed_what_its_key_signed(
     group.agree(&transactions);
     group.stop(2);
     transactions.extend(group.commit(0, names(60, 8)));
-    group.agree(&transactions);
-    group.stop_all();
-}
-
-#[test]
-fn a_result_that_differs_from_what_was_signed_is_told_dropped_and_executed_again() {
-    let mut group = Group::of_four();
-    let mut transactions = group.commit(0, names(10, 4));
-    group.agree(&transactions);
-    group.stop(3);
-    keep_copies(&group.hosts[3], &["ledger"]);
-    group.start(3);
-    transactions.extend(group.commit(3, names(20, 8)));
-    group.agree(&transactions);
-    group.stop(3);
-    // The ledger forgets the last blocks, and the ordering log does not.
-    restore_copies(&group.hosts[3], &["ledger"]);
-    let host = &group.hosts[3];
-    let open = || host.open_ledger().expect("the ledger");
-    let examine = |height| replay::tests::examine(&host.genesis, &open(), host.log_files(), height);
-    let head = open().height();
-    let refused = |height| examine(height).expect_err("it cannot be executed").to_string();
-    assert!(refused(head).contains("the state before it is gone"), "{}", refused(head));
-    assert!(refused(head + 1_000).contains("is not decided here"));
-    let healthy = examine(head + 1).expect("executed");
-    assert!(healthy.len() >= 2, "{healthy:?}");
-    for replayed in &healthy {
-        assert!(matches!(replayed.verdict(), Verdict::Equal | Verdict::NotSigned), "{replayed:?}");
-        assert_eq!(Some(replayed.header_hash), group.node(0).ledger.hash_of(replayed.height).unwrap());
-    }
-
-    let another = bixi_types::H256([9; 32]);
-    replay::tests::sign_another(host.log_files(), host.node(), head + 2, another).expect("rewritten");
-    let verdicts: Vec<Verdict> = examine(head + 2).expect("executed").iter().map(Replayed::verdict).collect();
-    assert_eq!(verdicts[0], Verdict::Differs);
-    let running = host.start().expect("starts");
-    wait_until("it halts", || running.threads.consensus.is_finished());
-    let fault = running.stop().expect("it halted").to_string();
-    assert!(fault.contains(&format!("db replay --height {}", head + 2)), "{fault}");
-
-    replay::tests::drop_results(host.log_files(), head + 2).expect("rewritten");
-    let after = examine(head + 1).expect("executed");
-    assert_eq!(after[0].verdict(), healthy[0].verdict(), "what is below stays");
-    assert!(after[1..].iter().all(|replayed| replayed.verdict() == Verdict::NotSigned));
-    group.start(3);
-    transactions.extend(group.commit(0, names(40, 4)));
     group.agree(&transactions);
     group.stop_all();
 }

@@ -30,6 +30,7 @@ use tempfile::TempDir;
 use super::super::*;
 use crate::batches::{BatchStore, BatcherParams};
 use crate::exchange::Door;
+use crate::launch::replay::tests::Stopped;
 use crate::launch::{adopted, chain_state, checks};
 use crate::snapshot::Pace;
 use crate::view::View;
@@ -190,9 +191,16 @@ impl Host {
         chain_state::open_ledger(&self.genesis, self.ledger_params())
     }
 
-    /// Where its ordering log lies, and the keys of it.
-    pub(super) fn log_files(&self) -> (PathBuf, KeyRing) {
-        (self.path("ordering"), ring())
+    /// What `bixi db replay` works on.
+    pub(super) fn stopped(&self) -> Stopped<'_> {
+        Stopped {
+            genesis: &self.genesis,
+            node: self.node(),
+            ordering: self.path("ordering"),
+            evidence: self.path("evidence"),
+            audit: self.path("audit"),
+            ring: ring(),
+        }
     }
 
     pub(super) fn ledger_params(&self) -> bixi_ledger::Params {

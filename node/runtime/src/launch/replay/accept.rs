@@ -1,0 +1,106 @@
+//! Dropping results that this binary does not come to: judged, kept as evidence, written into the audit trail, and only then dropped.
+
+use std::path::PathBuf;
+
+use bixi_consensus::LogEntry;
+use bixi_hsm::audit::{Audit, Durability, Event, Outcome};
+use bixi_types::NodeId;
+use bixi_types::consensus::CheckpointVote;
+
+use super::report::{Replayed, Verdict};
+use super::{Failure, LogFiles};
+use crate::evidence::Keeper;
+use crate::ordering_log::{self, Record};
+
+/// What was dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The heights.
+    pub heights: Vec<u64>,
+    /// Where the dropped votes are kept; nowhere when none was to be dropped.
+    pub evidence: Option<PathBuf>,
+}
+
+/// The heights whose signed result does not stand: from the lowest that differs on, because each builds on the one below.
+pub(super) fn divergent(heights: &[Replayed]) -> impl Iterator<Item = &Replayed> {
+    let from_lowest = heights.iter().skip_while(|replayed| replayed.verdict() != Verdict::Differs);
+    from_lowest.filter(|replayed| replayed.vote.is_some())
+}
+
+/// Who drops, and where it is written.
+pub(super) struct Acceptance<'a> {
+    pub(super) us: NodeId,
+    pub(super) evidence_dir: PathBuf,
+    pub(super) audit: &'a dyn Audit,
+    pub(super) log: &'a LogFiles,
+}
+
+impl Acceptance<'_> {
+    /// Drops the votes of the divergent heights; `asked` is the height the operator named.
+    pub(super) fn drop_results(self, heights: &[Replayed], asked: u64) -> Result<Accepted, Failure> {
+        judge(heights, asked, &self.us)?;
+        let result = |replayed: &Replayed| Some((replayed.vote.clone()?, replayed.header_hash));
+        let dropped: Vec<_> = divergent(heights).filter_map(result).collect();
+        let Some((first, _)) = dropped.first() else {
+            return Ok(Accepted { heights: Vec::new(), evidence: None });
+        };
+        let evidence = Keeper::new(self.evidence_dir, self.us).keep_dropped(&dropped)?;
+        for (vote, executed) in &dropped {
+            let (height, signed) = (vote.height, vote.header_hash);
+            let subject = format!(
+                "checkpoint vote of height {height} for header {signed} dropped from the ordering log by `bixi db replay --accept`; \
+                 executed again it is {executed}"
+            );
+            let event =
+                Event { request: "db-replay".into(), subject, digest: Some(signed.0), outcome: Outcome::Answered };
+            self.audit.record(&event, Durability::AtOnce)?;
+        }
+        self.log.drop_results(first.height)?;
+        Ok(Accepted { heights: dropped.iter().map(|(vote, _)| vote.height).collect(), evidence: Some(evidence) })
+    }
+}
+
+/// Whether dropping helps, and drops what the operator has seen.
+fn judge(heights: &[Replayed], asked: u64, us: &NodeId) -> Result<(), Failure> {
+    let Some(lowest) = divergent(heights).next().map(|replayed| replayed.height) else { return Ok(()) };
+    if heights.iter().any(|replayed| replayed.verdict() == Verdict::Unstable) {
+        return Err("this binary comes to different results from one run to the next: dropping would not help".into());
+    }
+    if lowest < asked {
+        return Err(format!(
+            "height {lowest} differs already, and {asked} builds on it: name the lowest, `--height {lowest}`, to drop them"
+        )
+        .into());
+    }
+    divergent(heights).try_for_each(|replayed| others_can_certify(replayed, us))
+}
+
+/// By the validators in force at the height, which need not be those of the genesis.
+fn others_can_certify(Replayed { height, validators, .. }: &Replayed, us: &NodeId) -> Result<(), Failure> {
+    let (others, quorum) = (validators.total_weight() - validators.weight_of(us), validators.quorum_weight());
+    if others >= quorum {
+        return Ok(());
+    }
+    Err(format!(
+        "height {height}: without this node the validators weigh {others}, and {quorum} must sign; its key has signed the other result, \
+         and its guard refuses a second header of one height: run the binary that executed it"
+    )
+    .into())
+}
+
+impl LogFiles {
+    /// Writes the log again without our results of `first` and above.
+    fn drop_results(&self, first: u64) -> Result<(), Failure> {
+        let is_result = |record: &Record| match record {
+            Record::Entry(entry) => {
+                matches!(**entry, LogEntry::Checkpoint(CheckpointVote { height, .. }) if height >= first)
+            }
+            Record::Batch { .. } => false,
+        };
+        ordering_log::rewrite(&self.storage, &self.dir, &self.ring, |record| !is_result(record))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
