@@ -1,4 +1,8 @@
-//! `bixi db replay` on the files of a real node: what can be executed again, what cannot, and that a running node is left alone.
+//! `bixi db replay` on the files of real nodes: what can be executed again, what cannot, that a running node is left alone, and the way out
+//! for one whose result differed.
+
+mod differing;
+mod meddler;
 
 use std::fs;
 use std::path::Path;
@@ -10,13 +14,13 @@ use bixi_tests::node::{RunningNode, make_chain};
 use bixi_tests::wallet::Wallet;
 use serde_json::Value;
 
-fn replay(config: &Path, height: u64, more: &[&str]) -> Output {
+pub(crate) fn replay(config: &Path, height: u64, more: &[&str]) -> Output {
     let mut command = Command::new(binary("bixi"));
     command.args(["db", "replay", "--height", &height.to_string(), "--config"]).arg(config).args(more);
     command.output().expect("bixi starts")
 }
 
-fn words(output: &Output) -> String {
+pub(crate) fn words(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
