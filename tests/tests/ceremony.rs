@@ -151,3 +151,48 @@ fn four_nodes_share_genesis_and_authority_and_a_fifth_joins_them() {
         assert_eq!(fs::read(file).unwrap(), *content, "{}", file.display());
     }
 }
+
+#[test]
+fn certificates_are_taken_back_replaced_and_never_forgotten() {
+    let place = tempfile::tempdir().unwrap();
+    for chain in [&["chain", "new", "--nodes", "2", "--dir", "chain"][..], &["chain", "new", "--dir", "other"]] {
+        let made = bixi(chain, place.path());
+        assert!(made.status.success(), "{}", said(&made));
+    }
+    let revoke = |files: &[&str]| {
+        let ran = bixi(&[&["chain", "revoke", "--json", "--dir", "chain"], files].concat(), place.path());
+        (ran.status.code(), serde_json::from_slice::<Value>(&ran.stdout).unwrap_or_default(), said(&ran))
+    };
+    let (own, next) = ("chain/node0/conf/node.crt", "chain/node1/conf/node.crt");
+    let (_, first, words) = revoke(&[own]);
+    assert_eq!((&first["number"], &first["certificates"]), (&1.into(), &1.into()), "{words}");
+    let (_, second, words) = revoke(&[own, next]);
+    assert_eq!((&second["number"], &second["certificates"]), (&2.into(), &2.into()), "{words}");
+
+    // Somebody else's certificate, no certificate, no file: each is named, and the list stays.
+    let list = place.path().join("chain/ca/ca.crl");
+    let before = fs::read(&list).unwrap();
+    fs::write(place.path().join("junk.crt"), "junk").unwrap();
+    for wrong in ["other/node0/conf/node.crt", "junk.crt", "absent.crt"] {
+        let (status, _, words) = revoke(&[own, wrong]);
+        assert_eq!(status, Some(1), "{words}");
+        assert!(words.contains(wrong), "{words}");
+    }
+    assert_eq!(fs::read(&list).unwrap(), before);
+
+    // Neither is a spoilt list gone on with.
+    fs::write(&list, &before[..before.len() / 2]).unwrap();
+    let (status, _, words) = revoke(&[own]);
+    assert_eq!(status, Some(1), "{words}");
+    assert!(words.contains("ca.crl"), "{words}");
+    fs::write(&list, &before).unwrap();
+
+    // A new certificate for the same key, in the place of the one that was taken back.
+    let old = fs::read(place.path().join(own)).unwrap();
+    fs::remove_file(place.path().join(own)).unwrap();
+    let certified = bixi(&["chain", "certify", "--dir", "chain"], place.path());
+    assert!(certified.status.success(), "{}", said(&certified));
+    assert_ne!(fs::read(place.path().join(own)).unwrap(), old);
+    let (_, third, words) = revoke(&[own]);
+    assert_eq!(third["certificates"], 3, "{words}");
+}
