@@ -20,6 +20,7 @@ use bixi_accel::sm2::{self, PrivateKey};
 use bixi_accel::{Random, RandomError};
 use bixi_network::pki::{self, CertificateParams, Role};
 use bixi_network::tls::{self, Identity, TlsKey, TlsKeyError, Trust, TrustParams, TrustStore};
+use bixi_types::CryptoSuite;
 use rustls::{ClientConnection, CommonState, ServerConnection, Stream};
 
 const BYTES: usize = 100_000;
@@ -54,6 +55,7 @@ fn make(directory: &Path) -> Result<(), Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let issue = |role, name: &str, issuer: &str, key: &PrivateKey, issuer_key: &PrivateKey, serial: u8| {
         let params = CertificateParams {
+            suite: CryptoSuite::Sm,
             role,
             subject: format!("CN={name},O=interop"),
             issuer: format!("CN={issuer},O=interop"),
@@ -85,12 +87,12 @@ fn make(directory: &Path) -> Result<(), Failure> {
 fn identity(certificate: &str, key: &str) -> Result<Identity, Failure> {
     let certificate = pki::from_pem(&fs::read_to_string(certificate)?)?;
     let key = PrivateKey::from_pkcs8_der(&fs::read(key)?)?;
-    Ok(Identity::new(&[certificate], Arc::new(FileKey(key)))?)
+    Ok(Identity::new(CryptoSuite::Sm, &[certificate], Arc::new(FileKey(key)))?)
 }
 
 fn trust(ca: &str) -> Result<Arc<TrustStore>, Failure> {
     let authorities = [pki::from_pem(&fs::read_to_string(ca)?)?];
-    let trust = Trust::new(&TrustParams { authorities: &authorities, ..TrustParams::default() })?;
+    let trust = Trust::new(CryptoSuite::Sm, &TrustParams { authorities: &authorities, ..TrustParams::default() })?;
     Ok(Arc::new(TrustStore::new(trust)))
 }
 

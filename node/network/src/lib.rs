@@ -1,6 +1,6 @@
 //! Between nodes: certificates, sessions, transport.
 //!
-//! - [`pki`] SM2 certificates, [`tls`] TLS 1.3 with SM2, SM3 and SM4
+//! - [`pki`] certificates and [`tls`] TLS 1.3, both in the chain's suite: with SM2, SM3 and SM4, or plain
 //! - [`frame`] what goes over a session, [`session`] how one begins, is bound to both consensus keys and ends
 //! - [`peers`] the node's listener, its calls, two sessions for each peer: [`Network`], the transport between validators
 //! - [`solitary`] the transport of a chain of one
@@ -10,8 +10,10 @@
 pub mod frame;
 pub mod peers;
 pub mod pki;
+mod random;
 pub mod session;
 pub mod solitary;
+mod suite;
 pub mod tls;
 
 pub use peers::{

@@ -28,8 +28,8 @@ use std::time::Duration;
 
 use bixi_platform::random::OsRandom;
 use bixi_types::limits::MESSAGE_BYTES_MAX;
-use bixi_types::ports::{Destination, Transport};
-use bixi_types::{H256, NodeId};
+use bixi_types::ports::{Destination, Transport, Verifier};
+use bixi_types::{CryptoSuite, H256, NodeId};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::peers::dialer::Callers;
@@ -53,6 +53,8 @@ pub struct Params {
     pub node: NodeId,
     /// Genesis hash.
     pub chain: H256,
+    /// The chain's suite.
+    pub suite: CryptoSuite,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// "host:port" of others. Our own address may be among them: it is found out when it answers.
@@ -69,6 +71,8 @@ pub struct Parts {
     pub tls: TlsSettings,
     /// Signs the openings of sessions.
     pub session_key: Arc<dyn SessionKey>,
+    /// Checks what the peers' consensus keys signed, in the chain's suite.
+    pub verifier: Arc<dyn Verifier>,
     /// Says who may be a peer.
     pub admission: Arc<dyn Admission>,
     /// Takes what arrives.
@@ -106,6 +110,16 @@ pub enum NetworkError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Certificates of another suite than the chain's.
+    #[error("p2p: the {what} of suite {found:?}, on a chain of suite {suite:?}; have them issued in the chain's suite")]
+    Suite {
+        /// What is of another suite.
+        what: &'static str,
+        /// Which one.
+        found: CryptoSuite,
+        /// The chain's.
+        suite: CryptoSuite,
+    },
     /// TLS cannot be configured.
     #[error("p2p TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -133,8 +147,13 @@ impl Network {
         if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
             return Err(NetworkError::Runtime);
         }
-        let Params { node, chain, listen, peers, versions, limits } = params;
-        let Parts { tls, session_key, admission, inbox } = parts;
+        let Params { node, chain, suite, listen, peers, versions, limits } = params;
+        let Parts { tls, session_key, verifier, admission, inbox } = parts;
+        for (what, found) in [("certificate", tls.identity.suite()), ("authorities", tls.trust.current().suite())] {
+            if found != suite {
+                return Err(NetworkError::Suite { what, found, suite });
+            }
+        }
         let (listener, address) = listener::bind(listen, &runtime)?;
         let slots = SigningSlots::new(limits.signatures_max);
         let (client, server) = Local::tls(&tls, &slots)?;
@@ -149,6 +168,7 @@ impl Network {
             client,
             server,
             key: session_key,
+            verifier,
             slots,
         };
         let (table, events) = Table::new(node, limits.sessions_max);

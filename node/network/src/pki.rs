@@ -1,7 +1,8 @@
-//! SM2 certificates: GB/T 20518 / RFC 5280 with the algorithm identifiers of GM/T 0006.
+//! Certificates of a chain's suite: RFC 5280 with SM2 and SM3 (GB/T 20518, identifiers of GM/T 0006), or with ECDSA on P-256 and
+//! SHA-256 (RFC 5480, RFC 5758).
 //!
 //! The signature is made by whoever holds the key: issuing takes a closure over the bytes to be signed, so a key inside a
-//! device never leaves it. The signed message is the DER of the TBSCertificate under SM3 with Z of the default ID (GM/T 0009).
+//! device never leaves it. The signed message is the DER of the TBSCertificate; with SM2 under Z of the default ID (GM/T 0009).
 
 mod algorithm;
 mod issue;
@@ -13,12 +14,13 @@ mod tests;
 pub use issue::{CertificateParams, Role, issue};
 pub use revoke::RevocationList;
 
-use bixi_accel::sm2::{self, DEFAULT_ID, PublicKey, Signature};
+use bixi_types::CryptoSuite;
 pub use x509_cert::Certificate;
 use x509_cert::crl::CertificateList;
+use x509_cert::der::asn1::BitString;
 use x509_cert::der::{Decode, DecodePem, Encode, EncodePem};
 
-use crate::pki::algorithm::{SM2_CURVE, SM2_WITH_SM3};
+use crate::suite::{algorithms, uncompressed};
 
 const DAY_S: i64 = 86_400;
 /// Largest certificate taken, bytes of DER.
@@ -42,9 +44,13 @@ pub enum PkiError {
     /// The bytes are no revocation list.
     #[error("not a revocation list: {0}")]
     RevocationList(String),
-    /// The key or signature is not SM2.
-    #[error("{what} is not SM2 ({found}); issue the certificate with an SM2 key")]
+    /// The key or signature is not of the chain's suite.
+    #[error(
+        "{what} is not {wanted} ({found}), as the chain's suite wants; have the certificate issued for such a key by such a CA"
+    )]
     Algorithm {
+        /// What the suite wants.
+        wanted: &'static str,
         /// Key or signature.
         what: &'static str,
         /// The OID found.
@@ -119,16 +125,17 @@ pub fn to_pem(certificate: &Certificate) -> Result<String, PkiError> {
     certificate.to_pem(x509_cert::der::pem::LineEnding::LF).map_err(encoding)
 }
 
-/// The SM2 key a certificate speaks of.
-pub fn public_key(certificate: &Certificate) -> Result<PublicKey, PkiError> {
+/// The key a certificate of `suite` speaks of, X ‖ Y.
+pub fn public_key(suite: CryptoSuite, certificate: &Certificate) -> Result<[u8; 64], PkiError> {
+    let algorithms = algorithms(suite);
     let info = certificate.tbs_certificate().subject_public_key_info();
     let curve = info.algorithm.parameters.as_ref().and_then(|parameters| parameters.decode_as().ok());
-    if curve != Some(SM2_CURVE) {
+    if curve != Some(algorithms.curve) {
         let found = curve.unwrap_or(info.algorithm.oid).to_string();
-        return Err(PkiError::Algorithm { what: "its key", found });
+        return Err(PkiError::Algorithm { wanted: algorithms.name, what: "its key", found });
     }
     let point = info.subject_public_key.as_bytes().ok_or_else(|| encoding("the public key is not whole bytes"))?;
-    PublicKey::from_sec1(point).map_err(encoding)
+    (algorithms.read_point)(point).map_err(encoding)
 }
 
 /// The last second of its validity, since 1970.
@@ -141,22 +148,27 @@ pub fn days_left(not_after_s: u64, now_s: u64) -> i64 {
     (not_after_s as i64 - now_s as i64).div_euclid(DAY_S)
 }
 
-/// Checks that `issuer` signed `certificate` and that `unix_seconds` lies within its validity.
-pub fn verify(certificate: &Certificate, issuer: &Certificate, unix_seconds: u64) -> Result<(), PkiError> {
+/// Checks that both are of `suite`, that `issuer` signed `certificate` and that `unix_seconds` lies within its validity.
+pub fn verify(
+    suite: CryptoSuite,
+    certificate: &Certificate,
+    issuer: &Certificate,
+    unix_seconds: u64,
+) -> Result<(), PkiError> {
+    let algorithms = algorithms(suite);
     let tbs = certificate.tbs_certificate();
     let name = |of: &Certificate| of.tbs_certificate().subject().to_string();
     let algorithm = certificate.signature_algorithm();
-    if algorithm.oid != SM2_WITH_SM3 || tbs.signature().oid != SM2_WITH_SM3 {
-        return Err(PkiError::Algorithm { what: "its signature", found: algorithm.oid.to_string() });
+    if [algorithm.oid, tbs.signature().oid] != [algorithms.signature; 2] {
+        let found = algorithm.oid.to_string();
+        return Err(PkiError::Algorithm { wanted: algorithms.name, what: "its signature", found });
     }
     let wrong = || PkiError::Signature { subject: name(certificate), issuer: name(issuer) };
     if tbs.issuer() != issuer.tbs_certificate().subject() {
         return Err(wrong());
     }
     let signed = tbs.to_der().map_err(encoding)?;
-    let signature =
-        certificate.signature().as_bytes().and_then(|der| Signature::from_der(der).ok()).ok_or_else(wrong)?;
-    if !sm2::verify(&public_key(issuer)?, DEFAULT_ID, &signed, &signature) {
+    if !has_signed(suite, issuer, &signed, certificate.signature())? {
         return Err(wrong());
     }
     let validity = tbs.validity();
@@ -166,4 +178,16 @@ pub fn verify(certificate: &Certificate, issuer: &Certificate, unix_seconds: u64
         return Ok(());
     }
     Err(PkiError::Expired { subject: name(certificate), not_before, not_after })
+}
+
+/// Whether the issuer's key made a signature over these bytes.
+fn has_signed(
+    suite: CryptoSuite,
+    issuer: &Certificate,
+    signed: &[u8],
+    signature: &BitString,
+) -> Result<bool, PkiError> {
+    let key = uncompressed(&public_key(suite, issuer)?);
+    let holds = |der| algorithms(suite).certificates.verify_signature(&key, signed, der).is_ok();
+    Ok(signature.as_bytes().is_some_and(holds))
 }

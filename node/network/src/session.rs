@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bixi_types::consensus::SignatureBytes;
+use bixi_types::ports::Verifier;
 use bixi_types::session::SessionProof;
 use bixi_types::{H256, NodeId};
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -102,6 +103,8 @@ pub(crate) struct Local {
     pub(crate) client: Arc<ClientConfig>,
     pub(crate) server: Arc<ServerConfig>,
     pub(crate) key: Arc<dyn SessionKey>,
+    /// Checks the peers' proofs.
+    pub(crate) verifier: Arc<dyn Verifier>,
     pub(crate) slots: SigningSlots,
 }
 

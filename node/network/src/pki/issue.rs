@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bixi_accel::sm2::Signature;
+use bixi_types::CryptoSuite;
 use x509_cert::Certificate;
 use x509_cert::builder::{Builder, CertificateBuilder};
 use x509_cert::der::asn1::{BitString, GeneralizedTime, UtcTime};
@@ -14,6 +15,7 @@ use x509_cert::time::{Time, Validity};
 use crate::pki::algorithm::{Issuer, subject_public_key_info};
 use crate::pki::profile::Profile;
 use crate::pki::{PkiError, encoding};
+use crate::suite::algorithms;
 
 /// What a certificate is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub enum Role {
 /// What stands in a certificate.
 #[derive(Debug, Clone)]
 pub struct CertificateParams {
+    /// The chain's suite: that of the subject's key and of the issuer's.
+    pub suite: CryptoSuite,
     /// What it is for.
     pub role: Role,
     /// Distinguished name (RFC 4514), e.g. `CN=node0,O=chain0`.
@@ -42,18 +46,20 @@ pub struct CertificateParams {
 }
 
 /// Issues a certificate for `subject_key`. `sign` gets the bytes to be signed and answers r ‖ s made with the private half of
-/// `issuer_key` (SM2 with SM3, default ID).
+/// `issuer_key`: SM2 with SM3 and the default ID, or ECDSA on P-256 with SHA-256.
 pub fn issue(
     params: &CertificateParams,
     subject_key: &[u8; 64],
     issuer_key: &[u8; 64],
     sign: impl FnOnce(&[u8]) -> Result<[u8; 64], PkiError>,
 ) -> Result<Certificate, PkiError> {
-    let profile = Profile { issuer: name(&params.issuer)?, subject: name(&params.subject)?, role: params.role };
+    let algorithms = algorithms(params.suite);
+    let (issuer, subject) = (name(&params.issuer)?, name(&params.subject)?);
+    let profile = Profile { issuer, subject, role: params.role, digest: algorithms.digest };
     let serial = SerialNumber::new(&params.serial).map_err(encoding)?;
     let validity = Validity::new(time(params.not_before_s)?, time(params.not_after_s)?);
-    let key = subject_public_key_info(subject_key).map_err(encoding)?;
-    let issuer = Issuer(*issuer_key);
+    let key = subject_public_key_info(algorithms, subject_key).map_err(encoding)?;
+    let issuer = Issuer { algorithms, key: *issuer_key };
     let mut builder = CertificateBuilder::new(profile, serial, validity, key).map_err(encoding)?;
     let signed = builder.finalize(&issuer).map_err(encoding)?;
     let signature = Signature(sign(&signed)?).to_der();

@@ -1,6 +1,5 @@
 //! Which extensions a certificate of a role carries.
 
-use bixi_accel::sm3;
 use x509_cert::TbsCertificate;
 use x509_cert::builder::Result;
 use x509_cert::builder::profile::BuilderProfile;
@@ -19,6 +18,8 @@ pub(super) struct Profile {
     pub(super) issuer: Name,
     pub(super) subject: Name,
     pub(super) role: Role,
+    /// The suite's.
+    pub(super) digest: fn(&[u8]) -> [u8; 32],
 }
 
 impl BuilderProfile for Profile {
@@ -39,9 +40,9 @@ impl BuilderProfile for Profile {
         let mut extensions = Vec::new();
         let mut add = |extension: Extension| extensions.push(extension);
         let subject = tbs.subject();
-        add(SubjectKeyIdentifier(key_identifier(&subject_key)?).to_extension(subject, &[])?);
+        add(SubjectKeyIdentifier(self.key_identifier(&subject_key)?).to_extension(subject, &[])?);
         let authority =
-            AuthorityKeyIdentifier { key_identifier: Some(key_identifier(&issuer_key)?), ..Default::default() };
+            AuthorityKeyIdentifier { key_identifier: Some(self.key_identifier(&issuer_key)?), ..Default::default() };
         add(authority.to_extension(subject, &[])?);
         let ca = self.role == Role::Ca;
         // A CA here signs end entities only: no further CA below it.
@@ -57,8 +58,10 @@ impl BuilderProfile for Profile {
     }
 }
 
-/// First 160 bits of SM3 over the public key's bits: RFC 7093's method 1 with the suite's own hash.
-fn key_identifier(key: &SubjectPublicKeyInfoRef<'_>) -> Result<OctetString> {
-    let digest = sm3::digest(key.subject_public_key.raw_bytes());
-    Ok(OctetString::new(&digest[..20])?)
+impl Profile {
+    /// First 160 bits of a digest of the public key's bits: RFC 7093's method 1, in suite `sm` with SM3 in SHA-256's place.
+    fn key_identifier(&self, key: &SubjectPublicKeyInfoRef<'_>) -> Result<OctetString> {
+        let digest = (self.digest)(key.subject_public_key.raw_bytes());
+        Ok(OctetString::new(&digest[..20])?)
+    }
 }

@@ -1,6 +1,7 @@
-//! Revocation lists (RFC 5280 5), with the algorithm identifiers of GM/T 0006.
+//! Revocation lists (RFC 5280 5) in the algorithms of the chain's suite.
 
-use bixi_accel::sm2::{self, DEFAULT_ID, Signature};
+use bixi_accel::sm2::Signature;
+use bixi_types::CryptoSuite;
 use x509_cert::Certificate;
 use x509_cert::certificate::Rfc5280;
 use x509_cert::crl::{CertificateList, RevokedCert, TbsCertList};
@@ -10,9 +11,9 @@ use x509_cert::ext::pkix::{AuthorityKeyIdentifier, CrlNumber, SubjectKeyIdentifi
 use x509_cert::ext::{Extension, ToExtension};
 use x509_cert::serial_number::SerialNumber;
 
-use crate::pki::algorithm::SM2_WITH_SM3;
 use crate::pki::issue::time;
-use crate::pki::{PkiError, encoding, public_key};
+use crate::pki::{PkiError, encoding, has_signed};
+use crate::suite::algorithms;
 
 /// Certificates of one authority that count no longer, in the order in which they were revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,14 +26,11 @@ pub struct RevocationList {
 
 impl RevocationList {
     /// Reads the list of an authority from PEM, and checks that it signed it.
-    pub fn from_pem(text: &[u8], issuer: &Certificate) -> Result<Self, PkiError> {
+    pub fn from_pem(suite: CryptoSuite, text: &[u8], issuer: &Certificate) -> Result<Self, PkiError> {
         let list = CertificateList::<Rfc5280>::from_pem(text).map_err(unreadable)?;
         let signed = list.tbs_cert_list.to_der().map_err(unreadable)?;
-        let signature = list.signature.as_bytes().and_then(|der| Signature::from_der(der).ok());
         let is_theirs = list.tbs_cert_list.issuer == *issuer.tbs_certificate().subject()
-            && signature.is_some_and(|signature| {
-                public_key(issuer).is_ok_and(|key| sm2::verify(&key, DEFAULT_ID, &signed, &signature))
-            });
+            && has_signed(suite, issuer, &signed, &list.signature)?;
         if !is_theirs {
             return Err(unreadable(format!("{} did not sign it", issuer.tbs_certificate().subject())));
         }
@@ -55,16 +53,19 @@ impl RevocationList {
         true
     }
 
-    /// The list as PEM. `sign` gets the bytes to be signed and answers r ‖ s of the issuer's key (SM2 with SM3, default ID).
+    /// The list as PEM. `sign` gets the bytes to be signed and answers r ‖ s of the issuer's key, as [`super::issue`]
+    /// wants them.
     ///
     /// `valid_s`: first second and the second of the next list (since 1970).
     pub fn to_pem(
         &self,
+        suite: CryptoSuite,
         issuer: &Certificate,
         valid_s: (u64, u64),
         sign: impl FnOnce(&[u8]) -> Result<[u8; 64], PkiError>,
     ) -> Result<String, PkiError> {
-        let algorithm = x509_cert::spki::AlgorithmIdentifierOwned { oid: SM2_WITH_SM3, parameters: None };
+        let oid = algorithms(suite).signature;
+        let algorithm = x509_cert::spki::AlgorithmIdentifierOwned { oid, parameters: None };
         let entry = |(serial, since_s): &(Vec<u8>, u64)| {
             let serial_number = SerialNumber::new(serial).map_err(encoding)?;
             Ok(RevokedCert { serial_number, revocation_date: time(*since_s)?, crl_entry_extensions: None })

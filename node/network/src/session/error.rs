@@ -131,6 +131,9 @@ impl SessionError {
     }
 }
 
+/// Two suites share no algorithm of TLS.
+const OTHER_SUITE: &str = "both sides share no algorithm: compare the suite in both nodes' genesis files";
+
 fn advice(error: &Error) -> &'static str {
     match error {
         Error::InvalidCertificate(error) => match error {
@@ -156,8 +159,10 @@ fn advice(error: &Error) -> &'static str {
             AlertDescription::CertificateRevoked => "this node's certificate was revoked; it needs another one",
             AlertDescription::AccessDenied => "the other node's lists of keys keep this node out",
             AlertDescription::NoApplicationProtocol => "no node of this kind listens there",
+            AlertDescription::HandshakeFailure => OTHER_SUITE,
             _ => "see the other node's log",
         },
+        Error::PeerIncompatible(_) => OTHER_SUITE,
         Error::General(_) => "check this node's signing device",
         Error::NoApplicationProtocol | Error::InvalidMessage(_) => "check that the address is a node's p2p port",
         _ => "check that both nodes run released software and nothing between them changes bytes",

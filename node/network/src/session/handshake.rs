@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use bixi_accel::sm2::{self, DEFAULT_ID, PublicKey, Signature};
 use bixi_types::consensus::SignatureBytes;
+use bixi_types::ports::{Check, Verifier};
 use bixi_types::session::{EXPORTER_BYTES, EXPORTER_LABEL, SessionProof, SessionRole};
 use rustls::ConnectionCommon;
 use rustls::pki_types::ServerName;
@@ -221,7 +221,7 @@ impl End<'_> {
             SessionRole::Server => SessionRole::Client,
         };
         let statement = self.statement(remote.node, role, remote.protocol_version);
-        if verifies(&statement, body) {
+        if verifies(&*self.local.verifier, &statement, body) {
             return Ok(());
         }
         let detail = format!("the proof is not of node {:.16} for this connection", remote.node.to_hex());
@@ -230,11 +230,10 @@ impl End<'_> {
     }
 }
 
-fn verifies(statement: &SessionProof, signature: &[u8]) -> bool {
-    let (Ok(key), Ok(signature)) = (PublicKey::from_bytes(&statement.node.0), signature.try_into()) else {
-        return false;
-    };
-    sm2::verify(&key, DEFAULT_ID, &statement.sign_bytes(), &Signature(signature))
+fn verifies(verifier: &dyn Verifier, statement: &SessionProof, signature: &[u8]) -> bool {
+    let Ok(signature) = signature.try_into().map(SignatureBytes) else { return false };
+    let check = Check { node: &statement.node, message: &statement.sign_bytes(), signature: &signature };
+    verifier.verify(&[check]) == [true]
 }
 
 /// The next frame's body, which is of that kind or why not.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use bixi_accel::sm2::{PublicKey, Signature};
+use bixi_accel::sm2::Signature;
+use bixi_types::CryptoSuite;
 use parking_lot::RwLock;
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::CertificateDer;
@@ -13,7 +14,7 @@ use x509_cert::Certificate;
 use x509_cert::der::Encode;
 
 use crate::pki::{self, PkiError};
-use crate::tls::signature::SM2SIG_SM3;
+use crate::suite::{Algorithms, algorithms};
 
 /// The holder of the TLS key could not sign.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +23,8 @@ pub struct TlsKeyError(pub String);
 
 /// Whoever holds the TLS key: the signing service, which refuses anything that is no content of a CertificateVerify.
 pub trait TlsKey: std::fmt::Debug + Send + Sync {
-    /// Signs the content of a TLS 1.3 CertificateVerify (RFC 8446 4.4.3) with SM2 and the identifier of RFC 8998; r ‖ s.
+    /// Signs the content of a TLS 1.3 CertificateVerify (RFC 8446 4.4.3) in the chain's suite: with SM2 and the identifier of RFC
+    /// 8998, or with ECDSA on P-256 and SHA-256; r ‖ s.
     /// Called by the thread that runs the handshake, which it may block until the device's deadline.
     fn sign(&self, content: &[u8]) -> Result<[u8; 64], TlsKeyError>;
 }
@@ -32,18 +34,28 @@ pub trait TlsKey: std::fmt::Debug + Send + Sync {
 pub struct Identity {
     chain: Arc<RwLock<Vec<CertificateDer<'static>>>>,
     key: Arc<dyn TlsKey>,
-    public_key: PublicKey,
+    public_key: [u8; 64],
+    algorithms: &'static Algorithms,
 }
 
 impl Identity {
     /// The chain, the node's own certificate first, with the holder of its key.
-    pub fn new(chain: &[Certificate], key: Arc<dyn TlsKey>) -> Result<Self, PkiError> {
-        let (public_key, chain) = read(chain)?;
-        Ok(Self { chain: Arc::new(RwLock::new(chain)), key, public_key })
+    pub fn new(suite: CryptoSuite, chain: &[Certificate], key: Arc<dyn TlsKey>) -> Result<Self, PkiError> {
+        let (public_key, chain) = read(suite, chain)?;
+        Ok(Self { chain: Arc::new(RwLock::new(chain)), key, public_key, algorithms: algorithms(suite) })
     }
 
-    /// The key peers know this node by.
-    pub fn public_key(&self) -> &PublicKey {
+    /// The suite of its certificate and key.
+    pub fn suite(&self) -> CryptoSuite {
+        self.algorithms.suite
+    }
+
+    pub(super) fn algorithms(&self) -> &'static Algorithms {
+        self.algorithms
+    }
+
+    /// The key peers know this node by, X ‖ Y.
+    pub fn public_key(&self) -> &[u8; 64] {
         &self.public_key
     }
 
@@ -52,7 +64,7 @@ impl Identity {
     /// # Errors
     /// When it is not one for the same key; the old chain is shown on.
     pub fn replace_chain(&self, chain: &[Certificate]) -> Result<(), PkiError> {
-        let (public_key, chain) = read(chain)?;
+        let (public_key, chain) = read(self.suite(), chain)?;
         if public_key != self.public_key {
             return Err(PkiError::OtherKey);
         }
@@ -66,14 +78,17 @@ impl Identity {
     }
 
     fn certified(&self) -> Arc<CertifiedKey> {
-        Arc::new(CertifiedKey::new(self.chain.read().clone(), Arc::new(Key(Arc::clone(&self.key)))))
+        Arc::new(CertifiedKey::new(
+            self.chain.read().clone(),
+            Arc::new(Key { holder: Arc::clone(&self.key), algorithms: self.algorithms }),
+        ))
     }
 }
 
-fn read(chain: &[Certificate]) -> Result<(PublicKey, Vec<CertificateDer<'static>>), PkiError> {
+fn read(suite: CryptoSuite, chain: &[Certificate]) -> Result<([u8; 64], Vec<CertificateDer<'static>>), PkiError> {
     let own = chain.first().ok_or_else(|| PkiError::Encoding("the certificate chain is empty".into()))?;
     let der = |certificate: &Certificate| certificate.to_der().map(CertificateDer::from);
-    Ok((pki::public_key(own)?, chain.iter().map(der).collect::<Result<_, _>>().map_err(pki::encoding)?))
+    Ok((pki::public_key(suite, own)?, chain.iter().map(der).collect::<Result<_, _>>().map_err(pki::encoding)?))
 }
 
 /// [`Identity`] as rustls asks for it, once in each handshake.
@@ -97,26 +112,29 @@ impl ResolvesClientCert for Resolver {
 }
 
 #[derive(Debug, Clone)]
-struct Key(Arc<dyn TlsKey>);
+struct Key {
+    holder: Arc<dyn TlsKey>,
+    algorithms: &'static Algorithms,
+}
 
 impl SigningKey for Key {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        offered.contains(&SM2SIG_SM3).then(|| Box::new(self.clone()) as Box<dyn Signer>)
+        offered.contains(&self.algorithms.scheme).then(|| Box::new(self.clone()) as Box<dyn Signer>)
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {
-        // The second byte of sm2sig_sm3, as rustls reads schemes.
-        SignatureAlgorithm::Unknown(8)
+        self.algorithms.scheme_kind
     }
 }
 
 impl Signer for Key {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let signature = self.0.sign(message).map_err(|error| Error::General(error.to_string()))?;
+        let signature = self.holder.sign(message).map_err(|error| Error::General(error.to_string()))?;
+        // Both suites write r and s alike (GM/T 0009, RFC 3279 2.2.3).
         Ok(Signature(signature).to_der())
     }
 
     fn scheme(&self) -> SignatureScheme {
-        SM2SIG_SM3
+        self.algorithms.scheme
     }
 }

@@ -1,9 +1,13 @@
+mod openssl;
+
 use bixi_accel::sm2::DEFAULT_ID;
+use bixi_types::CryptoSuite;
 use rustls::{AlertDescription, CertificateError, ClientConnection, Connection, ProtocolVersion, ServerConnection};
 
-use super::fixtures::{Authority, DAY, now};
+use super::fixtures::{Authority, DAY, in_both_suites, now};
 use super::*;
 use crate::pki::{self, PkiError};
+use crate::suite::algorithms;
 
 /// A key that its device does not give.
 #[derive(Debug)]
@@ -80,20 +84,20 @@ fn certificate(error: CertificateError) -> Error {
     Error::InvalidCertificate(error)
 }
 
-#[test]
-fn both_sides_agree_and_know_each_other() {
+fn both_sides_agree_and_know_each_other(suite: CryptoSuite) {
     use std::io::{Read as _, Write as _};
-    let ca = Authority::new("CN=ca,O=chain0");
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
     let (a, b) = (ca.node(2), ca.node(3));
+    let best = algorithms(suite).cipher_suites[0];
     let mut pair = Pair::new(&a.identity(), ca.trust(), &b.identity(), ca.trust());
     pair.shake_hands().expect("agreed");
     let mut secrets = Vec::new();
     for (side, peer) in [(&mut pair.client, &b), (&mut pair.server, &a)] {
         assert_eq!(side.protocol_version(), Some(ProtocolVersion::TLSv1_3));
-        assert_eq!(side.negotiated_cipher_suite().map(|suite| suite.suite()), Some(TLS_SM4_GCM_SM3));
+        assert_eq!(side.negotiated_cipher_suite().map(|suite| suite.suite()), Some(best.suite()));
         assert_eq!(side.alpn_protocol(), Some(&b"bixi/1"[..]));
         let shown = &side.peer_certificates().expect("a certificate")[0];
-        assert_eq!(peer_key(shown).expect("a key").to_bytes(), peer.public_key());
+        assert_eq!(peer_key(suite, shown).expect("a key"), peer.public_key());
         secrets.push(side.export_keying_material([0; 32], b"EXPORTER-test", None).expect("a secret"));
     }
     assert_eq!(secrets[0], secrets[1]);
@@ -110,10 +114,45 @@ fn both_sides_agree_and_know_each_other() {
     assert_eq!(got, sent);
 }
 
-#[test]
-fn a_changed_bit_of_a_record_ends_the_connection() {
+fn every_algorithm_of_the_suite_is_spoken(suite: CryptoSuite) {
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
+    let (a, b) = (ca.node(2).identity(), ca.node(3).identity());
+    let store = || Arc::new(TrustStore::new(ca.trust()));
+    let server = server_config(&b, store(), &[]).expect("a configuration");
+    for (cipher_suite, group) in algorithms(suite)
+        .cipher_suites
+        .iter()
+        .flat_map(|one| algorithms(suite).groups.iter().map(move |two| (one, two)))
+    {
+        let only = CryptoProvider {
+            cipher_suites: vec![*cipher_suite],
+            kx_groups: vec![*group],
+            ..provider(algorithms(suite))
+        };
+        let client = client_config_offering(only, &a, store(), &[]).expect("a configuration");
+        let mut pair = Pair::of(client, Arc::clone(&server));
+        pair.shake_hands().expect("agreed");
+        let agreed = pair.server.negotiated_cipher_suite().map(|agreed| agreed.suite());
+        assert_eq!(agreed, Some(cipher_suite.suite()));
+        assert_eq!(pair.server.negotiated_key_exchange_group().map(|agreed| agreed.name()), Some(group.name()));
+    }
+}
+
+fn authorities_and_certificates_of_another_suite_are_refused(suite: CryptoSuite) {
+    let other = if suite == CryptoSuite::Sm { CryptoSuite::Std } else { CryptoSuite::Sm };
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
+    let authorities = [ca.certificate.clone()];
+    let params = TrustParams { authorities: &authorities, ..TrustParams::default() };
+    let refused = Trust::new(other, &params).map(|_| ());
+    let wrong = |error: &PkiError| matches!(error, PkiError::Algorithm { .. });
+    assert!(matches!(&refused, Err(TrustError::Authority { index: 0, source }) if wrong(source)), "{refused:?}");
+    let refused = Identity::new(other, &authorities, Arc::new(Gone)).map(|_| ());
+    assert!(refused.as_ref().is_err_and(wrong), "{refused:?}");
+}
+
+fn a_changed_bit_of_a_record_ends_the_connection(suite: CryptoSuite) {
     use std::io::Write as _;
-    let ca = Authority::new("CN=ca,O=chain0");
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
     for position in [5, 20, 60] {
         let mut pair = Pair::new(&ca.node(2).identity(), ca.trust(), &ca.node(3).identity(), ca.trust());
         pair.shake_hands().expect("agreed");
@@ -126,28 +165,26 @@ fn a_changed_bit_of_a_record_ends_the_connection() {
     }
 }
 
-#[test]
-fn a_stranger_is_refused_by_either_side() {
-    let (ca, other) = (Authority::new("CN=ca,O=chain0"), Authority::new("CN=other,O=elsewhere"));
+fn a_stranger_is_refused_by_either_side(suite: CryptoSuite) {
+    let (ca, other) = (Authority::new(suite, "CN=ca,O=chain0"), Authority::new(suite, "CN=other,O=elsewhere"));
     let (ours, theirs) = (ca.node(2).identity(), other.node(3).identity());
     let unknown = (certificate(CertificateError::UnknownIssuer), Some(AlertDescription::UnknownCA));
     let authorities = [ca.certificate.clone(), other.certificate.clone()];
-    let both = Trust::new(&TrustParams { authorities: &authorities, ..TrustParams::default() }).expect("trust");
+    let both = Trust::new(suite, &TrustParams { authorities: &authorities, ..TrustParams::default() }).expect("trust");
     assert_eq!(refused(Pair::new(&ours, ca.trust(), &theirs, other.trust())), unknown, "the client refuses the server");
     assert_eq!(refused(Pair::new(&theirs, both, &ours, ca.trust())), unknown, "the server refuses the client");
 }
 
-#[test]
-fn several_authorities_are_believed_side_by_side() {
-    let (one, two) = (Authority::new("CN=one,O=chain0"), Authority::new("CN=two,O=chain0"));
+fn several_authorities_are_believed_side_by_side(suite: CryptoSuite) {
+    let (one, two) = (Authority::new(suite, "CN=one,O=chain0"), Authority::new(suite, "CN=two,O=chain0"));
     let authorities = [one.certificate.clone(), two.certificate.clone()];
-    let both = || Trust::new(&TrustParams { authorities: &authorities, ..TrustParams::default() }).expect("trust");
+    let both =
+        || Trust::new(suite, &TrustParams { authorities: &authorities, ..TrustParams::default() }).expect("trust");
     Pair::new(&one.node(2).identity(), both(), &two.node(3).identity(), both()).shake_hands().expect("agreed");
 }
 
-#[test]
-fn a_certificate_out_of_its_time_is_refused() {
-    let ca = Authority::new("CN=ca,O=chain0");
+fn a_certificate_out_of_its_time_is_refused(suite: CryptoSuite) {
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
     let good = ca.node(2).identity();
     for (validity, error, told) in [
         ((now() - 3 * DAY, now() - DAY), CertificateError::Expired, AlertDescription::CertificateExpired),
@@ -159,9 +196,8 @@ fn a_certificate_out_of_its_time_is_refused() {
     }
 }
 
-#[test]
-fn a_revoked_certificate_is_refused_from_the_next_handshake_on() {
-    let ca = Authority::new("CN=ca,O=chain0");
+fn a_revoked_certificate_is_refused_from_the_next_handshake_on(suite: CryptoSuite) {
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
     let (a, b) = (ca.node(2), ca.node(3));
     let store = Arc::new(TrustStore::new(ca.trust()));
     let server = server_config(&a.identity(), Arc::clone(&store), &[]).expect("a configuration");
@@ -172,8 +208,11 @@ fn a_revoked_certificate_is_refused_from_the_next_handshake_on() {
     let authorities = [ca.certificate.clone()];
     let with_list = |serials: &[u8]| {
         let lists = [ca.revoke(serials)];
-        Trust::new(&TrustParams { authorities: &authorities, revocation_lists: &lists, ..TrustParams::default() })
-            .expect("trust")
+        Trust::new(
+            suite,
+            &TrustParams { authorities: &authorities, revocation_lists: &lists, ..TrustParams::default() },
+        )
+        .expect("trust")
     };
     store.replace(with_list(&[9]));
     Pair::of(Arc::clone(&client), Arc::clone(&server)).shake_hands().expect("another one is revoked");
@@ -182,24 +221,22 @@ fn a_revoked_certificate_is_refused_from_the_next_handshake_on() {
     assert_eq!(refused(Pair::of(client, server)), revoked);
 }
 
-#[test]
-fn a_revocation_list_that_its_authority_did_not_sign_counts_for_nothing_good() {
-    let (ca, forger) = (Authority::new("CN=ca,O=chain0"), Authority::new("CN=ca,O=chain0"));
+fn a_revocation_list_that_its_authority_did_not_sign_counts_for_nothing_good(suite: CryptoSuite) {
+    let (ca, forger) = (Authority::new(suite, "CN=ca,O=chain0"), Authority::new(suite, "CN=ca,O=chain0"));
     let authorities = [ca.certificate.clone()];
     let lists = [forger.revoke(&[9])];
     let params = TrustParams { authorities: &authorities, revocation_lists: &lists, ..TrustParams::default() };
-    let trust = Trust::new(&params).expect("it can be read");
+    let trust = Trust::new(suite, &params).expect("it can be read");
     let (error, _) = refused(Pair::new(&ca.node(2).identity(), trust, &ca.node(3).identity(), ca.trust()));
     assert!(matches!(error, Error::InvalidCertificate(_)), "{error}");
 }
 
-#[test]
-fn lists_of_keys_let_in_and_keep_out() {
-    let ca = Authority::new("CN=ca,O=chain0");
+fn lists_of_keys_let_in_and_keep_out(suite: CryptoSuite) {
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
     let (a, b) = (ca.node(2), ca.node(3));
     let authorities = [ca.certificate.clone()];
     let rules = |allowed: &[[u8; 64]], denied: &[[u8; 64]]| {
-        Trust::new(&TrustParams { authorities: &authorities, allowed, denied, ..TrustParams::default() })
+        Trust::new(suite, &TrustParams { authorities: &authorities, allowed, denied, ..TrustParams::default() })
             .expect("trust")
     };
     let meet = |trust| Pair::new(&b.identity(), ca.trust(), &a.identity(), trust).shake_hands();
@@ -212,9 +249,8 @@ fn lists_of_keys_let_in_and_keep_out() {
     assert_eq!(meet(rules(&[key], &[key])), Err(kept_out), "keeping out goes first");
 }
 
-#[test]
-fn a_renewed_certificate_is_shown_by_the_next_handshake_and_one_of_another_key_never() {
-    let ca = Authority::new("CN=ca,O=chain0");
+fn a_renewed_certificate_is_shown_by_the_next_handshake_and_one_of_another_key_never(suite: CryptoSuite) {
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
     let (node, peer) = (ca.node(2), ca.node(3));
     let identity = node.identity();
     let store = || Arc::new(TrustStore::new(ca.trust()));
@@ -235,18 +271,17 @@ fn a_renewed_certificate_is_shown_by_the_next_handshake_and_one_of_another_key_n
 
 #[test]
 fn a_signature_with_another_identifier_is_refused() {
-    let ca = Authority::new("CN=ca,O=chain0");
+    let ca = Authority::new(CryptoSuite::Sm, "CN=ca,O=chain0");
     let (good, bad) = (ca.node(2).identity(), ca.node(3).identity_signing_with(DEFAULT_ID));
     let wrong = (certificate(CertificateError::BadSignature), Some(AlertDescription::DecryptError));
     assert_eq!(refused(Pair::new(&good, ca.trust(), &bad, ca.trust())), wrong, "the server's");
     assert_eq!(refused(Pair::new(&bad, ca.trust(), &good, ca.trust())), wrong, "the client's");
 }
 
-#[test]
-fn a_caller_without_a_certificate_is_refused() {
-    let ca = Authority::new("CN=ca,O=chain0");
+fn a_caller_without_a_certificate_is_refused(suite: CryptoSuite) {
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
     let server = server_config(&ca.node(2).identity(), Arc::new(TrustStore::new(ca.trust())), &[]).expect("a server");
-    let mut client = ClientConfig::builder_with_provider(provider())
+    let mut client = ClientConfig::builder_with_provider(Arc::new(provider(algorithms(suite))))
         .with_protocol_versions(&[&TLS13])
         .expect("TLS 1.3")
         .dangerous()
@@ -257,18 +292,16 @@ fn a_caller_without_a_certificate_is_refused() {
     assert_eq!(refused(Pair::of(Arc::new(client), server)), (Error::NoCertificatesPresented, told));
 }
 
-#[test]
-fn a_device_that_cannot_sign_ends_the_handshake_with_its_words() {
-    let ca = Authority::new("CN=ca,O=chain0");
+fn a_device_that_cannot_sign_ends_the_handshake_with_its_words(suite: CryptoSuite) {
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
     let node = ca.node(2);
-    let gone = Identity::new(std::slice::from_ref(&node.certificate), Arc::new(Gone)).expect("an identity");
+    let gone = Identity::new(suite, std::slice::from_ref(&node.certificate), Arc::new(Gone)).expect("an identity");
     let (error, _) = refused(Pair::new(&ca.node(3).identity(), ca.trust(), &gone, ca.trust()));
     assert!(error.to_string().contains("the device does not answer"), "{error}");
 }
 
-#[test]
-fn a_peer_that_speaks_another_version_is_refused() {
-    let ca = Authority::new("CN=ca,O=chain0");
+fn a_peer_that_speaks_another_version_is_refused(suite: CryptoSuite) {
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
     let store = || Arc::new(TrustStore::new(ca.trust()));
     let client = client_config(&ca.node(2).identity(), store(), &[b"bixi/2"]).expect("a configuration");
     let server = server_config(&ca.node(3).identity(), store(), &[b"bixi/1"]).expect("a configuration");
@@ -276,14 +309,31 @@ fn a_peer_that_speaks_another_version_is_refused() {
     assert_eq!(refused(Pair::of(client, server)), none);
 }
 
-#[test]
-fn rules_that_cannot_be_kept_are_refused_by_place() {
-    let ca = Authority::new("CN=ca,O=chain0");
-    assert_eq!(Trust::new(&TrustParams::default()).map(|_| ()), Err(TrustError::NoAuthority));
+fn rules_that_cannot_be_kept_are_refused_by_place(suite: CryptoSuite) {
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
+    assert_eq!(Trust::new(suite, &TrustParams::default()).map(|_| ()), Err(TrustError::NoAuthority));
     let authorities = [ca.certificate.clone()];
     for list in [vec![], vec![0x30, 0x80], vec![0; REVOCATION_LIST_BYTES_MAX + 1]] {
         let lists = [ca.revoke(&[9]), list];
         let params = TrustParams { authorities: &authorities, revocation_lists: &lists, ..TrustParams::default() };
-        assert!(matches!(Trust::new(&params), Err(TrustError::RevocationList { index: 1, .. })));
+        assert!(matches!(Trust::new(suite, &params), Err(TrustError::RevocationList { index: 1, .. })));
     }
 }
+
+in_both_suites!(
+    both_sides_agree_and_know_each_other,
+    every_algorithm_of_the_suite_is_spoken,
+    authorities_and_certificates_of_another_suite_are_refused,
+    a_changed_bit_of_a_record_ends_the_connection,
+    a_stranger_is_refused_by_either_side,
+    several_authorities_are_believed_side_by_side,
+    a_certificate_out_of_its_time_is_refused,
+    a_revoked_certificate_is_refused_from_the_next_handshake_on,
+    a_revocation_list_that_its_authority_did_not_sign_counts_for_nothing_good,
+    lists_of_keys_let_in_and_keep_out,
+    a_renewed_certificate_is_shown_by_the_next_handshake_and_one_of_another_key_never,
+    a_caller_without_a_certificate_is_refused,
+    a_device_that_cannot_sign_ends_the_handshake_with_its_words,
+    a_peer_that_speaks_another_version_is_refused,
+    rules_that_cannot_be_kept_are_refused_by_place,
+);

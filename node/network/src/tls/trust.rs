@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bixi_accel::sm2::PublicKey;
+use bixi_types::CryptoSuite;
 use parking_lot::RwLock;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
@@ -21,7 +21,7 @@ use x509_cert::Certificate;
 use x509_cert::der::Encode;
 
 use crate::pki::{self, PkiError};
-use crate::tls::signature::{ALGORITHMS, HANDSHAKES, SM2SIG_SM3};
+use crate::suite::{Algorithms, algorithms};
 
 /// Longest revocation list taken, bytes of DER.
 pub const REVOCATION_LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -33,7 +33,7 @@ pub enum TrustError {
     /// Nobody could ever be believed.
     #[error("no CA certificate is given; name at least one")]
     NoAuthority,
-    /// A CA's certificate is none, or not one of SM2.
+    /// A CA's certificate is none, or not one of the suite.
     #[error("CA certificate {index}: {source}")]
     Authority {
         /// Its place among those given, from 0.
@@ -67,6 +67,7 @@ pub struct TrustParams<'a> {
 
 /// One state of the rules.
 pub struct Trust {
+    algorithms: &'static Algorithms,
     anchors: Vec<TrustAnchor<'static>>,
     revocation_lists: Vec<CertRevocationList<'static>>,
     subjects: Vec<DistinguishedName>,
@@ -75,12 +76,13 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Checks and keeps the rules.
-    pub fn new(params: &TrustParams<'_>) -> Result<Self, TrustError> {
+    /// Checks and keeps the rules of a chain of `suite`.
+    pub fn new(suite: CryptoSuite, params: &TrustParams<'_>) -> Result<Self, TrustError> {
         if params.authorities.is_empty() {
             return Err(TrustError::NoAuthority);
         }
         let mut trust = Self {
+            algorithms: algorithms(suite),
             anchors: Vec::new(),
             revocation_lists: Vec::new(),
             subjects: Vec::new(),
@@ -98,7 +100,7 @@ impl Trust {
     }
 
     fn add_authority(&mut self, certificate: &Certificate) -> Result<(), PkiError> {
-        pki::public_key(certificate)?;
+        pki::public_key(self.suite(), certificate)?;
         let der = CertificateDer::from(certificate.to_der().map_err(pki::encoding)?);
         let anchor = webpki::anchor_from_trusted_cert(&der).map_err(pki::encoding)?.to_owned();
         self.subjects.push(DistinguishedName::in_sequence(&anchor.subject));
@@ -106,10 +108,14 @@ impl Trust {
         Ok(())
     }
 
-    /// Whether a peer that is known by its key may stay.
-    pub fn admits(&self, key: &PublicKey) -> bool {
-        let key = key.to_bytes();
-        !self.denied.contains(&key) && (self.allowed.is_empty() || self.allowed.contains(&key))
+    /// The suite of its authorities.
+    pub fn suite(&self) -> CryptoSuite {
+        self.algorithms.suite
+    }
+
+    /// Whether a peer that is known by its key X ‖ Y may stay.
+    pub fn admits(&self, key: &[u8; 64]) -> bool {
+        !self.denied.contains(key) && (self.allowed.is_empty() || self.allowed.contains(key))
     }
 
     /// Whether a peer that was believed once would be now; it was called (a server), or called us.
@@ -130,9 +136,17 @@ impl Trust {
                 .build()
         });
         certificate
-            .verify_for_usage(ALGORITHMS.all, &self.anchors, chain.intermediates, now, usage, revocation, None)
+            .verify_for_usage(
+                self.algorithms.verification.all,
+                &self.anchors,
+                chain.intermediates,
+                now,
+                usage,
+                revocation,
+                None,
+            )
             .map_err(refusal)?;
-        let key = peer_key(chain.end_entity).map_err(|_| CertificateError::BadEncoding)?;
+        let key = peer_key(self.suite(), chain.end_entity).map_err(|_| CertificateError::BadEncoding)?;
         if self.admits(&key) { Ok(()) } else { Err(CertificateError::ApplicationVerificationFailure) }
     }
 }
@@ -140,6 +154,7 @@ impl Trust {
 impl std::fmt::Debug for Trust {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Trust")
+            .field("suite", &self.suite())
             .field("authorities", &self.anchors.len())
             .field("revocation_lists", &self.revocation_lists.len())
             .field("allowed", &self.allowed.len())
@@ -148,9 +163,9 @@ impl std::fmt::Debug for Trust {
     }
 }
 
-/// The key in a peer's certificate.
-pub fn peer_key(certificate: &CertificateDer<'_>) -> Result<PublicKey, PkiError> {
-    pki::public_key(&pki::from_der(certificate)?)
+/// The key in a peer's certificate, X ‖ Y.
+pub fn peer_key(suite: CryptoSuite, certificate: &CertificateDer<'_>) -> Result<[u8; 64], PkiError> {
+    pki::public_key(suite, &pki::from_der(certificate)?)
 }
 
 struct Chain<'c, 'd> {
@@ -198,8 +213,13 @@ impl TrustStore {
     }
 
     /// Changes the rules for handshakes from now on.
+    ///
+    /// # Panics
+    /// When they are of another suite: a chain keeps the suite of its genesis.
     pub fn replace(&self, trust: Trust) {
-        *self.0.write() = Arc::new(trust);
+        let mut current = self.0.write();
+        assert_eq!(trust.suite(), current.suite(), "rules of another suite");
+        *current = Arc::new(trust);
     }
 }
 
@@ -207,25 +227,27 @@ impl TrustStore {
 #[derive(Debug)]
 pub(super) struct Verifier {
     store: Arc<TrustStore>,
+    algorithms: &'static Algorithms,
     subjects: Vec<DistinguishedName>,
 }
 
 impl Verifier {
     pub(super) fn new(store: Arc<TrustStore>) -> Self {
-        let subjects = store.current().subjects.clone();
-        Self { store, subjects }
+        let current = store.current();
+        Self { store, algorithms: current.algorithms, subjects: current.subjects.clone() }
     }
 
     fn verify_handshake(
+        &self,
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        if signed.scheme != SM2SIG_SM3 {
+        if signed.scheme != self.algorithms.scheme {
             return Err(rustls::PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
         }
         let certificate = EndEntityCert::try_from(certificate).map_err(refusal)?;
-        certificate.verify_signature(&HANDSHAKES, message, signed.signature()).map_err(refusal)?;
+        certificate.verify_signature(self.algorithms.handshakes, message, signed.signature()).map_err(refusal)?;
         Ok(HandshakeSignatureValid::assertion())
     }
 }
@@ -253,11 +275,11 @@ macro_rules! handshake_signatures {
             certificate: &CertificateDer<'_>,
             signed: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, Error> {
-            Self::verify_handshake(message, certificate, signed)
+            self.verify_handshake(message, certificate, signed)
         }
 
         fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            vec![SM2SIG_SM3]
+            vec![self.algorithms.scheme]
         }
     };
 }

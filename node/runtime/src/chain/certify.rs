@@ -8,12 +8,14 @@ use bixi_hsm::{KeyDevice, KeyKind, KeyRef, KeySpec};
 use bixi_hsm_pkcs11::Pkcs11Device;
 use bixi_network::pki::{self, CertificateParams, PkiError, Role};
 use bixi_platform::random::OsRandom;
-use bixi_types::NodeId;
+use bixi_types::{CryptoSuite, NodeId};
 
 use crate::chain::keys::{new_token, open_token};
 use crate::chain::layout::{TokenHome, ca_home, node_directories, read, write_new};
 use crate::chain::{ChainError, NodeKeys, io_at};
 
+/// The suite of every chain made here.
+pub(super) const SUITE: CryptoSuite = CryptoSuite::Sm;
 const CA_TOKEN: &str = "bixi-ca";
 const CA_KEY: &str = "ca";
 /// Bytes of its public key in an authority's name.
@@ -79,7 +81,7 @@ impl Authority {
         let device = open_token(home, module, CA_TOKEN)?;
         let file = home.authority_certificate();
         let certificate = pki::from_pem(&read(&file, "bixi chain new")?)?;
-        let certified = pki::public_key(&certificate)?.to_bytes();
+        let certified = pki::public_key(SUITE, &certificate)?;
         let mut keys = device.list()?.into_iter().filter(|key| key.label == CA_KEY && key.kind == KeyKind::Sm2Sign);
         let key = keys.find(|key| device.public_key(&key.uri).is_ok_and(|public| public == certified));
         let key = key.ok_or_else(|| {
@@ -98,6 +100,7 @@ impl Authority {
         // Positive and without a leading zero byte, as DER wants it.
         serial[0] = serial[0] & 0x7f | 0x40;
         let params = CertificateParams {
+            suite: SUITE,
             role,
             subject: subject.to_owned(),
             issuer: self.name.clone(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bixi_network::pki::{self, PkiError, RevocationList};
 
-use crate::chain::certify::{Authority, DAY_S, now_s};
+use crate::chain::certify::{Authority, DAY_S, SUITE, now_s};
 use crate::chain::layout::{ca_home, read, write_new};
 use crate::chain::{ChainError, io_at};
 
@@ -30,7 +30,7 @@ pub fn revoke(chain: &Path, module: &Path, files: &[PathBuf]) -> Result<Revoked,
     let issuer = pki::from_pem(&read(&home.authority_certificate(), "bixi chain new")?)?;
     let file = home.revocation_list();
     let mut list = match fs::read(&file) {
-        Ok(text) => RevocationList::from_pem(&text, &issuer).map_err(|error| at(&file, &error))?,
+        Ok(text) => RevocationList::from_pem(SUITE, &text, &issuer).map_err(|error| at(&file, &error))?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => RevocationList::default(),
         Err(error) => return Err(io_at(&file)(error)),
     };
@@ -38,13 +38,13 @@ pub fn revoke(chain: &Path, module: &Path, files: &[PathBuf]) -> Result<Revoked,
         let text = fs::read_to_string(path).map_err(io_at(path))?;
         let certificate = pki::from_pem(&text).map_err(|error| at(path, &error))?;
         // At its own last second: one that has expired can be revoked as well.
-        pki::verify(&certificate, &issuer, pki::not_after_s(&certificate)).map_err(|error| at(path, &error))?;
+        pki::verify(SUITE, &certificate, &issuer, pki::not_after_s(&certificate)).map_err(|error| at(path, &error))?;
         list.add(&certificate, now_s());
     }
     list.number += 1;
     let authority = Authority::open(&home, module)?;
     let valid_s = (now_s(), now_s() + LIST_DAYS * DAY_S);
-    let text = list.to_pem(&issuer, valid_s, |message| authority.sign(message))?;
+    let text = list.to_pem(SUITE, &issuer, valid_s, |message| authority.sign(message))?;
     replace(&file, text.as_bytes())?;
     Ok(Revoked { list: file, number: list.number, certificates: list.revoked.len() })
 }

@@ -78,6 +78,7 @@ mod tests {
     /// A certificate that ends so many seconds from `NOW_S`; nobody looks at its signature here.
     fn certificate(in_s: i64) -> String {
         let params = CertificateParams {
+            suite: bixi_types::CryptoSuite::Sm,
             role: Role::Node,
             subject: "CN=node0".into(),
             issuer: "CN=CA".into(),

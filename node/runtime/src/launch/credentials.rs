@@ -4,6 +4,7 @@ use std::path::Path;
 
 use bixi_network::pki::{self, Certificate};
 use bixi_network::tls::{Trust, TrustParams};
+use bixi_types::CryptoSuite;
 
 use super::Failure;
 use crate::settings::Settings;
@@ -31,9 +32,9 @@ impl Credentials {
         Ok(Self { authorities, revocation_lists: lists, chain })
     }
 
-    pub(super) fn trust(&self) -> Result<Trust, Failure> {
+    pub(super) fn trust(&self, suite: CryptoSuite) -> Result<Trust, Failure> {
         let (authorities, revocation_lists) = (&self.authorities, &self.revocation_lists);
-        Ok(Trust::new(&TrustParams { authorities, revocation_lists, ..TrustParams::default() })?)
+        Ok(Trust::new(suite, &TrustParams { authorities, revocation_lists, ..TrustParams::default() })?)
     }
 
     /// What is other than in `old`, in words.

@@ -9,8 +9,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bixi_accel::sm2::Registry;
 use bixi_hsm::protocol::{Request, Response, TlsTranscript};
 use bixi_hsm::service::{Client, InProcess};
+use bixi_hsm::verify::SmVerifier;
 use bixi_ledger::Ledger;
 use bixi_network::tls::{Identity, TlsKey, TlsKeyError, TrustStore};
 use bixi_network::{Channel, Inbox, Limits, Network, Params, SessionKey, TlsSettings, VERSIONS};
@@ -53,16 +55,17 @@ impl P2p {
     /// Listens where the settings say, and begins to call the peers.
     pub(super) fn start(settings: &Settings, spawner: &Spawner, plan: &Plan, parts: Parts) -> Result<Self, Failure> {
         let Parts { signer, ledger, door } = parts;
-        let p2p = &settings.config.p2p;
+        let (p2p, suite) = (&settings.config.p2p, settings.genesis.suite);
         let listen = p2p.listen.ok_or("p2p.listen is not set")?;
         let credentials = Credentials::read(settings)?;
-        let trust = Arc::new(TrustStore::new(credentials.trust()?));
+        let trust = Arc::new(TrustStore::new(credentials.trust(suite)?));
         let keys = Arc::new(Keys(Arc::clone(&signer)));
-        let identity = Identity::new(&credentials.chain, Arc::clone(&keys) as _)?;
+        let identity = Identity::new(suite, &credentials.chain, Arc::clone(&keys) as _)?;
         let members = Arc::new(Members::new(ledger, p2p, credentials)?);
         let params = Params {
             node: signer.node_id(),
             chain: settings.genesis.hash(),
+            suite,
             listen,
             peers: p2p.peers.clone(),
             versions: VERSIONS,
@@ -71,6 +74,8 @@ impl P2p {
         let parts = bixi_network::Parts {
             tls: TlsSettings { identity: identity.clone(), trust: Arc::clone(&trust) },
             session_key: keys,
+            // One proof for each session: nobody's table is worth its memory.
+            verifier: Arc::new(SmVerifier::new(Arc::new(Registry::new(0)))),
             admission: Arc::clone(&members) as _,
             inbox: Arc::new(Behind(door)),
         };
@@ -95,7 +100,7 @@ impl P2p {
     pub(super) fn reload(&self, settings: &Settings) -> Result<Vec<String>, Failure> {
         let p2p = &settings.config.p2p;
         let credentials = Credentials::read(settings)?;
-        let trust = credentials.trust()?;
+        let trust = credentials.trust(settings.genesis.suite)?;
         let chain = settings.path(&p2p.certificate);
         self.identity.replace_chain(&credentials.chain).map_err(|error| format!("{}: {error}", chain.display()))?;
         self.trust.replace(trust);

@@ -6,17 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bixi_accel::sm2::{DEFAULT_ID, PrivateKey, TLS_ID, sign};
+use bixi_accel::sm2::{DEFAULT_ID, PrivateKey, Registry, TLS_ID, sign};
+use bixi_hsm::verify::SmVerifier;
 use bixi_network::pki::{self, Role};
 use bixi_network::tls::{Identity, TlsKey, TlsKeyError, Trust, TrustParams, TrustStore};
 use bixi_network::{Admission, Channel, Inbox, Limits, Network, Params, Parts, SessionKey, TlsSettings, VERSIONS};
 use bixi_tests::console::Console;
 use bixi_tests::settings::set;
 use bixi_tests::wallet::Seeded;
-use bixi_types::NodeId;
 use bixi_types::consensus::SignatureBytes;
 use bixi_types::ports::Destination;
 use bixi_types::session::SessionProof;
+use bixi_types::{CryptoSuite, NodeId};
 use rustix::process::Signal;
 
 use super::intruders::Authority;
@@ -102,21 +103,24 @@ impl Observer {
         let chain = pki::chain_from_pem(certificate.as_bytes()).expect("a certificate");
         let theirs = fs::read_to_string(field.home(0).join("conf/ca.crt")).expect("the chain's authority");
         let authorities = [pki::from_pem(&theirs).expect("a certificate")];
-        let trust = Trust::new(&TrustParams { authorities: &authorities, ..TrustParams::default() }).expect("trust");
+        let trust = Trust::new(CryptoSuite::Sm, &TrustParams { authorities: &authorities, ..TrustParams::default() })
+            .expect("trust");
         let genesis = field.home(0).join("genesis.toml");
         let params = Params {
             node: self.node(),
             chain: genesis_hash(&genesis),
+            suite: CryptoSuite::Sm,
             listen: "0.0.0.0:0".parse().expect("an address"),
             peers: field.all().into_iter().map(|node| field.stranger_address(node).to_string()).collect(),
             versions: VERSIONS,
             // It calls again as soon as it is refused.
             limits: Limits { pause_first_ms: 20, pause_max_ms: 500, ..Limits::default() },
         };
-        let identity = Identity::new(&chain, Arc::clone(self) as _).expect("an identity");
+        let identity = Identity::new(CryptoSuite::Sm, &chain, Arc::clone(self) as _).expect("an identity");
         let parts = Parts {
             tls: TlsSettings { identity, trust: Arc::new(TrustStore::new(trust)) },
             session_key: Arc::clone(self) as _,
+            verifier: Arc::new(SmVerifier::new(Arc::new(Registry::new(0)))),
             admission: Arc::new(Everybody),
             inbox: Arc::clone(self) as _,
         };

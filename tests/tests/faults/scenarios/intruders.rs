@@ -110,6 +110,7 @@ impl Authority {
     pub(super) fn issue(&self, role: Role, subject: &str, key: &[u8; 64], days: i64) -> String {
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         let params = CertificateParams {
+            suite: bixi_types::CryptoSuite::Sm,
             role,
             subject: subject.into(),
             issuer: self.name.into(),

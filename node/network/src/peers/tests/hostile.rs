@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bixi_types::CryptoSuite;
 use bixi_types::ports::Destination;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -15,7 +16,7 @@ use crate::peers::{Channel, Limits, Network};
 use crate::session::link::{FrameReader, NO_LIMIT, Patience};
 use crate::session::{Opened, PROTOCOL, Refusal, SessionError};
 use crate::tls::client_config;
-use crate::tls::fixtures::Authority;
+use crate::tls::fixtures::{Authority, in_both_suites};
 
 const HERE: &str = "127.0.0.1:0";
 const ELSEWHERE: &str = "127.0.0.2:0";
@@ -28,8 +29,8 @@ struct Stage {
     runtime: Runtime,
 }
 
-fn stage(change: impl FnOnce(&mut Limits)) -> Stage {
-    let ca = Authority::new("CN=ca,O=chain0");
+fn stage(suite: CryptoSuite, change: impl FnOnce(&mut Limits)) -> Stage {
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
     let (mut member, peer) = (Member::of(&ca, 2), Member::of(&ca, 3));
     change(&mut member.limits);
     let runtime = runtime();
@@ -72,9 +73,8 @@ async fn last_words<R: tokio::io::AsyncRead + Unpin>(reader: &mut FrameReader<R>
     None
 }
 
-#[test]
-fn garbage_instead_of_tls_is_refused_and_hurts_nobody() {
-    let stage = stage(|_| {});
+fn garbage_instead_of_tls_is_refused_and_hurts_nobody(suite: CryptoSuite) {
+    let stage = stage(suite, |_| {});
     let mut tcp = stage.tcp(HERE);
     stage.runtime.block_on(async {
         tcp.write_all(b"GET / HTTP/1.1\r\nHost: node\r\n\r\n").await.expect("it reads");
@@ -86,9 +86,8 @@ fn garbage_instead_of_tls_is_refused_and_hurts_nobody() {
     stage.network.stop();
 }
 
-#[test]
-fn oversized_and_unknown_frames_are_refused_in_words_before_the_hello() {
-    let stage = stage(|_| {});
+fn oversized_and_unknown_frames_are_refused_in_words_before_the_hello(suite: CryptoSuite) {
+    let stage = stage(suite, |_| {});
     let identity = stage.peer.certified.identity();
     let config = client_config(&identity, Arc::clone(&stage.peer.trust), &[PROTOCOL]).expect("a configuration");
     for (bytes, words) in [
@@ -115,9 +114,8 @@ fn oversized_and_unknown_frames_are_refused_in_words_before_the_hello() {
     stage.network.stop();
 }
 
-#[test]
-fn a_caller_that_says_nothing_is_cut_by_the_deadline_and_gives_its_place_back() {
-    let stage = stage(|limits| {
+fn a_caller_that_says_nothing_is_cut_by_the_deadline_and_gives_its_place_back(suite: CryptoSuite) {
+    let stage = stage(suite, |limits| {
         limits.handshake_ms = 3_000;
         limits.handshakes_per_source_max = 2;
     });
@@ -127,9 +125,8 @@ fn a_caller_that_says_nothing_is_cut_by_the_deadline_and_gives_its_place_back() 
     stage.network.stop();
 }
 
-#[test]
-fn a_frame_that_drips_and_a_peer_that_falls_silent_are_cut_with_a_reason() {
-    let dripping = stage(|limits| limits.frame_ms = 200);
+fn a_frame_that_drips_and_a_peer_that_falls_silent_are_cut_with_a_reason(suite: CryptoSuite) {
+    let dripping = stage(suite, |limits| limits.frame_ms = 200);
     let mut opened = dripping.open(HERE, Channel::Bulk).expect("in");
     let told = dripping.runtime.block_on(async {
         let half = &frame::encode(Kind::Message, &[7; 1000])[..500];
@@ -141,7 +138,7 @@ fn a_frame_that_drips_and_a_peer_that_falls_silent_are_cut_with_a_reason() {
     notes(&dripping.network, &["no end of a frame that had begun within 200 ms"]);
     dripping.network.stop();
 
-    let silent = stage(|limits| limits.silence_ms = 200);
+    let silent = stage(suite, |limits| limits.silence_ms = 200);
     let mut opened = silent.open(HERE, Channel::Bulk).expect("in");
     let told = silent.runtime.block_on(last_words(&mut opened.reader));
     assert!(told.is_some_and(|told| told.to_string().contains("no frame within 200 ms")));
@@ -150,9 +147,8 @@ fn a_frame_that_drips_and_a_peer_that_falls_silent_are_cut_with_a_reason() {
     silent.network.stop();
 }
 
-#[test]
-fn garbage_in_an_open_session_ends_it_with_a_reason() {
-    let stage = stage(|_| {});
+fn garbage_in_an_open_session_ends_it_with_a_reason(suite: CryptoSuite) {
+    let stage = stage(suite, |_| {});
     for (bytes, words) in [
         (vec![0xFF; 9], "4294967295 bytes"),
         (frame::encode(Kind::Ping, b"short"), "ping or pong of 5 bytes"),
@@ -170,9 +166,8 @@ fn garbage_in_an_open_session_ends_it_with_a_reason() {
     stage.network.stop();
 }
 
-#[test]
-fn a_flood_from_one_source_is_closed_before_tls_and_another_source_gets_in() {
-    let stage = stage(|limits| {
+fn a_flood_from_one_source_is_closed_before_tls_and_another_source_gets_in(suite: CryptoSuite) {
+    let stage = stage(suite, |limits| {
         limits.source_burst = 8;
         limits.source_per_s = 0;
         limits.handshakes_per_source_max = 3;
@@ -196,11 +191,10 @@ fn a_flood_from_one_source_is_closed_before_tls_and_another_source_gets_in() {
     stage.network.stop();
 }
 
-#[test]
-fn a_peer_that_never_reads_costs_its_queue_and_no_more() {
+fn a_peer_that_never_reads_costs_its_queue_and_no_more(suite: CryptoSuite) {
     const QUEUE: usize = 1024 * 1024;
     const PAYLOAD: usize = 64 * 1024;
-    let stage = stage(|limits| {
+    let stage = stage(suite, |limits| {
         limits.bulk_queue_bytes_max = QUEUE;
         limits.consensus_queue_bytes_max = QUEUE;
         // It is the queue that bounds it here, not time.
@@ -222,3 +216,13 @@ fn a_peer_that_never_reads_costs_its_queue_and_no_more() {
     eventually("the sender is told", || stage.network.send_on(Channel::Bulk, to, vec![7; PAYLOAD]) == 0);
     stage.network.stop();
 }
+
+in_both_suites!(
+    garbage_instead_of_tls_is_refused_and_hurts_nobody,
+    oversized_and_unknown_frames_are_refused_in_words_before_the_hello,
+    a_caller_that_says_nothing_is_cut_by_the_deadline_and_gives_its_place_back,
+    a_frame_that_drips_and_a_peer_that_falls_silent_are_cut_with_a_reason,
+    garbage_in_an_open_session_ends_it_with_a_reason,
+    a_flood_from_one_source_is_closed_before_tls_and_another_source_gets_in,
+    a_peer_that_never_reads_costs_its_queue_and_no_more,
+);

@@ -1,13 +1,14 @@
 //! Networks that find each other, exchange, lose each other and come back.
 
+use bixi_types::CryptoSuite;
 use bixi_types::ports::Destination;
 
 use super::world::{Member, OFFENCE, SLOW, Seen, eventually, noted, notes, runtime};
 use crate::peers::{Channel, Network, RefusalKind};
-use crate::tls::fixtures::Authority;
+use crate::tls::fixtures::{Authority, in_both_suites};
 
-fn consortium(count: u8) -> Vec<Member> {
-    let ca = Authority::new("CN=ca,O=chain0");
+fn consortium(suite: CryptoSuite, count: u8) -> Vec<Member> {
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
     (2..2 + count).map(|serial| Member::of(&ca, serial)).collect()
 }
 
@@ -35,9 +36,8 @@ fn agree(one: &Network, other: &Network) -> bool {
     ours.len() == 2 && theirs.len() == 2 && pairs.into_iter().all(|(our, their)| our.direction != their.direction)
 }
 
-#[test]
-fn four_networks_that_all_call_each_other_mesh_and_exchange_on_both_channels() {
-    let members = consortium(4);
+fn four_networks_that_all_call_each_other_mesh_and_exchange_on_both_channels(suite: CryptoSuite) {
+    let members = consortium(suite, 4);
     let runtime = runtime();
     let networks: Vec<Network> = members.iter().map(|member| member.start(&runtime, &[])).collect();
     // The own address too: found out.
@@ -71,9 +71,8 @@ fn four_networks_that_all_call_each_other_mesh_and_exchange_on_both_channels() {
     networks.iter().for_each(Network::stop);
 }
 
-#[test]
-fn addresses_can_be_called_and_left_alone_while_it_runs() {
-    let members = consortium(3);
+fn addresses_can_be_called_and_left_alone_while_it_runs(suite: CryptoSuite) {
+    let members = consortium(suite, 3);
     let runtime = runtime();
     let networks: Vec<Network> = members.iter().map(|member| member.start(&runtime, &[])).collect();
     let address = |of: usize| networks[of].address().to_string();
@@ -97,9 +96,8 @@ fn addresses_can_be_called_and_left_alone_while_it_runs() {
     networks.iter().for_each(Network::stop);
 }
 
-#[test]
-fn a_killed_node_is_noticed_and_comes_back() {
-    let members = consortium(3);
+fn a_killed_node_is_noticed_and_comes_back(suite: CryptoSuite) {
+    let members = consortium(suite, 3);
     let stays = runtime();
     let mut networks = vec![members[0].start(&stays, &[])];
     networks.push(members[1].start(&stays, &[&networks[0]]));
@@ -129,9 +127,8 @@ fn a_killed_node_is_noticed_and_comes_back() {
     networks.iter().for_each(Network::stop);
 }
 
-#[test]
-fn an_offence_ends_the_session_with_its_reason_on_both_sides_and_the_caller_calls_again() {
-    let members = consortium(2);
+fn an_offence_ends_the_session_with_its_reason_on_both_sides_and_the_caller_calls_again(suite: CryptoSuite) {
+    let members = consortium(suite, 2);
     let runtime = runtime();
     let called = members[0].start(&runtime, &[]);
     let caller = members[1].start(&runtime, &[&called]);
@@ -144,9 +141,8 @@ fn an_offence_ends_the_session_with_its_reason_on_both_sides_and_the_caller_call
     networks.iter().for_each(Network::stop);
 }
 
-#[test]
-fn slow_layers_above_hold_up_one_connection_only() {
-    let members = consortium(4);
+fn slow_layers_above_hold_up_one_connection_only(suite: CryptoSuite) {
+    let members = consortium(suite, 4);
     let runtime = runtime();
     let slow = members[0].start(&runtime, &[]);
     let callers: Vec<Network> = members[1..].iter().map(|member| member.start(&runtime, &[&slow])).collect();
@@ -175,9 +171,8 @@ fn slow_layers_above_hold_up_one_connection_only() {
     callers.iter().chain([&slow]).for_each(Network::stop);
 }
 
-#[test]
-fn a_node_that_stops_says_so_and_leaves_nothing_behind() {
-    let members = consortium(2);
+fn a_node_that_stops_says_so_and_leaves_nothing_behind(suite: CryptoSuite) {
+    let members = consortium(suite, 2);
     let runtime = runtime();
     let networks = [members[0].start(&runtime, &[]), members[1].start(&runtime, &[])];
     networks[0].call_only(&[networks[1].address().to_string()]);
@@ -190,3 +185,12 @@ fn a_node_that_stops_says_so_and_leaves_nothing_behind() {
     assert!(!told(&networks[0]) && !told(&networks[1]), "an orderly stop is no refusal");
     networks[0].stop();
 }
+
+in_both_suites!(
+    four_networks_that_all_call_each_other_mesh_and_exchange_on_both_channels,
+    addresses_can_be_called_and_left_alone_while_it_runs,
+    a_killed_node_is_noticed_and_comes_back,
+    an_offence_ends_the_session_with_its_reason_on_both_sides_and_the_caller_calls_again,
+    slow_layers_above_hold_up_one_connection_only,
+    a_node_that_stops_says_so_and_leaves_nothing_behind,
+);

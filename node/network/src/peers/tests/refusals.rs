@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use bixi_types::CryptoSuite;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::world::{CHAIN, Member, Members, Open, eventually, notes, runtime};
 use crate::peers::{Channel, Network};
 use crate::session::{PROTOCOL, Versions};
-use crate::tls::fixtures::{Authority, DAY, Node, now};
-use crate::tls::{Trust, TrustParams, TrustStore, client_config, server_config};
+use crate::tls::fixtures::{Authority, DAY, Node, in_both_suites, now};
+use crate::tls::{TrustStore, client_config, server_config};
 
 /// `refused` calls `refuser`; each notes its words, and neither has a peer.
 fn refuses(refuser: &Member, refused: &Member, words: &[&str], told: &[&str]) {
@@ -29,62 +30,38 @@ fn refuses(refuser: &Member, refused: &Member, words: &[&str], told: &[&str]) {
     called.stop();
 }
 
-fn ca() -> Authority {
-    Authority::new("CN=ca,O=chain0")
+fn ca(suite: CryptoSuite) -> Authority {
+    Authority::new(suite, "CN=ca,O=chain0")
 }
 
-/// The authority's rules with a revocation list and denied TLS keys.
-fn rules(ca: &Authority, revoked: &[u8], denied: &[[u8; 64]]) -> Trust {
-    let authorities = [ca.certificate.clone()];
-    let revocation_lists = [ca.revoke(revoked)];
-    let params = TrustParams {
-        authorities: &authorities,
-        revocation_lists: &revocation_lists,
-        denied,
-        ..TrustParams::default()
-    };
-    Trust::new(&params).expect("trust")
-}
-
-#[test]
-fn a_certificate_of_another_authority() {
-    let (ca, other) = (ca(), Authority::new("CN=other,O=elsewhere"));
-    let authorities = [ca.certificate.clone(), other.certificate.clone()];
-    let both = Trust::new(&TrustParams { authorities: &authorities, ..TrustParams::default() }).expect("trust");
-    let (ours, stranger) = (Member::of(&ca, 2), Member::new(other.node(3), both));
+fn a_certificate_of_another_authority(suite: CryptoSuite) {
+    let (ca, other) = (ca(suite), Authority::new(suite, "CN=other,O=elsewhere"));
+    let (ours, stranger) = (Member::of(&ca, 2), Member::new(other.node(3), ca.trust_beside(&other)));
     refuses(&ours, &stranger, &["UnknownIssuer", "p2p.ca"], &["UnknownCA", "add it to the p2p.ca there"]);
     // And the caller refuses the one it has called.
     let (ours, stranger) =
-        (Member::new(ca.node(2), rules_of_both(&ca, &other)), Member::new(other.node(3), other.trust()));
+        (Member::new(ca.node(2), ca.trust_beside(&other)), Member::new(other.node(3), other.trust()));
     refuses(&ours, &stranger, &["UnknownCA", "add it to the p2p.ca there"], &["UnknownIssuer", "p2p.ca"]);
 }
 
-fn rules_of_both(one: &Authority, other: &Authority) -> Trust {
-    let authorities = [one.certificate.clone(), other.certificate.clone()];
-    Trust::new(&TrustParams { authorities: &authorities, ..TrustParams::default() }).expect("trust")
-}
-
-#[test]
-fn a_certificate_out_of_its_time() {
-    let ca = ca();
+fn a_certificate_out_of_its_time(suite: CryptoSuite) {
+    let ca = ca(suite);
     let expired: Node = ca.node_within(3, (now() - 3 * DAY, now() - DAY));
     let expired = Member::new(expired, ca.trust());
     refuses(&Member::of(&ca, 2), &expired, &["xpired", "compare both clocks"], &["CertificateExpired", "renew it"]);
 }
 
-#[test]
-fn a_certificate_that_was_revoked() {
-    let ca = ca();
-    let refuser = Member::new(ca.node(2), rules(&ca, &[3], &[]));
+fn a_certificate_that_was_revoked(suite: CryptoSuite) {
+    let ca = ca(suite);
+    let refuser = Member::new(ca.node(2), ca.trust_with(&[3], &[]));
     let words = (["Revoked", "needs another one"], ["CertificateRevoked", "needs another one"]);
     refuses(&refuser, &Member::of(&ca, 3), &words.0, &words.1);
 }
 
-#[test]
-fn a_denied_tls_key_and_a_node_the_group_does_not_know() {
-    let ca = ca();
+fn a_denied_tls_key_and_a_node_the_group_does_not_know(suite: CryptoSuite) {
+    let ca = ca(suite);
     let denied = Member::of(&ca, 3);
-    let refuser = Member::new(ca.node(2), rules(&ca, &[9], &[denied.certified.public_key()]));
+    let refuser = Member::new(ca.node(2), ca.trust_with(&[9], &[denied.certified.public_key()]));
     refuses(&refuser, &denied, &["lists of keys"], &["AccessDenied", "lists of keys"]);
 
     let refuser = Member::of(&ca, 2);
@@ -98,9 +75,8 @@ fn a_denied_tls_key_and_a_node_the_group_does_not_know() {
     );
 }
 
-#[test]
-fn another_chain() {
-    let ca = ca();
+fn another_chain(suite: CryptoSuite) {
+    let ca = ca(suite);
     let mut other = Member::of(&ca, 3);
     other.chain.0[0] ^= 1;
     let chains = (CHAIN.to_string(), other.chain.to_string());
@@ -114,18 +90,16 @@ fn another_chain() {
     );
 }
 
-#[test]
-fn no_common_version() {
-    let ca = ca();
+fn no_common_version(suite: CryptoSuite) {
+    let ca = ca(suite);
     let mut newer = Member::of(&ca, 3);
     newer.versions = Versions { oldest: 2, newest: 4 };
     let words = ["Version", "2 to 4", "1 to 1", "upgrade"];
     refuses(&Member::of(&ca, 2), &newer, &words, &words);
 }
 
-#[test]
-fn two_ranges_that_meet_speak_the_highest_common_version() {
-    let ca = ca();
+fn two_ranges_that_meet_speak_the_highest_common_version(suite: CryptoSuite) {
+    let ca = ca(suite);
     let mut newer = Member::of(&ca, 3);
     newer.versions = Versions { oldest: 1, newest: 4 };
     let runtime = runtime();
@@ -153,9 +127,8 @@ async fn relay(
     }
 }
 
-#[test]
-fn a_relayed_hello_is_found_out_by_the_exporter() {
-    let ca = ca();
+fn a_relayed_hello_is_found_out_by_the_exporter(suite: CryptoSuite) {
+    let ca = ca(suite);
     let (called, caller, between) = (Member::of(&ca, 2), Member::of(&ca, 3), ca.node(4));
     let runtime = runtime();
     let target: Network = called.start(&runtime, &[]);
@@ -174,9 +147,8 @@ fn a_relayed_hello_is_found_out_by_the_exporter() {
     target.stop();
 }
 
-#[test]
-fn rules_that_change_end_standing_sessions() {
-    let ca = ca();
+fn rules_that_change_end_standing_sessions(suite: CryptoSuite) {
+    let ca = ca(suite);
     let (stays, leaves) = (Member::of(&ca, 2), Member::of(&ca, 3));
     let runtime = runtime();
     let one = stays.start(&runtime, &[]);
@@ -195,7 +167,7 @@ fn rules_that_change_end_standing_sessions() {
 
     stays.admission.denied.lock().clear();
     meet();
-    stays.trust.replace(rules(&ca, &[3], &[]));
+    stays.trust.replace(ca.trust_with(&[3], &[]));
     one.recheck();
     part();
     notes(&one, &["by this node", "Certificate", "have a new certificate issued"]);
@@ -207,12 +179,11 @@ fn rules_that_change_end_standing_sessions() {
 /// What a test does to a member's rules.
 type Change = fn(&Arc<Members>, &Arc<TrustStore>, &Member, &Authority);
 
-#[test]
-fn rules_that_change_between_hello_and_session_end_it() {
+fn rules_that_change_between_hello_and_session_end_it(suite: CryptoSuite) {
     let removed: Change = |members, _, peer, _| members.denied.lock().push(peer.node);
-    let revoked: Change = |_, trust, _, ca| trust.replace(rules(ca, &[3], &[]));
+    let revoked: Change = |_, trust, _, ca| trust.replace(ca.trust_with(&[3], &[]));
     for (change, word) in [(removed, "NotAdmitted"), (revoked, "Certificate")] {
-        let ca = Arc::new(ca());
+        let ca = Arc::new(ca(suite));
         let (called, caller) = (Member::of(&ca, 2), Arc::new(Member::of(&ca, 3)));
         let runtime = runtime();
         let one = called.start(&runtime, &[]);
@@ -236,9 +207,8 @@ fn rules_that_change_between_hello_and_session_end_it() {
     }
 }
 
-#[test]
-fn a_clock_that_is_minutes_off_is_told_and_not_refused() {
-    let ca = ca();
+fn a_clock_that_is_minutes_off_is_told_and_not_refused(suite: CryptoSuite) {
+    let ca = ca(suite);
     let (called, slow) = (Member::of(&ca, 2), Member::of(&ca, 3));
     let runtime = runtime();
     let network = called.start(&runtime, &[]);
@@ -261,8 +231,7 @@ fn a_clock_that_is_minutes_off_is_told_and_not_refused() {
     network.stop();
 }
 
-#[test]
-fn a_consensus_key_that_its_device_does_not_give_is_told_on_both_sides() {
+fn a_consensus_key_that_its_device_does_not_give_is_told_on_both_sides(suite: CryptoSuite) {
     struct Gone;
     impl crate::session::SessionKey for Gone {
         fn sign_session(
@@ -272,7 +241,7 @@ fn a_consensus_key_that_its_device_does_not_give_is_told_on_both_sides() {
             Err("the device was pulled".into())
         }
     }
-    let ca = ca();
+    let ca = ca(suite);
     let (called, mut caller) = (Member::of(&ca, 2), Member::of(&ca, 3).local());
     caller.key = Arc::new(Gone);
     let runtime = runtime();
@@ -287,3 +256,40 @@ fn a_consensus_key_that_its_device_does_not_give_is_told_on_both_sides() {
     notes(&network, &["by the other node", "Unsigned", "the device was pulled"]);
     network.stop();
 }
+
+#[test]
+fn a_node_of_another_suite() {
+    let (sm, std) = (ca(CryptoSuite::Sm), ca(CryptoSuite::Std));
+    let words = ["share no algorithm", "genesis"];
+    for (refuser, refused) in [(&sm, &std), (&std, &sm)] {
+        let told = [&["HandshakeFailure"][..], &words].concat();
+        refuses(&Member::of(refuser, 2), &Member::of(refused, 3), &words, &told);
+    }
+}
+
+#[test]
+fn certificates_of_another_suite_than_the_chains_start_nothing() {
+    let (sm, std) = (ca(CryptoSuite::Sm), ca(CryptoSuite::Std));
+    let runtime = runtime();
+    for (suite, what) in [(CryptoSuite::Std, "certificate"), (CryptoSuite::Sm, "authorities")] {
+        let mut member = Member::new(sm.node(2), std.trust());
+        member.suite = suite;
+        let refused = member.try_start(&runtime, &[]).map(|_| ()).expect_err("refused").to_string();
+        assert!(refused.contains(what) && refused.contains("the chain's suite"), "{refused}");
+    }
+}
+
+in_both_suites!(
+    a_certificate_of_another_authority,
+    a_certificate_out_of_its_time,
+    a_certificate_that_was_revoked,
+    a_denied_tls_key_and_a_node_the_group_does_not_know,
+    another_chain,
+    no_common_version,
+    two_ranges_that_meet_speak_the_highest_common_version,
+    a_relayed_hello_is_found_out_by_the_exporter,
+    rules_that_change_end_standing_sessions,
+    rules_that_change_between_hello_and_session_end_it,
+    a_clock_that_is_minutes_off_is_told_and_not_refused,
+    a_consensus_key_that_its_device_does_not_give_is_told_on_both_sides,
+);

@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bixi_accel::sm2::PrivateKey;
 use bixi_types::consensus::SignatureBytes;
 use bixi_types::session::SessionProof;
-use bixi_types::{H256, NodeId};
+use bixi_types::{CryptoSuite, H256, NodeId};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
 use super::super::*;
 use crate::session::VERSIONS;
 use crate::session::{Door, Local, Opened, Refusal, Remote, SessionError, unix_time_ms};
-use crate::tls::fixtures::{Authority, Node, key, sign};
+use crate::tls::fixtures::{Authority, Checker, Key, Node};
 use crate::tls::{Trust, TrustStore};
 
 pub(super) const CHAIN: H256 = H256([0xC4; 32]);
@@ -31,7 +30,7 @@ pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// A consensus key in memory.
 pub(super) struct SoftKey {
-    key: PrivateKey,
+    key: Key,
     /// Done once, before the next signature: the peer's hello was judged, and the session stands in no table yet.
     pub(super) before: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
@@ -42,7 +41,7 @@ impl SessionKey for SoftKey {
         if let Some(act) = before {
             act();
         }
-        Ok(SignatureBytes(sign(&self.key, &proof.sign_bytes())))
+        Ok(SignatureBytes(self.key.sign(&proof.sign_bytes())))
     }
 }
 
@@ -128,6 +127,7 @@ pub(super) struct Member {
     pub(super) certified: Node,
     pub(super) trust: Arc<TrustStore>,
     pub(super) chain: H256,
+    pub(super) suite: CryptoSuite,
     pub(super) versions: Versions,
     pub(super) limits: Limits,
     pub(super) admission: Arc<Members>,
@@ -136,15 +136,17 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn new(certified: Node, trust: Trust) -> Self {
-        let key = SoftKey { key: key(), before: Mutex::default() };
+        let suite = trust.suite();
+        let key = SoftKey { key: Key::new(suite), before: Mutex::default() };
         // Pauses between calls are waited for by tests.
         let limits = Limits { pause_first_ms: 20, pause_max_ms: 500, handshake_ms: 60_000, ..Limits::default() };
         Self {
-            node: NodeId(key.key.public_key().to_bytes()),
+            node: NodeId(key.key.public_key()),
             key: Arc::new(key),
             certified,
             trust: Arc::new(TrustStore::new(trust)),
             chain: CHAIN,
+            suite,
             versions: VERSIONS,
             limits,
             admission: Arc::default(),
@@ -162,9 +164,14 @@ impl Member {
 
     /// Starts a network that calls `peers`.
     pub(super) fn start(&self, runtime: &Runtime, peers: &[&Network]) -> Network {
+        self.try_start(runtime, peers).expect("it starts")
+    }
+
+    pub(super) fn try_start(&self, runtime: &Runtime, peers: &[&Network]) -> Result<Network, NetworkError> {
         let params = Params {
             node: self.node,
             chain: self.chain,
+            suite: self.suite,
             listen: "127.0.0.1:0".parse().expect("an address"),
             peers: peers.iter().map(|peer| peer.address().to_string()).collect(),
             versions: self.versions,
@@ -173,10 +180,11 @@ impl Member {
         let parts = Parts {
             tls: self.tls(),
             session_key: self.key.clone(),
+            verifier: Arc::new(Checker(self.suite)),
             admission: self.admission.clone(),
             inbox: self.inbox.clone(),
         };
-        Network::start(params, parts, runtime.handle().clone()).expect("it starts")
+        Network::start(params, parts, runtime.handle().clone())
     }
 
     /// One end of sessions without a network around it.
@@ -194,6 +202,7 @@ impl Member {
             client,
             server,
             key: self.key.clone(),
+            verifier: Arc::new(Checker(self.suite)),
             slots,
         }
     }

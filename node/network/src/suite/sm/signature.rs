@@ -9,11 +9,11 @@ use rustls::pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerifica
 pub(super) const SM2SIG_SM3: SignatureScheme = SignatureScheme::Unknown(0x0708);
 
 /// For certificates and revocation lists.
-static CERTIFICATES: Sm2 = Sm2 { id: sm2::DEFAULT_ID };
+pub(super) static CERTIFICATES: Sm2 = Sm2 { id: sm2::DEFAULT_ID };
 /// For handshakes.
 pub(super) static HANDSHAKES: Sm2 = Sm2 { id: sm2::TLS_ID };
 
-pub(super) const ALGORITHMS: WebPkiSupportedAlgorithms =
+pub(super) const VERIFICATION: WebPkiSupportedAlgorithms =
     WebPkiSupportedAlgorithms { all: &[&CERTIFICATES], mapping: &[(SM2SIG_SM3, &[&HANDSHAKES])] };
 
 /// id-ecPublicKey with SM2's curve: the content of the SEQUENCE (RFC 5480 2.1.1, GM/T 0006).

@@ -6,7 +6,7 @@ use rustls::crypto::{ActiveKeyExchange, SharedSecret, SupportedKxGroup};
 use rustls::ffdhe_groups::FfdheGroup;
 use rustls::{Error, NamedGroup, PeerMisbehaved};
 
-use crate::tls::System;
+use crate::random::System;
 
 const CURVE_SM2: NamedGroup = NamedGroup::Unknown(41);
 
