@@ -79,7 +79,7 @@ const THREAD_EXCEPTIONS: &[&str] = &[
 ];
 
 /// Features that exist for tests; no library, binary or build script may have one turned on.
-const TEST_FEATURES: &[&str] = &["seeded"];
+const TEST_FEATURES: &[&str] = &["seeded", "fixtures"];
 
 const UNFINISHED: &[&str] = &[concat!("todo", "!("), concat!("unimplemented", "!(")];
 

@@ -25,6 +25,16 @@ pub struct OrderLimits {
 }
 
 impl OrderLimits {
+    /// Those of genesis alone: what every node knows, whatever it has executed.
+    pub fn of_genesis(genesis: &Genesis) -> Self {
+        Self {
+            block_limit: genesis.block_limit,
+            transactions_max: genesis.block_tx_count_max,
+            gas_max: u64::MAX,
+            tx_gas_limit: genesis.tx_gas_limit,
+        }
+    }
+
     /// The limits in force at `height`, from genesis and SystemConfig. `view` is the state after the block before.
     pub fn at(view: &dyn StateView, height: u64, genesis: &Genesis) -> Result<Self, ExecutionError> {
         let number = |key, genesis_value| number_at(view, key, height, genesis_value);
@@ -70,6 +80,35 @@ pub fn flatten(
         }
     }
     Ok(ordered)
+}
+
+/// Tells what [`flatten`] would let into a block from what it would drop, before the block is decided and without keeping either.
+pub struct Tally<'a> {
+    height: u64,
+    history: &'a dyn History,
+    limits: &'a OrderLimits,
+    seen: Seen,
+}
+
+impl<'a> Tally<'a> {
+    /// For block `height`, after what `history` knows.
+    pub fn new(height: u64, history: &'a dyn History, limits: &'a OrderLimits) -> Self {
+        Self { height, history, limits, seen: Seen::default() }
+    }
+
+    /// Bytes of those of `transactions` that can stand, after those given before.
+    pub fn live_bytes<'t>(
+        &mut self,
+        transactions: impl IntoIterator<Item = &'t Verified>,
+    ) -> Result<usize, StateError> {
+        let mut live = 0;
+        for verified in transactions {
+            if self.seen.judge(verified, self.height, self.history, self.limits)?.is_none() {
+                live += verified.bytes.len();
+            }
+        }
+        Ok(live)
+    }
 }
 
 /// What the block holds so far.

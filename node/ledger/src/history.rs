@@ -46,7 +46,20 @@ impl Ordered {
     }
 }
 
+/// What every node knows of past transactions that holds the chain through one height, whatever it has executed or committed above.
+pub struct HistoryAt<'a> {
+    ledger: &'a Ledger,
+    base: u64,
+    parent: u64,
+}
+
 impl Ledger {
+    /// Replay protection for the block after `parent`, by the chain through `base`. The answers are the same on every node whose head is
+    /// between the two: a nonce that leaves the window at or below `parent` is free, whether it is forgotten here or not.
+    pub fn history_at(&self, base: u64, parent: u64) -> HistoryAt<'_> {
+        HistoryAt { ledger: self, base, parent }
+    }
+
     /// Makes a decided block's transactions known to [`History`] before it is committed; repeating it replaces the block.
     pub fn note_ordered(&self, number: u64, transactions: &[Verified]) {
         let block = OrderedBlock {
@@ -89,18 +102,38 @@ impl Ledger {
         Ok(self.core.engine.get(Column::Index, &keys::transaction_place(hash))?.is_some())
     }
 
+    /// The committed block that used a nonce last, unless it is forgotten.
+    fn stored_nonce(&self, sender: &Address, nonce: &str) -> Result<Option<u64>, LedgerError> {
+        let stored = self.core.engine.get(Column::Index, &keys::nonce(sender, nonce))?;
+        stored.map(|value| keys::parse_number(&value).ok_or_else(|| damaged("a nonce record"))).transpose()
+    }
+
     fn used(&self, sender: &Address, nonce: &str) -> Result<bool, LedgerError> {
         let state = self.core.head().ok_or(LedgerError::Uninitialised)?;
         let (noted, top) = {
             let ordered = self.core.ordered.read();
             (ordered.nonce_block(sender, nonce), ordered.top().unwrap_or(0).max(state.head.number))
         };
-        let stored = match self.core.engine.get(Column::Index, &keys::nonce(sender, nonce))? {
-            Some(value) => Some(keys::parse_number(&value).ok_or_else(|| damaged("a nonce record"))?),
-            None => None,
-        };
+        let stored = self.stored_nonce(sender, nonce)?;
         let block_limit = u64::from(state.genesis.block_limit);
         Ok(noted.into_iter().chain(stored).any(|number| number.saturating_add(block_limit) > top))
+    }
+}
+
+impl HistoryAt<'_> {
+    fn known(&self, hash: &H256) -> Result<bool, LedgerError> {
+        let Some(place) = self.ledger.core.engine.get(Column::Index, &keys::transaction_place(hash))? else {
+            return Ok(false);
+        };
+        let (number, _) = keys::parse_place(&place).ok_or_else(|| damaged("the place of a transaction"))?;
+        Ok(number <= self.base)
+    }
+
+    fn used(&self, sender: &Address, nonce: &str) -> Result<bool, LedgerError> {
+        let genesis = &self.ledger.core.head().ok_or(LedgerError::Uninitialised)?.genesis;
+        let block_limit = u64::from(genesis.block_limit);
+        let stored = self.ledger.stored_nonce(sender, nonce)?.filter(|number| *number <= self.base);
+        Ok(stored.is_some_and(|number| number.saturating_add(block_limit) > self.parent))
     }
 }
 
@@ -115,10 +148,24 @@ pub(crate) fn put_nonce(batch: &mut Batch, number: u64, transaction: &Transactio
 
 impl History for Ledger {
     fn transaction_known(&self, hash: &H256) -> Result<bool, StateError> {
-        self.known(hash).map_err(|error| StateError(error.to_string()))
+        self.known(hash).map_err(unreadable)
     }
 
     fn nonce_used(&self, sender: &Address, nonce: &str) -> Result<bool, StateError> {
-        self.used(sender, nonce).map_err(|error| StateError(error.to_string()))
+        self.used(sender, nonce).map_err(unreadable)
     }
+}
+
+impl History for HistoryAt<'_> {
+    fn transaction_known(&self, hash: &H256) -> Result<bool, StateError> {
+        self.known(hash).map_err(unreadable)
+    }
+
+    fn nonce_used(&self, sender: &Address, nonce: &str) -> Result<bool, StateError> {
+        self.used(sender, nonce).map_err(unreadable)
+    }
+}
+
+fn unreadable(error: LedgerError) -> StateError {
+    StateError(error.to_string())
 }

@@ -83,6 +83,11 @@ impl VerifiedBatch {
         encode(&self.transactions)
     }
 
+    /// Its transactions, without framing.
+    pub(crate) fn transaction_bytes(&self) -> usize {
+        self.transactions.iter().map(|transaction| transaction.bytes.len()).sum()
+    }
+
     fn encoded_bytes(&self) -> usize {
         self.transactions.iter().map(|tx| Batch::framed_bytes(tx.bytes.len())).sum()
     }

@@ -5,6 +5,7 @@ mod build;
 mod catch_up;
 mod early;
 mod fetch;
+mod worth;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +33,7 @@ use build::Building;
 use catch_up::CatchUp;
 use early::Early;
 use fetch::{Fetches, Purpose};
+use worth::Worth;
 
 /// Where the core's effects go.
 pub(crate) struct Lines {
@@ -83,6 +85,9 @@ pub(crate) struct Driver {
     block_interval_ms: u64,
     building: Option<Building>,
     fetches: Fetches,
+    worth: Worth,
+    /// Values that are not worth their bytes, to be told to the core.
+    unworthy: Vec<H256>,
     early: Early,
     catch_up: CatchUp,
     suite: CryptoSuite,
@@ -119,6 +124,8 @@ impl Driver {
             block_interval_ms,
             building: None,
             fetches: Fetches::default(),
+            worth: Worth::new(&pipeline.genesis, &pipeline.ledger, &pipeline.batches),
+            unworthy: Vec::new(),
             early: Early::default(),
             catch_up: CatchUp::default(),
             suite: pipeline.genesis.suite,
@@ -294,7 +301,7 @@ impl Driver {
             Effect::BuildValue { height, round, deadline_ms } => self.begin_building(height, round, deadline_ms),
             Effect::EnsureBatches { id, value, from, is_decided } => {
                 let purpose = if is_decided { Purpose::Decision } else { Purpose::Vote };
-                self.ensure_batches(id, &value, from, purpose);
+                self.ensure_batches(id, &value, from, purpose)?;
             }
             Effect::Decide { height, value, certificate } => {
                 self.last_decided_ms = self.clock.now().monotonic_ms;

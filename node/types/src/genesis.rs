@@ -58,6 +58,9 @@ pub struct Genesis {
     pub admin: Option<Address>,
 }
 
+#[cfg(any(test, feature = "fixtures"))]
+mod fixture;
+
 impl Genesis {
     /// Domain string of [`Self::hash`].
     pub const DOMAIN: &'static [u8] = b"BIXI-TYPES-GENESIS-V1";

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use bixi_execution::order::{OrderLimits, Ordered, flatten, is_within_block_limit};
+use bixi_execution::order::{OrderLimits, Ordered, Tally, flatten, is_within_block_limit};
 use bixi_types::state::{History, StateError};
 use bixi_types::status::Status;
 use bixi_types::transaction::{Transaction, Verified};
@@ -85,6 +85,27 @@ fn block_limit_is_above_the_parent_and_not_too_far() {
     assert!(!is_within_block_limit(-1, 1, 10) && !is_within_block_limit(i64::MIN, 1, 10));
     assert!(is_within_block_limit(1, 1, 1));
     assert!(is_within_block_limit(i64::MAX, u64::MAX / 2, u32::MAX));
+}
+
+#[test]
+fn a_tally_counts_the_bytes_of_what_would_stand_batch_by_batch() {
+    let fresh: Vec<Verified> = (0..5).map(|nonce| tx(alice(), &nonce.to_string(), 55)).collect();
+    let (spent, expired) = (tx(alice(), "7001", 55), tx(alice(), "7002", 49));
+    let past = Past { nonces: [(alice(), "7001".to_owned())].into(), ..Past::default() };
+    let batches = [vec![fresh[0].clone(), spent.clone()], vec![fresh[0].clone(), expired], fresh.clone()];
+    let limits = OrderLimits { transactions_max: 4, ..LIMITS };
+    let mut tally = Tally::new(50, &past, &limits);
+    let mut stood = Vec::new();
+    for place in 0..batches.len() {
+        let before = stood.len();
+        stood = order(&batches[..=place], &past, &limits).transactions;
+        let bytes: usize = stood[before..].iter().map(|verified| verified.bytes.len()).sum();
+        assert_eq!(tally.live_bytes(&batches[place]).unwrap(), bytes, "batch {place}");
+    }
+    assert_eq!(
+        hashes(&Ordered { transactions: stood, ..Ordered::default() }),
+        fresh[..4].iter().map(|one| one.hash).collect::<Vec<_>>()
+    );
 }
 
 #[test]

@@ -239,6 +239,28 @@ fn the_nonce_window_counts_ordered_blocks() {
     assert!(!ledger.nonce_used(&one.sender, "77").unwrap());
 }
 
+#[test]
+fn the_past_through_a_height_reads_the_same_whatever_came_after() {
+    let ledger = ledger_in_memory();
+    let (one, other) = (transaction(1, "77"), transaction(2, "78"));
+    grow_with(&ledger, &WriteSet::new(), vec![one.clone()]).unwrap();
+    let reads = |ledger: &Ledger, base, parent| {
+        let past = ledger.history_at(base, parent);
+        (past.transaction_known(&one.hash).unwrap(), past.nonce_used(&one.sender, "77").unwrap())
+    };
+    for head in 1..=u64::from(BLOCK_LIMIT) {
+        assert_eq!(ledger.height(), head);
+        assert_eq!(reads(&ledger, 0, head), (false, false), "block 1 is above");
+        assert_eq!(reads(&ledger, 1, head), (true, true));
+        // Forgotten or not, the nonce is free for the block after this parent.
+        assert_eq!(reads(&ledger, 1, u64::from(BLOCK_LIMIT) + 1), (true, false));
+        ledger.note_ordered(head + 1, std::slice::from_ref(&other));
+        assert!(!ledger.history_at(head, head).transaction_known(&other.hash).unwrap(), "ordered is not committed");
+        grow(&ledger, &WriteSet::new()).unwrap();
+    }
+    assert_eq!(reads(&ledger, 1, u64::from(BLOCK_LIMIT) + 1), (true, false), "and now it is forgotten");
+}
+
 /// A store whose disk is full after some writes.
 struct Failing {
     inner: MemoryEngine,

@@ -59,7 +59,7 @@ impl Driver {
         if self.batcher.is_alone() || waiting == 0 {
             self.batcher.seal_waiting(transactions_max.saturating_sub(waiting));
         }
-        let digests = self.batches.propose(transactions_max);
+        let digests = self.worthy(height, self.batches.propose(transactions_max))?;
         self.log_batches(&digests, height);
         tracing::trace!(height, round, batches = digests.len(), elapsed = ?started.elapsed(), "built a value");
         self.feed(Input::ValueBuilt { height, round, batches: digests })?;
