@@ -22,7 +22,7 @@ use crate::batches::{BatchStore, Batcher};
 use crate::clock::Clock;
 use crate::event::{Arrived, Event, Fault};
 use crate::evidence::Found;
-use crate::exchange::{Asked, BatchJob, MessageCheck, Offences, ServeJob, tell_head};
+use crate::exchange::{Asked, BatchJob, Heights, MessageCheck, Offences, ServeJob, tell_head};
 use crate::links::{Channel, Links};
 use crate::log_thread::{Answer, Command};
 use crate::ordering_log::Record;
@@ -42,6 +42,7 @@ pub(crate) struct Lines {
     pub execute: Sender<ExecuteJob>,
     pub commit: Sender<CommitJob>,
     pub checks: Sender<MessageCheck>,
+    pub height_checks: Sender<Arrived<Heights>>,
     pub batch_jobs: Sender<BatchJob>,
     pub serve: Sender<ServeJob>,
     pub snapshots: Sender<SnapshotJob>,
@@ -174,7 +175,7 @@ impl Driver {
             Event::Heights(answer) => {
                 // Answers nobody waits for are ignored.
                 if self.catch_up.expects(answer.from, &answer.what, self.clock.now().monotonic_ms) {
-                    let _ = self.lines.checks.send(MessageCheck::Heights(answer));
+                    let _ = self.lines.height_checks.send(answer);
                 }
             }
             Event::Proven(Arrived { from, what, .. }) => {

@@ -4,7 +4,7 @@
 //! peers ─▶ door ─ consensus message ─▶ consensus thread (checks) ─▶ message-checks ─▶ Input::Message
 //!            ├── batch ─────────────▶ batch-checks ─▶ batch store ─▶ Work
 //!            ├── snapshot, headers ─▶ snapshot-join, snapshot-serve
-//!            ├── head, heights ─────▶ consensus thread (who is how far, catching up)
+//!            ├── head, heights ─────▶ consensus thread (who is how far, catching up) ─▶ height-checks ─▶ Proven
 //!            └── request ───────────▶ serve ─ store or ledger, peers in turn ─▶ peers
 //! ```
 //!
@@ -31,7 +31,7 @@ use crate::batches::BatchStore;
 use crate::event::Event;
 use crate::snapshot::{self, JoinEvent, SnapshotJob};
 
-pub(crate) use checks::{BatchChecks, BatchJob, MessageCheck, MessageChecks};
+pub(crate) use checks::{BatchChecks, BatchJob, HeightChecks, MessageCheck, MessageChecks};
 use door::Lines;
 pub(crate) use door::{Door, Offences};
 #[cfg(test)]

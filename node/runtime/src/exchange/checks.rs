@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::door::Offences;
 use super::heights::Heights;
+use super::proven::Proven;
 use super::quota::Ticket;
 use crate::batches::{BatchStore, Origin, VerifiedBatch};
 use crate::event::{Arrived, Event};
@@ -24,17 +25,12 @@ const MESSAGES_AT_ONCE: usize = 64;
 pub(crate) enum MessageCheck {
     /// A message whose signatures are to be checked, then fed.
     Message(Arrived<Box<Message>>, Vec<SignatureCheck>),
-    /// Heights fetched ahead of consensus, to be read and checked.
-    Heights(Arrived<Heights>),
     /// The validators from now on: their keys get tables.
     Pin(Vec<NodeId>),
 }
 
 /// Checks consensus messages.
 pub(crate) struct MessageChecks {
-    pub suite: CryptoSuite,
-    /// Genesis hash.
-    pub chain: H256,
     pub verifier: SmVerifier,
     pub offences: Arc<Offences>,
     pub events: Sender<Event>,
@@ -49,14 +45,13 @@ impl MessageChecks {
             for job in std::iter::once(first).chain(jobs.try_iter().take(MESSAGES_AT_ONCE - 1)) {
                 match job {
                     MessageCheck::Message(arrived, checks) => messages.push((arrived, checks)),
-                    MessageCheck::Heights(arrived) => self.check_heights(arrived),
                     MessageCheck::Pin(validators) => {
                         self.verifier.pin(&validators, &pinned);
                         pinned = validators;
                     }
                 }
             }
-            let verdicts = self.verdicts(messages.iter().map(|(_, checks)| checks.as_slice()));
+            let verdicts = verdicts(&self.verifier, messages.iter().map(|(_, checks)| checks.as_slice()));
             for ((arrived, _), valid) in messages.into_iter().zip(verdicts) {
                 if valid {
                     let _ = self.events.send(Event::Checked(arrived));
@@ -66,41 +61,62 @@ impl MessageChecks {
             }
         }
     }
+}
+
+/// Whether all signatures of each message hold; all messages in one batch.
+fn verdicts<'a>(verifier: &SmVerifier, messages: impl Iterator<Item = &'a [SignatureCheck]>) -> Vec<bool> {
+    let messages: Vec<&[SignatureCheck]> = messages.collect();
+    let checks: Vec<Check<'_>> = messages
+        .iter()
+        .flat_map(|checks| checks.iter())
+        .map(|check| Check { node: &check.node, message: &check.bytes, signature: &check.signature })
+        .collect();
+    let verdicts = verifier.verify(&checks);
+    let mut rest = verdicts.as_slice();
+    let own = |checks: &&[SignatureCheck]| {
+        let (own, others) = rest.split_at(checks.len());
+        rest = others;
+        own.iter().all(|verdict| *verdict)
+    };
+    messages.iter().map(own).collect()
+}
+
+/// Checks heights fetched ahead of consensus, on a thread of their own: an answer holds up to [`HEIGHTS_MAX`] heights with two quorums of
+/// signatures each, and votes do not wait behind it.
+///
+/// [`HEIGHTS_MAX`]: bixi_types::limits::HEIGHTS_MAX
+pub(crate) struct HeightChecks {
+    pub suite: CryptoSuite,
+    /// Genesis hash.
+    pub chain: H256,
+    /// With the tables that the thread of messages pins.
+    pub verifier: SmVerifier,
+    pub offences: Arc<Offences>,
+    pub events: Sender<Event>,
+}
+
+impl HeightChecks {
+    /// Runs until the consensus thread is gone.
+    pub(crate) fn run(&self, answers: &Receiver<Arrived<Heights>>) {
+        while let Ok(arrived) = answers.recv() {
+            let from = arrived.from;
+            let proven = arrived.map(|heights| {
+                self.check(heights).unwrap_or_else(|reason| {
+                    self.offences.charge(from, reason);
+                    Vec::new()
+                })
+            });
+            let _ = self.events.send(Event::Proven(proven));
+        }
+    }
 
     /// All signatures of an answer in one batch. One that does not hold, or parts that do not belong together, spoil the whole: its
     /// sender had them checked before it kept them.
-    fn check_heights(&self, arrived: Arrived<Heights>) {
-        let from = arrived.from;
-        let arrived = arrived.map(|heights| {
-            let heights = heights.read(self.suite)?;
-            let checks: Vec<_> = heights.iter().map(|height| height.checks(self.chain)).collect();
-            let is_valid = self.verdicts(checks.iter().map(Vec::as_slice)).into_iter().all(|valid| valid);
-            if is_valid { Ok(heights) } else { Err("a height with a signature that does not hold".to_owned()) }
-        });
-        let _ = self.events.send(Event::Proven(arrived.map(|heights| {
-            heights.unwrap_or_else(|reason| {
-                self.offences.charge(from, reason);
-                Vec::new()
-            })
-        })));
-    }
-
-    /// Whether all signatures of each message hold; all messages in one batch.
-    fn verdicts<'a>(&self, messages: impl Iterator<Item = &'a [SignatureCheck]>) -> Vec<bool> {
-        let messages: Vec<&[SignatureCheck]> = messages.collect();
-        let checks: Vec<Check<'_>> = messages
-            .iter()
-            .flat_map(|checks| checks.iter())
-            .map(|check| Check { node: &check.node, message: &check.bytes, signature: &check.signature })
-            .collect();
-        let verdicts = self.verifier.verify(&checks);
-        let mut rest = verdicts.as_slice();
-        let own = |checks: &&[SignatureCheck]| {
-            let (own, others) = rest.split_at(checks.len());
-            rest = others;
-            own.iter().all(|verdict| *verdict)
-        };
-        messages.iter().map(own).collect()
+    fn check(&self, heights: Heights) -> Result<Vec<Proven>, String> {
+        let heights = heights.read(self.suite)?;
+        let checks: Vec<_> = heights.iter().map(|height| height.checks(self.chain)).collect();
+        let is_valid = verdicts(&self.verifier, checks.iter().map(Vec::as_slice)).into_iter().all(|valid| valid);
+        if is_valid { Ok(heights) } else { Err("a height with a signature that does not hold".to_owned()) }
     }
 }
 
@@ -165,3 +181,6 @@ impl BatchChecks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,7 @@ impl Offences {
         self.0.lock().entry(peer).or_insert(reason);
     }
 
-    fn take(&self, peer: &NodeId) -> Option<String> {
+    pub(super) fn take(&self, peer: &NodeId) -> Option<String> {
         self.0.lock().remove(peer)
     }
 }

@@ -20,9 +20,9 @@ use super::Failure;
 use crate::batches::{Batcher, Wake};
 use crate::clock::Clock;
 use crate::driver::{Driver, DriverParts, Lines, sign_all};
-use crate::event::{Event, Fault, PanicWitness};
+use crate::event::{Arrived, Event, Fault, PanicWitness};
 use crate::evidence::Keeper;
-use crate::exchange::{BatchChecks, MessageCheck, MessageChecks, Queues, Server};
+use crate::exchange::{BatchChecks, HeightChecks, Heights, MessageCheck, MessageChecks, Queues, Server};
 use crate::links::Links;
 use crate::log_thread;
 use crate::ordering_log::OrderingLog;
@@ -109,6 +109,7 @@ pub(super) fn start(spawner: &Spawner, parts: Parts) -> Result<Threads, Failure>
     let (execute_in, execute_jobs) = unbounded();
     let (commit_in, commit_jobs) = unbounded();
     let (checks_in, message_checks) = unbounded();
+    let (heights_in, height_checks) = unbounded();
     let (evidence_in, found) = unbounded();
     let snapshots_stopping = Arc::new(AtomicBool::new(false));
 
@@ -124,7 +125,7 @@ pub(super) fn start(spawner: &Spawner, parts: Parts) -> Result<Threads, Failure>
     if !links.is_solitary() {
         let (batcher, events) = (Arc::clone(&batcher), events_in.clone());
         helpers.spawn(Role::Verifier, "batcher", move || batcher.run(&batcher_woken, &events))?;
-        spawn_exchange(&mut helpers, &pipeline, &links, &queues, message_checks)?;
+        spawn_exchange(&mut helpers, &pipeline, &links, &queues, (message_checks, height_checks))?;
         spawn_snapshots(&mut helpers, &pipeline, &links, &queues, (&snapshots_stopping, join, &joining))?;
     }
     let lines = Lines {
@@ -133,6 +134,7 @@ pub(super) fn start(spawner: &Spawner, parts: Parts) -> Result<Threads, Failure>
         execute: execute_in,
         commit: commit_in,
         checks: checks_in,
+        height_checks: heights_in,
         batch_jobs: queues.batch_jobs.0,
         serve: queues.serve_jobs.0,
         snapshots: queues.snapshot_jobs.0,
@@ -155,13 +157,16 @@ fn spawn_exchange(
     pipeline: &Pipeline,
     links: &Arc<dyn Links>,
     queues: &Queues,
-    message_checks: Receiver<MessageCheck>,
+    (message_checks, height_checks): (Receiver<MessageCheck>, Receiver<Arrived<Heights>>),
 ) -> std::io::Result<()> {
     let (batches, ledger) = (Arc::clone(&pipeline.batches), Arc::clone(&pipeline.ledger));
-    let messages = MessageChecks {
+    let validators = Arc::new(Registry::new(VALIDATORS_MAX));
+    let (offences, events) = (Arc::clone(&queues.offences), pipeline.events.clone());
+    let messages = MessageChecks { verifier: SmVerifier::new(Arc::clone(&validators)), offences, events };
+    let heights = HeightChecks {
         suite: pipeline.genesis.suite,
         chain: pipeline.genesis.hash(),
-        verifier: SmVerifier::new(Arc::new(Registry::new(VALIDATORS_MAX))),
+        verifier: SmVerifier::new(validators),
         offences: Arc::clone(&queues.offences),
         events: pipeline.events.clone(),
     };
@@ -176,6 +181,7 @@ fn spawn_exchange(
     let server = Server { ledger, batches, links: Arc::clone(links) };
     let (batch_jobs, serve_jobs) = (queues.batch_jobs.1.clone(), queues.serve_jobs.1.clone());
     helpers.spawn(Role::Verifier, "message-checks", move || messages.run(&message_checks))?;
+    helpers.spawn(Role::Verifier, "height-checks", move || heights.run(&height_checks))?;
     helpers.spawn(Role::Verifier, "batch-checks", move || arriving.run(&batch_jobs))?;
     helpers.spawn(Role::Other, "serve", move || server.run(&serve_jobs))
 }
