@@ -130,23 +130,13 @@ mod tests {
 
     fn sample() -> Genesis {
         Genesis {
-            chain_id: "chain0".into(),
-            group_id: "group0".into(),
-            suite: CryptoSuite::Sm,
             evm_hash: EvmHash::Keccak256,
-            evm_spec: EvmSpec::Cancun,
-            evm_timestamp_unit: TimestampUnit::Ms,
-            protocol_version: 1,
             timestamp_ms: 1_700_000_000_000,
             validators: vec![
                 Validator { id: NodeId([7; 64]), weight: 1 },
                 Validator { id: NodeId([9; 64]), weight: 3 },
             ],
-            tx_gas_limit: 3_000_000_000,
-            block_tx_count_max: 1000,
-            block_limit: 1000,
-            pipeline_depth: 4,
-            admin: None,
+            ..Genesis::fixture(&[])
         }
     }
 

@@ -3,39 +3,23 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bixi_accel::{Random, RandomError, sm2, sm3};
+use bixi_accel::{Seeded, sm2};
 use bixi_platform::io::{PreadStorage, Storage};
 use bixi_platform::secret::Secret;
 use bixi_sealed::{AtRest, KeyRing};
-use bixi_types::consensus::Validator;
-use bixi_types::genesis::{EvmSpec, Genesis, TimestampUnit};
+use bixi_types::genesis::Genesis;
 use bixi_types::header::{BlockHeader, ParentInfo};
 use bixi_types::receipt::Receipt;
 use bixi_types::state::{StateKey, StateTable, WriteSet};
 use bixi_types::transaction::{ChainIdentity, Transaction, Verified, verify};
-use bixi_types::{CryptoSuite, EvmHash, H256, NodeId};
+use bixi_types::{CryptoSuite, H256, NodeId};
 
 use crate::{CommitBlock, Ledger, LedgerError, Params, PreparedState};
 
 pub(crate) const BLOCK_LIMIT: u32 = 5;
 
 pub(crate) fn genesis(chain_id: &str) -> Genesis {
-    Genesis {
-        chain_id: chain_id.to_owned(),
-        group_id: "group0".to_owned(),
-        suite: CryptoSuite::Sm,
-        evm_hash: EvmHash::Sm3,
-        evm_spec: EvmSpec::Cancun,
-        evm_timestamp_unit: TimestampUnit::Ms,
-        protocol_version: 1,
-        timestamp_ms: 1,
-        validators: vec![Validator { id: NodeId([7; 64]), weight: 1 }],
-        tx_gas_limit: 3_000_000_000,
-        block_tx_count_max: 1000,
-        block_limit: BLOCK_LIMIT,
-        pipeline_depth: 4,
-        admin: None,
-    }
+    Genesis { chain_id: chain_id.to_owned(), block_limit: BLOCK_LIMIT, ..Genesis::fixture(&[NodeId([7; 64])]) }
 }
 
 pub(crate) fn keyring(byte: u8) -> KeyRing {
@@ -123,19 +107,6 @@ pub(crate) fn read(ledger: &Ledger, name: &str) -> Option<String> {
     value.map(|bytes| String::from_utf8(bytes).expect("text"))
 }
 
-/// A reproducible stream for test signatures.
-struct Stream(u64);
-
-impl Random for Stream {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-        for chunk in out.chunks_mut(32) {
-            self.0 += 1;
-            chunk.copy_from_slice(&sm3::digest(&self.0.to_le_bytes())[..chunk.len()]);
-        }
-        Ok(())
-    }
-}
-
 /// A signed transaction of one of a few accounts.
 pub(crate) fn transaction(account: u8, nonce: &str) -> Verified {
     let mut transaction = Transaction {
@@ -148,6 +119,6 @@ pub(crate) fn transaction(account: u8, nonce: &str) -> Verified {
         ..Transaction::default()
     };
     let key = sm2::PrivateKey::from_bytes(&[account; 32]).expect("a valid scalar");
-    transaction.sign_sm(&key, &mut Stream(u64::from(account))).expect("signature");
+    transaction.sign_sm(&key, &mut Seeded::new(u64::from(account))).expect("signature");
     verify(CryptoSuite::Sm, &ChainIdentity::from(&genesis("chain0")), transaction).expect("a good transaction")
 }

@@ -92,27 +92,10 @@ fn waiting(old: &NodeConfig, new: &NodeConfig) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bixi_types::genesis::{EvmSpec, Genesis, TimestampUnit};
-    use bixi_types::{CryptoSuite, EvmHash};
+    use bixi_types::genesis::Genesis;
 
     fn settings() -> Settings {
-        let genesis = Genesis {
-            chain_id: "chain0".into(),
-            group_id: "group0".into(),
-            suite: CryptoSuite::Sm,
-            evm_hash: EvmHash::Sm3,
-            evm_spec: EvmSpec::Cancun,
-            evm_timestamp_unit: TimestampUnit::Ms,
-            protocol_version: 1,
-            timestamp_ms: 1,
-            validators: Vec::new(),
-            tx_gas_limit: 1,
-            block_tx_count_max: 1,
-            block_limit: 1,
-            pipeline_depth: 1,
-            admin: None,
-        };
-        Settings { config: NodeConfig::default(), genesis, base: "/".into() }
+        Settings { config: NodeConfig::default(), genesis: Genesis::fixture(&[]), base: "/".into() }
     }
 
     #[test]

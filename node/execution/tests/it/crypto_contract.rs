@@ -1,4 +1,4 @@
-use bixi_accel::sm2;
+use bixi_accel::{Seeded, sm2};
 use bixi_types::suite::{keccak256, sm3};
 use bixi_types::{CryptoSuite, EvmHash};
 
@@ -22,7 +22,7 @@ fn hashes_are_the_same_on_every_chain() {
 #[test]
 fn sm2_signatures_are_verified_and_named() {
     let chain = Chain::demo();
-    let mut random = Counter(7);
+    let mut random = Seeded::new(7);
     let key = sm2::PrivateKey::generate(&mut random).expect("a key");
     let public = key.public_key().to_bytes();
     let message = sm3(&[b"a transaction"]).0;

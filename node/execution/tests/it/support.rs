@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bixi_accel::{Random, RandomError, sm2};
+use bixi_accel::{Seeded, sm2};
 use bixi_execution::{CallRequest, CallResult, ExecutionParams, Executor, genesis_writes};
-use bixi_types::consensus::Validator;
 use bixi_types::execution::{ExecutedBlock, OrderedBlock};
-use bixi_types::genesis::{EvmSpec, Genesis, TimestampUnit};
+use bixi_types::genesis::Genesis;
 use bixi_types::receipt::Receipt;
 use bixi_types::state::{StateError, StateKey, StateTable, StateView, WriteSet};
 use bixi_types::transaction::{ChainIdentity, Transaction, Verified, verify};
@@ -19,7 +18,7 @@ pub(crate) const TIMESTAMP_MS: u64 = 1_790_000_000_123;
 const ACCOUNTS: u8 = 64;
 
 static KEYS: LazyLock<BTreeMap<Address, sm2::PrivateKey>> = LazyLock::new(|| {
-    let mut random = Counter(1);
+    let mut random = Seeded::new(1);
     let keys = (0..ACCOUNTS).map(|_| sm2::PrivateKey::generate(&mut random).expect("a key"));
     keys.map(|key| (CryptoSuite::Sm.address(&key.public_key().to_bytes()), key)).collect()
 });
@@ -38,19 +37,6 @@ pub(crate) fn bob() -> Address {
     account(63)
 }
 
-/// Counts: enough for keys and signatures that only have to be valid.
-pub(crate) struct Counter(pub(crate) u64);
-
-impl Random for Counter {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-        for chunk in out.chunks_mut(32) {
-            self.0 += 1;
-            chunk.copy_from_slice(&bixi_accel::sm3::digest(&self.0.to_be_bytes())[..chunk.len()]);
-        }
-        Ok(())
-    }
-}
-
 pub(crate) fn system(number: u16) -> Address {
     let mut address = [0; 20];
     address[18..].copy_from_slice(&number.to_be_bytes());
@@ -62,22 +48,7 @@ pub(crate) fn node(byte: u8) -> NodeId {
 }
 
 pub(crate) fn genesis(suite: CryptoSuite, evm_hash: EvmHash) -> Genesis {
-    Genesis {
-        chain_id: "chain0".to_owned(),
-        group_id: "group0".to_owned(),
-        suite,
-        evm_hash,
-        evm_spec: EvmSpec::Cancun,
-        evm_timestamp_unit: TimestampUnit::Ms,
-        protocol_version: 1,
-        timestamp_ms: TIMESTAMP_MS,
-        validators: vec![Validator { id: node(1), weight: 1 }],
-        tx_gas_limit: 3_000_000_000,
-        block_tx_count_max: 1_000,
-        block_limit: 1_000,
-        pipeline_depth: 2,
-        admin: None,
-    }
+    Genesis { suite, evm_hash, timestamp_ms: TIMESTAMP_MS, pipeline_depth: 2, ..Genesis::fixture(&[node(1)]) }
 }
 
 /// Rows in memory.
@@ -120,7 +91,7 @@ pub(crate) fn verified(sender: Address, mut tx: Transaction) -> Verified {
     if tx.nonce.is_empty() {
         tx.nonce = nonce.to_string();
     }
-    tx.sign_sm(&KEYS[&sender], &mut Counter(nonce << 32)).expect("a signature");
+    tx.sign_sm(&KEYS[&sender], &mut Seeded::new(nonce << 32)).expect("a signature");
     verify(CryptoSuite::Sm, &chain, tx).expect("a transaction that a node admits")
 }
 

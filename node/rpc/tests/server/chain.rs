@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use bixi_accel::Seeded;
 use bixi_accel::sm2::PrivateKey;
-use bixi_accel::{Random, RandomError};
 use bixi_platform::placement::{self, Plan};
 use bixi_platform::threads::Spawner;
 use bixi_platform::topology::Topology;
@@ -449,19 +449,6 @@ impl NodeApi for Chain {
     }
 }
 
-/// Deterministic bytes, so that a failure repeats.
-struct Counting(u8);
-
-impl Random for Counting {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-        for byte in out {
-            self.0 = self.0.wrapping_mul(29).wrapping_add(17);
-            *byte = self.0;
-        }
-        Ok(())
-    }
-}
-
 /// The key of an account.
 pub(crate) fn key(account: u8) -> PrivateKey {
     PrivateKey::from_bytes(&[account; 32]).expect("a key in range")
@@ -483,7 +470,7 @@ pub(crate) fn signed(account: u8, nonce: u64, block_limit: i64) -> Transaction {
 }
 
 pub(crate) fn sign(transaction: &mut Transaction, account: u8) {
-    transaction.sign_sm(&key(account), &mut Counting(account)).expect("signs");
+    transaction.sign_sm(&key(account), &mut Seeded::new(account.into())).expect("signs");
 }
 
 /// The parameter of `sendTransaction`.

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use bixi_accel::Seeded;
 use bixi_accel::sm2::PrivateKey;
-use bixi_accel::{Random, RandomError};
 use bixi_consensus::Message;
 use bixi_types::consensus::{Proposal, SignatureBytes, SignedProposal, Value};
 use bixi_types::limits::{
@@ -15,26 +15,13 @@ use bixi_types::{Address, NodeId};
 use super::*;
 use crate::exchange::Recipe;
 
-/// Bytes of a counter: keys and nonces repeat from run to run.
-struct Counter(u64);
-
-impl Random for Counter {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-        for chunk in out.chunks_mut(32) {
-            self.0 += 1;
-            chunk.copy_from_slice(&bixi_accel::sm3::digest(&self.0.to_le_bytes())[..chunk.len()]);
-        }
-        Ok(())
-    }
-}
-
 /// A call that changes the state: `userAdd(name, 7)` of DagTransfer.
 pub(crate) fn user_add(name: &str) -> Verified {
     user_add_until(name, 500)
 }
 
 pub(crate) fn user_add_until(name: &str, block_limit: i64) -> Verified {
-    let mut random = Counter(u64::from(name.as_bytes()[0]) << 32);
+    let mut random = Seeded::new(u64::from(name.as_bytes()[0]) << 32);
     let key = PrivateKey::generate(&mut random).expect("a key");
     let mut input = CryptoSuite::Sm.hash(&[b"userAdd(string,uint256)"]).0[..4].to_vec();
     for word in [64_u128, 7, name.len() as u128] {

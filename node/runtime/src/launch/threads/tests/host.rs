@@ -21,10 +21,9 @@ use bixi_platform::secret::Secret;
 use bixi_platform::topology::Topology;
 use bixi_sealed::{AtRest, KeyRing};
 use bixi_txpool::{Outcome, PoolParams, TxPool};
-use bixi_types::consensus::Validator;
-use bixi_types::genesis::{EvmSpec, Genesis, TimestampUnit};
+use bixi_types::genesis::Genesis;
 use bixi_types::transaction::Verified;
-use bixi_types::{CryptoSuite, EvmHash, NodeId};
+use bixi_types::{CryptoSuite, NodeId};
 use tempfile::TempDir;
 
 use super::super::*;
@@ -87,22 +86,7 @@ fn device(seed: u64) -> (SoftDevice, KeyRef, NodeId) {
 }
 
 fn genesis(validators: &[NodeId]) -> Genesis {
-    Genesis {
-        chain_id: "chain0".into(),
-        group_id: "group0".into(),
-        suite: CryptoSuite::Sm,
-        evm_hash: EvmHash::Sm3,
-        evm_spec: EvmSpec::Cancun,
-        evm_timestamp_unit: TimestampUnit::Ms,
-        protocol_version: 1,
-        timestamp_ms: 1,
-        validators: validators.iter().map(|id| Validator { id: *id, weight: 1 }).collect(),
-        tx_gas_limit: 3_000_000_000,
-        block_tx_count_max: BLOCK_TRANSACTIONS_MAX,
-        block_limit: 1_000,
-        pipeline_depth: 4,
-        admin: None,
-    }
+    Genesis { block_tx_count_max: BLOCK_TRANSACTIONS_MAX, ..Genesis::fixture(validators) }
 }
 
 impl Host {
