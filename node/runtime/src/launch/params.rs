@@ -13,6 +13,7 @@ use bixi_txpool::{AdmissionParams, PoolParams};
 use bixi_types::transaction::ChainIdentity;
 use bixi_types::{CryptoSuite, NodeId};
 
+use super::parts::RoomParams;
 use crate::doctor;
 use crate::settings::Settings;
 use crate::snapshot::{JoinParams, Pace};
@@ -42,8 +43,20 @@ pub(super) fn ledger_params(settings: &Settings, storage: Arc<dyn Storage>, ring
     }
 }
 
+/// What the rooms behind the threads are told.
+pub(super) fn room_params(settings: &Settings, node: NodeId, ledger: &bixi_ledger::Params) -> RoomParams {
+    RoomParams {
+        consensus: consensus_params(settings, node),
+        pool: pool_params(settings),
+        evidence_dir: settings.data("evidence"),
+        block_interval_ms: settings.config.consensus.block_interval_ms,
+        join: join_params(settings, ledger),
+        snapshot_after_blocks: settings.config.sync.snapshot_after_blocks,
+    }
+}
+
 /// How a snapshot is fetched. It may take what the disk has above `storage.free_mb_min`.
-pub(super) fn join_params(settings: &Settings, ledger: &bixi_ledger::Params) -> JoinParams {
+fn join_params(settings: &Settings, ledger: &bixi_ledger::Params) -> JoinParams {
     let places = Places::around(&ledger.dir);
     let staging = bixi_ledger::Params {
         dir: places.joining.clone(),
@@ -61,7 +74,7 @@ pub(super) fn join_params(settings: &Settings, ledger: &bixi_ledger::Params) -> 
     JoinParams { staging, places, free_bytes: Box::new(free_bytes), pace: Pace::default() }
 }
 
-pub(super) fn pool_params(settings: &Settings) -> PoolParams {
+fn pool_params(settings: &Settings) -> PoolParams {
     let pool = &settings.config.txpool;
     PoolParams {
         transactions_max: pool.transactions_max as usize,
@@ -95,7 +108,7 @@ pub(super) fn admission_params(settings: &Settings, plan: &Plan) -> AdmissionPar
     }
 }
 
-pub(super) fn consensus_params(settings: &Settings, node: NodeId) -> bixi_consensus::Params {
+fn consensus_params(settings: &Settings, node: NodeId) -> bixi_consensus::Params {
     let config = &settings.config.consensus;
     let genesis = &settings.genesis;
     let mut params = bixi_consensus::Params::new(node, genesis.hash(), genesis.suite, genesis.pipeline_depth.into());

@@ -1,59 +1,28 @@
 //! The threads between a statement of consensus and a durable block: ordering log, signer, executor, committer and consensus
 //! itself, joined by channels; with peers also those that check and answer what they send, and the batcher.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use bixi_accel::sm2::Registry;
-use bixi_consensus::{Core, Input};
 use bixi_hsm::verify::SmVerifier;
 use bixi_platform::placement::Role;
 use bixi_platform::threads::Spawner;
 use bixi_types::limits::VALIDATORS_MAX;
-use bixi_types::ports::Signer;
 use bixi_types::transaction::ChainIdentity;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::Failure;
-use crate::batches::{Batcher, Wake};
-use crate::clock::Clock;
+use super::parts::Parts;
 use crate::driver::{Driver, DriverParts, Lines, sign_all};
 use crate::event::{Arrived, Event, Fault, PanicWitness};
 use crate::evidence::Keeper;
 use crate::exchange::{BatchChecks, HeightChecks, Heights, MessageCheck, MessageChecks, Queues, Server};
 use crate::links::Links;
 use crate::log_thread;
-use crate::ordering_log::OrderingLog;
 use crate::pipeline::Pipeline;
 use crate::snapshot::{JoinParams, JoinProgress, Joiner, SnapshotServer};
-
-/// What the threads are made of.
-pub(super) struct Parts {
-    pub core: Core,
-    /// The first input of the core.
-    pub start: Input,
-    pub clock: Clock,
-    pub pipeline: Arc<Pipeline>,
-    pub log: OrderingLog,
-    pub signer: Arc<dyn Signer>,
-    pub batcher: Arc<Batcher>,
-    pub batcher_woken: Receiver<Wake>,
-    /// Where evidence is kept.
-    pub evidence_dir: PathBuf,
-    pub links: Arc<dyn Links>,
-    pub queues: Queues,
-    /// Set by the pool when transactions arrive.
-    pub work: Arc<AtomicBool>,
-    pub events_in: Sender<Event>,
-    pub events: Receiver<Event>,
-    pub block_interval_ms: u64,
-    /// How a snapshot is fetched when the chain is far ahead.
-    pub join: JoinParams,
-    /// How far that is.
-    pub joining: Arc<JoinProgress>,
-}
 
 /// The running threads. The helpers end by themselves, in the order of the channels, once consensus has ended.
 pub(super) struct Threads {

@@ -12,7 +12,7 @@ use bixi_ledger::Ledger;
 use bixi_types::CryptoSuite;
 use bixi_types::NodeId;
 use bixi_types::consensus::{CommitCertificate, SignatureBytes, Value};
-use bixi_types::ports::{SignError, Statement};
+use bixi_types::ports::{SignError, Signer, Statement};
 use bixi_types::transaction::Verified;
 
 use super::*;

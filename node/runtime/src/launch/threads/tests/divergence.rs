@@ -1,5 +1,7 @@
 //! A node whose result differs from the others': it stops loudly, what it signed is told, dropped and executed again.
 
+use std::path::PathBuf;
+
 use bixi_ledger::engine::{Batch, Engine as _};
 use bixi_ledger::keys::{self, Column};
 use bixi_types::H256;

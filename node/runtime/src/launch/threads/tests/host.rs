@@ -5,7 +5,6 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bixi_consensus::{Params, Timeouts};
-use bixi_execution::{ExecutionParams, Executor};
 use bixi_hsm::audit::AuditLog;
 use bixi_hsm::device::decorators::Failing;
 use bixi_hsm::guard::Position;
@@ -22,15 +21,17 @@ use bixi_platform::topology::Topology;
 use bixi_sealed::{AtRest, KeyRing};
 use bixi_txpool::{Outcome, PoolParams, TxPool};
 use bixi_types::genesis::Genesis;
+use bixi_types::ports::Signer;
 use bixi_types::transaction::Verified;
 use bixi_types::{CryptoSuite, NodeId};
 use tempfile::TempDir;
 
 use super::super::*;
-use crate::batches::{BatchStore, BatcherParams};
+use crate::batches::Batcher;
 use crate::exchange::Door;
+use crate::launch::chain_state;
+use crate::launch::parts::{Opened, RoomParams};
 use crate::launch::replay::tests::Stopped;
-use crate::launch::{adopted, chain_state, checks};
 use crate::snapshot::Pace;
 use crate::view::View;
 
@@ -217,6 +218,26 @@ impl Host {
         }
     }
 
+    fn room_params(&self, node: NodeId) -> RoomParams {
+        let mut consensus = Params::new(node, self.genesis.hash(), CryptoSuite::Sm, self.genesis.pipeline_depth.into());
+        consensus.timeouts = self.timeouts;
+        RoomParams {
+            consensus,
+            pool: PoolParams {
+                transactions_max: 10_000,
+                bytes_max: usize::MAX,
+                account_transactions_max: 10_000,
+                expiry: Duration::from_secs(60),
+                block_limit: self.genesis.block_limit.into(),
+                signer_tables_bytes_max: 0,
+            },
+            evidence_dir: self.path("evidence"),
+            block_interval_ms: 1,
+            join: self.join_params(),
+            snapshot_after_blocks: self.snapshot_after_blocks,
+        }
+    }
+
     /// The steps of `launch` from keys to consensus.
     pub(super) fn start(&self) -> Result<Running, Failure> {
         self.start_among(Peers::none())
@@ -233,71 +254,19 @@ impl Host {
         signed: &[Position],
         Peers(links): Peers,
     ) -> Result<Running, Failure> {
-        adopted::adopt_snapshot(&self.ledger_params())?;
-        let ledger = Arc::new(self.open_ledger()?);
-        let (log, recovered) = OrderingLog::open(self.storage(), &self.path("ordering"), ring())?;
-        let batches = Arc::new(BatchStore::default());
-        let forgotten = checks::forgotten(ledger.height(), &recovered, signed);
-        let mark = checks::check_memory(self.genesis.validators.len(), forgotten)?;
-        let start = chain_state::replay(&self.genesis, &ledger, &batches, recovered.records, mark)?;
-        let (events_in, events) = unbounded();
-        let queues = Queues::new(CryptoSuite::Sm, &batches, &events_in);
-        let door = Arc::clone(&queues.door);
-        let pool_params = PoolParams {
-            transactions_max: 10_000,
-            bytes_max: usize::MAX,
-            account_transactions_max: 10_000,
-            expiry: Duration::from_secs(60),
-            block_limit: self.genesis.block_limit.into(),
-            signer_tables_bytes_max: 0,
-        };
-        let pool = Arc::new(TxPool::new(pool_params, Arc::clone(&ledger) as _, ledger.height()));
-        let mut params = Params::new(signer.node_id(), self.genesis.hash(), CryptoSuite::Sm, 4);
-        params.timeouts = self.timeouts;
-        let core = Core::new(params);
-        let view = Arc::new(View::new(core.status(), self.genesis.block_tx_count_max as usize));
-        let (batcher, batcher_woken) = Batcher::new(BatcherParams {
-            suite: CryptoSuite::Sm,
-            genesis_transactions_max: self.genesis.block_tx_count_max as usize,
-            pool: Arc::clone(&pool),
-            batches: Arc::clone(&batches),
-            view: Arc::clone(&view),
-            links: Arc::clone(&links),
-        });
-        let batcher = Arc::new(batcher);
-        let pipeline = Arc::new(Pipeline {
-            genesis: self.genesis.clone(),
-            executor: Arc::new(Executor::new(ExecutionParams::from(&self.genesis))),
-            ledger: Arc::clone(&ledger),
-            batches,
-            pool: Arc::clone(&pool),
-            view: Arc::clone(&view),
-            events: events_in.clone(),
-        });
+        let (ledger_params, ordering_dir) = (self.ledger_params(), self.path("ordering"));
+        let opened = Opened::open(&self.genesis, &ledger_params, &ordering_dir, || Ok(signed.to_vec()))?;
+        let door = Arc::clone(&opened.queues.door);
+        let parts = Parts::new(&self.genesis, opened, links, Arc::clone(&signer), self.room_params(signer.node_id()));
+        let (pipeline, batcher, events) =
+            (Arc::clone(&parts.pipeline), Arc::clone(&parts.batcher), parts.events_in.clone());
         let topology = Topology::detect()?;
         let everywhere = placement::Params { force_shared: true, ..placement::Params::default() };
         let spawner = Spawner::new(Plan::make(&topology, &everywhere));
-        let parts = Parts {
-            core,
-            start,
-            clock: Clock::start(),
-            pipeline,
-            log,
-            signer,
-            batcher: Arc::clone(&batcher),
-            batcher_woken,
-            evidence_dir: self.path("evidence"),
-            links,
-            queues,
-            work: Arc::default(),
-            events_in: events_in.clone(),
-            events,
-            block_interval_ms: 1,
-            join: self.join_params(),
-            joining: Arc::new(JoinProgress::new(self.snapshot_after_blocks)),
-        };
         let threads = super::super::start(&spawner, parts)?;
-        Ok(Running { ledger, pool, view, batcher, door, events: events_in, threads })
+        let (ledger, pool, view) =
+            (Arc::clone(&pipeline.ledger), Arc::clone(&pipeline.pool), Arc::clone(&pipeline.view));
+        Ok(Running { ledger, pool, view, batcher, door, events, threads })
     }
 }
 

@@ -1,0 +1,231 @@
+//! A node at work: the steps after consensus has begun, what is looked at now and then, reloading, and the stop in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bixi_hsm::KeyDevice;
+use bixi_hsm::audit::AuditLog;
+use bixi_ledger::Ledger;
+use bixi_platform::placement::Role;
+use bixi_platform::threads::{LiveThread, Spawner};
+use bixi_rpc::Server;
+use bixi_txpool::TxPool;
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use tokio::runtime::Runtime;
+
+use super::network::P2p;
+use super::{Failure, Ground, LaunchError, chain_state, params, recheck, step};
+use crate::api::Api;
+use crate::batches::Batcher;
+use crate::event::{Event, Fault};
+use crate::health::{Certificates, Device};
+use crate::reload::Reloaded;
+use crate::settings::Settings;
+
+/// How often the pool looks for transactions that waited too long.
+const EXPIRY_PERIOD: Duration = Duration::from_secs(1);
+/// How often the trail of ordinary signatures is made durable; refusals and key management are at once.
+const AUDIT_SYNC_PERIOD: Duration = Duration::from_secs(1);
+/// How often the log tells how far a long catching up has come.
+const CATCH_UP_TOLD: Duration = Duration::from_secs(5);
+/// How long a stop waits for the threads behind consensus.
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
+
+/// A running node.
+pub struct Node {
+    pub(super) ground: Ground,
+    pub(super) events: Sender<Event>,
+    pub(super) consensus: Option<JoinHandle<Option<Fault>>>,
+    pub(super) rooms: Rooms,
+}
+
+/// What is stopped, in this order, once consensus has ended.
+pub(super) struct Rooms {
+    pub(super) rpc: Option<(Server, Runtime)>,
+    pub(super) p2p: Option<P2p>,
+    pub(super) stop_watchers: Vec<Sender<()>>,
+    pub(super) helpers: Vec<JoinHandle<()>>,
+    pub(super) ledger: Arc<Ledger>,
+}
+
+/// What is looked at now and then.
+pub(super) struct Watched {
+    pub(super) device: Arc<dyn KeyDevice>,
+    pub(super) device_health: Arc<Device>,
+    pub(super) certificates: Arc<Certificates>,
+    pub(super) audit: Arc<AuditLog>,
+    pub(super) pool: Arc<TxPool>,
+    pub(super) batcher: Arc<Batcher>,
+}
+
+/// Waits for a thread to end. One that hangs in a device's library ends with the process: everything durable is durable
+/// without it.
+fn join_before(thread: JoinHandle<()>, deadline: Instant) {
+    while !thread.is_finished() {
+        if Instant::now() >= deadline {
+            let name = thread.thread().name().unwrap_or("?").to_owned();
+            tracing::error!(thread = name, "did not end in time; it is left behind");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let _ = thread.join();
+}
+
+impl Rooms {
+    /// Runs `work` now and then every `period`, on a thread of its own, until the node stops.
+    fn watch(
+        &mut self,
+        spawner: &Spawner,
+        name: &str,
+        period: Duration,
+        mut work: impl FnMut() + Send + 'static,
+    ) -> std::io::Result<()> {
+        let (stop, stopped) = bounded::<()>(0);
+        self.helpers.push(spawner.spawn(Role::Other, name, move || {
+            work();
+            while stopped.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
+                work();
+            }
+        })?);
+        self.stop_watchers.push(stop);
+        Ok(())
+    }
+}
+
+impl Node {
+    /// The steps after consensus has begun. When one fails the node is stopped in order.
+    pub(super) fn open(
+        &mut self,
+        settings: &Settings,
+        api: Arc<Api>,
+        highest_decided: u64,
+        watched: Watched,
+    ) -> Result<(), LaunchError> {
+        step("catch up", || self.catch_up(highest_decided))?;
+        let Watched { device, device_health, certificates, audit, pool, batcher } = watched;
+        step("watchers", || {
+            let (rooms, spawner) = (&mut self.rooms, &self.ground.spawner);
+            rooms.watch(spawner, "device-watch", Device::PERIOD, move || device_health.look(device.as_ref()))?;
+            rooms.watch(spawner, "audit-sync", AUDIT_SYNC_PERIOD, move || {
+                // The log is broken from then on: the next signature is refused and stops the node.
+                if let Err(error) = audit.sync() {
+                    tracing::error!(%error, "the audit log cannot be written; nothing more will be signed");
+                }
+            })?;
+            if let Some(mut recheck) = rooms.p2p.as_ref().map(|p2p| p2p.recheck(certificates)) {
+                rooms.watch(spawner, "p2p-recheck", recheck::PERIOD, move || recheck.look())?;
+            }
+            rooms.watch(spawner, "pool-expiry", EXPIRY_PERIOD, move || {
+                batcher.expire(Instant::now());
+                pool.expire(Instant::now());
+            })
+        })?;
+        let (server, runtime) = step("rpc", || {
+            let runtime = self.ground.spawner.tokio(Role::Rpc, "rpc", self.ground.plan.instances(Role::Rpc).max(1))?;
+            let params = bixi_rpc::Params { listen: self.ground.rpc_listen, ..params::rpc_params(settings) };
+            let server = runtime.block_on(bixi_rpc::serve(params, api))?;
+            Ok::<_, Failure>((server, runtime))
+        })?;
+        self.ground.rpc_listen = server.address();
+        self.rooms.rpc = Some((server, runtime));
+        tracing::info!(height = self.rooms.ledger.height(), rpc = %self.rpc_address(), "ready");
+        Ok(())
+    }
+
+    /// Waits until the heights decided before the start are in the ledger again: a client must not miss a transaction it was
+    /// told of. With more than one validator that takes their signatures, which may be long in coming, so only a chain of one
+    /// waits.
+    fn catch_up(&self, highest_decided: u64) -> Result<(), Failure> {
+        let mut told = Instant::now();
+        while self.rooms.ledger.height() < highest_decided && chain_state::validators(&self.rooms.ledger)? == 1 {
+            if !self.is_running() {
+                return Err("consensus ended while decided heights were executed again".into());
+            }
+            if told.elapsed() >= CATCH_UP_TOLD {
+                told = Instant::now();
+                tracing::info!(height = self.rooms.ledger.height(), to = highest_decided, "executing decided heights");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// What another start in this process goes on from, once this node has stopped.
+    pub fn ground(&self) -> Ground {
+        self.ground.clone()
+    }
+
+    /// Where JSON-RPC listens.
+    pub fn rpc_address(&self) -> SocketAddr {
+        self.ground.rpc_listen
+    }
+
+    /// Where other nodes are awaited; nowhere when the node has no network.
+    pub fn p2p_address(&self) -> Option<SocketAddr> {
+        self.rooms.p2p.as_ref().map(|p2p| p2p.network.address())
+    }
+
+    /// Takes what can be exchanged while the node runs from newer settings, `running` being those in force; all of it or nothing.
+    pub fn reload(&self, running: &Settings, newer: &Settings) -> Result<Reloaded, LaunchError> {
+        step("reload", || {
+            let mut reloaded = Reloaded::between(running, newer)?;
+            if let Some(p2p) = &self.rooms.p2p {
+                reloaded.taken.extend(p2p.reload(newer)?);
+            }
+            Ok::<_, Failure>(reloaded)
+        })
+    }
+
+    /// Where the node's threads run.
+    pub fn threads(&self) -> Vec<LiveThread> {
+        self.ground.spawner.live()
+    }
+
+    /// Whether the plan pins threads or shares all cores, in words.
+    pub fn placement_mode(&self) -> &'static str {
+        if self.ground.plan.is_shared() { "shared" } else { "pinned" }
+    }
+
+    /// Whether the node runs still; when not, [`Node::stop`] says why.
+    pub fn is_running(&self) -> bool {
+        self.consensus.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Stops in order: no new requests, consensus, execution and commit of what is decided, logs, disk. The fault is why the
+    /// node had stopped by itself, if it had.
+    pub fn stop(mut self) -> Option<Fault> {
+        if let Some((server, runtime)) = self.rooms.rpc.take() {
+            runtime.block_on(server.stop());
+            runtime.shutdown_timeout(Duration::from_secs(5));
+        }
+        let _ = self.events.send(Event::Stop);
+        let fault = self.consensus.take().and_then(|thread| match thread.join() {
+            Ok(fault) => fault,
+            Err(_) => Some(Fault::Consensus("the consensus thread panicked; its message is in the log".into())),
+        });
+        if let Some(p2p) = self.rooms.p2p.take() {
+            p2p.stop();
+        }
+        self.rooms.stop_watchers.clear();
+        let deadline = Instant::now() + STOP_PATIENCE;
+        for helper in self.rooms.helpers.drain(..) {
+            join_before(helper, deadline);
+        }
+        // Nobody asks for a signature any more.
+        if let Err(error) = self.ground.unlocked.signer.settle() {
+            tracing::error!(%error, "the audit log may not tell of the last TLS handshakes");
+        }
+        tracing::info!(height = self.rooms.ledger.height(), "stopped");
+        // Whoever starts again opens it anew: the last reader must be gone.
+        while matches!(fault, Some(Fault::Joined { .. }))
+            && Arc::strong_count(&self.rooms.ledger) > 1
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        fault
+    }
+}
