@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use bixi_types::NodeId;
 
 use crate::document::{Section, as_text};
-use crate::node::quoted;
+use crate::node::render::quoted;
 
 /// Entries of one list.
 const ENTRIES_MAX: usize = 1024;

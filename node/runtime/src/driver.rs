@@ -4,17 +4,18 @@ mod ahead;
 mod build;
 mod catch_up;
 mod early;
+mod effects;
 mod fetch;
 mod worth;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bixi_consensus::{Core, Effect, Evidence, HaltReason, Input, Message, Mode, Unchecked};
+use bixi_consensus::{Core, Input, Message, Unchecked};
 use bixi_ledger::Ledger;
 use bixi_txpool::TxPool;
 use bixi_types::consensus::ValidatorSet;
-use bixi_types::ports::{SignError, Signer, Statement};
+use bixi_types::ports::Statement;
 use bixi_types::{CryptoSuite, H256, NodeId};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
@@ -22,17 +23,17 @@ use crate::batches::{BatchStore, Batcher};
 use crate::clock::Clock;
 use crate::event::{Arrived, Event, Fault};
 use crate::evidence::Found;
-use crate::exchange::{Asked, BatchJob, Heights, MessageCheck, Offences, ServeJob, tell_head};
-use crate::links::{Channel, Links};
-use crate::log_thread::{Answer, Command};
-use crate::ordering_log::Record;
+use crate::exchange::{BatchJob, Heights, MessageCheck, Offences, ServeJob};
+use crate::links::Links;
+use crate::log_thread::Command;
 use crate::pipeline::{CommitJob, ExecuteJob, Pipeline};
 use crate::snapshot::{JoinEvent, JoinProgress, SnapshotJob};
 use crate::view::View;
 use build::Building;
 use catch_up::CatchUp;
 use early::Early;
-use fetch::{Fetches, Purpose};
+pub(crate) use effects::sign_all;
+use fetch::Fetches;
 use worth::Worth;
 
 /// Where the core's effects go.
@@ -278,89 +279,6 @@ impl Driver {
         }
     }
 
-    /// Whether heights come without a request of consensus: from a snapshot, which brings more at once than block by block can, or from an
-    /// answer that is here. If neither helps, the next status of a peer has it ask again.
-    fn comes_unasked(&self) -> bool {
-        self.joining.holds_replay() || self.catch_up.is_delivering(self.clock.now().monotonic_ms)
-    }
-
-    fn perform(&mut self, effect: Effect) -> Result<(), Fault> {
-        match effect {
-            Effect::Append(entry) => self.tell_log(Command::Append(Record::Entry(Box::new(entry)))),
-            Effect::Flush { id } => self.tell_log(Command::Flush(Answer::Flushed(id))),
-            Effect::Sign { id, statement } => {
-                let _ = self.lines.signer.send((id, statement));
-            }
-            Effect::Send { to, message } => {
-                if let Message::Status { .. } = message {
-                    tell_head(&self.ledger, self.lines.links.as_ref(), to);
-                }
-                if !matches!(message, Message::Request { .. }) || !self.comes_unasked() {
-                    self.lines.links.send_on(Channel::Consensus, to, message.encode());
-                }
-            }
-            Effect::BuildValue { height, round, deadline_ms } => self.begin_building(height, round, deadline_ms),
-            Effect::EnsureBatches { id, value, from, is_decided } => {
-                let purpose = if is_decided { Purpose::Decision } else { Purpose::Vote };
-                self.ensure_batches(id, &value, from, purpose)?;
-            }
-            Effect::Decide { height, value, certificate } => {
-                self.last_decided_ms = self.clock.now().monotonic_ms;
-                self.batches.decided(&value.batches, height);
-                self.view.set_decided(height);
-                self.work_changed = true;
-                let _ = self.lines.execute.send(ExecuteJob { height, value, certificate });
-            }
-            Effect::CheckpointCertified { height, header_hash, signatures } => {
-                let _ = self.lines.commit.send(CommitJob::Certified { height, header_hash, signatures });
-            }
-            Effect::Serve { to, height } => {
-                let asked = Asked::Height(height);
-                let _ = self.lines.serve.send(ServeJob::Answer { to, asked, _ticket: None });
-            }
-            Effect::Forget { height } => self.forget(height),
-            Effect::RoundStarted { height, round, proposer } => {
-                tracing::debug!(height, round, %proposer, "round started");
-                self.view.set_round(round, proposer);
-            }
-            Effect::ModeChanged(Mode::Follower(reason)) => tracing::warn!(?reason, "this validator only follows"),
-            Effect::ModeChanged(mode) => tracing::info!(?mode, "consensus mode"),
-            Effect::Evidence(evidence) => {
-                if let Evidence::Divergence { vote, .. } = &evidence {
-                    self.keep_result(vote.height);
-                }
-                let _ = self.lines.evidence.send(Found::Evidence(evidence));
-            }
-            Effect::Halt(reason) => {
-                if let HaltReason::Diverged { height, .. } = reason {
-                    self.keep_result(height);
-                }
-                return Err(Fault::Consensus(reason.to_string()));
-            }
-        }
-        Ok(())
-    }
-
-    /// What we came to at a disputed height is kept: of what was signed there remains a hash only.
-    fn keep_result(&self, height: u64) {
-        let _ = self.lines.commit.send(CommitJob::Disputed { height });
-    }
-
-    fn tell_log(&self, command: Command) {
-        // A log thread that is gone has sent its fault before: the next event ends this thread.
-        let _ = self.lines.log.send(command);
-    }
-
-    /// Appends the batches of a value to the ordering log, each once for a height; `false` when some are not here.
-    fn log_batches(&mut self, digests: &[H256], height: u64) -> bool {
-        let Ok(fresh) = self.batches.pin(digests, height) else { return false };
-        for batch in fresh {
-            self.tell_log(Command::Append(Record::Batch { height, batch: batch.to_batch() }));
-        }
-        self.work_changed = true;
-        true
-    }
-
     /// The signatures of the next height's validators are checked with tables of their keys.
     fn pin_validators(&mut self, input: &Input) {
         let rules = match input {
@@ -373,14 +291,6 @@ impl Driver {
             let ids = self.validators.members().iter().map(|member| member.id).collect();
             let _ = self.lines.checks.send(MessageCheck::Pin(ids));
         }
-    }
-
-    fn forget(&mut self, height: u64) {
-        self.tell_log(Command::Forget(height));
-        self.batches.forget(height);
-        // Transactions that only found the block full are back in the pool.
-        self.batcher.wake();
-        self.work_changed = true;
     }
 }
 
@@ -401,23 +311,5 @@ impl Drop for Driver {
         self.lines.snapshots_stopping.store(true, Ordering::Relaxed);
         let _ = self.lines.snapshots.send(SnapshotJob::Stop);
         let _ = self.lines.joins.send(JoinEvent::Stop);
-    }
-}
-
-/// The signer thread: one statement after the other, in the order asked. Ends with a fault when the guard or the audit trail
-/// cannot be written: after a failed write nobody knows what the disk holds, so nothing may be signed before a new start.
-pub(crate) fn sign_all(statements: &Receiver<(u64, Statement)>, signer: &dyn Signer, events: &Sender<Event>) {
-    while let Ok((id, statement)) = statements.recv() {
-        let result = signer.sign(&statement);
-        match &result {
-            Ok(_) => {}
-            Err(SignError::Storage(detail)) => {
-                let fault = Fault::Durability { what: "the record of what was signed", detail: detail.clone() };
-                let _ = events.send(Event::Fault(fault));
-                return;
-            }
-            Err(error) => tracing::warn!(%error, "a statement was not signed"),
-        }
-        let _ = events.send(Event::Input(Box::new(Input::Signed { id, result })));
     }
 }

@@ -4,12 +4,13 @@
 //! peer take at most [`PEER_BATCHES_BYTES_MAX`] and are at most [`PEER_BATCHES_MAX`]; those that came because a proposer named them take
 //! at most [`VALUE_BYTES_MAX`] for it, [`NAMED_BATCHES_BYTES_MAX`] for all, and one batch more.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+mod book;
+
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use bixi_types::limits::{
-    BATCH_HELD_MS, BATCH_RETRY_MS, NAMED_BATCHES_BYTES_MAX, PEER_BATCHES_BYTES_MAX, PEER_BATCHES_MAX,
-    VALUE_BATCHES_MAX, VALUE_BYTES_MAX,
+    BATCH_HELD_MS, BATCH_RETRY_MS, PEER_BATCHES_BYTES_MAX, PEER_BATCHES_MAX, VALUE_BATCHES_MAX, VALUE_BYTES_MAX,
 };
 use bixi_types::state::{History, StateError};
 use bixi_types::{H256, NodeId};
@@ -17,6 +18,7 @@ use parking_lot::Mutex;
 
 use super::VerifiedBatch;
 use super::traffic::Traffic;
+use book::{Held, Inner, Load};
 
 /// Digests of invalid batches remembered: enough for every value that one height may look at.
 const INVALID_MAX: usize = 4 * VALUE_BATCHES_MAX;
@@ -65,39 +67,6 @@ pub(crate) enum Admit {
     OverQuota,
     /// Its transactions were found to be invalid before.
     Invalid,
-}
-
-struct Held {
-    batch: VerifiedBatch,
-    bytes: usize,
-    origin: Origin,
-    since: Instant,
-    /// Place in the order of arrival.
-    order: u64,
-    /// The highest height for which the ordering log holds it: it stands in a value of that height.
-    logged: u64,
-    decided: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Load {
-    batches: usize,
-    bytes: usize,
-}
-
-#[derive(Default)]
-struct Inner {
-    held: HashMap<H256, Held>,
-    /// Order of arrival → digest, of the undecided ones.
-    waiting: BTreeMap<u64, H256>,
-    next_order: u64,
-    /// What the undecided ones of an origin come to.
-    loads: HashMap<Origin, Load>,
-    waiting_transactions: usize,
-    decided_bytes: usize,
-    verifying: HashSet<H256>,
-    wanted: HashMap<H256, Need>,
-    invalid: VecDeque<H256>,
 }
 
 /// Batches by digest. Shared by reference; one lock, held for map operations only.
@@ -381,56 +350,5 @@ impl VerifiedBatch {
             }
         }
         Ok(true)
-    }
-}
-
-impl Inner {
-    fn load(&self, origin: Origin) -> Load {
-        self.loads.get(&origin).copied().unwrap_or_default()
-    }
-
-    fn has_room_for(&self, proposer: NodeId) -> bool {
-        let named_bytes = |(origin, load): (&Origin, &Load)| if let Origin::Named(_) = origin { load.bytes } else { 0 };
-        let all_bytes: usize = self.loads.iter().map(named_bytes).sum();
-        self.load(Origin::Named(proposer)).bytes < VALUE_BYTES_MAX && all_bytes < NAMED_BATCHES_BYTES_MAX
-    }
-
-    /// The undecided ones, oldest first, a queue for each origin; the queue of the oldest batch first.
-    fn waiting_by_origin(&self) -> Vec<VecDeque<H256>> {
-        let (mut queues, mut places) = (Vec::<VecDeque<H256>>::new(), HashMap::new());
-        for digest in self.waiting.values() {
-            let place = *places.entry(self.held[digest].origin).or_insert_with(|| {
-                queues.push(VecDeque::new());
-                queues.len() - 1
-            });
-            queues[place].push_back(*digest);
-        }
-        queues
-    }
-
-    fn begin_waiting(&mut self, digest: H256) {
-        let held = &self.held[&digest];
-        self.waiting.insert(held.order, digest);
-        self.waiting_transactions += held.batch.transactions.len();
-        let load = self.loads.entry(held.origin).or_default();
-        *load = Load { batches: load.batches + 1, bytes: load.bytes + held.bytes };
-    }
-
-    fn stop_waiting(&mut self, digest: &H256, decided: u64) {
-        let Some(held) = self.held.get_mut(digest) else { return };
-        if let Some(before) = held.decided {
-            held.decided = Some(before.max(decided));
-            return;
-        }
-        held.decided = Some(decided);
-        self.decided_bytes += held.bytes;
-        self.waiting.remove(&held.order);
-        self.waiting_transactions -= held.batch.transactions.len();
-        if let Some(load) = self.loads.get_mut(&held.origin) {
-            *load = Load { batches: load.batches - 1, bytes: load.bytes - held.bytes };
-            if load.batches == 0 {
-                self.loads.remove(&held.origin);
-            }
-        }
     }
 }

@@ -62,9 +62,11 @@ impl Driver {
     fn fetch_ahead(&mut self, now_ms: u64) {
         let decided = self.core.status().decided;
         let mut holders = None;
-        while self.fetches.ahead() < VALUES_AHEAD_MAX
-            && self.batches.decided_bytes() + self.fetches.ahead_bytes() < BATCHES_AHEAD_BYTES_MAX
-        {
+        loop {
+            let (values, bytes) = self.fetches.ahead();
+            if values >= VALUES_AHEAD_MAX || self.batches.decided_bytes() + bytes >= BATCHES_AHEAD_BYTES_MAX {
+                break;
+            }
             let Some(value) = self.catch_up.next_value(decided, &self.validators) else { break };
             let holders = holders.get_or_insert_with(|| self.lines.links.peers());
             if holders.is_empty() || value.batches.is_empty() {

@@ -63,15 +63,12 @@ impl Fetches {
         self.wanted.values().map(|wanted| wanted.retry_ms).min()
     }
 
-    /// Values fetched before consensus waits for them.
-    pub(super) fn ahead(&self) -> usize {
-        self.wanted.values().filter(|wanted| wanted.purpose == Purpose::Ahead).count()
-    }
-
-    /// Most that the batches of the values begun ahead may bring.
-    pub(super) fn ahead_bytes(&self) -> usize {
+    /// Values fetched before consensus waits for them, and the most that their batches may bring.
+    pub(super) fn ahead(&self) -> (usize, usize) {
         let ahead = self.wanted.values().filter(|wanted| wanted.purpose == Purpose::Ahead);
-        ahead.map(|wanted| wanted.value.batches.len() * BATCH_BYTES_TARGET).sum()
+        ahead.fold((0, 0), |(values, bytes), wanted| {
+            (values + 1, bytes + wanted.value.batches.len() * BATCH_BYTES_TARGET)
+        })
     }
 
     /// Begins to fetch for a value, or learns of another holder or of a better reason. What is on its way is not asked for twice.

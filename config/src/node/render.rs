@@ -1,0 +1,120 @@
+//! A node file written, with a comment above every key.
+
+use std::fmt::{self, Write as _};
+
+use super::{IO_BACKENDS, LOG_FORMATS, NodeConfig, PLACEMENT_MODES, p2p};
+use crate::document::word_of;
+
+const HEADER: &str = "\
+# Bixi node settings. Relative paths are relative to this file.
+# Every key may be left out; the value shown here then holds. Units stand at the end of each name.
+
+";
+
+pub(super) fn quoted(text: impl fmt::Display) -> String {
+    toml::Value::String(text.to_string()).to_string()
+}
+
+/// Every key, its comment and its value.
+pub(super) fn node(config: &NodeConfig) -> String {
+    let mut out = String::from(HEADER);
+    render_into(config, &mut out).expect("writing to a String cannot fail");
+    out
+}
+
+fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
+    writeln!(out, "# Name in logs and RPC answers.\nname = {}", quoted(&c.name))?;
+    writeln!(out, "# The chain's genesis; every node must hold the same.\ngenesis = {}", quoted(c.genesis.display()))?;
+    writeln!(
+        out,
+        "# Ledger, consensus log, sign-once guard, key vault: all sealed.\ndata_dir = {}",
+        quoted(c.data_dir.display())
+    )?;
+    writeln!(out, "# true refuses what is fit for development only.\nproduction = {}", c.production)?;
+    writeln!(
+        out,
+        "# Bound on caches, write buffers, the pool and what clients make the node hold, MiB (64 to 1048576).\nmemory_mb_max = {}\n",
+        c.memory_mb_max
+    )?;
+
+    writeln!(out, "[rpc]\n# JSON-RPC, /healthz and /metrics. Plain HTTP: keep it on loopback or behind TLS.")?;
+    writeln!(out, "listen = {}", quoted(c.rpc.listen))?;
+    writeln!(out, "connections_max = {}", c.rpc.connections_max)?;
+    writeln!(out, "body_bytes_max = {}", c.rpc.body_bytes_max)?;
+    writeln!(out, "batch_calls_max = {}", c.rpc.batch_calls_max)?;
+    writeln!(
+        out,
+        "# How long sendTransaction waits for its receipt.\nreceipt_timeout_ms = {}\n",
+        c.rpc.receipt_timeout_ms
+    )?;
+
+    p2p::render_into(&c.p2p, out)?;
+
+    writeln!(
+        out,
+        "[hsm]\n# Any PKCS#11 module; the shipped one keeps keys in a sealed store, in process memory while in use."
+    )?;
+    writeln!(out, "module = {}", quoted(c.hsm.module.display()))?;
+    writeln!(
+        out,
+        "# Vendor profile: a shipped name or a file. Empty: chosen by the module's own words.\nprofile = {}",
+        quoted(&c.hsm.profile)
+    )?;
+    writeln!(out, "token = {}", quoted(&c.hsm.token))?;
+    writeln!(
+        out,
+        "# Configuration of the shipped module; empty for other modules.\ntoken_config = {}",
+        quoted(c.hsm.token_config.display())
+    )?;
+    writeln!(out, "# \"file:PATH\" (mode 0400), \"fd:NUMBER\", \"credential:NAME\" (systemd) or \"prompt\".")?;
+    writeln!(out, "pin = {}", quoted(&c.hsm.pin))?;
+    writeln!(out, "consensus_key = {}", quoted(&c.hsm.consensus_key))?;
+    writeln!(out, "tls_key = {}", quoted(&c.hsm.tls_key))?;
+    writeln!(out, "kek = {}", quoted(&c.hsm.kek))?;
+    writeln!(out, "sessions_max = {}\ntimeout_ms = {}\n", c.hsm.sessions_max, c.hsm.timeout_ms)?;
+
+    writeln!(out, "[txpool]\ntransactions_max = {}", c.txpool.transactions_max)?;
+    writeln!(out, "account_transactions_max = {}", c.txpool.account_transactions_max)?;
+    writeln!(out, "connection_pending_max = {}", c.txpool.connection_pending_max)?;
+    writeln!(out, "expiry_ms = {}", c.txpool.expiry_ms)?;
+    writeln!(out, "# Signature-checking threads; 0 takes what placement gives.\nverifiers = {}\n", c.txpool.verifiers)?;
+
+    writeln!(out, "[consensus]\npropose_timeout_ms = {}", c.consensus.propose_timeout_ms)?;
+    writeln!(out, "vote_timeout_ms = {}", c.consensus.vote_timeout_ms)?;
+    writeln!(out, "clock_drift_ms_max = {}", c.consensus.clock_drift_ms_max)?;
+    writeln!(
+        out,
+        "# How long a builder collects transactions for a block.\nblock_interval_ms = {}\n",
+        c.consensus.block_interval_ms
+    )?;
+
+    writeln!(
+        out,
+        "[sync]\n# A node so many heights behind its peers fetches a certified snapshot instead of executing every block. It then\n# lacks older transactions and receipts, its own included; headers and state are whole. 0: never."
+    )?;
+    writeln!(out, "snapshot_after_blocks = {}\n", c.sync.snapshot_after_blocks)?;
+
+    writeln!(
+        out,
+        "[storage]\n# \"auto\", \"pread\", \"uring\" or \"tokio-uring\".\nio = {}",
+        quoted(word_of(&IO_BACKENDS, c.storage.io))
+    )?;
+    writeln!(
+        out,
+        "# Free space a node wants on the disk of data_dir, MiB; `bixi doctor` warns below it.\nfree_mb_min = {}\n",
+        c.storage.free_mb_min
+    )?;
+
+    writeln!(
+        out,
+        "[placement]\n# \"auto\" pins threads by topology, \"off\" leaves them to the kernel.\nmode = {}\n",
+        quoted(word_of(&PLACEMENT_MODES, c.placement))
+    )?;
+
+    writeln!(
+        out,
+        "[log]\n# A level, or directives such as \"info,bixi_consensus=debug\".\nfilter = {}",
+        quoted(&c.log.filter)
+    )?;
+    writeln!(out, "# \"text\" or \"json\".\nformat = {}", quoted(word_of(&LOG_FORMATS, c.log.format)))
+}
