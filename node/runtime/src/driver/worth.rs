@@ -77,7 +77,7 @@ impl Worth {
         for batch in &batches {
             let adds = tally.live_bytes(batch.transactions.iter())?;
             let drops = batch.transaction_bytes() - adds;
-            if dead + drops <= live + adds + VALUE_DEAD_BYTES_MAX {
+            if are_worth(live + adds, dead + drops) {
                 chosen.push(batch.digest);
                 (live, dead) = (live + adds, dead + drops);
             }
@@ -104,19 +104,27 @@ impl Worth {
         let bytes: usize = batches.iter().map(VerifiedBatch::transaction_bytes).sum();
         let history = self.ledger.history_at(self.base(height), height - 1);
         let mut tally = Tally::new(height, &history, &self.limits);
-        let (mut live, mut batches) = (0, batches.iter());
-        // As soon as the rest cannot change it: half of an honest value is not looked up.
-        while bytes - live > live + VALUE_DEAD_BYTES_MAX {
-            let Some(batch) = batches.next() else { return Ok(false) };
-            live += tally.live_bytes(batch.transactions.iter())?;
+        let (mut live, mut dead) = (0, 0);
+        for batch in batches {
+            // The rest cannot change it: half of a value, honest or not, is not looked up.
+            if are_worth(live, bytes - live) || !are_worth(bytes - dead, dead) {
+                break;
+            }
+            let adds = tally.live_bytes(batch.transactions.iter())?;
+            (live, dead) = (live + adds, dead + batch.transaction_bytes() - adds);
         }
-        Ok(true)
+        Ok(are_worth(live, bytes - live))
     }
 
     /// The height through which every validator knows the chain when `height` begins.
     fn base(&self, height: u64) -> u64 {
         height.saturating_sub(self.pipeline_depth + 1)
     }
+}
+
+/// The rule, in bytes of what can stand and of what would be dropped.
+fn are_worth(live: usize, dead: usize) -> bool {
+    dead <= live + VALUE_DEAD_BYTES_MAX
 }
 
 #[cfg(test)]
