@@ -5,6 +5,7 @@ mod four;
 mod host;
 mod hub;
 mod snapshot;
+mod spent;
 
 use bixi_consensus::Timeouts;
 use bixi_execution::{ExecutionParams, Executor};

@@ -30,7 +30,7 @@ impl Group {
         Self::of_hosts(Host::group(validators, observers))
     }
 
-    fn of_hosts(hosts: Vec<Host>) -> Self {
+    pub(super) fn of_hosts(hosts: Vec<Host>) -> Self {
         let running = hosts.iter().map(|_| None).collect();
         Self { hub: Arc::default(), hosts, running }
     }
