@@ -36,9 +36,9 @@ pub(crate) fn give_balance(config: &Path, users: &[String]) {
 #[test]
 #[ignore = "the meddler's process: runs as a child of the tests"]
 fn a_balance_that_no_block_gave() {
-    let node = PathBuf::from(std::env::var_os(NODE).expect("run by the tests"));
+    let (Some(node), Ok(users)) = (std::env::var_os(NODE).map(PathBuf::from), std::env::var(USERS)) else { return };
     let mut batch = Batch::default();
-    for user in std::env::var(USERS).expect("run by the tests").split(' ') {
+    for user in users.split(' ') {
         batch.put(Column::State, keys::state(StateTable::DagTransfer, user.as_bytes()), [1; 32]);
     }
     ledger_params(&node).open_engine().expect("the ledger's database").write(batch).expect("written");
