@@ -52,11 +52,13 @@ pub const META_HEAD: &[u8] = b"head";
 pub const META_ACCUMULATOR: &[u8] = b"accumulator";
 /// Meta: borsh of [`crate::records::History`]; absent in a ledger that holds every block.
 pub const META_HISTORY: &[u8] = b"history";
+/// Meta: borsh of [`crate::records::Past`]; only in a ledger that took the place of another one.
+pub const META_PAST: &[u8] = b"past";
 /// Meta, while a snapshot is received: borsh of its [`crate::snapshot::Manifest`].
 pub const META_JOINING: &[u8] = b"joining";
 /// Meta, while a snapshot is received: height up to which headers are there, u64 big-endian.
 pub const META_JOINING_HEADERS: &[u8] = b"joining-headers";
-/// Meta, while a snapshot is received: prefix of the marks of the pieces that are there.
+/// Meta, while a snapshot is received: prefix of the marks of the pieces that are there; the value is a piece's length, u64 big-endian.
 pub const META_JOINING_CHUNKS: &[u8] = b"joining-chunk-";
 
 const CHAIN_HEADER: u8 = 1;

@@ -19,7 +19,7 @@ use crate::error::{LedgerError, damaged};
 use crate::history::Ordered;
 use crate::keys::{self, Column};
 use crate::layers::{Found, Layer, Layers, Step};
-use crate::records::{self, Body, CommitBlock, Counts, Head, History};
+use crate::records::{self, Body, CommitBlock, Counts, Head, History, Past};
 use crate::view::View;
 
 /// The head and what the next block builds on.
@@ -29,6 +29,8 @@ pub(crate) struct HeadState {
     pub(crate) genesis: Arc<Genesis>,
     /// `None` when every block is here.
     pub(crate) history: Option<History>,
+    /// What is here from before the snapshot.
+    pub(crate) past: Arc<Past>,
 }
 
 /// What the ledger and its views share.
@@ -192,7 +194,7 @@ impl Ledger {
             self.core.cache.commit(&keys::state(key.table, &key.key), records::share(value.clone()));
         }
         let (accumulator, genesis) = (update.accumulator.into(), Arc::new(genesis.clone()));
-        self.set_head(HeadState { head, accumulator, genesis, history: None });
+        self.set_head(HeadState { head, accumulator, genesis, history: None, past: Arc::default() });
         Ok(())
     }
 
@@ -263,7 +265,7 @@ impl Ledger {
         }
         let number = head.number;
         let (accumulator, genesis) = (Arc::clone(&layer.accumulator), Arc::clone(&state.genesis));
-        self.set_head(HeadState { head, accumulator, genesis, history: state.history });
+        self.set_head(HeadState { head, accumulator, genesis, history: state.history, past: Arc::clone(&state.past) });
         self.core.layers.write().retire(number);
         self.core.ordered.write().forget_through(number);
         self.committed.notify_all();

@@ -35,4 +35,4 @@ pub use error::{ErrorKind, LedgerError};
 pub use history::HistoryAt;
 pub use ledger::{Ledger, PreparedState};
 pub use open::Params;
-pub use records::{CommitBlock, Counts, History, Outline, StoredBlock, StoredTransaction};
+pub use records::{CommitBlock, Counts, Heights, History, Outline, Past, StoredBlock, StoredTransaction};

@@ -115,9 +115,12 @@ fn load_head(core: &Core, expected: Option<H256>) -> Result<Option<HeadState>, L
     let accumulator = required(core, keys::META_ACCUMULATOR)?;
     let history = core.engine.get(Column::Meta, keys::META_HISTORY)?;
     let history = history.map(|bytes| records::decode("the history", &bytes)).transpose()?;
+    let past = core.engine.get(Column::Meta, keys::META_PAST)?;
+    let past = past.map(|bytes| records::decode("the past", &bytes)).transpose()?.unwrap_or_default();
     check_headers(core, &head)?;
     check_state_root(core, &head, &accumulator)?;
-    Ok(Some(HeadState { head, accumulator: accumulator.into(), genesis: Arc::new(genesis), history }))
+    let (accumulator, genesis, past) = (accumulator.into(), Arc::new(genesis), Arc::new(past));
+    Ok(Some(HeadState { head, accumulator, genesis, history, past }))
 }
 
 fn required(core: &Core, key: &[u8]) -> Result<Vec<u8>, LedgerError> {

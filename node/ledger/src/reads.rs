@@ -11,7 +11,7 @@ use bixi_types::receipt::Receipt;
 use crate::error::{LedgerError, damaged};
 use crate::keys::{self, Column};
 use crate::ledger::{Core, Ledger};
-use crate::records::{self, Body, Counts, History, Outline, StoredBlock, StoredTransaction};
+use crate::records::{self, Body, Counts, Heights, History, Outline, Past, StoredBlock, StoredTransaction};
 
 impl Core {
     pub(crate) fn header(&self, number: u64) -> Result<Option<BlockHeader>, LedgerError> {
@@ -65,17 +65,40 @@ impl Ledger {
         self.core.head().and_then(|state| state.history)
     }
 
-    /// Refuses heights below `first`; genesis is always there.
+    /// Refuses a block whose transactions are not here; genesis is always there.
+    fn check_block(&self, number: u64) -> Result<(), LedgerError> {
+        self.check_history("transactions", number, |history| history.first_block, |past| &past.blocks)
+    }
+
+    /// Refuses a block whose receipts are not here.
+    fn check_receipts(&self, number: u64) -> Result<(), LedgerError> {
+        self.check_history("receipts", number, |history| history.joined + 1, |past| &past.receipts)
+    }
+
     fn check_history(
         &self,
         what: &'static str,
         number: u64,
         first: impl FnOnce(History) -> u64,
+        kept: impl FnOnce(&Past) -> &Heights,
     ) -> Result<(), LedgerError> {
-        match self.history().map(first) {
-            Some(first) if (1..first).contains(&number) => Err(LedgerError::NoHistory { what, number, first }),
+        let Some(state) = self.core.head() else { return Ok(()) };
+        match state.history.map(first) {
+            Some(first) if (1..first).contains(&number) && !kept(&state.past).contains(number) => {
+                Err(LedgerError::NoHistory { what, number, first })
+            }
             _ => Ok(()),
         }
+    }
+
+    /// What a ledger can give of the heights up to its head to one that takes its place.
+    pub(crate) fn held(&self) -> Past {
+        let Some(state) = self.core.head() else { return Past::default() };
+        let mut held = Past::clone(&state.past);
+        let (block, receipts) = state.history.map_or((1, 1), |history| (history.first_block, history.joined + 1));
+        held.blocks.insert(block, state.head.number);
+        held.receipts.insert(receipts, state.head.number);
+        held
     }
 
     /// A committed header, with the quorum's signatures.
@@ -91,7 +114,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::NoHistory`], and as [`Self::header`].
     pub fn outline(&self, number: u64) -> Result<Option<Outline>, LedgerError> {
-        self.check_history("transactions", number, |history| history.first_block)?;
+        self.check_block(number)?;
         let Some(header) = self.core.header(number)? else { return Ok(None) };
         let body = self.core.engine.get(Column::Chain, &keys::body(number))?;
         let body = body.ok_or_else(|| damaged(format_args!("block {number} has a header but no body")))?;
@@ -165,7 +188,7 @@ impl Ledger {
     /// [`LedgerError::NoHistory`], and as [`Self::header`].
     pub fn receipt(&self, hash: &H256) -> Result<Option<Receipt>, LedgerError> {
         let Some((number, index)) = self.place_of(hash)? else { return Ok(None) };
-        self.check_history("receipts", number, |history| history.joined + 1)?;
+        self.check_receipts(number)?;
         let bytes = self.core.engine.get(Column::Chain, &keys::receipt(number, index))?;
         let bytes = bytes.ok_or_else(|| damaged(format_args!("receipt {index} of block {number} is missing")))?;
         decode_receipt(number, &bytes).map(Some)
@@ -176,7 +199,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::NoHistory`], and as [`Self::header`].
     pub fn receipts(&self, number: u64) -> Result<Vec<Receipt>, LedgerError> {
-        self.check_history("receipts", number, |history| history.joined + 1)?;
+        self.check_receipts(number)?;
         let encoded = self.core.values(&keys::receipts(number))?;
         encoded.iter().map(|bytes| decode_receipt(number, bytes)).collect()
     }

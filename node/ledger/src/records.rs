@@ -42,6 +42,42 @@ pub struct History {
     pub first_block: u64,
 }
 
+/// Heights, as rising ranges with both ends that neither touch nor overlap.
+#[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
+pub struct Heights(Vec<(u64, u64)>);
+
+impl Heights {
+    /// Whether `number` is one of them.
+    pub fn contains(&self, number: u64) -> bool {
+        self.0.iter().any(|(first, last)| (*first..=*last).contains(&number))
+    }
+
+    /// Adds those from `first` to `last`; none when `last` is below.
+    pub(crate) fn insert(&mut self, first: u64, last: u64) {
+        if last < first {
+            return;
+        }
+        self.0.push((first, last));
+        self.0.sort_unstable();
+        let ranges = std::mem::take(&mut self.0);
+        for (first, last) in ranges {
+            match self.0.last_mut() {
+                Some((_, end)) if first <= end.saturating_add(1) => *end = last.max(*end),
+                _ => self.0.push((first, last)),
+            }
+        }
+    }
+}
+
+/// What a ledger that began with a snapshot holds from before: of the ledger in whose place it came.
+#[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
+pub struct Past {
+    /// Blocks with transactions, value and certificate.
+    pub blocks: Heights,
+    /// Blocks with receipts.
+    pub receipts: Heights,
+}
+
 /// What a block holds beside its header, transactions and receipts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
 pub struct Body {

@@ -18,7 +18,9 @@
 //! Receipts do not travel: the pre-image of FISCO BCOS's receipt hash has no lengths, so one root fits several readings.
 //! `node/docs/adr-008-snapshots.md` has the argument.
 
+mod block;
 mod export;
+mod past;
 mod place;
 mod staging;
 
@@ -32,9 +34,10 @@ use crate::engine::EngineError;
 use crate::error::LedgerError;
 use crate::records::{self, Counts};
 
+pub use block::ReceivedBlock;
 pub use export::{Export, Frozen};
-pub use place::{Places, adopt, discard, publish};
-pub use staging::{ReceivedBlock, Staging};
+pub use place::{Places, adopt, bytes_in, discard, publish};
+pub use staging::Staging;
 
 /// Format of manifests and pieces.
 pub const FORMAT_VERSION: u16 = 1;
@@ -71,14 +74,16 @@ impl Manifest {
         suite.hash(&[MANIFEST_DOMAIN, &records::encode(self)])
     }
 
-    /// Whether the numbers can be those of any snapshot of `chain`.
+    /// Whether this release reads snapshots of its format: a peer of another release offers nothing false with one it cannot use.
+    pub const fn is_readable(&self) -> bool {
+        self.format == FORMAT_VERSION
+    }
+
+    /// Whether the numbers can be those of any snapshot of `chain`. Every piece but the last is a full one.
     ///
     /// # Errors
     /// What is wrong, in words.
     pub fn check(&self, chain: &H256) -> Result<(), String> {
-        if self.format != FORMAT_VERSION {
-            return Err(format!("snapshot format {}; this release reads {FORMAT_VERSION}", self.format));
-        }
         if self.chain != *chain {
             return Err(format!("a snapshot of the chain with genesis {}", self.chain));
         }
@@ -91,9 +96,19 @@ impl Manifest {
         }
         let chunks = self.chunks.len() as u64;
         let is_bounded = (1..=SNAPSHOT_CHUNKS_MAX as u64).contains(&chunks)
-            && (1..=chunks * SNAPSHOT_CHUNK_BYTES_MAX as u64).contains(&self.bytes);
-        if is_bounded { Ok(()) } else { Err(format!("{} bytes in {chunks} pieces", self.bytes)) }
+            && (bytes_min(chunks)..=chunks * SNAPSHOT_CHUNK_BYTES_MAX as u64).contains(&self.bytes)
+            && (chunks..=self.bytes / ROW_BYTES_MIN).contains(&self.rows);
+        let Self { rows, bytes, .. } = self;
+        if is_bounded { Ok(()) } else { Err(format!("{rows} rows, {bytes} bytes in {chunks} pieces")) }
     }
+}
+
+/// Two lengths and nothing else.
+const ROW_BYTES_MIN: u64 = 8;
+
+/// What so many pieces have together when the last is as short as can be.
+const fn bytes_min(chunks: u64) -> u64 {
+    chunks.saturating_sub(1) * SNAPSHOT_CHUNK_BYTES_TARGET as u64 + ROW_BYTES_MIN
 }
 
 /// Why a snapshot was not taken.
@@ -103,6 +118,9 @@ pub enum SnapshotError {
     /// What was received is not what the chain certified, or no snapshot at all: whoever sent it is faulty.
     #[error("{0}")]
     Lie(String),
+    /// What was received is what the manifest names, and cannot be part of a snapshot: all who offered the manifest are faulty.
+    #[error("{0}")]
+    FalseManifest(String),
     /// Our own storage.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -116,6 +134,10 @@ impl From<EngineError> for SnapshotError {
 
 pub(crate) fn lie(what: impl Into<String>) -> SnapshotError {
     SnapshotError::Lie(what.into())
+}
+
+pub(crate) fn false_manifest(what: impl Into<String>) -> SnapshotError {
+    SnapshotError::FalseManifest(what.into())
 }
 
 /// A key of the state column with its value.
@@ -141,11 +163,11 @@ impl Chunk {
         records::encode(&self.rows)
     }
 
-    fn decode(bytes: &[u8]) -> Result<Vec<Row>, SnapshotError> {
+    fn decode(bytes: &[u8]) -> Result<Vec<Row>, String> {
         if bytes.len() > SNAPSHOT_CHUNK_BYTES_MAX {
-            return Err(lie(format!("a piece of {} bytes; at most {SNAPSHOT_CHUNK_BYTES_MAX} are sent", bytes.len())));
+            return Err(format!("a piece of {} bytes; at most {SNAPSHOT_CHUNK_BYTES_MAX} are sent", bytes.len()));
         }
-        borsh::from_slice(bytes).map_err(|error| lie(format!("a malformed piece: {error}")))
+        borsh::from_slice(bytes).map_err(|error| format!("a malformed piece: {error}"))
     }
 }
 

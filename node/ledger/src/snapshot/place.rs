@@ -57,6 +57,28 @@ pub fn discard(storage: &dyn Storage, dir: &Path) -> io::Result<()> {
     storage.sync_dir(directory_of(dir))
 }
 
+/// Bytes of all files in a database directory; 0 when it is not there.
+///
+/// # Errors
+/// The system's.
+pub fn bytes_in(storage: &dyn Storage, dir: &Path) -> io::Result<u64> {
+    if !storage.exists(dir)? {
+        return Ok(0);
+    }
+    let mut bytes = 0;
+    for name in storage.list(dir)? {
+        let path = dir.join(name);
+        bytes += match storage.metadata(&path) {
+            Ok(found) if found.is_dir => bytes_in(storage, &path)?,
+            Ok(found) => found.len,
+            // The engine may remove a file meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(bytes)
+}
+
 /// Gives a finished snapshot the name under which the next start takes it over. Nobody may have it open.
 ///
 /// # Errors

@@ -6,21 +6,20 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use bixi_types::CryptoSuite;
 use bixi_types::genesis::Genesis;
-use bixi_types::header::{BlockHeader, HeaderExtension};
+use bixi_types::header::BlockHeader;
+use bixi_types::limits::SNAPSHOT_CHUNK_BYTES_TARGET;
 use bixi_types::state::StateKey;
-use bixi_types::transaction::Transaction;
-use bixi_types::{Address, CryptoSuite, H256, merkle};
-use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::{Chunk, Manifest, SnapshotError, chunk_hash, lie};
+use super::{Chunk, Manifest, SnapshotError, chunk_hash, false_manifest, lie};
 use crate::commitment::{Change, LatticeCommitment, StateCommitment as _};
 use crate::engine::{Batch, Engine};
 use crate::error::{LedgerError, damaged};
-use crate::history::put_nonce;
 use crate::keys::{self, Column};
-use crate::ledger::{Decision, Ledger, put_body, put_head, put_header};
+use crate::ledger::{Ledger, put_head, put_header};
 use crate::open::Params;
 use crate::records::{self, Body, Head, History};
 
@@ -29,26 +28,21 @@ const HEADERS_AT_ONCE: u64 = 1_024;
 /// Rows summed up at once.
 const ROWS_AT_ONCE: usize = 4_096;
 
-/// A block as it is received. Value, certificate and batches are the runtime's to check.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct ReceivedBlock {
-    /// Canonical bytes, in order.
-    pub transactions: Vec<Vec<u8>>,
-    /// The decided value, as consensus encodes it.
-    pub value: Vec<u8>,
-    /// The commit certificate, as consensus encodes it.
-    pub certificate: Vec<u8>,
-    /// How the value's batches are made of the transactions.
-    pub batches: Vec<u8>,
-}
-
 /// A snapshot being received.
 pub struct Staging {
-    engine: Box<dyn Engine>,
-    suite: CryptoSuite,
+    pub(super) engine: Box<dyn Engine>,
+    pub(super) suite: CryptoSuite,
     genesis: Arc<Genesis>,
     commitment: LatticeCommitment,
     manifest: Manifest,
+    /// Of all pieces that are here.
+    received_bytes: AtomicU64,
+}
+
+/// A piece that is here.
+struct ChunkMark {
+    index: u32,
+    bytes: u64,
 }
 
 impl Staging {
@@ -58,6 +52,14 @@ impl Staging {
     /// As [`Ledger::open`].
     pub fn resume(params: &Params, own: &Ledger) -> Result<Option<Self>, LedgerError> {
         Self::resume_on(Box::new(params.open_engine()?), own)
+    }
+
+    /// Height of the ledger that stands in the directory of `params` finished but not yet published, as a crash may leave it.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn finished(params: &Params) -> Result<Option<u64>, LedgerError> {
+        Ledger::open(params.clone()).map(|ledger| ledger.head().map(|(height, _)| height))
     }
 
     /// The same on any engine.
@@ -108,7 +110,11 @@ impl Staging {
 
     fn new(engine: Box<dyn Engine>, own: &Ledger, manifest: Manifest) -> Result<Self, LedgerError> {
         let (suite, genesis) = (own.core.suite, own.genesis().ok_or(LedgerError::Uninitialised)?);
-        Ok(Self { engine, suite, genesis, commitment: LatticeCommitment::new(suite), manifest })
+        let (commitment, received_bytes) = (LatticeCommitment::new(suite), AtomicU64::default());
+        let staging = Self { engine, suite, genesis, commitment, manifest, received_bytes };
+        let bytes = staging.chunk_marks()?.iter().fold(0, |sum: u64, mark| sum.saturating_add(mark.bytes));
+        staging.received_bytes.store(bytes, Ordering::Relaxed);
+        Ok(staging)
     }
 
     /// What is being received.
@@ -170,103 +176,64 @@ impl Staging {
     /// # Errors
     /// The engine's.
     pub fn missing_chunks(&self) -> Result<Vec<u32>, LedgerError> {
-        let here: BTreeSet<u32> = self.chunk_marks()?.iter().filter_map(|key| keys::parse_joining_chunk(key)).collect();
+        let here: BTreeSet<u32> = self.chunk_marks()?.iter().map(|mark| mark.index).collect();
         Ok((0..self.manifest.chunks.len() as u32).filter(|index| !here.contains(index)).collect())
     }
 
-    fn chunk_marks(&self) -> Result<Vec<Vec<u8>>, LedgerError> {
+    fn chunk_marks(&self) -> Result<Vec<ChunkMark>, LedgerError> {
         let mut marks = Vec::new();
-        self.engine.scan(Column::Meta, keys::META_JOINING_CHUNKS, &mut |key, _| {
-            marks.push(key.to_vec());
+        self.engine.scan(Column::Meta, keys::META_JOINING_CHUNKS, &mut |key, value| {
+            let (index, bytes) = (keys::parse_joining_chunk(key), keys::parse_number(value));
+            marks.push(index.zip(bytes).map(|(index, bytes)| ChunkMark { index, bytes }));
             ControlFlow::Continue(())
         })?;
-        Ok(marks)
+        marks.into_iter().collect::<Option<_>>().ok_or_else(|| damaged("the mark of a received piece"))
+    }
+
+    /// Bytes of the pieces that are still to come, by the manifest.
+    pub fn bytes_to_come(&self) -> u64 {
+        self.manifest.bytes.saturating_sub(self.received_bytes.load(Ordering::Relaxed))
     }
 
     /// Takes a piece; the same twice is the same.
     ///
     /// # Errors
-    /// [`SnapshotError::Lie`] when it is not the one of the manifest, or holds something that is no row of a state.
+    /// [`SnapshotError::Lie`] when it is not the one of the manifest; [`SnapshotError::FalseManifest`] when it is, and holds something
+    /// that is no row of a state, or more or less than the manifest's numbers allow.
     pub fn put_chunk(&self, index: u32, bytes: &[u8]) -> Result<(), SnapshotError> {
         let named = self.manifest.chunks.get(index as usize);
         if named != Some(&chunk_hash(self.suite, bytes)) {
             return Err(lie(format!("piece {index} is not the one the manifest names")));
         }
-        let rows = Chunk::decode(bytes)?;
+        let mark = keys::joining_chunk(index);
+        if self.engine.get(Column::Meta, &mark)?.is_some() {
+            return Ok(());
+        }
+        let rows = Chunk::decode(bytes).map_err(false_manifest)?;
         if !rows.is_sorted_by(|(one, _), (next, _)| one < next) {
-            return Err(lie(format!("the rows of piece {index} do not rise")));
+            return Err(false_manifest(format!("the rows of piece {index} do not rise")));
+        }
+        let (length, is_last) = (bytes.len() as u64, index as usize + 1 == self.manifest.chunks.len());
+        if length > self.bytes_to_come() || (!is_last && bytes.len() < SNAPSHOT_CHUNK_BYTES_TARGET) {
+            return Err(false_manifest(format!("piece {index} has {length} bytes, which is not what was announced")));
         }
         let mut batch = Batch::default();
         for (key, value) in rows {
             if keys::parse_state(&key).is_none() {
-                return Err(lie(format!("piece {index} holds a row of no table")));
+                return Err(false_manifest(format!("piece {index} holds a row of no table")));
             }
             batch.put(Column::State, key, value);
         }
-        batch.put(Column::Meta, keys::joining_chunk(index), []);
-        Ok(self.engine.write(batch)?)
-    }
-
-    /// Blocks that are needed and not here.
-    ///
-    /// # Errors
-    /// The engine's.
-    pub fn missing_blocks(&self) -> Result<Vec<u64>, LedgerError> {
-        let numbers: Vec<u64> = (self.first_block()..=self.manifest.height).collect();
-        let keys: Vec<Vec<u8>> = numbers.iter().map(|number| keys::body(*number)).collect();
-        let bodies = self.engine.multi_get(Column::Chain, &keys)?;
-        Ok(numbers.into_iter().zip(bodies).filter(|(_, body)| body.is_none()).map(|(number, _)| number).collect())
-    }
-
-    /// Takes a block whose header is here.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Lie`] when its transactions are not those of the header.
-    pub fn put_block(&self, number: u64, block: &ReceivedBlock) -> Result<(), SnapshotError> {
-        let transactions = self.check_transactions(&self.header(number)?, &block.transactions)?;
-        let mut batch = Batch::default();
-        let decision = Decision { value: &block.value, certificate: &block.certificate, batches: &block.batches };
-        put_body(&mut batch, number, block.transactions.len(), &decision);
-        for ((index, (transaction, hash, sender)), bytes) in (0u32..).zip(&transactions).zip(&block.transactions) {
-            batch.put(Column::Chain, keys::transaction(number, index), bytes.as_slice());
-            batch.put(Column::Index, keys::transaction_place(hash), keys::place(number, index));
-            // Blocks may come in any order: among these the chain took no nonce twice.
-            put_nonce(&mut batch, number, transaction, sender);
-        }
-        Ok(self.engine.write(batch)?)
-    }
-
-    /// Both roots: hashes as clients know them, and the bytes with their signatures. The signatures themselves were checked by
-    /// those who certified the bytes.
-    fn check_transactions(
-        &self,
-        header: &BlockHeader,
-        encodings: &[Vec<u8>],
-    ) -> Result<Vec<(Transaction, H256, Address)>, SnapshotError> {
-        let wrong = |what: &str| lie(format!("block {}: {what}", header.number));
-        let extension = HeaderExtension::decode(&header.extra_data).map_err(|error| wrong(&error.to_string()))?;
-        let bytes = encodings.iter().map(Vec::as_slice);
-        let expected = HeaderExtension::new(self.suite, extension.value_id, bytes);
-        if expected.transactions_bytes_root != extension.transactions_bytes_root {
-            return Err(wrong("its transactions are not those the header commits to"));
-        }
-        let read = |bytes: &Vec<u8>| {
-            let transaction = Transaction::decode(bytes).map_err(|error| wrong(&error.to_string()))?;
-            let hash = transaction.hash(self.suite);
-            let sender = transaction.signer_unchecked(self.suite).ok_or_else(|| wrong("a transaction of nobody"))?;
-            Ok((transaction, hash, sender))
-        };
-        let transactions: Vec<_> = encodings.iter().map(read).collect::<Result<_, SnapshotError>>()?;
-        let hashes: Vec<H256> = transactions.iter().map(|(_, hash, _)| *hash).collect();
-        let is_root = merkle::root(self.suite, &hashes) == header.txs_root;
-        if is_root { Ok(transactions) } else { Err(wrong("its transactions do not have the header's root")) }
+        batch.put(Column::Meta, mark, keys::number(length));
+        self.engine.write(batch)?;
+        self.received_bytes.fetch_add(length, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Sums the state up as it stands in the database and, when it is that of the certified header, makes the database a ledger.
     ///
     /// # Errors
-    /// [`SnapshotError::Lie`] when the manifest was false: all who offered it are faulty. [`LedgerError::Unfit`] when something is
-    /// still missing.
+    /// [`SnapshotError::FalseManifest`], and [`LedgerError::Unfit`] when something is still missing.
     pub fn finish(&self) -> Result<(), SnapshotError> {
         let Manifest { height, header_hash, changes_root, counts, .. } = self.manifest;
         if self.headers_through()? != height || !self.missing_chunks()?.is_empty() || !self.missing_blocks()?.is_empty()
@@ -275,11 +242,16 @@ impl Staging {
         }
         let header = self.header(height)?;
         if header.hash(self.suite) != header_hash {
-            return Err(lie(format!("the chain's header {height} is not the manifest's")));
+            return Err(false_manifest(format!("the chain's header {height} is not the manifest's")));
+        }
+        if self.bytes_to_come() > 0 {
+            return Err(false_manifest(format!("its pieces have {} bytes too few", self.bytes_to_come())));
         }
         let accumulator = self.sum()?;
         if self.commitment.state_root(&accumulator, &changes_root) != header.state_root {
-            return Err(lie(format!("its rows do not have the state root of the certified header {height}")));
+            return Err(false_manifest(format!(
+                "its rows do not have the state root of the certified header {height}"
+            )));
         }
         let mut batch = Batch::default();
         batch.put(Column::Meta, keys::META_SCHEMA, keys::SCHEMA_VERSION.to_le_bytes());
@@ -287,7 +259,7 @@ impl Staging {
         put_head(&mut batch, &Head { number: height, hash: header_hash, changes_root, counts }, &accumulator);
         let history = History { joined: height, first_block: self.first_block() };
         batch.put(Column::Meta, keys::META_HISTORY, records::encode(&history));
-        self.chunk_marks()?.into_iter().for_each(|mark| batch.delete(Column::Meta, mark));
+        self.chunk_marks()?.iter().for_each(|mark| batch.delete(Column::Meta, keys::joining_chunk(mark.index)));
         batch.delete(Column::Meta, keys::META_JOINING);
         batch.delete(Column::Meta, keys::META_JOINING_HEADERS);
         Ok(self.engine.write(batch)?)

@@ -27,8 +27,13 @@ fn grow_certified(ledger: &Ledger, rows: &[&str], transactions: Vec<Verified>) {
 
 /// A chain of nine blocks with some state: longer than the window of nonces.
 fn source() -> Ledger {
+    source_of(9)
+}
+
+/// Its first blocks.
+fn source_of(height: u8) -> Ledger {
     let ledger = ledger_in_memory();
-    for number in 1..=9u8 {
+    for number in 1..=height {
         let value = "v".repeat(40_000);
         let rows: Vec<String> = (0..8).map(|row| format!("row{}={value}{number}", row * number)).collect();
         let rows: Vec<&str> = rows.iter().map(String::as_str).chain((number > 4).then_some("row1")).collect();
@@ -101,6 +106,14 @@ fn is_lie(result: Result<(), SnapshotError>, words: &str) {
     match result {
         Err(SnapshotError::Lie(reason)) => assert!(reason.contains(words), "{reason}, not {words}"),
         other => panic!("{other:?} instead of a lie: {words}"),
+    }
+}
+
+/// What its manifest names is no snapshot: not the sender's fault alone.
+fn is_false(result: Result<(), SnapshotError>, words: &str) {
+    match result {
+        Err(SnapshotError::FalseManifest(reason)) => assert!(reason.contains(words), "{reason}, not {words}"),
+        other => panic!("{other:?} instead of a false manifest: {words}"),
     }
 }
 
@@ -235,16 +248,18 @@ fn a_crash_anywhere_in_the_adoption_leaves_one_whole_ledger() {
 /// The pieces of a manifest that a liar made of other rows.
 fn forged(export: &Export<'_>, edit: impl Fn(&mut Vec<Row>)) -> (Manifest, Vec<Vec<u8>>) {
     let mut manifest = export.manifest().clone();
-    let pieces: Vec<Vec<u8>> = (0..manifest.chunks.len() as u32)
+    let last = manifest.chunks.len() as u32 - 1;
+    let pieces: Vec<Vec<u8>> = (0..=last)
         .map(|index| {
             let mut rows = Chunk::decode(&export.chunk(index).unwrap().unwrap()).unwrap();
-            if index == 1 {
+            if index == last {
                 edit(&mut rows);
             }
             records::encode(&rows)
         })
         .collect();
     manifest.chunks = pieces.iter().map(|piece| chunk_hash(SUITE, piece)).collect();
+    manifest.bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
     (manifest, pieces)
 }
 
@@ -273,13 +288,13 @@ fn rows_that_are_wrong_missing_or_too_many_are_found_out_at_the_end() {
             staging.put_chunk(index, piece).unwrap();
         }
         // A row that is twice in what was sent stands once in the database, so even 2^16 copies hide nothing.
-        is_lie(staging.finish(), "state root");
+        is_false(staging.finish(), "state root");
     }
     let receiver = Receiver::new();
     let manifest = Manifest { changes_root: H256([1; 32]), ..export.manifest().clone() };
     let staging = receiver.begin(&manifest);
     receive(&staging, &source, &export);
-    is_lie(staging.finish(), "state root");
+    is_false(staging.finish(), "state root");
 }
 
 #[test]
@@ -305,12 +320,163 @@ fn pieces_that_are_not_the_manifest_s_are_refused_at_once() {
         let encoded = records::encode(&rows);
         let receiver = Receiver::new();
         let manifest = Manifest { chunks: vec![chunk_hash(SUITE, &encoded)], ..export.manifest().clone() };
-        is_lie(receiver.begin(&manifest).put_chunk(0, &encoded), words);
+        is_false(receiver.begin(&manifest).put_chunk(0, &encoded), words);
     }
     let encoded = vec![0xff; 9];
     let receiver = Receiver::new();
     let manifest = Manifest { chunks: vec![chunk_hash(SUITE, &encoded)], ..export.manifest().clone() };
-    is_lie(receiver.begin(&manifest).put_chunk(0, &encoded), "malformed");
+    is_false(receiver.begin(&manifest).put_chunk(0, &encoded), "malformed");
+}
+
+#[test]
+fn pieces_make_no_more_and_no_less_than_the_manifest_says() {
+    let source = source();
+    let export = export(&source);
+    let pieces: Vec<Vec<u8>> =
+        (0..export.manifest().chunks.len() as u32).map(|index| export.chunk(index).unwrap().unwrap()).collect();
+    let put_all = |staging: &Staging| {
+        (0u32..).zip(&pieces).try_for_each(|(index, piece)| staging.put_chunk(index, piece).map(drop))
+    };
+    // Fewer bytes than there are: found out with the piece that passes them, after a stop as well.
+    let receiver = Receiver::new();
+    let few = Manifest { bytes: export.manifest().bytes - 1, ..export.manifest().clone() };
+    let staging = receiver.begin(&few);
+    staging.put_chunk(0, &pieces[0]).unwrap();
+    staging.put_chunk(0, &pieces[0]).expect("the same piece counts once");
+    assert_eq!(staging.bytes_to_come(), few.bytes - pieces[0].len() as u64);
+    drop(staging);
+    let staging = receiver.resume();
+    assert_eq!(staging.bytes_to_come(), few.bytes - pieces[0].len() as u64);
+    is_false(put_all(&staging), "announced");
+    // More of them: at the end.
+    let receiver = Receiver::new();
+    let staging = receiver.begin(&Manifest { bytes: export.manifest().bytes + 1, ..export.manifest().clone() });
+    receive(&staging, &source, &export);
+    is_false(staging.finish(), "too few");
+    // Only the last may be short.
+    let receiver = Receiver::new();
+    let rows = vec![(crate::keys::state(bixi_types::state::StateTable::Config, b"a"), vec![1u8])];
+    let short = records::encode(&rows);
+    let hash = chunk_hash(SUITE, &short);
+    let staging = receiver.begin(&Manifest { chunks: vec![hash, hash], ..export.manifest().clone() });
+    is_false(staging.put_chunk(0, &short), "announced");
+    staging.put_chunk(1, &short).unwrap();
+}
+
+#[test]
+fn a_block_that_claims_too_much_is_refused_before_room_is_made_for_it() {
+    let whole = records::encode(&received(&source(), 7));
+    assert_eq!(ReceivedBlock::decode(&whole).unwrap(), received(&source(), 7));
+    // As many empty transactions as fit the longest block would take twenty times its bytes.
+    let count = BLOCK_TRANSACTIONS_MAX as u32 + 1;
+    let empty = [count.to_le_bytes().to_vec(), vec![0; 4 * count as usize + 12]].concat();
+    assert!(borsh::from_slice::<ReceivedBlock>(&empty).is_ok(), "borsh alone would take it");
+    assert!(ReceivedBlock::decode(&empty).unwrap_err().contains("65537 transactions"));
+    for cut in [0, 3, 4, whole.len() - 1] {
+        assert!(ReceivedBlock::decode(&whole[..cut]).is_err());
+    }
+    assert!(ReceivedBlock::decode(&[whole, vec![0]].concat()).is_err());
+}
+
+/// Joins at the head of `source` and puts the snapshot in the place of the receiver's ledger, which is `own`.
+fn replace(receiver: &Receiver, source: &Ledger, own: &Ledger, after_publishing: impl FnOnce()) -> Ledger {
+    let export = export(source);
+    let staging = Staging::begin(&receiver.params(&receiver.places().joining), own, export.manifest().clone()).unwrap();
+    staging.put_headers(&headers(source, staging.headers_through().unwrap() + 1..=source.height())).unwrap();
+    for index in staging.missing_chunks().unwrap() {
+        staging.put_chunk(index, &export.chunk(index).unwrap().unwrap()).unwrap();
+    }
+    receive_blocks(&staging, source);
+    assert!(staging.keep(own, &|| true).unwrap());
+    staging.finish().unwrap();
+    drop(staging);
+    after_publishing();
+    let joined = Ledger::open(receiver.params(&receiver.places().joining)).unwrap();
+    joined.keep(own).unwrap();
+    drop(joined);
+    publish(&PreadStorage, &receiver.places()).unwrap();
+    adopt(&PreadStorage, &receiver.places()).unwrap();
+    Ledger::open(receiver.params(&receiver.places().ledger)).unwrap()
+}
+
+#[test]
+fn a_node_whose_ledger_is_replaced_keeps_every_block_and_receipt_it_had() {
+    let (source, receiver, own) = (source(), Receiver::new(), source_of(2));
+    // The third block is committed when the snapshot is complete already.
+    let grow = || {
+        let block = received(&source, 3);
+        let whole = source_of(3);
+        assert_eq!(whole.block(3).unwrap().unwrap().transactions, block.transactions);
+        let rows: Vec<String> = (0..8).map(|row| format!("row{}={}3", row * 3, "v".repeat(40_000))).collect();
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        grow_certified(&own, &rows, vec![transaction(1, "13"), transaction(5, "23")]);
+    };
+    let ledger = replace(&receiver, &source, &own, grow);
+    assert_eq!(own.head_hash(), source.hash_of(3).unwrap());
+    assert_eq!(ledger.history(), Some(crate::History { joined: 9, first_block: 5 }));
+    for number in 1..=3 {
+        assert_eq!(ledger.block(number).unwrap(), source.block(number).unwrap());
+        assert_eq!(ledger.receipts(number).unwrap(), source.receipts(number).unwrap());
+        let hash = transaction(5, &format!("2{number}")).hash;
+        assert_eq!(ledger.transaction(&hash).unwrap(), source.transaction(&hash).unwrap());
+        assert_eq!(ledger.receipt(&hash).unwrap(), source.receipt(&hash).unwrap());
+        assert!(!ledger.nonce_used(&transaction(5, "0").sender, &format!("2{number}")).unwrap(), "no longer counts");
+    }
+    assert!(matches!(ledger.block(4), Err(LedgerError::NoHistory { number: 4, first: 5, .. })));
+    assert!(matches!(ledger.receipts(4), Err(LedgerError::NoHistory { number: 4, first: 10, .. })));
+    assert!(matches!(ledger.receipts(9), Err(LedgerError::NoHistory { .. })));
+
+    // Joining once more, it loses nothing either: blocks of before, of the window, and those it executed since.
+    for _ in 0..3 {
+        for chain in [&ledger, &source] {
+            let number = chain.height() + 1;
+            grow_certified(chain, &["row2=next"], vec![transaction(5, &format!("3{number}"))]);
+        }
+    }
+    for _ in 0..9 {
+        grow_certified(&source, &["row3=later"], Vec::new());
+    }
+    let second = Receiver { dir: TempDir::new().unwrap(), own: ledger_in_memory() };
+    let again = replace(&second, &source, &ledger, || {});
+    assert_eq!(again.history(), Some(crate::History { joined: 21, first_block: 17 }));
+    for number in 1..=21 {
+        let is_there = !matches!(number, 4 | 13..=16);
+        assert_eq!(again.block(number).is_ok(), is_there, "block {number}");
+        assert_eq!(again.receipts(number).is_ok(), matches!(number, 1..=3 | 10..=12), "receipts of {number}");
+    }
+    assert_eq!(again.receipts(11).unwrap(), source.receipts(11).unwrap());
+}
+
+#[test]
+fn keeping_goes_on_where_a_stop_left_it() {
+    let (source, receiver, own) = (source(), Receiver::new(), source_of(3));
+    let export = export(&source);
+    let staging =
+        Staging::begin(&receiver.params(&receiver.places().joining), &own, export.manifest().clone()).unwrap();
+    let copied = std::cell::Cell::new(0);
+    let one = || {
+        copied.set(copied.get() + 1);
+        copied.get() != 2
+    };
+    assert!(!staging.keep_by(1, &own, &one).unwrap(), "told to stop after two blocks");
+    drop(staging);
+    let staging = Staging::resume(&receiver.params(&receiver.places().joining), &own).unwrap().unwrap();
+    assert!(staging.keep_by(1, &own, &one).unwrap());
+    assert_eq!(copied.get(), 3, "the third block, and no other again");
+    assert!(staging.keep_by(1, &own, &|| panic!("nothing is left")).unwrap());
+}
+
+#[test]
+fn a_finished_snapshot_that_a_crash_left_unpublished_is_found() {
+    let (source, receiver) = (source(), Receiver::new());
+    let export = export(&source);
+    let staging = receiver.begin(export.manifest());
+    let params = receiver.params(&receiver.places().joining);
+    receive(&staging, &source, &export);
+    drop(staging);
+    assert_eq!(Staging::finished(&params).unwrap(), None, "complete, and not checked yet");
+    receiver.resume().finish().unwrap();
+    assert_eq!(Staging::finished(&params).unwrap(), Some(9));
 }
 
 #[test]
@@ -354,22 +520,30 @@ fn manifests_that_cannot_be_are_refused() {
     let export = export(&source);
     let (manifest, chain) = (export.manifest().clone(), source.genesis().unwrap().hash());
     type Edit = fn(&mut Manifest);
-    let edits: [(&str, Edit); 7] = [
-        ("format", |manifest| manifest.format += 1),
+    let edits: [(&str, Edit); 9] = [
         ("genesis", |manifest| manifest.chain = H256([3; 32])),
         ("Counts", |manifest| manifest.counts.transactions = u64::MAX),
         ("Counts", |manifest| manifest.counts.failed = manifest.counts.transactions + 1),
         ("pieces", |manifest| manifest.chunks.clear()),
         ("pieces", |manifest| manifest.chunks = vec![H256([0; 32]); SNAPSHOT_CHUNKS_MAX + 1]),
         ("bytes", |manifest| manifest.bytes = u64::MAX),
+        // Every piece but the last is full: so many pieces cannot have so few bytes.
+        ("bytes", |manifest| {
+            manifest.bytes = (manifest.chunks.len() as u64 - 1) * SNAPSHOT_CHUNK_BYTES_TARGET as u64;
+        }),
+        ("rows", |manifest| manifest.rows = manifest.chunks.len() as u64 - 1),
+        ("rows", |manifest| manifest.rows = manifest.bytes / 8 + 1),
     ];
     for (words, edit) in edits {
         let mut spoilt = manifest.clone();
         edit(&mut spoilt);
-        let refused = spoilt.check(&chain).unwrap_err();
+        let refused = spoilt.check(&chain).expect_err(words);
         assert!(refused.contains(words), "{refused}, not {words}");
         assert_ne!(spoilt.id(SUITE), manifest.id(SUITE));
     }
+    // Another release's is none of these: it cannot be used, and nobody lied.
+    let newer = Manifest { format: FORMAT_VERSION + 1, ..manifest.clone() };
+    assert!(!newer.is_readable() && manifest.is_readable());
 }
 
 #[test]
