@@ -1,16 +1,18 @@
 //! The ordering log on disk: consensus entries and the batches they speak of, sealed, replayed at the start.
 //!
 //! One file holds a range of heights; it is removed when the ledger holds every height it mentions. Acknowledged bytes are
-//! never rewritten. A torn tail above the last sync is dropped and told of; anything else that fails its tag is refused.
+//! never rewritten. A torn tail above the last sync is dropped and told of; anything else that fails its tag is refused. A log is open
+//! once: two that append to it would each forget what the other one remembers.
 //!
 //! Inside the sealed stream a record is `length: u32 LE ‖ borsh`.
 
 use std::collections::HashSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bixi_consensus::LogEntry;
-use bixi_platform::io::{OpenMode, Storage};
+use bixi_platform::io::{Lock, OpenMode, Storage};
 use bixi_sealed::frames::{End, Reader, Writer};
 use bixi_sealed::{KeyRing, Purpose, SealedError};
 use bixi_types::batch::Batch;
@@ -21,6 +23,9 @@ use borsh::{BorshDeserialize, BorshSerialize};
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Largest record: a batch with its framing.
 const RECORD_BYTES_MAX: usize = BATCH_BYTES_MAX + 64;
+
+/// Held while the log is open.
+const LOCK_FILE: &str = "LOCK";
 
 /// One record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +45,12 @@ enum Stored {
 /// Why the log cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LogError {
+    /// Somebody has it open.
+    #[error("ordering log {}: another process, or a thread of a node that did not end, has it open; end that first", dir.display())]
+    Locked {
+        /// Its directory.
+        dir: PathBuf,
+    },
     /// The sealed file failed.
     #[error("ordering log: {0}")]
     Sealed(#[from] SealedError),
@@ -49,7 +60,7 @@ pub(crate) enum LogError {
         /// File or directory.
         path: PathBuf,
         /// From the system.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// An authentic record that this release cannot read.
     #[error("ordering log {}: record {index}: {detail}; start the release that wrote it", path.display())]
@@ -118,12 +129,14 @@ pub(crate) struct OrderingLog {
     current_height_max: u64,
     sequence: u64,
     dirty: bool,
+    _lock: Box<dyn Lock>,
 }
 
 impl OrderingLog {
-    /// Reads every file in order, then begins a new one.
+    /// Reads every file in order, then begins a new one. Refused while it is open elsewhere.
     pub(crate) fn open(storage: Arc<dyn Storage>, dir: &Path, ring: KeyRing) -> Result<(Self, Recovered), LogError> {
         storage.create_dir_all(dir).map_err(|source| LogError::Io { path: dir.to_owned(), source })?;
+        let lock = lock(storage.as_ref(), dir)?;
         let (recovered, closed) = read_files(storage.as_ref(), dir, &ring)?;
         let sequence = closed.last().and_then(|file| sequence_of(&file.path)).map_or(0, |last| last + 1);
         let (current, current_path) = begin_file(storage.as_ref(), dir, &ring, sequence)?;
@@ -137,6 +150,7 @@ impl OrderingLog {
             current_height_max: 0,
             sequence,
             dirty: false,
+            _lock: lock,
         };
         Ok((log, recovered))
     }
@@ -220,6 +234,14 @@ pub(crate) fn replace(
         storage.remove(&file.path).map_err(|source| LogError::Io { path: file.path, source })?;
     }
     storage.sync_dir(dir).map_err(|source| LogError::Io { path: dir.to_owned(), source })
+}
+
+fn lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn Lock>, LogError> {
+    let path = dir.join(LOCK_FILE);
+    storage.lock(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => LogError::Locked { dir: dir.to_owned() },
+        _ => LogError::Io { path, source },
+    })
 }
 
 /// Every file in order, and what is in them.

@@ -106,3 +106,18 @@ fn changed_bytes_below_a_sync_are_refused() {
     let error = OrderingLog::open(Arc::new(disk.clone()), Path::new("/ordering"), ring()).err().expect("refused");
     assert!(error.to_string().contains("000000000000.log"), "{error}");
 }
+
+#[test]
+fn a_log_is_open_once() {
+    let disk = MemoryDisk::new();
+    let (mut log, _) = open(&disk);
+    let second = || OrderingLog::open(Arc::new(disk.clone()), Path::new("/ordering"), ring()).map(drop);
+    assert!(matches!(second(), Err(LogError::Locked { .. })));
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let rewritten = rewrite(&storage, Path::new("/ordering"), &ring(), |_| false);
+    assert!(matches!(rewritten, Err(LogError::Locked { .. })), "nobody empties it beneath a node");
+    log.append(&decided(1)).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    assert_eq!(open(&disk).1, [decided(1)]);
+}
