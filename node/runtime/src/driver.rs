@@ -168,9 +168,9 @@ impl Driver {
             Event::Checked(Arrived { from, what, .. }) => self.feed(Input::Message { from, message: *what })?,
             Event::Peer(arrived) => self.receive(arrived)?,
             Event::Head(Arrived { from, what, .. }) => {
-                self.joining.heard(what.number, self.ledger.height());
                 let links = Arc::clone(&self.lines.links);
                 self.view.set_head(from, what, |peer| !links.peers().contains(peer));
+                self.heard();
                 self.catch_up.wake();
             }
             Event::Heights(answer) => {
@@ -205,8 +205,25 @@ impl Driver {
         Ok(())
     }
 
+    /// How far the chain is, by the word of enough validators to be believed.
+    fn believed_head(&self) -> Option<u64> {
+        self.view.believed_head(&self.lines.links.peers())
+    }
+
+    /// A peer told how far it is.
+    fn heard(&self) {
+        if let Some(head) = self.believed_head() {
+            self.joining.heard(head, self.ledger.height());
+        }
+    }
+
     /// Has the signatures of a peer's message checked before it is fed; one without signatures is fed at once.
     fn receive(&mut self, arrived: Arrived<Box<Message>>) -> Result<(), Fault> {
+        if let Message::Status { certified, .. } = *arrived.what {
+            let links = Arc::clone(&self.lines.links);
+            self.view.set_certified(arrived.from, certified, |peer| !links.peers().contains(peer));
+            self.heard();
+        }
         match self.core.checks(&arrived.what) {
             Ok(checks) if checks.is_empty() => self.feed(Input::Message { from: arrived.from, message: *arrived.what }),
             Ok(checks) => {
@@ -288,6 +305,7 @@ impl Driver {
         };
         if let Some(rules) = rules.filter(|rules| rules.validators != self.validators) {
             self.validators = rules.validators.clone();
+            self.view.set_validators(self.validators.clone());
             let ids = self.validators.members().iter().map(|member| member.id).collect();
             let _ = self.lines.checks.send(MessageCheck::Pin(ids));
         }

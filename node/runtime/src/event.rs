@@ -74,6 +74,9 @@ pub enum Fault {
         /// Its height.
         height: u64,
     },
+    /// A thread of the node that was to start again did not end: two nodes on one disk must not be.
+    #[error("the {0} did not end in time, so the node cannot start again beside it; end the process, then start it")]
+    LeftBehind(String),
     /// A bug: a thread ended without a reason.
     #[error("the {0} thread panicked; report the message above it in the log, then start again")]
     Panicked(&'static str),

@@ -104,7 +104,8 @@ pub fn launch_on(settings: &Settings, ground: Ground) -> Result<Node, LaunchErro
     step("membership", || checks::check_membership(genesis, node_id, has_network))?;
     let ledger_params = params::ledger_params(settings, storage, ring);
     let signed = || Ok(signer.marks()?);
-    let opened = Opened::open(genesis, &ledger_params, &settings.data("ordering"), signed)?;
+    let snapshot_after_blocks = settings.config.sync.snapshot_after_blocks;
+    let opened = Opened::open(genesis, &ledger_params, &settings.data("ordering"), snapshot_after_blocks, signed)?;
     step("threads of the database", || spawner.adopt_by_name("rocksdb:", Role::Storage))?;
     let (ledger, highest_decided) = (Arc::clone(&opened.ledger), opened.highest_decided);
     let p2p = step("network", || {

@@ -76,6 +76,11 @@ impl Message {
     }
 }
 
+/// How long the part from `offset` on is of a block of `total` bytes: a sender cannot make them many by making them short.
+fn part_length(offset: u32, total: u32) -> usize {
+    (total.saturating_sub(offset) as usize).min(SNAPSHOT_BLOCK_PART_BYTES_MAX)
+}
+
 /// Whether a part of so many bytes can stand there: none is empty, and none reaches beyond the whole.
 fn is_part(offset: u32, total: u32, length: usize) -> bool {
     (1..=SNAPSHOT_BLOCK_PART_BYTES_MAX).contains(&length)

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use bixi_consensus::Status;
+use bixi_consensus::{Status, certificate};
 use bixi_rpc::Head;
 use bixi_types::NodeId;
+use bixi_types::consensus::ValidatorSet;
 use parking_lot::RwLock;
 
 /// Peers whose heads are kept, connected or not.
@@ -19,7 +20,23 @@ pub(crate) struct View {
     decided: AtomicU64,
     rounds: AtomicU64,
     failed_rounds: AtomicU64,
-    heads: RwLock<BTreeMap<NodeId, Head>>,
+    validators: RwLock<ValidatorSet>,
+    told: RwLock<BTreeMap<NodeId, Told>>,
+}
+
+/// How far a peer is by its own word.
+#[derive(Default)]
+struct Told {
+    /// Of its ledger.
+    head: Option<Head>,
+    /// Of what it knows to be certified.
+    certified: u64,
+}
+
+impl Told {
+    fn height(&self) -> u64 {
+        self.head.map_or(0, |head| head.number).max(self.certified)
+    }
 }
 
 impl View {
@@ -31,22 +48,61 @@ impl View {
             decided: AtomicU64::new(0),
             rounds: AtomicU64::new(0),
             failed_rounds: AtomicU64::new(0),
-            heads: RwLock::default(),
+            validators: RwLock::default(),
+            told: RwLock::default(),
         }
     }
 
     /// A peer told how far its ledger reaches. When too many have, those that are `gone` are forgotten.
     pub(crate) fn set_head(&self, peer: NodeId, head: Head, gone: impl Fn(&NodeId) -> bool) {
-        let mut heads = self.heads.write();
-        if heads.len() >= HEADS_MAX {
-            heads.retain(|known, _| !gone(known));
+        self.tell(peer, gone, |told| told.head = Some(head));
+    }
+
+    /// A peer told how far the chain is certified to its knowledge.
+    pub(crate) fn set_certified(&self, peer: NodeId, height: u64, gone: impl Fn(&NodeId) -> bool) {
+        self.tell(peer, gone, |told| told.certified = height);
+    }
+
+    fn tell(&self, peer: NodeId, gone: impl Fn(&NodeId) -> bool, change: impl FnOnce(&mut Told)) {
+        let mut told = self.told.write();
+        if told.len() >= HEADS_MAX {
+            told.retain(|known, _| !gone(known));
         }
-        heads.insert(peer, head);
+        change(told.entry(peer).or_default());
     }
 
     /// How far a peer's ledger reaches, by its own word.
     pub(crate) fn head_of(&self, peer: &NodeId) -> Option<Head> {
-        self.heads.read().get(peer).copied()
+        self.told.read().get(peer).and_then(|told| told.head)
+    }
+
+    /// The validators last known.
+    pub(crate) fn set_validators(&self, validators: ValidatorSet) {
+        *self.validators.write() = validators;
+    }
+
+    /// The height that the chain has for certain: of those that validators among `peers` told, the highest that validators with more
+    /// than one third of the weight reach, so that an honest one is among them. `None` while fewer have told.
+    pub(crate) fn believed_head(&self, peers: &[NodeId]) -> Option<u64> {
+        let (validators, told) = (self.validators.read(), self.told.read());
+        let members = peers.iter().filter(|peer| validators.index_of(peer).is_some());
+        let mut heights: Vec<(u64, &NodeId)> =
+            members.filter_map(|peer| Some((told.get(peer)?.height(), peer))).collect();
+        heights.sort_unstable_by(|one, other| other.cmp(one));
+        heights.dedup_by_key(|(_, peer)| **peer);
+        let counts: Vec<usize> = (1..=heights.len()).collect();
+        let is_too_light =
+            |count: &usize| certificate::honest(&validators, heights[..*count].iter().map(|(_, peer)| *peer)).is_err();
+        heights.get(counts.partition_point(is_too_light)).map(|(height, _)| *height)
+    }
+
+    /// What is shown as the chain's height, and up to which heights are asked for: the one that is believed, or where too few
+    /// validators have told, the highest that anybody did.
+    pub(crate) fn known_head(&self, peers: &[NodeId]) -> Option<u64> {
+        self.believed_head(peers).or_else(|| {
+            let told = self.told.read();
+            peers.iter().filter_map(|peer| told.get(peer).map(Told::height)).max()
+        })
     }
 
     pub(crate) fn set_consensus(&self, status: Status) {
@@ -94,5 +150,83 @@ impl View {
 
     pub(crate) fn set_block_transactions_max(&self, count: usize) {
         self.block_transactions_max.store(count.max(1), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bixi_types::H256;
+    use bixi_types::consensus::Validator;
+
+    use super::*;
+
+    fn view(weights: &[u64]) -> View {
+        let status = bixi_consensus::Core::new(bixi_consensus::Params::new(
+            NodeId([9; 64]),
+            H256::ZERO,
+            bixi_types::CryptoSuite::Sm,
+            4,
+        ))
+        .status();
+        let view = View::new(status, 1);
+        let member = |(place, weight): (usize, &u64)| Validator { id: node(place), weight: *weight };
+        view.set_validators(ValidatorSet::new(weights.iter().enumerate().map(member).collect()));
+        view
+    }
+
+    fn node(place: usize) -> NodeId {
+        NodeId([place as u8; 64])
+    }
+
+    fn tell(view: &View, heights: &[(usize, u64)]) {
+        for (place, number) in heights {
+            view.set_head(node(*place), Head { number: *number, hash: H256::ZERO }, |_| false);
+        }
+    }
+
+    #[test]
+    fn a_height_is_believed_when_an_honest_validator_must_have_told_it() {
+        let all: Vec<NodeId> = (0..6).map(node).collect();
+        let view = view(&[1, 1, 1, 1]);
+        assert_eq!(view.believed_head(&all), None);
+        // Two of four, of which one may lie: what the lower of them says.
+        tell(&view, &[(0, 1_000_000)]);
+        assert_eq!(view.believed_head(&all), None);
+        tell(&view, &[(1, 50)]);
+        assert_eq!(view.believed_head(&all), Some(50));
+        tell(&view, &[(2, 70), (3, 60)]);
+        assert_eq!(view.believed_head(&all), Some(70));
+        assert_eq!(view.believed_head(&all[1..]), Some(60), "who is not connected does not count");
+        assert_eq!(view.believed_head(&[node(0), node(0)]), None, "nobody counts twice");
+        // Whoever is no validator counts nothing, however many they are.
+        tell(&view, &[(4, 9_000), (5, 9_000)]);
+        assert_eq!(view.believed_head(&all), Some(70));
+        // What consensus says counts like what the ledger says.
+        view.set_certified(node(2), 80, |_| false);
+        assert_eq!(view.believed_head(&all), Some(80));
+        assert_eq!(view.head_of(&node(2)).map(|head| head.number), Some(70));
+    }
+
+    #[test]
+    fn heads_count_by_weight() {
+        let all: Vec<NodeId> = (0..4).map(node).collect();
+        let view = view(&[1, 1, 1, 6]);
+        tell(&view, &[(0, 300), (1, 200), (2, 100)]);
+        assert_eq!(view.believed_head(&all), None, "three of nine");
+        tell(&view, &[(3, 50)]);
+        assert_eq!(view.believed_head(&all), Some(50));
+        tell(&view, &[(3, 400)]);
+        assert_eq!(view.believed_head(&all), Some(400), "six of nine");
+    }
+
+    #[test]
+    fn where_too_few_told_the_highest_is_shown_and_asked_for() {
+        let all: Vec<NodeId> = (0..6).map(node).collect();
+        let view = view(&[1, 1, 1, 1]);
+        assert_eq!(view.known_head(&all), None);
+        tell(&view, &[(4, 500), (0, 90)]);
+        assert_eq!((view.believed_head(&all), view.known_head(&all)), (None, Some(500)));
+        tell(&view, &[(1, 80)]);
+        assert_eq!(view.known_head(&all), Some(80));
     }
 }

@@ -19,7 +19,11 @@ impl Driver {
     /// Whether heights come without a request of consensus: from a snapshot, which brings more at once than block by block can, or from an
     /// answer that is here. If neither helps, the next status of a peer has it ask again.
     fn comes_unasked(&self) -> bool {
-        self.joining.holds_replay() || self.catch_up.is_delivering(self.clock.now().monotonic_ms)
+        self.waits_for_snapshot() || self.catch_up.is_delivering(self.clock.now().monotonic_ms)
+    }
+
+    pub(super) fn waits_for_snapshot(&self) -> bool {
+        self.joining.holds_replay(self.ledger.height(), || self.believed_head())
     }
 
     pub(super) fn perform(&mut self, effect: Effect) -> Result<(), Fault> {

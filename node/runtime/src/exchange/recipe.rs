@@ -57,6 +57,11 @@ impl Recipe {
         Ok(recipe)
     }
 
+    /// How many batches there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// One batch, given how a transaction of the block is read; `None` when it does not exist or the block is another one.
     pub(crate) fn batch<E>(
         &self,

@@ -1,44 +1,93 @@
 //! A snapshot that was fetched before this start takes the ledger's place, before anything is opened.
+//!
+//! Judged first, in this order, and nothing is touched before all of it holds:
+//! 1. the setting still wants snapshots; else it stays where it lies, and the log says so;
+//! 2. it can be read. One that is damaged is removed; one that the disk does not give now may be read by the next start, and stays;
+//! 3. it is ahead of the ledger, and the ledger's head is in its chain;
+//! 4. every header this node signed, by its ordering log, is in its chain: a result that differed is evidence, and the ledger that says
+//!    how it came about must not be replaced by one that does not.
+//!
+//! Then it is given what the ledger holds of its own, and is renamed into its place.
 
 use bixi_ledger::snapshot::{Places, adopt, discard};
-use bixi_ledger::{Ledger, Params};
+use bixi_ledger::{Ledger, LedgerError, Params};
+use bixi_types::H256;
 
 use super::Failure;
+use super::chain_state::check_signed;
+use crate::ordering_log::Record;
 
-/// Puts the snapshot in the ledger's place when there is one ahead of the ledger, and ends an adoption that a crash broke off. A ledger
-/// that is no part of the snapshot's chain is evidence, and stays.
-pub(super) fn adopt_snapshot(params: &Params) -> Result<(), Failure> {
+/// What becomes of a fetched snapshot.
+enum Verdict {
+    Adopt,
+    /// It stays where it lies.
+    Leave,
+    /// It is of no use to any later start.
+    Remove,
+}
+
+/// Puts the snapshot in the ledger's place when it is to be, and ends an adoption that a crash broke off; whether the ledger is one that
+/// came so now. `records` are those of the ordering log; `is_wanted` is false where snapshots are not.
+///
+/// # Errors
+/// Ledger or log contradict the snapshot's chain: all is left as it is.
+pub(super) fn adopt_snapshot(params: &Params, records: &[Record], is_wanted: bool) -> Result<bool, Failure> {
     let storage = params.storage.as_ref();
     let places = Places::around(&params.dir);
     // Without a ledger the adoption had begun: it was judged then.
-    if storage.exists(&places.joined)? && storage.exists(&places.ledger)? && !is_ahead(params, &places)? {
-        tracing::info!("the ledger is as far as the snapshot that was fetched for it, which is removed");
-        discard(storage, &places.joined)?;
+    if storage.exists(&places.joined)? && storage.exists(&places.ledger)? {
+        match judge(params, &places, records, is_wanted)? {
+            Verdict::Adopt => {}
+            Verdict::Leave => return Ok(false),
+            Verdict::Remove => discard(storage, &places.joined)?,
+        }
     }
-    if adopt(storage, &places)? {
+    let is_adopted = adopt(storage, &places)?;
+    if is_adopted {
         tracing::info!(dir = %params.dir.display(), "a snapshot took the ledger's place");
     }
-    Ok(())
+    Ok(is_adopted)
 }
 
-fn is_ahead(params: &Params, places: &Places) -> Result<bool, Failure> {
+fn judge(params: &Params, places: &Places, records: &[Record], is_wanted: bool) -> Result<Verdict, Failure> {
+    let dir = places.joined.display();
+    if !is_wanted {
+        tracing::warn!(%dir, "a fetched snapshot lies here and is not taken, as sync.snapshot_after_blocks is 0; remove it, or set that");
+        return Ok(Verdict::Leave);
+    }
     let joined = match Ledger::open(Params { dir: places.joined.clone(), ..params.clone() }) {
         Ok(joined) => joined,
+        Err(error @ (LedgerError::Engine(_) | LedgerError::Open { .. })) => {
+            tracing::error!(%error, %dir, "a fetched snapshot cannot be read now; it stays, and the node goes on with its ledger");
+            return Ok(Verdict::Leave);
+        }
         Err(error) => {
-            tracing::error!(%error, "a fetched snapshot cannot be read; the node goes on with its ledger");
-            return Ok(false);
+            tracing::error!(%error, %dir, "a fetched snapshot is none, and is removed; the node goes on with its ledger");
+            return Ok(Verdict::Remove);
         }
     };
     let own = Ledger::open(params.clone())?;
-    let Some((height, hash)) = own.head() else { return Ok(true) };
-    if joined.height() <= height {
-        return Ok(false);
+    if let Some((height, hash)) = own.head() {
+        if joined.height() <= height {
+            tracing::info!("the ledger is as far as the snapshot that was fetched for it, which is removed");
+            return Ok(Verdict::Remove);
+        }
+        check_same_chain(height, hash, joined.hash_of(height)?)?;
     }
-    let theirs = joined.hash_of(height)?;
-    if theirs != Some(hash) {
-        let theirs = theirs.unwrap_or_default();
-        let advice = "keep both directories, find out why they differ, then remove one of them";
-        return Err(format!("block {height} of this node is {hash}, and the chain's is {theirs}: {advice}").into());
+    for record in records {
+        if let Record::Entry(entry) = record {
+            check_signed(&joined, entry)?;
+        }
     }
-    Ok(true)
+    joined.keep(&own)?;
+    Ok(Verdict::Adopt)
+}
+
+fn check_same_chain(height: u64, own: H256, theirs: Option<H256>) -> Result<(), Failure> {
+    if theirs == Some(own) {
+        return Ok(());
+    }
+    let theirs = theirs.unwrap_or_default();
+    let advice = "keep both directories, find out why they differ, then remove one of them";
+    Err(format!("block {height} of this node is {own}, and the chain's is {theirs}: {advice}").into())
 }

@@ -78,7 +78,7 @@ pub(super) fn replay(
 
 /// A header that this key signed and the chain did not certify is a result that differed: not to be passed over because a snapshot,
 /// or the others, went on without it.
-fn check_signed(ledger: &Ledger, entry: &LogEntry) -> Result<(), Failure> {
+pub(super) fn check_signed(ledger: &Ledger, entry: &LogEntry) -> Result<(), Failure> {
     let LogEntry::Checkpoint(vote) = entry else { return Ok(()) };
     let (height, signed) = (vote.height, vote.header_hash);
     match ledger.hash_of(height)? {

@@ -60,18 +60,27 @@ pub(super) struct Watched {
     pub(super) batcher: Arc<Batcher>,
 }
 
-/// Waits for a thread to end. One that hangs in a device's library ends with the process: everything durable is durable
+/// Waits for a thread to end; its name when it does not. One that hangs in a device's library ends with the process: everything durable is durable
 /// without it.
-fn join_before(thread: JoinHandle<()>, deadline: Instant) {
+fn join_before(thread: JoinHandle<()>, deadline: Instant) -> Option<String> {
     while !thread.is_finished() {
         if Instant::now() >= deadline {
             let name = thread.thread().name().unwrap_or("?").to_owned();
             tracing::error!(thread = name, "did not end in time; it is left behind");
-            return;
+            return Some(name);
         }
         std::thread::sleep(Duration::from_millis(1));
     }
     let _ = thread.join();
+    None
+}
+
+/// A node that ended to start again must not, beside something of it that goes on.
+fn end_of(fault: Option<Fault>, left_behind: Option<String>) -> Option<Fault> {
+    match (fault, left_behind) {
+        (Some(Fault::Joined { .. }), Some(what)) => Some(Fault::LeftBehind(what)),
+        (fault, _) => fault,
+    }
 }
 
 impl Rooms {
@@ -211,8 +220,9 @@ impl Node {
         }
         self.rooms.stop_watchers.clear();
         let deadline = Instant::now() + STOP_PATIENCE;
+        let mut left_behind = None;
         for helper in self.rooms.helpers.drain(..) {
-            join_before(helper, deadline);
+            left_behind = join_before(helper, deadline).map(|name| format!("thread {name}")).or(left_behind);
         }
         // Nobody asks for a signature any more.
         if let Err(error) = self.ground.unlocked.signer.settle() {
@@ -226,6 +236,33 @@ impl Node {
         {
             std::thread::sleep(Duration::from_millis(1));
         }
-        fault
+        if Arc::strong_count(&self.rooms.ledger) > 1 {
+            left_behind.get_or_insert_with(|| "last reader of the ledger".to_owned());
+        }
+        end_of(fault, left_behind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_whose_thread_is_left_behind_does_not_start_again() {
+        let (release, held) = bounded::<()>(0);
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.into()).spawn(work).expect("a thread")
+        };
+        let stuck = spawn("stuck", Box::new(move || held.iter().for_each(drop)));
+        let left = join_before(stuck, Instant::now());
+        assert_eq!(left.as_deref(), Some("stuck"));
+        let quick = spawn("quick", Box::new(|| ()));
+        assert_eq!(join_before(quick, Instant::now() + Duration::from_secs(60)), None);
+        drop(release);
+        let joined = || Some(Fault::Joined { height: 7 });
+        assert_eq!(end_of(joined(), None), joined());
+        assert_eq!(end_of(joined(), left.clone()), Some(Fault::LeftBehind("stuck".into())));
+        // Where the process ends, the thread ends with it.
+        assert_eq!(end_of(None, left), None);
     }
 }

@@ -51,7 +51,6 @@ pub(super) fn room_params(settings: &Settings, node: NodeId, ledger: &bixi_ledge
         evidence_dir: settings.data("evidence"),
         block_interval_ms: settings.config.consensus.block_interval_ms,
         join: join_params(settings, ledger),
-        snapshot_after_blocks: settings.config.sync.snapshot_after_blocks,
     }
 }
 

@@ -38,23 +38,28 @@ pub(super) struct Opened {
     log: OrderingLog,
     batches: Arc<BatchStore>,
     start: Input,
+    joining: JoinProgress,
     events_in: Sender<Event>,
     events: Receiver<Event>,
 }
 
 impl Opened {
-    /// Puts a fetched snapshot in its place, opens ledger and ordering log and holds both against what the key has `signed`.
+    /// Opens the ordering log, puts a fetched snapshot in its place unless the log speaks against it, opens the ledger, and holds log and
+    /// ledger against what the key has `signed`. Snapshots are wanted that are `snapshot_after_blocks` ahead; 0 for none.
     pub(super) fn open(
         genesis: &Genesis,
         params: &bixi_ledger::Params,
         ordering_dir: &Path,
+        snapshot_after_blocks: u64,
         signed: impl FnOnce() -> Result<Vec<Position>, Failure>,
     ) -> Result<Self, LaunchError> {
-        step("fetched snapshot", || adopted::adopt_snapshot(params))?;
-        let ledger = Arc::new(step("ledger", || chain_state::open_ledger(genesis, params.clone()))?);
         let (log, recovered) = step("ordering log", || {
             OrderingLog::open(Arc::clone(&params.storage), ordering_dir, params.keyring.clone())
         })?;
+        let has_joined = step("fetched snapshot", || {
+            adopted::adopt_snapshot(params, &recovered.records, snapshot_after_blocks > 0)
+        })?;
+        let ledger = Arc::new(step("ledger", || chain_state::open_ledger(genesis, params.clone()))?);
         let batches = Arc::new(BatchStore::default());
         let highest_decided = checks::highest_decided(&recovered.records);
         let start = step("replay", || {
@@ -65,7 +70,8 @@ impl Opened {
         })?;
         let (events_in, events) = unbounded();
         let queues = Queues::new(genesis.suite, &batches, &events_in);
-        Ok(Self { ledger, queues, highest_decided, log, batches, start, events_in, events })
+        let joining = JoinProgress::new(snapshot_after_blocks, has_joined);
+        Ok(Self { ledger, queues, highest_decided, log, batches, start, joining, events_in, events })
     }
 }
 
@@ -78,8 +84,6 @@ pub(super) struct RoomParams {
     pub(super) block_interval_ms: u64,
     /// How a snapshot is fetched when the chain is far ahead.
     pub(super) join: JoinParams,
-    /// How far that is, in blocks; 0 for never.
-    pub(super) snapshot_after_blocks: u64,
 }
 
 /// What the threads are made of.
@@ -114,7 +118,7 @@ impl Parts {
         signer: Arc<dyn Signer>,
         params: RoomParams,
     ) -> Self {
-        let Opened { ledger, queues, log, batches, start, events_in, events, .. } = opened;
+        let Opened { ledger, queues, log, batches, start, joining, events_in, events, .. } = opened;
         let core = Core::new(params.consensus);
         let transactions_max = genesis.block_tx_count_max as usize;
         let view = Arc::new(View::new(core.status(), transactions_max));
@@ -153,7 +157,7 @@ impl Parts {
             events,
             block_interval_ms: params.block_interval_ms,
             join: params.join,
-            joining: Arc::new(JoinProgress::new(params.snapshot_after_blocks)),
+            joining: Arc::new(joining),
         }
     }
 }

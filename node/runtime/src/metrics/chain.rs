@@ -62,16 +62,17 @@ impl ChainMetrics {
     }
 
     fn catching_up(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let heads = self.links.peers().into_iter().filter_map(|peer| Some((peer, self.view.head_of(&peer)?.number)));
-        let heads: Vec<_> = heads.collect();
-        let highest = heads.iter().map(|(_, height)| *height).max().unwrap_or(0);
+        let peers = self.links.peers();
+        let known = self.view.known_head(&peers).unwrap_or(0);
+        let heads: Vec<_> =
+            peers.into_iter().filter_map(|peer| Some((peer, self.view.head_of(&peer)?.number))).collect();
         let rows = heads.iter().map(|(peer, height)| ([("peer", short(&peer.to_hex()))], *height as f64));
         gauges(out, "bixi_sync_peer_height_blocks", "Ledger of a connected peer, by its own word", rows)?;
-        let behind = highest.saturating_sub(self.ledger.height());
+        let behind = known.saturating_sub(self.ledger.height());
         one_gauge(
             out,
             "bixi_sync_behind_blocks",
-            "Blocks that the highest connected peer has and this node has not",
+            "Blocks that the chain has and this node has not, by the word of validators of more than a third of the weight",
             behind,
         )
     }

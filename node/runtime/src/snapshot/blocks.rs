@@ -58,6 +58,9 @@ impl BlockChecks {
 
     fn check_batches(&self, value: &Value, block: &ReceivedBlock) -> Result<(), String> {
         let recipe = Recipe::decode(&block.batches)?;
+        if recipe.len() != value.batches.len() {
+            return Err(format!("{} batches instead of {}", recipe.len(), value.batches.len()));
+        }
         let read = |index: u32| Ok::<_, Infallible>(block.transactions.get(index as usize).cloned());
         for (place, digest) in value.batches.iter().enumerate() {
             let Ok(batch) = recipe.batch(place, read);

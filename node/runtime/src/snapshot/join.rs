@@ -6,10 +6,11 @@
 mod attempt;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bixi_ledger::snapshot::{Manifest, Places, Staging, discard, publish};
+use bixi_ledger::snapshot::{Manifest, Places, Staging, bytes_in, discard, publish};
 use bixi_ledger::{Ledger, LedgerError};
 use bixi_types::ports::Destination;
 use bixi_types::{H256, NodeId};
@@ -78,6 +79,8 @@ enum Ended {
     Failed(String),
     /// The manifest was false, and with it all that is here.
     False(String),
+    /// The disk has no room for it any more.
+    NoRoom(String),
     /// Our own storage failed.
     Broken(LedgerError),
 }
@@ -102,7 +105,7 @@ pub(crate) struct Joiner {
 /// How far ahead the peers are.
 #[derive(Debug, PartialEq, Eq)]
 enum Distance {
-    /// None of them has told.
+    /// Too few validators among them have told.
     Unknown,
     Near,
     Far,
@@ -149,7 +152,7 @@ impl Joiner {
                 }
                 Err(Ended::Stopped) => return,
                 Err(Ended::CaughtUp) => tracing::info!("the ledger caught up by itself; the snapshot is left"),
-                Err(Ended::Failed(reason) | Ended::False(reason)) => {
+                Err(Ended::Failed(reason) | Ended::False(reason) | Ended::NoRoom(reason)) => {
                     tracing::warn!(reason, "no snapshot yet; the node goes on block by block and tries again");
                     pause = self.params.pace.failed * 2_u32.pow(failed);
                     failed = (failed + 1).min(DOUBLINGS_MAX);
@@ -175,10 +178,11 @@ impl Joiner {
     }
 
     fn distance(&self, known: &Known) -> Distance {
-        let peers = self.links.peers().into_iter().filter(|peer| !known.refused.contains(peer));
-        match peers.filter_map(|peer| self.view.head_of(&peer)).map(|head| head.number).max() {
+        let mut peers = self.links.peers();
+        peers.retain(|peer| !known.refused.contains(peer));
+        match self.view.believed_head(&peers) {
             None => Distance::Unknown,
-            Some(highest) if self.progress.is_far(highest, self.ledger.height()) => Distance::Far,
+            Some(head) if self.progress.is_far(head, self.ledger.height()) => Distance::Far,
             Some(_) => Distance::Near,
         }
     }
@@ -188,6 +192,21 @@ impl Joiner {
         if let Err(error) = discard(self.params.staging.storage.as_ref(), &self.params.places.joining) {
             tracing::warn!(%error, dir = %self.params.places.joining.display(), "a snapshot begun earlier could not be removed");
         }
+    }
+
+    /// Whether the disk has room for so much more beside what the node holds of its own, which comes along.
+    fn check_room(&self, bytes_to_come: u64) -> Result<(), Ended> {
+        let ledger = &self.params.places.ledger;
+        let own_bytes = bytes_in(self.params.staging.storage.as_ref(), ledger)
+            .map_err(|error| Ended::Failed(format!("{}: {error}", ledger.display())))?;
+        let free_bytes = (self.params.free_bytes)();
+        if bytes_to_come.saturating_add(own_bytes) < free_bytes {
+            return Ok(());
+        }
+        Err(Ended::NoRoom(format!(
+            "{bytes_to_come} bytes of a snapshot and {own_bytes} bytes of the node's own blocks do not fit the {free_bytes} \
+             bytes that the disk has to spare"
+        )))
     }
 
     fn want(&self, peer: NodeId, wanted: Wanted) {
@@ -202,21 +221,36 @@ impl Joiner {
 
     /// From the question who offers what to a finished snapshot; returns its height.
     fn attempt(&self, inbox: &Receiver<JoinEvent>, known: &mut Known) -> Result<u64, Ended> {
+        if let Some(height) = self.finished() {
+            return self.publish().map(|()| height);
+        }
         let offers = self.offers(inbox, known)?;
         let (staging, sources) = self.choose(offers, known)?;
         let height = staging.manifest().height;
         let mut attempt = Attempt::new(self, &staging, inbox, sources, known)?;
         let outcome = attempt.run();
         drop(staging);
-        let storage = self.params.staging.storage.as_ref();
-        let stored =
-            |error: std::io::Error| Ended::Failed(format!("{}: {error}", self.params.places.joining.display()));
         match outcome {
-            Ok(()) => publish(storage, &self.params.places).map_err(stored).map(|()| height),
+            Ok(()) => self.publish().map(|()| height),
             // What is there is good, whoever failed: the next attempt or the next start goes on with it.
             Err(error @ (Ended::Stopped | Ended::Failed(_))) => Err(error),
-            Err(error) => discard(storage, &self.params.places.joining).map_err(stored).and(Err(error)),
+            Err(error) => {
+                let joining = &self.params.places.joining;
+                discard(self.params.staging.storage.as_ref(), joining).map_err(stored(joining)).and(Err(error))
+            }
         }
+    }
+
+    /// Height of a snapshot that was checked as a whole when a crash came before its publication, if the ledger is not as far.
+    fn finished(&self) -> Option<u64> {
+        let (staging, own) = (&self.params.staging, self.ledger.height());
+        let is_there = staging.storage.exists(&self.params.places.joining).unwrap_or(false);
+        // What cannot be read is met again, and told of, where it would be gone on with.
+        is_there.then(|| Staging::finished(staging).ok().flatten()).flatten().filter(|height| *height > own)
+    }
+
+    fn publish(&self) -> Result<(), Ended> {
+        publish(self.params.staging.storage.as_ref(), &self.params.places).map_err(stored(&self.params.places.joining))
     }
 
     /// Asks everybody, and waits for the first useful offer and a little longer for equal ones.
@@ -246,6 +280,10 @@ impl Joiner {
             };
             match arrived.what {
                 Message::Manifest(manifest) if asked.remove(&arrived.from) => match manifest.check(&chain) {
+                    _ if !manifest.is_readable() => {
+                        let (peer, format) = (arrived.from, manifest.format);
+                        tracing::info!(%peer, format, "a peer offers a snapshot of a format that this release cannot use");
+                    }
                     Ok(()) => {
                         let offer = offers.entry(manifest.id(suite)).or_insert_with(|| (*manifest, BTreeSet::new()));
                         offer.1.insert(arrived.from);
@@ -272,19 +310,10 @@ impl Joiner {
     /// and did not give it count for nothing while there are others.
     fn choose(&self, mut offers: Offers, known: &Known) -> Result<(Staging, BTreeSet<NodeId>), Ended> {
         let own = self.ledger.height();
-        let free_bytes = (self.params.free_bytes)();
-        offers.retain(|_, (manifest, peers)| {
-            let fits = manifest.bytes < free_bytes;
-            if !fits {
-                let (bytes, peers) = (manifest.bytes, peers.len());
-                tracing::warn!(bytes, free_bytes, peers, "an offered snapshot does not fit the disk");
-            }
-            fits && manifest.height > own
-        });
+        offers.retain(|_, (manifest, _)| manifest.height > own);
         let storage = self.params.staging.storage.as_ref();
         let joining = &self.params.places.joining;
-        let unusable = |error: std::io::Error| Ended::Failed(format!("{}: {error}", joining.display()));
-        if storage.exists(joining).map_err(unusable)? {
+        if storage.exists(joining).map_err(stored(joining))? {
             if let Some(staging) = self.begun() {
                 let fresh = |peers: &BTreeSet<NodeId>| peers.difference(&known.left).next().is_some();
                 let others_give = offers.values().any(|(_, peers)| fresh(peers));
@@ -292,16 +321,23 @@ impl Joiner {
                     .values()
                     .find(|(manifest, peers)| manifest == staging.manifest() && (fresh(peers) || !others_give));
                 if let Some((_, peers)) = begun {
+                    self.check_room(staging.bytes_to_come())?;
                     return Ok((staging, peers.clone()));
                 }
             }
-            discard(storage, joining).map_err(unusable)?;
+            discard(storage, joining).map_err(stored(joining))?;
         }
         offers.retain(|_, (manifest, _)| self.progress.is_far(manifest.height, own));
         let best = offers
             .into_values()
             .max_by_key(|(manifest, peers)| (peers.difference(&known.left).count(), peers.len(), manifest.height));
         let (manifest, peers) = best.ok_or_else(|| Ended::Failed("no peer offers a snapshot of use".into()))?;
+        self.check_room(manifest.bytes)?;
         Ok((Staging::begin(&self.params.staging, &self.ledger, manifest)?, peers))
     }
+}
+
+/// What the system said of a directory.
+fn stored(dir: &Path) -> impl Fn(std::io::Error) -> Ended {
+    move |error| Ended::Failed(format!("{}: {error}", dir.display()))
 }

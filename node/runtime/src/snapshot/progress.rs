@@ -1,7 +1,7 @@
 //! How far a snapshot is, for the log and for `bixi status`; and whether catching up block by block waits for it.
 //!
-//! It waits while that is worth it: a moment after a peer was first heard of that is far ahead, and for as long as the snapshot comes
-//! soon. Both are bounded, so that neither a false head nor a slow source holds a node back.
+//! It waits while that is worth it: a moment after the chain was first known to be far ahead, and for as long as the snapshot comes
+//! soon and does come. All of it is bounded for each start, so that no source, slow or false, holds a node back.
 
 use std::time::{Duration, Instant};
 
@@ -28,10 +28,16 @@ pub(crate) struct Joining {
     pub left: Option<Duration>,
 }
 
-/// How long after the first head far above ours the first offers are waited for. Once for each start.
+/// How long after the first head far above ours the first offers are waited for, once for each start; and how long later for something
+/// that was checked and kept.
 const OFFERS_WAITED: Duration = Duration::from_secs(60);
 /// A snapshot that needs longer is not waited for.
 const LEFT_WAITED: Duration = Duration::from_secs(1_800);
+/// No longer than this after the first attempt began is anything waited for until the next start.
+const WHOLE_WAITED: Duration = Duration::from_secs(2 * LEFT_WAITED.as_secs());
+/// By how much the threshold rises after a join, until the process ends: a chain so fast that it runs away from a node is not joined over
+/// and over.
+const JOINED_FACTOR: u64 = 16;
 
 /// Shared by the thread that fetches and those that are asked.
 #[derive(Debug, Default)]
@@ -44,10 +50,23 @@ pub(crate) struct JoinProgress {
 #[derive(Debug, Default)]
 struct Held {
     work: Option<Work>,
-    /// Since when a peer was far ahead for the first time.
+    /// Since when the chain was far ahead for the first time.
     far_since: Option<Instant>,
+    /// When the first attempt began.
+    first_began: Option<Instant>,
     /// An attempt came to an end: nothing is waited for but work under way.
     is_over: bool,
+}
+
+impl Held {
+    fn holds(&self, now: Instant) -> bool {
+        let since = |instant: Instant| now.saturating_duration_since(instant);
+        let is_early = self.far_since.is_some_and(|far| since(far) < OFFERS_WAITED);
+        let Some(work) = &self.work else { return is_early && !self.is_over };
+        let comes_soon = since(work.gained) < OFFERS_WAITED && work.left(now).is_some_and(|left| left < LEFT_WAITED);
+        let is_bounded = self.first_began.is_some_and(|began| since(began) < WHOLE_WAITED);
+        is_early || (comes_soon && is_bounded)
+    }
 }
 
 #[derive(Debug)]
@@ -55,6 +74,8 @@ struct Work {
     height: u64,
     phase: &'static str,
     began: Instant,
+    /// When something was last checked and kept.
+    gained: Instant,
     received_bytes: u64,
     /// Weight that was there before we began, is there now, and will be there.
     weights: [u64; 3],
@@ -62,14 +83,17 @@ struct Work {
 
 impl Work {
     /// At the pace so far; `None` before anything came.
-    fn left(&self) -> Option<Duration> {
+    fn left(&self, now: Instant) -> Option<Duration> {
         let [before, done, whole] = self.weights;
         let (gained, left) = (done - before, whole - done);
         if gained == 0 {
             return None;
         }
         // A height that somebody made up gives a time no `Duration` holds.
-        Duration::try_from_secs_f64(self.began.elapsed().as_secs_f64() * left as f64 / gained as f64).ok()
+        Duration::try_from_secs_f64(
+            now.saturating_duration_since(self.began).as_secs_f64() * left as f64 / gained as f64,
+        )
+        .ok()
     }
 }
 
@@ -89,8 +113,10 @@ impl Missing {
 }
 
 impl JoinProgress {
-    pub(crate) fn new(after_blocks: u64) -> Self {
-        Self { after_blocks, held: Mutex::default() }
+    /// `has_joined`: the ledger is one that came by a snapshot in this process.
+    pub(crate) fn new(after_blocks: u64, has_joined: bool) -> Self {
+        let factor = if has_joined { JOINED_FACTOR } else { 1 };
+        Self { after_blocks: after_blocks.saturating_mul(factor), held: Mutex::default() }
     }
 
     /// Whether a head is far above ours.
@@ -98,20 +124,18 @@ impl JoinProgress {
         self.after_blocks > 0 && head > own.saturating_add(self.after_blocks)
     }
 
-    /// A peer's head was heard of.
+    /// The chain's head was heard of, of those whose word counts.
     pub(crate) fn heard(&self, head: u64, own: u64) {
         if self.is_far(head, own) {
             self.held.lock().far_since.get_or_insert_with(Instant::now);
         }
     }
 
-    /// Whether catching up block by block is to wait.
-    pub(crate) fn holds_replay(&self) -> bool {
-        let held = self.held.lock();
-        match &held.work {
-            Some(work) => work.began.elapsed() < OFFERS_WAITED || work.left().is_some_and(|left| left < LEFT_WAITED),
-            None => !held.is_over && held.far_since.is_some_and(|since| since.elapsed() < OFFERS_WAITED),
-        }
+    /// Whether catching up block by block is to wait. It never is for a node that is near: `head` is what the chain's is believed to be.
+    pub(crate) fn holds_replay(&self, own: u64, head: impl FnOnce() -> Option<u64>) -> bool {
+        self.after_blocks > 0
+            && self.held.lock().holds(Instant::now())
+            && head().is_some_and(|head| self.is_far(head, own))
     }
 
     /// Work begins, of which some may be done from an earlier run.
@@ -119,7 +143,9 @@ impl JoinProgress {
         let done = whole.weight().saturating_sub(missing.weight());
         let weights = [done, done, whole.weight()];
         let (phase, began, received_bytes) = ("headers", Instant::now(), 0);
-        self.held.lock().work = Some(Work { height, phase, began, received_bytes, weights });
+        let mut held = self.held.lock();
+        held.first_began.get_or_insert(began);
+        held.work = Some(Work { height, phase, began, gained: began, received_bytes, weights });
     }
 
     pub(super) fn phase(&self, phase: &'static str) {
@@ -128,10 +154,13 @@ impl JoinProgress {
         }
     }
 
-    /// Parts came, in so many bytes.
+    /// Bytes came, and with them parts that were checked and kept. Bytes alone are no progress: anybody can send those.
     pub(super) fn came(&self, parts: Missing, bytes: usize) {
         if let Some(work) = self.held.lock().work.as_mut() {
             work.received_bytes += bytes as u64;
+            if parts.weight() > 0 {
+                work.gained = Instant::now();
+            }
             work.weights[1] = (work.weights[1] + parts.weight()).min(work.weights[2]);
         }
     }
@@ -146,15 +175,16 @@ impl JoinProgress {
     pub(crate) fn now(&self) -> Option<Joining> {
         let held = self.held.lock();
         let work = held.work.as_ref()?;
-        let Work { height, phase, began, received_bytes, weights: [_, done, whole] } = work;
-        let elapsed = began.elapsed();
+        let Work { height, phase, began, received_bytes, weights: [_, done, whole], .. } = work;
+        let now = Instant::now();
+        let elapsed = now.saturating_duration_since(*began);
         Some(Joining {
             height: *height,
             phase,
             received_bytes: *received_bytes,
             percent: (done * 100).checked_div(*whole).unwrap_or(100) as u8,
             bytes_per_second: (*received_bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64,
-            left: work.left(),
+            left: work.left(now),
         })
     }
 }
@@ -163,31 +193,70 @@ impl JoinProgress {
 mod tests {
     use super::*;
 
+    fn parts(headers: u64, chunks: u64, blocks: u64) -> Missing {
+        Missing { headers, chunks, blocks }
+    }
+
     #[test]
     fn catching_up_waits_for_a_snapshot_that_is_wanted_and_comes() {
-        let never = JoinProgress::new(0);
+        let holds = |progress: &JoinProgress, own, head| progress.holds_replay(own, || Some(head));
+        let never = JoinProgress::new(0, false);
         never.heard(u64::MAX, 0);
-        assert!(!never.holds_replay());
-        let progress = JoinProgress::new(10);
+        assert!(!holds(&never, 0, u64::MAX));
+        let progress = JoinProgress::new(10, false);
         progress.heard(110, 100);
-        assert!(!progress.holds_replay(), "near");
+        assert!(!holds(&progress, 100, 110), "near");
         progress.heard(111, 100);
-        assert!(progress.holds_replay());
+        assert!(holds(&progress, 100, 111));
+        assert!(!holds(&progress, 101, 111), "near by now: what is within the threshold is asked for");
+        assert!(!progress.holds_replay(100, || None), "too few have told");
         progress.end();
-        assert!(!progress.holds_replay(), "no offer came");
+        assert!(!holds(&progress, 100, 111), "no offer came");
         progress.heard(500, 100);
-        assert!(!progress.holds_replay(), "one wait for each start");
-        progress.begin(500, Missing { headers: 1, chunks: 1, blocks: 1 }, Missing { headers: 1, chunks: 1, blocks: 1 });
-        assert!(progress.holds_replay());
+        assert!(!holds(&progress, 100, 500), "one wait for each start");
+        progress.begin(500, parts(1, 1, 1), parts(1, 1, 1));
+        assert!(holds(&progress, 100, 500));
         progress.end();
-        assert!(!progress.holds_replay());
+        assert!(!holds(&progress, 100, 500));
+    }
+
+    #[test]
+    fn after_a_join_the_next_begins_much_later() {
+        let (first, later) = (JoinProgress::new(10, false), JoinProgress::new(10, true));
+        assert!(first.is_far(11, 0) && !later.is_far(160, 0) && later.is_far(161, 0));
+        assert!(!JoinProgress::new(0, true).is_far(u64::MAX, 0));
+    }
+
+    #[test]
+    fn a_snapshot_is_waited_for_only_while_checked_parts_come() {
+        let progress = JoinProgress::new(10, false);
+        progress.heard(500, 0);
+        progress.begin(500, parts(100, 0, 0), parts(100, 0, 0));
+        let holds_after = |seconds| progress.held.lock().holds(Instant::now() + Duration::from_secs(seconds));
+        let edge = OFFERS_WAITED.as_secs();
+        assert!(holds_after(0));
+        progress.came(parts(0, 0, 0), 1 << 20);
+        assert!(!holds_after(edge), "bytes that nobody could check yet are no progress");
+        // Half of it at once: the rest would come as soon, but what is over is the wait for something new.
+        progress.came(parts(50, 0, 0), 1 << 20);
+        let grace_over = || progress.held.lock().far_since = Instant::now().checked_sub(OFFERS_WAITED);
+        grace_over();
+        assert!(holds_after(0) && holds_after(edge - 10) && !holds_after(edge));
+        // Another attempt has no grace of its own: it is waited for once it gives something.
+        progress.end();
+        progress.begin(500, parts(100, 0, 0), parts(50, 0, 0));
+        assert!(!holds_after(0));
+        progress.came(parts(10, 0, 0), 1);
+        assert!(holds_after(0));
+        // And all attempts together have an end.
+        progress.held.lock().first_began = Instant::now().checked_sub(WHOLE_WAITED);
+        assert!(!holds_after(0));
     }
 
     #[test]
     fn what_was_there_before_counts_as_done_but_not_as_speed() {
         let progress = JoinProgress::default();
         assert_eq!(progress.now(), None);
-        let parts = |headers, chunks, blocks| Missing { headers, chunks, blocks };
         progress.begin(9, parts(1_000, 2, 494), parts(0, 1, 494));
         let begun = progress.now().expect("under way");
         assert_eq!((begun.height, begun.phase, begun.percent, begun.left), (9, "headers", 37, None));

@@ -1,8 +1,9 @@
 //! Gives snapshots to peers. A thread of its own, away from consensus and commits: it reads the whole state, and what it sends is
 //! capped in bytes a second, shared out to the askers by bytes.
 //!
-//! One height is held at a time, whoever asks: the engine keeps its rows for as long, so it is let go when nobody has asked for a
-//! while, and exchanged for a newer one when it has become old.
+//! One height is held at a time, whoever asks: the engine keeps its rows for as long. So it is let go when nobody has asked for a piece
+//! of it for a while, exchanged for a newer one when somebody comes anew and it has become old, and let go in the end whoever still
+//! asks: nobody can have a node hold an old state by asking for it slowly.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,10 +26,14 @@ const BYTES_PER_SECOND_MAX: f64 = 48.0 * 1024.0 * 1024.0;
 const ALIGNMENT: u64 = 16;
 /// How long such a height is waited for.
 const ALIGNMENT_PATIENCE: Duration = Duration::from_millis(500);
-/// A snapshot that nobody asked for in so long is let go.
+/// A snapshot of which nobody asked for a piece in so long is let go.
 const UNUSED_MAX: Duration = Duration::from_secs(120);
-/// One that is in use is exchanged after so long: the rows it holds cost disk.
+/// One so old is offered to nobody anew: the rows it holds cost disk.
 const AGE_MAX: Duration = Duration::from_secs(3_600);
+/// And one so old is let go.
+const HELD_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// After an attempt that failed, reading the whole state is not tried again for so long.
+const FAILED_PAUSE: Duration = Duration::from_secs(600);
 /// A manifest asked for anew is of a height at most so far below the head, or somebody else is using it.
 const HEIGHTS_BEHIND_MAX: u64 = 256;
 
@@ -47,27 +52,63 @@ pub(crate) struct SnapshotServer {
     pub stopping: Arc<AtomicBool>,
 }
 
+/// For how long a height is held.
+#[derive(Debug, Clone, Copy)]
+struct Term {
+    made: Instant,
+    /// When a piece was last asked for.
+    used: Instant,
+}
+
+impl Term {
+    fn end(&self) -> Instant {
+        (self.used + UNUSED_MAX).min(self.made + HELD_MAX)
+    }
+
+    /// Whether it is offered to who asks anew, `behind` heights below the head as it is.
+    fn is_offered(&self, now: Instant, behind: u64) -> bool {
+        let is_used = now.saturating_duration_since(self.used) < UNUSED_MAX;
+        now.saturating_duration_since(self.made) < AGE_MAX && (behind <= HEIGHTS_BEHIND_MAX || is_used)
+    }
+}
+
 /// The height that is held.
 struct Held<'a> {
     export: Export<'a>,
     id: H256,
-    made: Instant,
-    used: Instant,
+    term: Term,
 }
 
-/// A block on its way, encoded once for all its parts.
-type Encoded = (u64, Vec<u8>);
+/// What is kept between two answers.
+#[derive(Default)]
+struct Holding<'a> {
+    held: Option<Held<'a>>,
+    /// None is made before then.
+    failed_until: Option<Instant>,
+    /// A block on its way, encoded once for all its parts.
+    encoded: Option<(u64, Vec<u8>)>,
+}
+
+impl Holding<'_> {
+    /// When the height is to be let go.
+    fn end(&self) -> Option<Instant> {
+        self.held.as_ref().map(|held| held.term.end())
+    }
+}
 
 impl SnapshotServer {
     /// Runs until told to stop.
     pub(crate) fn run(&self, jobs: &Receiver<SnapshotJob>) {
         let mut turns = Turns::new();
-        let mut held = None;
-        let mut encoded = None;
+        let mut holding = Holding::default();
         let mut free_from = Instant::now();
         loop {
-            let pause = if turns.is_empty() { UNUSED_MAX } else { free_from.saturating_duration_since(Instant::now()) };
-            match jobs.recv_timeout(pause) {
+            let now = Instant::now();
+            if holding.end().is_some_and(|end| end <= now) {
+                holding.held = None;
+            }
+            let wake = if turns.is_empty() { holding.end().unwrap_or(now + UNUSED_MAX) } else { free_from };
+            match jobs.recv_deadline(wake) {
                 Ok(SnapshotJob::Answer { to, wanted, _ticket }) => {
                     turns.push(to, (wanted, _ticket));
                     continue;
@@ -76,11 +117,10 @@ impl SnapshotServer {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let Some((to, (wanted, _ticket))) = turns.next() else {
-                held = None;
-                encoded = None;
+                holding.encoded = None;
                 continue;
             };
-            let answer = self.answer(wanted, &mut held, &mut encoded).unwrap_or_else(|error| {
+            let answer = self.answer(wanted, &mut holding, Instant::now()).unwrap_or_else(|error| {
                 tracing::error!(%error, peer = %to, "a snapshot could not be read");
                 Message::NotHeld(wanted)
             });
@@ -91,63 +131,66 @@ impl SnapshotServer {
         }
     }
 
-    fn answer<'a>(
-        &'a self,
-        wanted: Wanted,
-        held: &mut Option<Held<'a>>,
-        encoded: &mut Option<Encoded>,
-    ) -> Result<Message, LedgerError> {
+    fn answer<'a>(&'a self, wanted: Wanted, holding: &mut Holding<'a>, now: Instant) -> Result<Message, LedgerError> {
         let answer = match wanted {
             Wanted::Manifest => {
-                self.hold(held)?;
-                held.as_ref().map(|held| Message::Manifest(Box::new(held.export.manifest().clone())))
+                self.hold(holding, now)?;
+                holding.held.as_ref().map(|held| Message::Manifest(Box::new(held.export.manifest().clone())))
             }
             Wanted::Chunk { snapshot, index } => {
-                let held = held.as_mut().filter(|held| held.id == snapshot);
+                let held = holding.held.as_mut().filter(|held| held.id == snapshot);
                 let bytes = held.map(|held| {
-                    held.used = Instant::now();
+                    held.term.used = now;
                     held.export.chunk(index)
                 });
                 bytes.transpose()?.flatten().map(|bytes| Message::Chunk { snapshot, index, bytes })
             }
             Wanted::Block { height, offset } => {
-                self.encode_block(height, encoded)?;
-                encoded.as_ref().and_then(|(_, whole)| part(height, offset, whole))
+                self.encode_block(height, &mut holding.encoded)?;
+                holding.encoded.as_ref().and_then(|(_, whole)| part(height, offset, whole))
             }
         };
         Ok(answer.unwrap_or(Message::NotHeld(wanted)))
     }
 
-    /// Makes a snapshot, unless the one that is held will do.
-    fn hold<'a>(&'a self, held: &mut Option<Held<'a>>) -> Result<(), LedgerError> {
+    /// Makes a snapshot, unless the one that is held will do or one could not be made a moment ago.
+    fn hold<'a>(&'a self, holding: &mut Holding<'a>, now: Instant) -> Result<(), LedgerError> {
         let head = self.ledger.height();
-        let will_do = held.as_ref().is_some_and(|held| {
-            let is_recent = held.export.manifest().height + HEIGHTS_BEHIND_MAX >= head;
-            held.made.elapsed() < AGE_MAX && (is_recent || held.used.elapsed() < UNUSED_MAX)
-        });
-        if will_do {
+        let will_do = holding
+            .held
+            .as_ref()
+            .is_some_and(|held| held.term.is_offered(now, head.saturating_sub(held.export.manifest().height)));
+        // Let go before another is made: the engine holds one at most.
+        if !will_do {
+            holding.held = None;
+        }
+        if will_do || holding.failed_until.is_some_and(|until| now < until) {
             return Ok(());
         }
-        // Let go before another is made: the engine holds one at most.
-        *held = None;
-        let began = Instant::now();
+        let made = self.make(now);
+        holding.failed_until = made.is_err().then(|| now + FAILED_PAUSE);
+        holding.held = made?;
+        Ok(())
+    }
+
+    /// Reads the whole state; `None` when the node stops meanwhile.
+    fn make(&self, now: Instant) -> Result<Option<Held<'_>>, LedgerError> {
         let frozen = self.ledger.freeze(ALIGNMENT, ALIGNMENT_PATIENCE)?;
-        let Some(export) = frozen.describe(&|| !self.stopping.load(Ordering::Relaxed))? else { return Ok(()) };
+        let Some(export) = frozen.describe(&|| !self.stopping.load(Ordering::Relaxed))? else { return Ok(None) };
         let manifest = export.manifest();
         tracing::info!(
             height = manifest.height,
             rows = manifest.rows,
             bytes = manifest.bytes,
-            elapsed_ms = began.elapsed().as_millis() as u64,
+            elapsed_ms = now.elapsed().as_millis() as u64,
             "made a snapshot for peers"
         );
-        let id = manifest.id(self.suite);
-        *held = Some(Held { export, id, made: Instant::now(), used: Instant::now() });
-        Ok(())
+        let (id, made) = (manifest.id(self.suite), Instant::now());
+        Ok(Some(Held { export, id, term: Term { made, used: made } }))
     }
 
     /// Leaves the block in `encoded`, or nothing when it is not here.
-    fn encode_block(&self, height: u64, encoded: &mut Option<Encoded>) -> Result<(), LedgerError> {
+    fn encode_block(&self, height: u64, encoded: &mut Option<(u64, Vec<u8>)>) -> Result<(), LedgerError> {
         if encoded.as_ref().is_some_and(|(known, _)| *known == height) {
             return Ok(());
         }
@@ -170,4 +213,97 @@ fn part(height: u64, offset: u32, whole: &[u8]) -> Option<Message> {
     let rest = whole.get(offset as usize..).filter(|rest| !rest.is_empty())?;
     let bytes = rest[..rest.len().min(SNAPSHOT_BLOCK_PART_BYTES_MAX)].to_vec();
     Some(Message::Block { height, offset, total: u32::try_from(whole.len()).ok()?, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use bixi_network::solitary::Solitary;
+    use bixi_types::EvmHash;
+    use bixi_types::consensus::Validator;
+    use bixi_types::genesis::{EvmSpec, Genesis, TimestampUnit};
+    use bixi_types::header::BlockHeader;
+
+    use super::*;
+
+    #[test]
+    fn a_height_is_held_while_its_pieces_are_asked_for_and_no_longer_than_a_bound() {
+        let made = Instant::now();
+        let after = |duration| made + duration;
+        let fresh = Term { made, used: made };
+        assert_eq!(fresh.end(), after(UNUSED_MAX));
+        let later = Duration::from_secs(3_000);
+        let used = Term { made, used: after(later) };
+        assert_eq!(used.end(), after(later + UNUSED_MAX));
+        let always = Term { made, used: after(HELD_MAX) };
+        assert_eq!(always.end(), after(HELD_MAX), "whoever still asks");
+        // Who comes anew is offered a recent one, or one that somebody is fetching.
+        assert!(fresh.is_offered(made, HEIGHTS_BEHIND_MAX) && fresh.is_offered(made, HEIGHTS_BEHIND_MAX + 1));
+        assert!(used.is_offered(after(later), HEIGHTS_BEHIND_MAX + 1));
+        assert!(!fresh.is_offered(after(later), HEIGHTS_BEHIND_MAX + 1), "neither recent nor used");
+        assert!(!always.is_offered(after(AGE_MAX), 0), "too old to begin with");
+    }
+
+    fn server(ledger: Ledger) -> SnapshotServer {
+        let (ledger, links) = (Arc::new(ledger), Arc::new(Solitary));
+        SnapshotServer { suite: CryptoSuite::Sm, ledger, links, stopping: Arc::default() }
+    }
+
+    /// A ledger at genesis.
+    fn ledger() -> Ledger {
+        let genesis = Genesis {
+            chain_id: "chain0".into(),
+            group_id: "group0".into(),
+            suite: CryptoSuite::Sm,
+            evm_hash: EvmHash::Sm3,
+            evm_spec: EvmSpec::Cancun,
+            evm_timestamp_unit: TimestampUnit::Ms,
+            protocol_version: 1,
+            timestamp_ms: 1,
+            validators: vec![Validator { id: NodeId([1; 64]), weight: 1 }],
+            tx_gas_limit: 3_000_000_000,
+            block_tx_count_max: 1_000,
+            block_limit: 20,
+            pipeline_depth: 4,
+            admin: None,
+        };
+        let (ledger, writes) = (Ledger::in_memory(CryptoSuite::Sm), bixi_execution::genesis_writes(&genesis));
+        let header = BlockHeader { state_root: ledger.genesis_state_root(&writes), ..BlockHeader::default() };
+        ledger.initialise(&genesis, &writes, &header).expect("a genesis");
+        ledger
+    }
+
+    #[test]
+    fn only_pieces_count_as_use() {
+        let server = server(ledger());
+        let mut holding = Holding::default();
+        let Ok(Message::Manifest(manifest)) = server.answer(Wanted::Manifest, &mut holding, Instant::now()) else {
+            panic!("no manifest")
+        };
+        let (snapshot, end) = (manifest.id(CryptoSuite::Sm), holding.end().expect("held"));
+        let later = Instant::now() + Duration::from_secs(100);
+        for wanted in [
+            Wanted::Manifest,
+            Wanted::Block { height: 1, offset: 0 },
+            Wanted::Chunk { snapshot: H256([9; 32]), index: 0 },
+        ] {
+            server.answer(wanted, &mut holding, later).expect("an answer");
+            assert_eq!(holding.end(), Some(end), "{wanted:?}");
+        }
+        let piece = server.answer(Wanted::Chunk { snapshot, index: 0 }, &mut holding, later);
+        assert!(matches!(piece, Ok(Message::Chunk { .. })), "{piece:?}");
+        assert_eq!(holding.end(), Some(later + UNUSED_MAX));
+    }
+
+    #[test]
+    fn a_state_that_could_not_be_read_is_not_read_again_at_once() {
+        // Nothing is in it: it cannot be read as a state.
+        let server = server(Ledger::in_memory(CryptoSuite::Sm));
+        let (mut holding, start) = (Holding::default(), Instant::now());
+        let mut ask = |after| server.answer(Wanted::Manifest, &mut holding, start + after).ok();
+        assert_eq!(ask(Duration::ZERO), None, "an error");
+        let not_held = Some(Message::NotHeld(Wanted::Manifest));
+        assert_eq!(ask(Duration::from_secs(1)), not_held);
+        assert_eq!(ask(FAILED_PAUSE - Duration::from_millis(1)), not_held);
+        assert_eq!(ask(FAILED_PAUSE), None, "tried once more");
+    }
 }

@@ -43,7 +43,8 @@ fn answer(range: HeightRange, proofs: usize) -> Heights {
 /// Looks after a reason to look.
 fn look(catch_up: &mut CatchUp, now_ms: u64, peers: &[(NodeId, u64)]) -> Vec<(NodeId, HeightRange)> {
     catch_up.wake();
-    catch_up.look(now_ms, peers)
+    let known = peers.iter().map(|(_, head)| *head).max().unwrap_or(0);
+    catch_up.look(now_ms, known, peers)
 }
 
 fn deliver(catch_up: &mut CatchUp, peer: NodeId, range: HeightRange, now_ms: u64) {
@@ -98,7 +99,7 @@ fn who_is_slow_or_has_not_what_it_told_of_is_passed_over() {
     assert_eq!(look(&mut catch_up, 0, &far).len(), 1, "there is one range only");
     assert_eq!(look(&mut catch_up, ANSWER_MS - 1, &far), []);
     assert_eq!(catch_up.deadline_ms(), Some(ANSWER_MS));
-    let again = catch_up.look(ANSWER_MS, &far);
+    let again = catch_up.look(ANSWER_MS, 1_000, &far);
     assert_eq!(again.iter().map(|(peer, range)| (*peer, range.first)).collect::<Vec<_>>(), [(OTHER, 1)]);
 }
 
@@ -181,7 +182,7 @@ fn a_node_that_stands_still_is_given_again_what_is_kept_and_may_ask_for_itself()
     deliver(&mut catch_up, ONE, asked[0].1, 0);
     assert!(catch_up.feed_next(1).is_some() && catch_up.feed_next(1).is_none());
     assert!(catch_up.is_delivering(STALL_MS - 1) && !catch_up.is_delivering(STALL_MS));
-    catch_up.look(STALL_MS, &[]);
+    catch_up.look(STALL_MS, 0, &[]);
     assert!(!catch_up.is_delivering(STALL_MS + 1), "until the ledger grows");
     assert!(catch_up.deadline_ms().is_some());
     look(&mut catch_up, STALL_MS, &[(ONE, 64)]);

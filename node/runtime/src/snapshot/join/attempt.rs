@@ -1,16 +1,19 @@
-//! One attempt: headers first, because they say what to believe; then state and blocks side by side; then the sum.
+//! One attempt: headers first, because they say what to believe; then state and blocks side by side; then the sum; then what the node
+//! holds of its own.
+
+mod headers;
+mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bixi_accel::sm2::Registry;
 use bixi_hsm::verify::SmVerifier;
-use bixi_ledger::snapshot::{ReceivedBlock, SnapshotError, Staging};
-use bixi_types::header::BlockHeader;
-use bixi_types::limits::{HEIGHTS_MAX, VALIDATORS_MAX};
+use bixi_ledger::snapshot::{Manifest, SnapshotError, Staging};
+use bixi_types::limits::{HEIGHTS_BYTES_MAX, VALIDATORS_MAX};
 use bixi_types::ports::Destination;
 use bixi_types::{H256, NodeId};
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use super::{Ended, JoinEvent, Joiner, Known};
 use crate::exchange::{Exchange, HeightRange, Heights};
@@ -18,11 +21,11 @@ use crate::links::Channel;
 use crate::snapshot::blocks::BlockChecks;
 use crate::snapshot::fetch::{Fetch, Task};
 use crate::snapshot::progress::Missing;
-use crate::snapshot::trust::Walk;
 use crate::snapshot::{Message, Wanted};
+use headers::Early;
 
-/// Heights asked for ahead of the last header believed: what waits in memory for the one before.
-const HEADERS_AHEAD: u64 = 16 * HEIGHTS_MAX as u64;
+/// Bytes of headers that wait for those below them, and that are asked for.
+const EARLY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How often the log tells how far it is.
 const TOLD: Duration = Duration::from_secs(5);
 
@@ -36,10 +39,15 @@ pub(super) struct Attempt<'a> {
     fetch: Fetch,
     snapshot: H256,
     checks: BlockChecks,
-    /// Parts of blocks that are not whole, and how long they will be.
-    parts: BTreeMap<u64, (u32, Vec<u8>)>,
+    /// Parts of blocks that are not whole, by peer and height, and how long they will be.
+    parts: BTreeMap<(NodeId, u64), (u32, Vec<u8>)>,
     /// Headers that came before those below them.
-    early: BTreeMap<u64, (NodeId, Vec<BlockHeader>)>,
+    early: BTreeMap<u64, Early>,
+    early_bytes: usize,
+    /// First header that is not here.
+    front: u64,
+    /// Pieces taken.
+    pieces: u32,
     told: Instant,
 }
 
@@ -97,6 +105,9 @@ impl<'a> Attempt<'a> {
             checks: BlockChecks { suite, chain: manifest.chain, verifier },
             parts: BTreeMap::new(),
             early: BTreeMap::new(),
+            early_bytes: 0,
+            front: 0,
+            pieces: 0,
             told: Instant::now(),
         })
     }
@@ -117,11 +128,24 @@ impl<'a> Attempt<'a> {
         }
         self.joiner.progress.phase("checking");
         match self.staging.finish() {
-            Ok(()) => Ok(()),
+            Ok(()) => self.keep_own(),
             Err(SnapshotError::Ledger(error)) => Err(error.into()),
             // Every piece was what the manifest says, so the manifest itself is false.
             Err(lie) => self.false_manifest(&lie.to_string()),
         }
+    }
+
+    /// What the ledger holds goes into the database that will take its place. What is committed from now on is added when it does.
+    fn keep_own(&self) -> Result<(), Ended> {
+        self.joiner.progress.phase("keeping");
+        let goes_on = || loop {
+            match self.inbox.try_recv() {
+                Ok(JoinEvent::Stop) | Err(TryRecvError::Disconnected) => return false,
+                Ok(_) => {}
+                Err(TryRecvError::Empty) => return true,
+            }
+        };
+        if self.staging.keep(&self.joiner.ledger, &goes_on)? { Ok(()) } else { Err(Ended::Stopped) }
     }
 
     /// All who offered it are liars, and nothing of it is kept.
@@ -132,138 +156,6 @@ impl<'a> Attempt<'a> {
         Err(Ended::False(reason.to_owned()))
     }
 
-    fn fetch_headers(&mut self) -> Result<(), Ended> {
-        let target = self.staging.manifest().height;
-        let mut through = self.staging.headers_through()?;
-        let trusted = self.staging.header(through)?;
-        let mut walk = Walk::from(&trusted, self.checks.suite).map_err(Ended::Failed)?;
-        let mut queued = through;
-        while through < target {
-            while queued < target.min(through + HEADERS_AHEAD) {
-                let count = (target - queued).min(HEIGHTS_MAX as u64) as u16;
-                self.fetch.add(Task::Headers { first: queued + 1, count });
-                queued += u64::from(count);
-            }
-            if let Some(answer) = self.next_answer()? {
-                self.take_headers(answer)?;
-            }
-            while let Some((from, headers)) = self.early.remove(&(through + 1)) {
-                through = self.believe(&mut walk, from, &headers, through)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Keeps headers until those below are there. A short answer leaves the rest to be asked for again.
-    fn take_headers(&mut self, Answer { from, task, content }: Answer) -> Result<(), Ended> {
-        let (Task::Headers { first, count }, Content::Headers(heights)) = (task, content) else {
-            self.leave(from, task, None);
-            return Ok(());
-        };
-        let headers: Result<Vec<_>, _> =
-            heights.proofs.iter().map(|proof| BlockHeader::decode(&proof.header)).collect();
-        let refusal = match headers {
-            Ok(headers) if !headers.is_empty() && headers.len() <= usize::from(count) => {
-                let came = headers.len() as u16;
-                if came < count {
-                    self.fetch.add_first(Task::Headers { first: first + u64::from(came), count: count - came });
-                }
-                self.early.insert(first, (from, headers));
-                return Ok(());
-            }
-            Ok(headers) if headers.is_empty() => None,
-            Ok(headers) => Some(format!("{} headers instead of {count}", headers.len())),
-            Err(error) => Some(format!("a header from {first} on: {error}")),
-        };
-        self.leave(from, task, refusal.as_deref());
-        Ok(())
-    }
-
-    /// The walk takes them, or whoever sent them lied: what lies below is believed already.
-    fn believe(&mut self, walk: &mut Walk, from: NodeId, headers: &[BlockHeader], through: u64) -> Result<u64, Ended> {
-        let bytes = headers.iter().map(|header| header.encode().len()).sum();
-        let outcome = match walk.extend(headers) {
-            Ok(()) => self.staging.put_headers(headers),
-            Err(reason) => Err(SnapshotError::Lie(reason)),
-        };
-        match outcome {
-            Ok(()) => {
-                self.joiner.progress.came(Missing { headers: headers.len() as u64, chunks: 0, blocks: 0 }, bytes);
-                Ok(through + headers.len() as u64)
-            }
-            Err(SnapshotError::Ledger(error)) => Err(error.into()),
-            Err(lie) => {
-                // A header that is believed, and is not the manifest's: the manifest lies, not this peer's headers.
-                if walk.number() > through {
-                    return self.false_manifest(&lie.to_string());
-                }
-                let task = Task::Headers { first: through + 1, count: headers.len() as u16 };
-                self.leave(from, task, Some(&lie.to_string()));
-                Ok(through)
-            }
-        }
-    }
-
-    fn take(&mut self, answer: Answer) -> Result<(), Ended> {
-        let Answer { from, task, content } = answer;
-        let outcome = match (task, content) {
-            (Task::Chunk { index }, Content::Bytes(bytes)) => {
-                let outcome = self.staging.put_chunk(index, &bytes);
-                (outcome, Missing { headers: 0, chunks: 1, blocks: 0 }, bytes.len())
-            }
-            (Task::Block { height, offset }, Content::Part(total, bytes)) => {
-                let length = bytes.len();
-                let Some(whole) = self.join_parts(from, height, offset, total, bytes) else { return Ok(()) };
-                (self.put_block(height, &whole), Missing { headers: 0, chunks: 0, blocks: 1 }, length)
-            }
-            _ => {
-                self.leave(from, task, None);
-                return Ok(());
-            }
-        };
-        match outcome {
-            (Ok(()), parts, bytes) => self.joiner.progress.came(parts, bytes),
-            (Err(SnapshotError::Ledger(error)), ..) => return Err(error.into()),
-            (Err(lie), ..) => self.leave(from, task, Some(&lie.to_string())),
-        }
-        Ok(())
-    }
-
-    /// The block, once its last part is there.
-    fn join_parts(&mut self, from: NodeId, height: u64, offset: u32, total: u32, bytes: Vec<u8>) -> Option<Vec<u8>> {
-        let length = bytes.len();
-        let whole = if offset == 0 {
-            self.parts.insert(height, (total, bytes));
-            self.parts.get(&height)
-        } else {
-            let known =
-                self.parts.get_mut(&height).filter(|(known, begun)| *known == total && begun.len() == offset as usize);
-            known.map(|known| {
-                known.1.extend_from_slice(&bytes);
-                &*known
-            })
-        };
-        let Some((_, begun)) = whole else {
-            self.leave(from, Task::Block { height, offset: 0 }, Some("parts of a block that do not fit each other"));
-            return None;
-        };
-        if begun.len() == total as usize {
-            return self.parts.remove(&height).map(|(_, whole)| whole);
-        }
-        let offset = begun.len() as u32;
-        self.joiner.progress.came(Missing { headers: 0, chunks: 0, blocks: 0 }, length);
-        self.fetch.follow(from, Task::Block { height, offset }, Instant::now());
-        self.joiner.want(from, Wanted::Block { height, offset });
-        None
-    }
-
-    fn put_block(&self, height: u64, encoding: &[u8]) -> Result<(), SnapshotError> {
-        let lie = |reason: String| SnapshotError::Lie(format!("block {height}: {reason}"));
-        let block: ReceivedBlock = borsh::from_slice(encoding).map_err(|error| lie(error.to_string()))?;
-        self.checks.check(&self.staging.header(height)?, &block).map_err(lie)?;
-        self.staging.put_block(height, &block)
-    }
-
     /// A peer is not asked again, and charged when it gave a reason. What it was asked for waits for another.
     fn leave(&mut self, peer: NodeId, task: Task, lie: Option<&str>) {
         match lie {
@@ -271,13 +163,14 @@ impl<'a> Attempt<'a> {
             None => tracing::info!(%peer, ?task, "a peer does not hold what it offered; another one is asked"),
         }
         self.fetch.expel(&peer);
-        self.fetch.add_first(task.anew());
+        self.parts.retain(|(of, _), _| *of != peer);
+        self.fetch.again(task);
     }
 
     /// Asks for what can be asked for, then waits for one answer to one of the questions.
     fn next_answer(&mut self) -> Result<Option<Answer>, Ended> {
         let now = Instant::now();
-        while let Some((peer, task)) = self.fetch.next(now) {
+        while let Some((peer, task)) = self.next_request(now) {
             self.ask(peer, task);
         }
         if self.fetch.sources().is_empty() {
@@ -288,7 +181,7 @@ impl<'a> Attempt<'a> {
             return Err(Ended::CaughtUp);
         }
         self.tell(now);
-        let deadline = self.fetch.deadline().unwrap_or(now + TOLD).min(now + TOLD);
+        let deadline = self.fetch.deadline(now).unwrap_or(now + TOLD).min(now + TOLD);
         let answer = match self.inbox.recv_deadline(deadline) {
             Ok(JoinEvent::Stop) | Err(RecvTimeoutError::Disconnected) => return Err(Ended::Stopped),
             Ok(JoinEvent::Heights(arrived)) => self.expected(arrived.from, Content::Headers(arrived.what)),
@@ -297,8 +190,19 @@ impl<'a> Attempt<'a> {
         };
         for peer in self.fetch.late(Instant::now()) {
             tracing::warn!(%peer, "a peer leaves a part of the snapshot unanswered; others are asked");
+            self.parts.retain(|(of, _), _| *of != peer);
         }
         Ok(answer)
+    }
+
+    /// Headers that would have to wait are not asked for beyond what may wait; those that the others wait for always are.
+    fn next_request(&mut self, now: Instant) -> Option<(NodeId, Task)> {
+        let bytes = self.early_bytes + (self.fetch.asked() + 1) * HEIGHTS_BYTES_MAX;
+        let front = self.front;
+        self.fetch.next(now, |task| match task {
+            Task::Headers { first, .. } => *first == front || bytes <= EARLY_BYTES_MAX,
+            _ => true,
+        })
     }
 
     fn ask(&self, peer: NodeId, task: Task) {
@@ -325,6 +229,10 @@ impl<'a> Attempt<'a> {
     fn answer(&mut self, from: NodeId, message: Message) -> Option<Answer> {
         let snapshot = self.snapshot;
         let (task, content) = match message {
+            Message::Manifest(manifest) => {
+                self.join_sources(from, &manifest);
+                return None;
+            }
             Message::Chunk { snapshot: of, index, bytes } if of == snapshot => {
                 (Task::Chunk { index }, Content::Bytes(bytes))
             }
@@ -339,6 +247,14 @@ impl<'a> Attempt<'a> {
         };
         let task = self.fetch.answered(&from, |asked| *asked == task)?;
         Some(Answer { from, task, content })
+    }
+
+    /// Whoever offers the same snapshot late is one source more, once.
+    fn join_sources(&mut self, from: NodeId, manifest: &Manifest) {
+        let is_same = manifest == self.staging.manifest();
+        if is_same && !self.known.refused.contains(&from) && self.offered.insert(from) {
+            self.fetch.add_source(from);
+        }
     }
 
     fn tell(&mut self, now: Instant) {

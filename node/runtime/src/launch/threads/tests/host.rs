@@ -1,6 +1,7 @@
 //! One node over real files: what outlives it, and what runs.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,8 @@ pub(super) struct Host {
     pub(super) timeouts: Timeouts,
     /// Heights behind the others above which a snapshot is fetched; 0 for never.
     pub(super) snapshot_after_blocks: u64,
+    /// What the disk has left for a snapshot.
+    pub(super) free_bytes: Arc<AtomicU64>,
 }
 
 /// A node at work.
@@ -129,6 +132,7 @@ impl Host {
             genesis,
             timeouts: Timeouts::default(),
             snapshot_after_blocks: 0,
+            free_bytes: Arc::new(AtomicU64::new(u64::MAX)),
         };
         host.renew_guard();
         host
@@ -204,10 +208,11 @@ impl Host {
     /// Looks often and waits long: what a test waits for comes at once, and what comes late under load is no failure.
     fn join_params(&self) -> JoinParams {
         let places = Places::around(&self.path("ledger"));
+        let free_bytes = Arc::clone(&self.free_bytes);
         JoinParams {
             staging: bixi_ledger::Params { dir: places.joining.clone(), ..self.ledger_params() },
             places,
-            free_bytes: Box::new(|| u64::MAX),
+            free_bytes: Box::new(move || free_bytes.load(Ordering::SeqCst)),
             pace: Pace {
                 look: Duration::from_millis(20),
                 offers: Duration::from_millis(500),
@@ -234,7 +239,6 @@ impl Host {
             evidence_dir: self.path("evidence"),
             block_interval_ms: 1,
             join: self.join_params(),
-            snapshot_after_blocks: self.snapshot_after_blocks,
         }
     }
 
@@ -255,7 +259,8 @@ impl Host {
         Peers(links): Peers,
     ) -> Result<Running, Failure> {
         let (ledger_params, ordering_dir) = (self.ledger_params(), self.path("ordering"));
-        let opened = Opened::open(&self.genesis, &ledger_params, &ordering_dir, || Ok(signed.to_vec()))?;
+        let signed = || Ok(signed.to_vec());
+        let opened = Opened::open(&self.genesis, &ledger_params, &ordering_dir, self.snapshot_after_blocks, signed)?;
         let door = Arc::clone(&opened.queues.door);
         let parts = Parts::new(&self.genesis, opened, links, Arc::clone(&signer), self.room_params(signer.node_id()));
         let (pipeline, batcher, events) =

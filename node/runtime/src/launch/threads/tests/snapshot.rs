@@ -1,14 +1,14 @@
 //! Joining by a snapshot over the hub: beside a chain that goes on, through stops, past liars.
 
+mod adoption;
+mod liars;
+
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bixi_consensus::{Message, Mode};
 use bixi_ledger::LedgerError;
-use bixi_ledger::snapshot::Places;
-use bixi_types::limits::SNAPSHOT_CHUNK_BYTES_MAX;
-use bixi_types::{CryptoSuite, H256};
+use bixi_types::H256;
 use parking_lot::Mutex;
 
 use super::four::Group;
@@ -17,7 +17,6 @@ use super::hub::Frame;
 use super::*;
 use crate::batches::tests::user_add_until;
 use crate::exchange::Exchange;
-use crate::launch::adopted::adopt_snapshot;
 use crate::links::Channel;
 use crate::snapshot::{Message as Snapshot, Wanted};
 
@@ -48,6 +47,18 @@ impl Long {
         (0..4).for_each(|place| long.group.start(place));
         long.grow_to(HEIGHTS);
         long
+    }
+
+    /// With a fifth that was there at the beginning, and how high its ledger is.
+    fn of_five() -> (Self, u64) {
+        let mut long = Self::new(1);
+        (0..5).for_each(|place| long.group.start(place));
+        let early = long.commit(0, 8);
+        long.agree(&early);
+        let own = Arc::clone(&long.group.node(4).ledger);
+        long.group.stop(4);
+        long.grow_to(HEIGHTS);
+        (long, own.height())
     }
 
     /// Commits until a validator's chain is so long.
@@ -114,7 +125,7 @@ fn replays(frame: &Frame<'_>) -> bool {
 
 #[test]
 fn a_fifth_joins_by_snapshot_while_the_chain_goes_on_and_stops_in_the_middle() {
-    let mut long = Long::of_four(1);
+    let (mut long, own) = Long::of_five();
     let joining = long.id(4);
     let given = Arc::new(AtomicUsize::new(0));
     let allowed = Arc::new(AtomicUsize::new(7));
@@ -152,7 +163,16 @@ fn a_fifth_joins_by_snapshot_while_the_chain_goes_on_and_stops_in_the_middle() {
     assert!(node.ledger.height() >= height);
     let history = node.ledger.history().expect("it began with a snapshot");
     assert_eq!((history.joined, history.first_block), (height, height + 1 - u64::from(BLOCK_LIMIT)));
-    assert!(matches!(node.ledger.block(1), Err(LedgerError::NoHistory { .. })));
+    // What it had is there, and what nobody gave it is refused by name.
+    for number in 1..=own {
+        let theirs = &long.group.node(0).ledger;
+        // Each has its own three of the four signatures.
+        let transactions = |ledger: &Ledger| ledger.block(number).unwrap().expect("committed").transactions;
+        assert!(transactions(&node.ledger) == transactions(theirs), "block {number}");
+        assert!(node.ledger.receipts(number).unwrap() == theirs.receipts(number).unwrap(), "receipts of {number}");
+    }
+    assert!(matches!(node.ledger.block(own + 1), Err(LedgerError::NoHistory { .. })));
+    assert!(matches!(node.ledger.receipts(height), Err(LedgerError::NoHistory { .. })));
     let mut transactions = long.commit(4, 4);
     transactions.extend(long.commit(0, 4));
     long.agree(&transactions);
@@ -193,179 +213,6 @@ fn a_validator_that_joined_by_snapshot_votes_above_it_only() {
     long.group.stop_all();
 }
 
-/// What a liar does to its answers: `None` leaves one as it is.
-type Lie = fn(Exchange) -> Option<Exchange>;
-
-fn snapshot_lie(exchange: Exchange, lie: impl FnOnce(&mut Snapshot)) -> Option<Exchange> {
-    let Exchange::Snapshot(mut message) = exchange else { return None };
-    lie(&mut message);
-    Some(Exchange::Snapshot(message))
-}
-
-fn header_lie(exchange: Exchange, lie: impl FnOnce(&mut Vec<crate::exchange::HeightProof>)) -> Option<Exchange> {
-    let Exchange::Heights(mut heights) = exchange else { return None };
-    lie(&mut heights.proofs);
-    Some(Exchange::Heights(heights))
-}
-
-/// The last byte of a header is in its last signature.
-fn spoil_signature(proofs: &mut [crate::exchange::HeightProof]) {
-    let middle = proofs.len() / 2;
-    let header = &mut proofs[middle].header;
-    let mut read = bixi_types::header::BlockHeader::decode(header).expect("an honest one");
-    read.signature_list[0].signature[40] ^= 1;
-    *header = read.encode();
-}
-
-const LIES: [(&str, Lie); 13] = [
-    ("a signature that does not hold", |exchange| header_lie(exchange, |proofs| spoil_signature(proofs))),
-    ("a header left out", |exchange| header_lie(exchange, |proofs| drop(proofs.remove(3)))),
-    ("garbage for a header", |exchange| header_lie(exchange, |proofs| proofs[1].header = vec![0xff; 9])),
-    ("a wrong piece", |exchange| {
-        snapshot_lie(exchange, |message| {
-            if let Snapshot::Chunk { bytes, .. } = message {
-                bytes[30] ^= 1;
-            }
-        })
-    }),
-    ("a piece that is too short", |exchange| {
-        snapshot_lie(exchange, |message| {
-            if let Snapshot::Chunk { bytes, .. } = message {
-                bytes.truncate(9);
-            }
-        })
-    }),
-    ("a piece as large as can be", |exchange| {
-        snapshot_lie(exchange, |message| {
-            if let Snapshot::Chunk { bytes, .. } = message {
-                *bytes = vec![1; SNAPSHOT_CHUNK_BYTES_MAX];
-            }
-        })
-    }),
-    ("a wrong block", |exchange| {
-        snapshot_lie(exchange, |message| {
-            if let Snapshot::Block { bytes, .. } = message {
-                let middle = bytes.len() / 2;
-                bytes[middle] ^= 1;
-            }
-        })
-    }),
-    ("a block without end", |exchange| {
-        snapshot_lie(exchange, |message| {
-            if let Snapshot::Block { height, offset, .. } | Snapshot::NotHeld(Wanted::Block { height, offset }) =
-                *message
-            {
-                *message = Snapshot::Block { height, offset, total: 1 << 20, bytes: vec![7; 1 << 16] };
-            }
-        })
-    }),
-    ("a manifest of another chain", |exchange| manifest_lie(exchange, |manifest| manifest.chain = H256([1; 32]))),
-    ("a manifest of a header that is not", |exchange| {
-        manifest_lie(exchange, |manifest| manifest.header_hash = H256([1; 32]))
-    }),
-    ("a manifest of another block's writes", |exchange| {
-        manifest_lie(exchange, |manifest| manifest.changes_root = H256([1; 32]))
-    }),
-    ("a manifest of a height no header can have", |exchange| {
-        manifest_lie(exchange, |manifest| manifest.height = u64::MAX)
-    }),
-    ("a manifest of more transactions than can be", |exchange| {
-        manifest_lie(exchange, |manifest| manifest.counts.transactions = u64::MAX)
-    }),
-];
-
-fn manifest_lie(exchange: Exchange, lie: impl FnOnce(&mut bixi_ledger::snapshot::Manifest)) -> Option<Exchange> {
-    snapshot_lie(exchange, |message| {
-        if let Snapshot::Manifest(manifest) = message {
-            lie(manifest);
-        }
-    })
-}
-
-/// A liar's manifest has another id than the one its node holds: what passes between the two names each by its own.
-#[derive(Default)]
-struct Names {
-    held: H256,
-    told: H256,
-}
-
-impl Names {
-    fn told(&mut self, honest: Exchange, lie: Lie) -> Option<Exchange> {
-        let id = |exchange: &Exchange| match exchange {
-            Exchange::Snapshot(Snapshot::Manifest(manifest)) => Some(manifest.id(CryptoSuite::Sm)),
-            _ => None,
-        };
-        self.held = id(&honest).unwrap_or(self.held);
-        let mut forged = lie(honest.clone()).unwrap_or(honest);
-        self.told = id(&forged).unwrap_or(self.told);
-        if let Exchange::Snapshot(Snapshot::Chunk { snapshot, .. }) = &mut forged {
-            *snapshot = self.told;
-        }
-        Some(forged)
-    }
-
-    fn asked(&self, mut exchange: Exchange) -> Option<Exchange> {
-        if let Exchange::Snapshot(Snapshot::Want(Wanted::Chunk { snapshot, .. })) = &mut exchange {
-            *snapshot = self.held;
-        }
-        Some(exchange)
-    }
-}
-
-#[test]
-fn whoever_lies_about_a_snapshot_is_charged_and_nothing_of_it_is_kept() {
-    let mut long = Long::of_four(LIES.len() as u64);
-    let everybody: BTreeSet<NodeId> = (0..4).map(|place| long.id(place)).collect();
-    let head = long.group.node(0).ledger.head();
-    for (number, (name, lie)) in LIES.into_iter().enumerate() {
-        let place = 4 + number;
-        let joining = long.id(place);
-        // Asked alone until it is found out, so that the lie is not outvoted; then the others tell the truth.
-        let liar = *everybody.first().expect("four");
-        let found_out = Arc::new(AtomicBool::new(false));
-        let is_known = Arc::clone(&found_out);
-        long.group.hub.lose(move |frame| {
-            let answers = matches!(is_snapshot(frame), Some(Snapshot::Manifest(_)));
-            (frame.to == joining && replays(frame))
-                || (answers && frame.from != liar && !is_known.load(Ordering::SeqCst))
-        });
-        let mut names = Names::default();
-        long.group.hub.forge(move |frame| {
-            let exchange = Exchange::decode(frame.payload).ok().filter(|_| frame.channel == Channel::Bulk)?;
-            if frame.from == liar && frame.to == joining {
-                names.told(exchange, lie)
-            } else if frame.from == joining && frame.to == liar {
-                names.asked(exchange)
-            } else {
-                None
-            }
-            .map(|forged| forged.encode())
-        });
-        long.group.start(place);
-        let door = Arc::clone(&long.group.node(place).door);
-        let frame = Exchange::Head { number: HEIGHTS, hash: H256([0; 32]) }.encode();
-        let mut told = None;
-        // Offences are told with the next frame of the one who committed them: this one, or one of its own.
-        wait_until(name, || {
-            told = door.received(liar, Channel::Bulk, &frame).err();
-            told.is_some() || !long.group.hub.charged.lock().is_empty()
-        });
-        let of_hub = std::mem::take(&mut *long.group.hub.charged.lock());
-        let charged: Vec<_> = of_hub.into_iter().chain(told.map(|reason| (liar, reason))).collect();
-        let is_just = |(peer, reason): &(NodeId, String)| *peer == liar && reason.contains("snapshot:");
-        assert!(charged.iter().all(is_just), "{name}: {charged:?}");
-        found_out.store(true, Ordering::SeqCst);
-        let height = long.fetched(place);
-        assert_eq!(Some(height), head.map(|(height, _)| height), "{name}");
-        long.group.hub.charged.lock().clear();
-        long.group.hub.forge(|_| None);
-        let params = long.group.hosts[place].ledger_params();
-        adopt_snapshot(&params).unwrap();
-        assert_eq!(Ledger::open(params).unwrap().head(), head, "{name}");
-    }
-    long.group.stop_all();
-}
-
 #[test]
 fn a_peer_that_does_not_answer_and_one_that_does_not_stop_are_passed_over() {
     let mut long = Long::of_four(2);
@@ -392,62 +239,71 @@ fn a_peer_that_does_not_answer_and_one_that_does_not_stop_are_passed_over() {
     long.group.stop_all();
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
-}
-
-/// A chain of one with blocks of these names, stopped.
-fn chain_of_one(from: usize, count: usize) -> Host {
-    let host = Host::alone(0);
-    let node = host.start().unwrap();
-    commit_all(&node, names(from, count));
-    assert_eq!(node.stop(), None);
-    host
+#[test]
+fn whoever_offers_the_same_snapshot_late_gives_what_the_first_does_not() {
+    let mut long = Long::of_four(1);
+    let (first, late, joining) = (long.id(1), long.id(2), long.id(4));
+    let offer: Arc<Mutex<Option<Vec<u8>>>> = Arc::default();
+    let given = Arc::new(AtomicUsize::new(0));
+    let (seen, counted) = (Arc::clone(&offer), Arc::clone(&given));
+    long.group.hub.lose(move |frame| match is_snapshot(frame) {
+        Some(Snapshot::Manifest(_)) if frame.from == first => {
+            *seen.lock() = Some(frame.payload.to_vec());
+            false
+        }
+        Some(Snapshot::Manifest(_)) => true,
+        // One answer, then nothing.
+        Some(Snapshot::Chunk { .. } | Snapshot::Block { .. }) if frame.from == first => {
+            counted.fetch_add(1, Ordering::SeqCst) > 0
+        }
+        Some(_) => false,
+        None => frame.to == joining && replays(frame),
+    });
+    long.group.start(4);
+    wait_until("the first has given something", || given.load(Ordering::SeqCst) > 0);
+    let offer = offer.lock().take().expect("an offer came before");
+    long.group.node(4).door.received(late, Channel::Bulk, &offer).unwrap();
+    let height = long.fetched(4);
+    assert_eq!(Some(height), long.group.node(0).ledger.head().map(|(height, _)| height));
+    assert_eq!(*long.group.hub.charged.lock(), []);
+    long.group.stop_all();
 }
 
 #[test]
-fn a_snapshot_takes_the_place_of_a_ledger_that_it_continues_and_of_no_other() {
-    let host = chain_of_one(0, 4);
-    let params = host.ledger_params();
-    let places = Places::around(&params.dir);
-    let heads = || Ledger::open(host.ledger_params()).unwrap().head();
-    let before = heads();
+fn a_finished_snapshot_that_a_crash_left_unpublished_is_taken_without_asking_anybody() {
+    let mut long = Long::of_four(1);
+    let joining = long.id(4);
+    long.group.hub.lose(move |frame| frame.to == joining && replays(frame));
+    long.group.start(4);
+    let height = long.fetched(4);
+    let path = |name: &str| long.group.hosts[4].path(name);
+    std::fs::rename(path("ledger.joined"), path("ledger.joining")).unwrap();
+    long.group.hub.lose(move |frame| is_snapshot(frame).is_some() || (frame.to == joining && replays(frame)));
+    long.group.start(4);
+    assert_eq!(long.fetched(4), height);
+    let path = |name: &str| long.group.hosts[4].path(name);
+    assert!(path("ledger.joined").exists() && !path("ledger.joining").exists());
+    long.group.stop_all();
+}
 
-    // As far as the ledger itself.
-    copy(&places.ledger, &places.joined);
-    adopt_snapshot(&params).unwrap();
-    assert_eq!((heads(), places.joined.exists()), (before, false));
-
-    // No ledger at all.
-    copy(&places.ledger, &places.joined);
-    std::fs::write(places.joined.join("CURRENT"), b"MANIFEST-000001\n").unwrap();
-    adopt_snapshot(&params).unwrap();
-    assert_eq!((heads(), places.joined.exists()), (before, false));
-
-    // Of a chain with other blocks: evidence, both are kept.
-    let other = chain_of_one(50, 12);
-    copy(&other.ledger_params().dir, &places.joined);
-    let refused = adopt_snapshot(&params).unwrap_err().to_string();
-    assert!(refused.contains("the chain's is"), "{refused}");
-    assert!(places.joined.exists() && places.ledger.exists());
-
-    // The same chain, longer.
-    std::fs::remove_dir_all(&places.joined).unwrap();
-    copy(&places.ledger, &host.path("kept"));
-    let node = host.start().unwrap();
-    commit_all(&node, names(100, 4));
-    assert_eq!(node.stop(), None);
-    let longer = heads();
-    assert_ne!(longer, before);
-    std::fs::rename(&places.ledger, &places.joined).unwrap();
-    std::fs::rename(host.path("kept"), &places.ledger).unwrap();
-    adopt_snapshot(&params).unwrap();
-    assert_eq!(heads(), longer);
-    let node = host.start().expect("starts on it");
-    commit_all(&node, names(200, 1));
-    assert_eq!(node.stop(), None);
+#[test]
+fn a_snapshot_that_does_not_fit_the_disk_is_left_until_it_does() {
+    let mut long = Long::of_four(1);
+    let joining = long.id(4);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    long.group.hub.lose(move |frame| {
+        if frame.from == joining && matches!(is_snapshot(frame), Some(Snapshot::Want(Wanted::Manifest))) {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        frame.to == joining && replays(frame)
+    });
+    let free_bytes = Arc::clone(&long.group.hosts[4].free_bytes);
+    free_bytes.store(1, Ordering::SeqCst);
+    long.group.start(4);
+    wait_until("it has tried twice", || asked.load(Ordering::SeqCst) > 4);
+    assert!(!long.group.hosts[4].path("ledger.joining").exists());
+    free_bytes.store(u64::MAX, Ordering::SeqCst);
+    long.fetched(4);
+    long.group.stop_all();
 }
