@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bixi_consensus::Mode;
 use bixi_execution::system::{self, NodeKind};
 use bixi_execution::{CallRequest, Executor};
-use bixi_ledger::{Ledger, LedgerError};
+use bixi_ledger::{History, Ledger, LedgerError};
 use bixi_rpc::{
     ApiError, BoxFuture, CallOutput, ChainInfo, ConnectionId, ConsensusStatus, Head, Health, HealthCheck, Located,
     LocatedReceipt, NodeApi, NodeStatus, Peer, SealerInfo, SubmitError, Submitted, SyncStatus, TransactionCounts,
@@ -74,7 +74,10 @@ impl Api {
 
     fn number_and_index(&self, hash: &H256) -> Result<(u64, usize), ApiError> {
         let stored = self.ledger.transaction(hash).map_err(|error| self.unreadable(error))?;
-        let stored = stored.ok_or_else(|| ApiError::NotFound(format!("no block holds {hash}")))?;
+        let stored = stored.ok_or_else(|| {
+            beyond_history(self.ledger.history(), hash)
+                .unwrap_or_else(|| ApiError::NotFound(format!("no block holds {hash}")))
+        })?;
         Ok((stored.number, stored.index as usize))
     }
 
@@ -127,7 +130,10 @@ impl NodeApi for Api {
 
     fn transaction(&self, hash: &H256) -> Result<Option<Located>, ApiError> {
         let stored = self.ledger.transaction(hash).map_err(|error| self.unreadable(error))?;
-        stored.map(|stored| self.locate(&stored.bytes)).transpose()
+        match stored {
+            Some(stored) => self.locate(&stored.bytes).map(Some),
+            None => beyond_history(self.ledger.history(), hash).map_or(Ok(None), Err),
+        }
     }
 
     fn receipt(&self, hash: &H256) -> Result<Option<LocatedReceipt>, ApiError> {
@@ -225,7 +231,10 @@ impl NodeApi for Api {
         let (block_number, latest_hash) = self.ledger.head().unwrap_or_default();
         let told = self.peers().into_iter().filter(|peer| !peer.sessions.is_empty()).filter_map(|peer| peer.head);
         let own = Head { number: block_number, hash: latest_hash };
-        let highest = told.filter(|head| head.number > own.number).max_by_key(|head| head.number).unwrap_or(own);
+        // Nobody's word alone makes the chain higher than it is.
+        let known = self.view.known_head(&self.links.peers()).unwrap_or(0);
+        let is_ahead = |head: &Head| (own.number + 1..=known).contains(&head.number);
+        let highest = told.filter(is_ahead).max_by_key(|head| head.number).unwrap_or(own);
         Ok(SyncStatus {
             block_number,
             latest_hash,
@@ -301,6 +310,15 @@ impl NodeApi for Api {
     }
 }
 
+/// What is not found in a ledger that began with a snapshot may stand in a block that is not here, and who asks is told so.
+fn beyond_history(history: Option<History>, hash: &H256) -> Option<ApiError> {
+    let History { first_block, .. } = history.filter(|history| history.first_block > 1)?;
+    Some(ApiError::NotFound(format!(
+        "no block here holds {hash}: this node joined by a snapshot and holds every block from {first_block} on; ask a node that has \
+         the whole chain"
+    )))
+}
+
 fn shown(joining: Joining) -> bixi_rpc::Joining {
     let Joining { height, phase, received_bytes, percent, bytes_per_second, left } = joining;
     bixi_rpc::Joining {
@@ -318,5 +336,18 @@ fn not_known(why: &str) -> SubmitError {
     SubmitError {
         code: Status::TransactionPoolTimeout.code(),
         message: format!("{why}; the transaction may still be committed: ask for its receipt before sending it again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_stand_in_a_block_that_is_not_here_is_refused_with_the_first_that_is() {
+        let of = |first_block| beyond_history(Some(History { joined: 900, first_block }), &H256([7; 32]));
+        let Some(ApiError::NotFound(reason)) = of(401) else { panic!("not refused") };
+        assert!(reason.contains("from 401 on") && reason.contains(&H256([7; 32]).to_string()), "{reason}");
+        assert!(of(1).is_none() && beyond_history(None, &H256([7; 32])).is_none(), "nothing is missing");
     }
 }
