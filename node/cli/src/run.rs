@@ -1,7 +1,8 @@
 //! `bixi run`: one node, from its files to its orderly stop.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use bixi_config::P2p;
 use bixi_runtime::process::{self, Notifier, State};
@@ -16,6 +17,10 @@ use crate::{console, logging, token};
 
 /// How often the node is looked at, and the service manager told that it is alive.
 const WATCH_PERIOD: Duration = Duration::from_millis(500);
+
+/// How long starting again on a snapshot may take before the service manager is left to think that it hangs: it copies what the node
+/// committed since the snapshot was complete, and executes what is decided.
+const RENEWAL_MAX: Duration = Duration::from_secs(1_800);
 
 /// Run a node until SIGINT or SIGTERM.
 ///
@@ -89,7 +94,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         };
         match waiting.block_on(watch(&node, &notifier, &mut stop, &mut reload, &mut reloading)) {
             Watched::Signalled => break,
-            Watched::Ended => node = renew(node, &settings)?,
+            Watched::Ended => node = alive(&notifier, || renew(node, &settings))?,
         }
     }
     let _ = notifier.notify(&[State::Stopping]);
@@ -170,6 +175,22 @@ fn renew(node: Node, settings: &Settings) -> Result<Node, Failure> {
         Some(fault) => Err(Failure::new(Status::Fault, fault)),
         None => Err(Failure::new(Status::Fault, "the node ended by itself and gave no reason")),
     }
+}
+
+/// Tells the service manager that the process is alive while it does something long, for as long as that may take.
+fn alive<T>(notifier: &Notifier, work: impl FnOnce() -> T) -> T {
+    let (done, ended) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let until = Instant::now() + RENEWAL_MAX;
+            while ended.recv_timeout(WATCH_PERIOD) == Err(RecvTimeoutError::Timeout) && Instant::now() < until {
+                let _ = notifier.notify(&[State::Watchdog]);
+            }
+        });
+        let outcome = work();
+        drop(done);
+        outcome
+    })
 }
 
 /// Waits for a signal to stop, or for the node to stop by itself.
