@@ -156,7 +156,7 @@ pub struct Consensus {
 /// Catching up with a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sync {
-    /// Heights behind the peers above which a snapshot is fetched instead of executing every block; 0 never fetches one.
+    /// Heights behind the chain above which a snapshot is fetched instead of executing every block; 0 never fetches one.
     pub snapshot_after_blocks: u64,
 }
 
@@ -261,7 +261,7 @@ impl Default for NodeConfig {
                 clock_drift_ms_max: 10_000,
                 block_interval_ms: 20,
             },
-            sync: Sync { snapshot_after_blocks: 0 },
+            sync: Sync { snapshot_after_blocks: 100_000 },
             storage: Storage { io: IoBackend::Auto, free_mb_min: 256 },
             placement: PlacementMode::Auto,
             log: Log { filter: "info".into(), format: LogFormat::Text },

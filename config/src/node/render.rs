@@ -90,7 +90,7 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
 
     writeln!(
         out,
-        "[sync]\n# A node so many heights behind its peers fetches a certified snapshot instead of executing every block. It then\n# lacks older transactions and receipts, its own included; headers and state are whole. 0: never."
+        "[sync]\n# A node so many heights behind the chain fetches a certified snapshot instead of executing every block. It keeps what it\n# has, and lacks most blocks between and all their receipts; headers and state are whole. 0: never, for a full history."
     )?;
     writeln!(out, "snapshot_after_blocks = {}\n", c.sync.snapshot_after_blocks)?;
 
