@@ -95,9 +95,9 @@ fn a_ledger_that_explains_a_divergent_signature_is_not_replaced() {
     let (mut host, [short, longer]) = short_and_longer();
     host.snapshot_after_blocks = 20;
     let (height, certified) = longer.expect("a longer chain");
-    let (log_dir, ring) = host.log_files();
+    let files = host.stopped();
     let storage: Arc<dyn Storage> = Arc::new(PreadStorage);
-    let (mut log, recovered) = OrderingLog::open(Arc::clone(&storage), &log_dir, ring.clone()).unwrap();
+    let (mut log, recovered) = OrderingLog::open(Arc::clone(&storage), &files.ordering, files.ring.clone()).unwrap();
     let own_vote = recovered.records.iter().find_map(|record| match record {
         Record::Entry(entry) => match &**entry {
             LogEntry::Checkpoint(vote) if vote.height == height => Some(vote.clone()),
