@@ -8,7 +8,7 @@
 //! ```
 //!
 //! While a snapshot is fetched the node goes on as before: it serves, follows and executes what it can. The snapshot lies beside the
-//! ledger, and takes its place at a start, before anything is opened (`launch::adopted`): consensus begins on it as on any ledger
+//! ledger, and takes its place at a start, before the ledger is opened (`launch::adopted`): consensus begins on it as on any ledger
 //! after a stop, so whether and what this node may sign is decided as after every start. `docs/adr-008-snapshots.md` says what is
 //! believed and why.
 

@@ -1,4 +1,4 @@
-//! A snapshot that was fetched before this start takes the ledger's place, before anything is opened.
+//! A snapshot that was fetched before this start takes the ledger's place, before the ledger is opened.
 //!
 //! Judged first, in this order, and nothing is touched before all of it holds:
 //! 1. the setting still wants snapshots; else it stays where it lies, and the log says so;

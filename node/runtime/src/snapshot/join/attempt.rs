@@ -190,7 +190,6 @@ impl<'a> Attempt<'a> {
         };
         for peer in self.fetch.late(Instant::now()) {
             tracing::warn!(%peer, "a peer leaves a part of the snapshot unanswered; others are asked");
-            self.parts.retain(|(of, _), _| *of != peer);
         }
         Ok(answer)
     }
