@@ -60,11 +60,13 @@ fn revocation_list(bytes: &[u8]) -> bool {
     !lists.is_empty()
 }
 
+type Sign = Box<dyn Fn(&[u8]) -> [u8; 64] + Send + Sync>;
+
 /// Somebody to believe.
 struct Authority {
     suite: CryptoSuite,
     certificate: Certificate,
-    sign: Box<dyn Fn(&[u8]) -> [u8; 64] + Send + Sync>,
+    sign: Sign,
 }
 
 /// One of each suite.
