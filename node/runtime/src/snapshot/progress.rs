@@ -241,7 +241,7 @@ mod tests {
         progress.came(parts(50, 0, 0), 1 << 20);
         let grace_over = || progress.held.lock().far_since = Instant::now().checked_sub(OFFERS_WAITED);
         grace_over();
-        assert!(holds_after(0) && holds_after(edge - 10) && !holds_after(edge));
+        assert!(holds_after(0) && holds_after(edge / 2) && !holds_after(edge));
         // Another attempt has no grace of its own: it is waited for once it gives something.
         progress.end();
         progress.begin(500, parts(100, 0, 0), parts(50, 0, 0));

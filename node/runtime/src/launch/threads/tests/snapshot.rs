@@ -61,11 +61,13 @@ impl Long {
         (long, own.height())
     }
 
-    /// Commits until a validator's chain is so long.
+    /// Commits until the chain is so long, and everybody has it: they offer one snapshot.
     fn grow_to(&mut self, height: u64) {
         while self.group.node(0).ledger.height() < height {
             self.commit(0, 4);
         }
+        let head = || self.group.node(0).ledger.head();
+        wait_until("everybody is as far", || self.group.up().all(|node| node.ledger.head() == head()));
     }
 
     fn commit(&mut self, place: usize, count: usize) -> Vec<Verified> {
