@@ -54,12 +54,12 @@ impl Chain {
         revoked["list"].as_str().expect("a path").into()
     }
 
-    /// Certifies the nodes that have no certificate.
+    /// Certifies the nodes that have no certificate, also when the last one of their key was taken back.
     ///
     /// # Panics
     /// When `bixi chain certify` fails.
     pub fn certify(&self) {
-        self.step(&["certify"], &[]);
+        self.step(&["certify", "--key-is-safe"], &[]);
     }
 
     /// One step of the ceremony; what it printed.

@@ -87,6 +87,15 @@ pub(crate) struct NodeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CertifyArgs {
+    #[command(flatten)]
+    ca: AuthorityArgs,
+    /// Certify keys again whose certificate was taken back: nobody but their nodes has them.
+    #[arg(long)]
+    key_is_safe: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuthorityArgs {
     /// The chain's directory.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
@@ -98,8 +107,8 @@ pub(crate) struct CertifyArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RevokeArgs {
     #[command(flatten)]
-    ca: CertifyArgs,
-    /// Certificates that the chain's CA issued, PEM.
+    ca: AuthorityArgs,
+    /// Certificates that the chain's CA issued, PEM. Copies of all are in DIR/ca/issued.
     #[arg(value_name = "CERTIFICATE", required = true)]
     certificates: Vec<PathBuf>,
     /// Print what was written as one JSON object on standard output.
@@ -213,11 +222,11 @@ fn keys(node: &NodeDirectory) -> Result<(), Failure> {
 }
 
 fn certify(args: &CertifyArgs) -> Result<(), Failure> {
-    Ok(chain::certify(&args.dir, &authority(args)?)?)
+    Ok(chain::certify(&args.ca.dir, &authority(&args.ca)?, args.key_is_safe)?)
 }
 
 /// Makes this process one that may use the CA's token; the module to use it by.
-fn authority(args: &CertifyArgs) -> Result<PathBuf, Failure> {
+fn authority(args: &AuthorityArgs) -> Result<PathBuf, Failure> {
     token::bind(&chain::ca_home(&args.dir).token_config())?;
     bixi_runtime::process::harden()?;
     token::module(args.module.as_deref())

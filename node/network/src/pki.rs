@@ -19,7 +19,9 @@ pub use x509_cert::Certificate;
 use x509_cert::crl::CertificateList;
 use x509_cert::der::asn1::BitString;
 use x509_cert::der::{Decode, DecodePem, Encode, EncodePem};
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
 
+use crate::pki::algorithm::EC_PUBLIC_KEY;
 use crate::suite::{algorithms, uncompressed};
 
 const DAY_S: i64 = 86_400;
@@ -56,6 +58,9 @@ pub enum PkiError {
         /// The OID found.
         found: String,
     },
+    /// The certificate is not of an authority.
+    #[error("the certificate of {0} is no authority's; name the certificate that signed it")]
+    NoAuthority(String),
     /// The issuer's signature is wrong.
     #[error("the certificate of {subject} was not signed by {issuer}")]
     Signature {
@@ -130,12 +135,30 @@ pub fn public_key(suite: CryptoSuite, certificate: &Certificate) -> Result<[u8; 
     let algorithms = algorithms(suite);
     let info = certificate.tbs_certificate().subject_public_key_info();
     let curve = info.algorithm.parameters.as_ref().and_then(|parameters| parameters.decode_as().ok());
-    if curve != Some(algorithms.curve) {
+    if info.algorithm.oid != EC_PUBLIC_KEY || curve != Some(algorithms.curve) {
         let found = curve.unwrap_or(info.algorithm.oid).to_string();
         return Err(PkiError::Algorithm { wanted: algorithms.name, what: "its key", found });
     }
     let point = info.subject_public_key.as_bytes().ok_or_else(|| encoding("the public key is not whole bytes"))?;
     (algorithms.read_point)(point).map_err(encoding)
+}
+
+/// Refuses a certificate that may not sign others (RFC 5280 4.2.1.3, 4.2.1.9): a node's, given as an authority's, would let whoever holds
+/// that node's key make peers.
+pub fn check_authority(certificate: &Certificate) -> Result<(), PkiError> {
+    let tbs = certificate.tbs_certificate();
+    let constraints = tbs.get_extension::<BasicConstraints>().map_err(encoding)?;
+    let usage = tbs.get_extension::<KeyUsage>().map_err(encoding)?;
+    let may_sign = usage.is_none_or(|(_, KeyUsage(usages))| usages.contains(KeyUsages::KeyCertSign));
+    if may_sign && constraints.is_some_and(|(_, constraints)| constraints.ca) {
+        return Ok(());
+    }
+    Err(PkiError::NoAuthority(tbs.subject().to_string()))
+}
+
+/// Its serial number, bytes big endian.
+pub fn serial(certificate: &Certificate) -> &[u8] {
+    certificate.tbs_certificate().serial_number().as_bytes()
 }
 
 /// The last second of its validity, since 1970.

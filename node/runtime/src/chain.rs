@@ -19,6 +19,7 @@
 //! its file and in locked memory. The shipped token module reads its configuration once per process, so the caller gives
 //! each step that touches a token a process of its own.
 
+mod authority;
 mod certify;
 mod keys;
 mod layout;
@@ -77,6 +78,15 @@ pub enum ChainError {
         /// What is wrong.
         detail: String,
     },
+    /// Another step is at work there.
+    #[error("{}: another step of the ceremony is at work there; wait until it has ended", .0.display())]
+    Busy(PathBuf),
+    /// A node whose key may be in other hands wants a certificate.
+    #[error(
+        "{0}: the certificate of its TLS key was taken back. If nobody else has the key, say so with --key-is-safe; otherwise have \
+         the node join anew with new keys: bixi chain new --expand"
+    )]
+    RevokedKey(String),
     /// A file holds something else than it should.
     #[error("{}: {detail}", path.display())]
     Unusable {

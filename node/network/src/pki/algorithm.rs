@@ -10,7 +10,7 @@ use x509_cert::spki::{
 use crate::suite::{Algorithms, uncompressed};
 
 /// id-ecPublicKey (RFC 5480).
-const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+pub(super) const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
 /// The public key X ‖ Y as a SubjectPublicKeyInfo.
 pub(super) fn subject_public_key_info(

@@ -12,7 +12,7 @@ use x509_cert::ext::{Extension, ToExtension};
 use x509_cert::serial_number::SerialNumber;
 
 use crate::pki::issue::time;
-use crate::pki::{PkiError, encoding, has_signed};
+use crate::pki::{PkiError, encoding, has_signed, serial};
 use crate::suite::algorithms;
 
 /// Certificates of one authority that count no longer, in the order in which they were revoked.
@@ -27,7 +27,15 @@ pub struct RevocationList {
 impl RevocationList {
     /// Reads the list of an authority from PEM, and checks that it signed it.
     pub fn from_pem(suite: CryptoSuite, text: &[u8], issuer: &Certificate) -> Result<Self, PkiError> {
-        let list = CertificateList::<Rfc5280>::from_pem(text).map_err(unreadable)?;
+        Self::read(suite, CertificateList::from_pem(text).map_err(unreadable)?, issuer)
+    }
+
+    /// The same from DER.
+    pub fn from_der(suite: CryptoSuite, bytes: &[u8], issuer: &Certificate) -> Result<Self, PkiError> {
+        Self::read(suite, CertificateList::from_der(bytes).map_err(unreadable)?, issuer)
+    }
+
+    fn read(suite: CryptoSuite, list: CertificateList<Rfc5280>, issuer: &Certificate) -> Result<Self, PkiError> {
         let signed = list.tbs_cert_list.to_der().map_err(unreadable)?;
         let is_theirs = list.tbs_cert_list.issuer == *issuer.tbs_certificate().subject()
             && has_signed(suite, issuer, &signed, &list.signature)?;
@@ -43,14 +51,18 @@ impl RevocationList {
         Ok(Self { number: number(&extensions)?, revoked: revoked.collect() })
     }
 
+    /// Whether a certificate of this authority stands on it.
+    pub fn has(&self, certificate: &Certificate) -> bool {
+        self.revoked.iter().any(|(known, _)| known == serial(certificate))
+    }
+
     /// Takes a certificate in. False when it stands there already.
     pub fn add(&mut self, certificate: &Certificate, since_s: u64) -> bool {
-        let serial = certificate.tbs_certificate().serial_number().as_bytes();
-        if self.revoked.iter().any(|(known, _)| known == serial) {
-            return false;
+        let is_new = !self.has(certificate);
+        if is_new {
+            self.revoked.push((serial(certificate).to_vec(), since_s));
         }
-        self.revoked.push((serial.to_vec(), since_s));
-        true
+        is_new
     }
 
     /// The list as PEM. `sign` gets the bytes to be signed and answers r ‖ s of the issuer's key, as [`super::issue`]

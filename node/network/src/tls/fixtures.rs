@@ -178,8 +178,13 @@ impl Authority {
 
     /// A revocation list over the serials of nodes.
     pub(crate) fn revoke(&self, serials: &[u8]) -> Vec<u8> {
+        self.revoke_by(1, serials)
+    }
+
+    /// The same, of a number.
+    pub(crate) fn revoke_by(&self, number: u64, serials: &[u8]) -> Vec<u8> {
         let revoked = serials.iter().map(|&serial| (vec![serial; 16], now() - DAY)).collect();
-        let list = RevocationList { number: 1, revoked };
+        let list = RevocationList { number, revoked };
         let valid = (now() - DAY, now() + DAY);
         let pem = list.to_pem(self.suite(), &self.certificate, valid, |message| Ok(self.key.sign(message)));
         pki::revocation_list_der(pem.expect("a list").as_bytes()).expect("its own writing")

@@ -221,14 +221,48 @@ fn a_revoked_certificate_is_refused_from_the_next_handshake_on(suite: CryptoSuit
     assert_eq!(refused(Pair::of(client, server)), revoked);
 }
 
-fn a_revocation_list_that_its_authority_did_not_sign_counts_for_nothing_good(suite: CryptoSuite) {
+fn a_revocation_list_that_its_authority_did_not_sign_is_refused(suite: CryptoSuite) {
     let (ca, forger) = (Authority::new(suite, "CN=ca,O=chain0"), Authority::new(suite, "CN=ca,O=chain0"));
     let authorities = [ca.certificate.clone()];
     let lists = [forger.revoke(&[9])];
     let params = TrustParams { authorities: &authorities, revocation_lists: &lists, ..TrustParams::default() };
-    let trust = Trust::new(suite, &params).expect("it can be read");
-    let (error, _) = refused(Pair::new(&ca.node(2).identity(), trust, &ca.node(3).identity(), ca.trust()));
-    assert!(matches!(error, Error::InvalidCertificate(_)), "{error}");
+    let refused = Trust::new(suite, &params).expect_err("it would be held against every certificate").to_string();
+    assert!(refused.contains("none of the authorities given has signed it"), "{refused}");
+
+    // Lists are found by name: of two keys with one name, one's list would be held against the other's certificates.
+    let both = [ca.certificate.clone(), forger.certificate.clone()];
+    let refused = Trust::new(suite, &TrustParams { authorities: &both, ..params }).expect_err("one name").to_string();
+    assert!(refused.contains("different keys are both named"), "{refused}");
+}
+
+fn the_newest_list_of_an_authority_counts_and_none_older_takes_its_place(suite: CryptoSuite) {
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
+    let authorities = [ca.certificate.clone()];
+    let trust = |lists: &[Vec<u8>]| {
+        let params = TrustParams { authorities: &authorities, revocation_lists: lists, ..TrustParams::default() };
+        Trust::new(suite, &params).expect("trust")
+    };
+    let (first, second, forked) = (ca.revoke_by(1, &[]), ca.revoke_by(2, &[3]), ca.revoke_by(2, &[4]));
+    for lists in [[first.clone(), second.clone()], [second.clone(), first.clone()]] {
+        let (error, _) = refused(Pair::new(&ca.node(2).identity(), trust(&lists), &ca.node(3).identity(), ca.trust()));
+        assert_eq!(error, certificate(CertificateError::Revoked));
+    }
+    let in_force = trust(std::slice::from_ref(&second));
+    for older in [first, forked] {
+        let refused = trust(&[older]).check_not_older_than(&in_force).expect_err("older").to_string();
+        assert!(refused.contains("number 2"), "{refused}");
+    }
+    for newer in [&[][..], &[second], &[ca.revoke_by(3, &[])]] {
+        assert_eq!(trust(newer).check_not_older_than(&in_force), Ok(()));
+    }
+}
+
+fn only_an_authority_is_believed_as_one(suite: CryptoSuite) {
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
+    let authorities = [ca.certificate.clone(), ca.node(2).certificate];
+    let refused = Trust::new(suite, &TrustParams { authorities: &authorities, ..TrustParams::default() });
+    let refused = refused.expect_err("a node's certificate").to_string();
+    assert!(refused.contains("CA certificate 1") && refused.contains("no authority's"), "{refused}");
 }
 
 fn lists_of_keys_let_in_and_keep_out(suite: CryptoSuite) {
@@ -329,7 +363,9 @@ in_both_suites!(
     several_authorities_are_believed_side_by_side,
     a_certificate_out_of_its_time_is_refused,
     a_revoked_certificate_is_refused_from_the_next_handshake_on,
-    a_revocation_list_that_its_authority_did_not_sign_counts_for_nothing_good,
+    a_revocation_list_that_its_authority_did_not_sign_is_refused,
+    the_newest_list_of_an_authority_counts_and_none_older_takes_its_place,
+    only_an_authority_is_believed_as_one,
     lists_of_keys_let_in_and_keep_out,
     a_renewed_certificate_is_shown_by_the_next_handshake_and_one_of_another_key_never,
     a_caller_without_a_certificate_is_refused,

@@ -20,7 +20,7 @@ use webpki::{
 use x509_cert::Certificate;
 use x509_cert::der::Encode;
 
-use crate::pki::{self, PkiError};
+use crate::pki::{self, PkiError, RevocationList};
 use crate::suite::{Algorithms, algorithms};
 
 /// Longest revocation list taken, bytes of DER.
@@ -69,7 +69,8 @@ pub struct TrustParams<'a> {
 pub struct Trust {
     algorithms: &'static Algorithms,
     anchors: Vec<TrustAnchor<'static>>,
-    revocation_lists: Vec<CertRevocationList<'static>>,
+    /// The newest of each authority.
+    revocation_lists: Vec<KnownList>,
     subjects: Vec<DistinguishedName>,
     allowed: BTreeSet<[u8; 64]>,
     denied: BTreeSet<[u8; 64]>,
@@ -93,14 +94,42 @@ impl Trust {
             trust.add_authority(authority).map_err(|source| TrustError::Authority { index, source })?;
         }
         for (index, list) in params.revocation_lists.iter().enumerate() {
-            let list = revocation_list(list).map_err(|detail| TrustError::RevocationList { index, detail })?;
-            trust.revocation_lists.push(list);
+            let list = KnownList::read(suite, list, params.authorities);
+            trust.add_list(list.map_err(|detail| TrustError::RevocationList { index, detail })?);
         }
         Ok(trust)
     }
 
+    /// Of two lists of one authority the newer one counts, wherever it stands: webpki looks at the first one it finds.
+    fn add_list(&mut self, list: KnownList) {
+        match self.revocation_lists.iter_mut().find(|known| known.issuer == list.issuer) {
+            Some(known) if known.number < list.number => *known = list,
+            Some(_) => {}
+            None => self.revocation_lists.push(list),
+        }
+    }
+
+    /// Refuses to follow `older` when one of its lists is of a later number than ours of the same authority: certificates that were taken
+    /// back would count again. A list that is gone altogether is the operator's word.
+    pub fn check_not_older_than(&self, older: &Self) -> Result<(), TrustError> {
+        for (index, list) in self.revocation_lists.iter().enumerate() {
+            let Some(known) = older.revocation_lists.iter().find(|known| known.issuer == list.issuer) else { continue };
+            let is_other = known.number == list.number && known.bytes != list.bytes;
+            if known.number > list.number || is_other {
+                let (issuer, number, force) = (&list.issuer, list.number, known.number);
+                let detail = format!(
+                    "it is number {number} of {issuer}, and number {force}{} is in force; have the authority sign a newer one",
+                    if is_other { " with other content" } else { "" }
+                );
+                return Err(TrustError::RevocationList { index, detail });
+            }
+        }
+        Ok(())
+    }
+
     fn add_authority(&mut self, certificate: &Certificate) -> Result<(), PkiError> {
         pki::public_key(self.suite(), certificate)?;
+        pki::check_authority(certificate)?;
         let der = CertificateDer::from(certificate.to_der().map_err(pki::encoding)?);
         let anchor = webpki::anchor_from_trusted_cert(&der).map_err(pki::encoding)?.to_owned();
         self.subjects.push(DistinguishedName::in_sequence(&anchor.subject));
@@ -127,7 +156,7 @@ impl Trust {
 
     fn check(&self, chain: Chain<'_, '_>, usage: KeyUsage, now: UnixTime) -> Result<(), CertificateError> {
         let certificate = EndEntityCert::try_from(chain.end_entity).map_err(refusal)?;
-        let lists: Vec<&CertRevocationList<'_>> = self.revocation_lists.iter().collect();
+        let lists: Vec<&CertRevocationList<'_>> = self.revocation_lists.iter().map(|list| &list.list).collect();
         let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
             options
                 .with_depth(RevocationCheckDepth::Chain)
@@ -173,12 +202,38 @@ struct Chain<'c, 'd> {
     intermediates: &'c [CertificateDer<'d>],
 }
 
-fn revocation_list(der: &[u8]) -> Result<CertRevocationList<'static>, String> {
-    if der.len() > REVOCATION_LIST_BYTES_MAX {
-        return Err(format!("{} bytes; at most {REVOCATION_LIST_BYTES_MAX} are read", der.len()));
+/// A list that one of the authorities signed.
+struct KnownList {
+    issuer: String,
+    number: u64,
+    bytes: Vec<u8>,
+    list: CertRevocationList<'static>,
+}
+
+impl KnownList {
+    fn read(suite: CryptoSuite, der: &[u8], authorities: &[Certificate]) -> Result<Self, String> {
+        if der.len() > REVOCATION_LIST_BYTES_MAX {
+            return Err(format!("{} bytes; at most {REVOCATION_LIST_BYTES_MAX} are read", der.len()));
+        }
+        let list = BorrowedCertRevocationList::from_der(der).map_err(|error| error.to_string())?;
+        let list = list.to_owned().map_err(|error| error.to_string())?.into();
+        let signed = |authority: &&Certificate| RevocationList::from_der(suite, der, authority).is_ok();
+        let authority = authorities.iter().find(signed).ok_or(
+            "none of the authorities given has signed it; is it the right file, and is its authority among them?",
+        )?;
+        let issuer = authority.tbs_certificate().subject();
+        let key = |of: &Certificate| of.tbs_certificate().subject_public_key_info().clone();
+        // Lists are found by the issuer's name alone: this one would be held against the other's certificates, too.
+        let is_other =
+            |other: &&Certificate| other.tbs_certificate().subject() == issuer && key(other) != key(authority);
+        if authorities.iter().any(|other| is_other(&other)) {
+            return Err(format!(
+                "two authorities with different keys are both named {issuer}; give one of them another name"
+            ));
+        }
+        let number = RevocationList::from_der(suite, der, authority).map_err(|error| error.to_string())?.number;
+        Ok(Self { issuer: issuer.to_string(), number, bytes: der.to_vec(), list })
     }
-    let list = BorrowedCertRevocationList::from_der(der).map_err(|error| error.to_string())?;
-    Ok(list.to_owned().map_err(|error| error.to_string())?.into())
 }
 
 /// What rustls is told, and through its alert the peer.

@@ -1,6 +1,6 @@
 //! Where everything of a chain lies.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -28,16 +28,6 @@ impl TokenHome {
     /// The directory itself.
     pub fn path(&self) -> &Path {
         &self.0
-    }
-
-    /// The certificate of the authority whose key this token holds.
-    pub(super) fn authority_certificate(&self) -> PathBuf {
-        self.0.join("ca.crt")
-    }
-
-    /// What that authority has taken back.
-    pub(super) fn revocation_list(&self) -> PathBuf {
-        self.0.join("ca.crl")
     }
 
     /// What `BIXI_TOKEN_CONF` must name while this token is in use.
@@ -176,10 +166,40 @@ pub(super) fn read(path: &Path, before: &'static str) -> Result<String, ChainErr
     })
 }
 
+/// One step at a time works in a chain's directory: the turn ends with what is returned.
+pub(super) fn lock(chain: &Path) -> Result<File, ChainError> {
+    let directory = File::open(chain).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => ChainError::Missing { path: chain.to_owned(), before: "bixi chain new" },
+        _ => ChainError::Io { path: chain.to_owned(), source },
+    })?;
+    directory.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => ChainError::Busy(chain.to_owned()),
+        TryLockError::Error(source) => ChainError::Io { path: chain.to_owned(), source },
+    })?;
+    Ok(directory)
+}
+
+/// Puts bytes in the place of a file: a crash leaves the old file or the new one.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), ChainError> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io_at(&new)(error)),
+        _ => write_new(&new, 0o644, bytes)?,
+    }
+    std::fs::rename(&new, path).map_err(io_at(path))?;
+    sync_parent(path)
+}
+
 /// Writes a file that must not exist and makes it and its directory entry durable.
 pub(super) fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), ChainError> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(io_at(path))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io_at(path))?;
+    sync_parent(path)
+}
+
+fn sync_parent(path: &Path) -> Result<(), ChainError> {
     let parent = path.parent().unwrap_or(Path::new("."));
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(io_at(parent))
 }

@@ -101,6 +101,7 @@ impl P2p {
         let p2p = &settings.config.p2p;
         let credentials = Credentials::read(settings)?;
         let trust = credentials.trust(settings.genesis.suite)?;
+        trust.check_not_older_than(&self.trust.current()).map_err(|error| format!("p2p.crl: {error}"))?;
         let chain = settings.path(&p2p.certificate);
         self.identity.replace_chain(&credentials.chain).map_err(|error| format!("{}: {error}", chain.display()))?;
         self.trust.replace(trust);
