@@ -25,16 +25,6 @@ pub struct OrderLimits {
 }
 
 impl OrderLimits {
-    /// Those of genesis alone: what every node knows, whatever it has executed.
-    pub fn of_genesis(genesis: &Genesis) -> Self {
-        Self {
-            block_limit: genesis.block_limit,
-            transactions_max: genesis.block_tx_count_max,
-            gas_max: u64::MAX,
-            tx_gas_limit: genesis.tx_gas_limit,
-        }
-    }
-
     /// The limits in force at `height`, from genesis and SystemConfig. `view` is the state after the block before.
     pub fn at(view: &dyn StateView, height: u64, genesis: &Genesis) -> Result<Self, ExecutionError> {
         let number = |key, genesis_value| number_at(view, key, height, genesis_value);
@@ -82,40 +72,72 @@ pub fn flatten(
     Ok(ordered)
 }
 
-/// Tells what [`flatten`] would let into a block from what it would drop, before the block is decided and without keeping either.
+/// Tells what [`flatten`] would let into a block from what it would drop, before the block is decided: batch by batch, of which the last
+/// can be taken back. How much a block may hold is left to who collects for it.
 pub struct Tally<'a> {
     height: u64,
     history: &'a dyn History,
-    limits: &'a OrderLimits,
+    limits: OrderLimits,
     seen: Seen,
+    last: Vec<(H256, Sent)>,
+}
+
+/// What a batch would bring to a block.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// Transactions that can stand.
+    pub live_transactions: usize,
+    /// Their bytes.
+    pub live_bytes: usize,
+    /// Bytes of those that would be dropped.
+    pub dead_bytes: usize,
 }
 
 impl<'a> Tally<'a> {
-    /// For block `height`, after what `history` knows.
-    pub fn new(height: u64, history: &'a dyn History, limits: &'a OrderLimits) -> Self {
-        Self { height, history, limits, seen: Seen::default() }
+    /// For block `height` of a chain with this block limit, after what `history` knows.
+    pub fn new(height: u64, history: &'a dyn History, block_limit: u32) -> Self {
+        let limits = OrderLimits { block_limit, transactions_max: u32::MAX, gas_max: u64::MAX, tx_gas_limit: 0 };
+        Self { height, history, limits, seen: Seen::default(), last: Vec::new() }
     }
 
-    /// Bytes of those of `transactions` that can stand, after those given before.
-    pub fn live_bytes<'t>(
-        &mut self,
-        transactions: impl IntoIterator<Item = &'t Verified>,
-    ) -> Result<usize, StateError> {
-        let mut live = 0;
-        for verified in transactions {
-            if self.seen.judge(verified, self.height, self.history, self.limits)?.is_none() {
-                live += verified.bytes.len();
+    /// Adds a batch to those before.
+    pub fn add(&mut self, batch: &[Verified]) -> Result<Weight, StateError> {
+        self.last.clear();
+        let mut weight = Weight::default();
+        for verified in batch {
+            let bytes = verified.bytes.len();
+            if self.seen.judge(verified, self.height, self.history, &self.limits)?.is_some() {
+                weight.dead_bytes += bytes;
+                continue;
             }
+            weight.live_transactions += 1;
+            weight.live_bytes += bytes;
+            self.last.push((verified.hash, sent(verified)));
         }
-        Ok(live)
+        Ok(weight)
     }
+
+    /// As if the batch added last had not been; once.
+    pub fn take_back(&mut self) {
+        for (hash, sent) in self.last.drain(..) {
+            self.seen.hashes.remove(&hash);
+            self.seen.nonces.remove(&sent);
+        }
+    }
+}
+
+/// Who sent a transaction, and its nonce.
+type Sent = (Address, String);
+
+fn sent(verified: &Verified) -> Sent {
+    (verified.sender, verified.tx.nonce.clone())
 }
 
 /// What the block holds so far.
 #[derive(Default)]
 struct Seen {
     hashes: BTreeSet<H256>,
-    nonces: BTreeSet<(Address, String)>,
+    nonces: BTreeSet<Sent>,
     gas: u64,
 }
 
@@ -138,7 +160,7 @@ impl Seen {
         if !is_within_block_limit(tx.block_limit, height, limits.block_limit) {
             return Ok(Some(Status::BlockLimitCheckFail));
         }
-        let nonce = (sender, tx.nonce.clone());
+        let nonce = sent(verified);
         if self.nonces.contains(&nonce) || history.nonce_used(&sender, &tx.nonce)? {
             return Ok(Some(Status::NonceCheckFail));
         }
@@ -158,6 +180,11 @@ pub fn is_within_block_limit(tx_block_limit: i64, height: u64, block_limit: u32)
     let parent = height.saturating_sub(1);
     u64::try_from(tx_block_limit)
         .is_ok_and(|limit| limit > parent && limit <= parent.saturating_add(u64::from(block_limit)))
+}
+
+/// Whether a transaction may stand neither in block `height` nor in any later one.
+pub fn is_expired(tx_block_limit: i64, height: u64) -> bool {
+    u64::try_from(tx_block_limit).map_or(true, |limit| limit < height)
 }
 
 fn gas_limit(tx_gas_limit: i64, max: u64) -> u64 {

@@ -36,6 +36,11 @@ impl Ordered {
         self.blocks = self.blocks.split_off(&(number + 1));
     }
 
+    /// Forgets a block and those above: they are to be ordered anew.
+    pub(crate) fn forget_from(&mut self, number: u64) {
+        self.blocks.split_off(&number);
+    }
+
     fn top(&self) -> Option<u64> {
         self.blocks.last_key_value().map(|(number, _)| *number)
     }
@@ -46,18 +51,16 @@ impl Ordered {
     }
 }
 
-/// What every node knows of past transactions that holds the chain through one height, whatever it has executed or committed above.
-pub struct HistoryAt<'a> {
+/// Replay protection for the block after a given one, whether the blocks through that one are noted yet or not.
+pub struct HistoryAfter<'a> {
     ledger: &'a Ledger,
-    base: u64,
     parent: u64,
 }
 
 impl Ledger {
-    /// Replay protection for the block after `parent`, by the chain through `base`. The answers are the same on every node whose head is
-    /// between the two: a nonce that leaves the window at or below `parent` is free, whether it is forgotten here or not.
-    pub fn history_at(&self, base: u64, parent: u64) -> HistoryAt<'_> {
-        HistoryAt { ledger: self, base, parent }
+    /// Replay protection for the block after `parent`: the nonce window is measured from `parent`.
+    pub fn history_after(&self, parent: u64) -> HistoryAfter<'_> {
+        HistoryAfter { ledger: self, parent }
     }
 
     /// Makes a decided block's transactions known to [`History`] before it is committed; repeating it replaces the block.
@@ -102,38 +105,19 @@ impl Ledger {
         Ok(self.core.engine.get(Column::Index, &keys::transaction_place(hash))?.is_some())
     }
 
-    /// The committed block that used a nonce last, unless it is forgotten.
-    fn stored_nonce(&self, sender: &Address, nonce: &str) -> Result<Option<u64>, LedgerError> {
+    /// The newest block ordered or committed.
+    fn newest(&self) -> u64 {
+        self.core.ordered.read().top().unwrap_or(0).max(self.core.committed_number())
+    }
+
+    /// Whether a nonce is in the window of the block after `parent`.
+    fn used(&self, sender: &Address, nonce: &str, parent: u64) -> Result<bool, LedgerError> {
+        let block_limit = u64::from(self.core.head().ok_or(LedgerError::Uninitialised)?.genesis.block_limit);
+        let noted = self.core.ordered.read().nonce_block(sender, nonce);
         let stored = self.core.engine.get(Column::Index, &keys::nonce(sender, nonce))?;
-        stored.map(|value| keys::parse_number(&value).ok_or_else(|| damaged("a nonce record"))).transpose()
-    }
-
-    fn used(&self, sender: &Address, nonce: &str) -> Result<bool, LedgerError> {
-        let state = self.core.head().ok_or(LedgerError::Uninitialised)?;
-        let (noted, top) = {
-            let ordered = self.core.ordered.read();
-            (ordered.nonce_block(sender, nonce), ordered.top().unwrap_or(0).max(state.head.number))
-        };
-        let stored = self.stored_nonce(sender, nonce)?;
-        let block_limit = u64::from(state.genesis.block_limit);
-        Ok(noted.into_iter().chain(stored).any(|number| number.saturating_add(block_limit) > top))
-    }
-}
-
-impl HistoryAt<'_> {
-    fn known(&self, hash: &H256) -> Result<bool, LedgerError> {
-        let Some(place) = self.ledger.core.engine.get(Column::Index, &keys::transaction_place(hash))? else {
-            return Ok(false);
-        };
-        let (number, _) = keys::parse_place(&place).ok_or_else(|| damaged("the place of a transaction"))?;
-        Ok(number <= self.base)
-    }
-
-    fn used(&self, sender: &Address, nonce: &str) -> Result<bool, LedgerError> {
-        let genesis = &self.ledger.core.head().ok_or(LedgerError::Uninitialised)?.genesis;
-        let block_limit = u64::from(genesis.block_limit);
-        let stored = self.ledger.stored_nonce(sender, nonce)?.filter(|number| *number <= self.base);
-        Ok(stored.is_some_and(|number| number.saturating_add(block_limit) > self.parent))
+        let stored = stored.map(|value| keys::parse_number(&value).ok_or_else(|| damaged("a nonce record")));
+        let used = noted.into_iter().chain(stored.transpose()?);
+        Ok(used.max().is_some_and(|number| number.saturating_add(block_limit) > parent))
     }
 }
 
@@ -152,17 +136,17 @@ impl History for Ledger {
     }
 
     fn nonce_used(&self, sender: &Address, nonce: &str) -> Result<bool, StateError> {
-        self.used(sender, nonce).map_err(unreadable)
+        self.used(sender, nonce, self.newest()).map_err(unreadable)
     }
 }
 
-impl History for HistoryAt<'_> {
+impl History for HistoryAfter<'_> {
     fn transaction_known(&self, hash: &H256) -> Result<bool, StateError> {
-        self.known(hash).map_err(unreadable)
+        self.ledger.transaction_known(hash)
     }
 
     fn nonce_used(&self, sender: &Address, nonce: &str) -> Result<bool, StateError> {
-        self.used(sender, nonce).map_err(unreadable)
+        self.ledger.used(sender, nonce, self.parent).map_err(unreadable)
     }
 }
 

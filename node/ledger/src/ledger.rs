@@ -237,12 +237,14 @@ impl Ledger {
         Ok(PreparedState { number, state_root: update.state_root, changes_root: update.changes_root, layer })
     }
 
-    /// Takes back every prepared block from `number` upwards that is not committed. Views above must be gone.
+    /// Takes back every prepared block from `number` upwards that is not committed, and what replay protection noted of it. Views above
+    /// must be gone.
     pub fn discard_prepared(&self, number: u64) {
         let _turn = self.prepare_turn.lock();
         let _commit = self.commit_turn.lock();
         let from = number.max(self.core.committed_number() + 1);
         self.core.layers.write().discard_from(from);
+        self.core.ordered.write().forget_from(from);
     }
 
     /// Makes a certified block durable in one synced batch. When it returns, the block survives the loss of power.

@@ -32,7 +32,7 @@ pub mod snapshot;
 mod view;
 
 pub use error::{ErrorKind, LedgerError};
-pub use history::HistoryAt;
+pub use history::HistoryAfter;
 pub use ledger::{Ledger, PreparedState};
 pub use open::Params;
 pub use records::{CommitBlock, Counts, Heights, History, Outline, Past, StoredBlock, StoredTransaction};

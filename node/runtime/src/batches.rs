@@ -10,6 +10,7 @@
 //! A batch waits, and may be proposed by anybody who holds it, until a value with it is decided: a round that fails costs nothing.
 
 mod batcher;
+mod choice;
 mod store;
 mod traffic;
 
@@ -81,11 +82,6 @@ impl VerifiedBatch {
     /// The batch as it travels.
     pub(crate) fn encode(&self) -> Vec<u8> {
         encode(&self.transactions)
-    }
-
-    /// Its transactions, without framing.
-    pub(crate) fn transaction_bytes(&self) -> usize {
-        self.transactions.iter().map(|transaction| transaction.bytes.len()).sum()
     }
 
     fn encoded_bytes(&self) -> usize {

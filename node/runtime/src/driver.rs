@@ -6,7 +6,6 @@ mod catch_up;
 mod early;
 mod effects;
 mod fetch;
-mod worth;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +15,7 @@ use bixi_ledger::Ledger;
 use bixi_txpool::TxPool;
 use bixi_types::consensus::ValidatorSet;
 use bixi_types::ports::Statement;
-use bixi_types::{CryptoSuite, H256, NodeId};
+use bixi_types::{CryptoSuite, NodeId};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::batches::{BatchStore, Batcher};
@@ -34,7 +33,6 @@ use catch_up::CatchUp;
 use early::Early;
 pub(crate) use effects::sign_all;
 use fetch::Fetches;
-use worth::Worth;
 
 /// Where the core's effects go.
 pub(crate) struct Lines {
@@ -87,13 +85,11 @@ pub(crate) struct Driver {
     block_interval_ms: u64,
     building: Option<Building>,
     fetches: Fetches,
-    worth: Worth,
-    /// Values that are not worth their bytes, to be told to the core.
-    unworthy: Vec<H256>,
     early: Early,
     catch_up: CatchUp,
     suite: CryptoSuite,
     pipeline_depth: u64,
+    block_limit: u32,
     /// The validators last known; their keys have tables.
     validators: ValidatorSet,
     work_told: bool,
@@ -126,12 +122,11 @@ impl Driver {
             block_interval_ms,
             building: None,
             fetches: Fetches::default(),
-            worth: Worth::new(&pipeline.genesis, &pipeline.ledger, &pipeline.batches),
-            unworthy: Vec::new(),
             early: Early::default(),
             catch_up: CatchUp::default(),
             suite: pipeline.genesis.suite,
             pipeline_depth: pipeline.genesis.pipeline_depth.into(),
+            block_limit: pipeline.genesis.block_limit,
             validators: ValidatorSet::default(),
             work_told: false,
             work_changed: true,

@@ -12,6 +12,7 @@ mod execution;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bixi_consensus::{HeightRules, Input};
 use bixi_execution::order::OrderLimits;
@@ -178,7 +179,12 @@ impl Pipeline {
             dropped.into_iter().partition(|(_, status)| *status == Status::TxPoolIsFull);
         self.pool.dropped(dropped);
         self.pool.unpack(&crowded_out.into_iter().map(|(hash, _)| hash).collect::<Vec<_>>());
-        self.batches.drop_known(self.ledger.as_ref(), height + 1)?;
+        let spent = self.batches.drop_spent(self.ledger.as_ref(), height + 1)?;
+        if !spent.is_empty() {
+            let hashes = spent.iter().flat_map(|batch| batch.transactions.iter()).map(|transaction| transaction.hash);
+            self.pool.unpack(&hashes.collect::<Vec<_>>());
+            self.pool.expire(Instant::now());
+        }
         Ok(())
     }
 

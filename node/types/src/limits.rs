@@ -14,9 +14,6 @@ pub const BATCH_INTERVAL_MS: u64 = 10;
 pub const VALUE_BATCHES_MAX: usize = 256;
 /// Batches of one value: a proposer names no more of them, and nobody holds more for the undecided values of one proposer.
 pub const VALUE_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Most that a value may bring of what the order would drop, beyond as much as it brings of what can stand: one batch, so that nothing
-/// waits for ever.
-pub const VALUE_DEAD_BYTES_MAX: usize = BATCH_BYTES_MAX;
 /// Undecided batches held because proposers name them, all proposers together.
 pub const NAMED_BATCHES_BYTES_MAX: usize = 4 * VALUE_BYTES_MAX;
 /// Undecided batches held for one peer. A node has at most half of it undecided itself, so an honest one is never refused.

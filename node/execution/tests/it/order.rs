@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use bixi_execution::order::{OrderLimits, Ordered, Tally, flatten, is_within_block_limit};
+use bixi_execution::order::{OrderLimits, Ordered, Tally, Weight, flatten, is_expired, is_within_block_limit};
 use bixi_types::state::{History, StateError};
 use bixi_types::status::Status;
 use bixi_types::transaction::{Transaction, Verified};
@@ -88,24 +88,34 @@ fn block_limit_is_above_the_parent_and_not_too_far() {
 }
 
 #[test]
-fn a_tally_counts_the_bytes_of_what_would_stand_batch_by_batch() {
+fn a_tally_weighs_batch_by_batch_and_forgets_what_is_taken_back() {
     let fresh: Vec<Verified> = (0..5).map(|nonce| tx(alice(), &nonce.to_string(), 55)).collect();
     let (spent, expired) = (tx(alice(), "7001", 55), tx(alice(), "7002", 49));
     let past = Past { nonces: [(alice(), "7001".to_owned())].into(), ..Past::default() };
-    let batches = [vec![fresh[0].clone(), spent.clone()], vec![fresh[0].clone(), expired], fresh.clone()];
-    let limits = OrderLimits { transactions_max: 4, ..LIMITS };
-    let mut tally = Tally::new(50, &past, &limits);
+    let batches = [vec![fresh[0].clone(), spent.clone()], vec![fresh[0].clone(), expired], fresh[..4].to_vec()];
+    let bytes = |of: &[Verified]| of.iter().map(|verified| verified.bytes.len()).sum::<usize>();
+    let mut tally = Tally::new(50, &past, LIMITS.block_limit);
     let mut stood = Vec::new();
-    for place in 0..batches.len() {
+    for (place, batch) in batches.iter().enumerate() {
+        tally.add(&fresh).unwrap();
+        tally.take_back();
         let before = stood.len();
-        stood = order(&batches[..=place], &past, &limits).transactions;
-        let bytes: usize = stood[before..].iter().map(|verified| verified.bytes.len()).sum();
-        assert_eq!(tally.live_bytes(&batches[place]).unwrap(), bytes, "batch {place}");
+        stood = order(&batches[..=place], &past, &LIMITS).transactions;
+        let live = &stood[before..];
+        let weight =
+            Weight { live_transactions: live.len(), live_bytes: bytes(live), dead_bytes: bytes(batch) - bytes(live) };
+        assert_eq!(tally.add(batch).unwrap(), weight, "batch {place}");
     }
-    assert_eq!(
-        hashes(&Ordered { transactions: stood, ..Ordered::default() }),
-        fresh[..4].iter().map(|one| one.hash).collect::<Vec<_>>()
-    );
+    assert_eq!(stood, fresh[..4]);
+}
+
+#[test]
+fn what_has_expired_stands_in_no_later_block() {
+    for block_limit in [i64::MIN, -1, 0, 1, 49, 50, 51, 1_000, i64::MAX] {
+        let stands = |height| is_within_block_limit(block_limit, height, 600);
+        assert_eq!(is_expired(block_limit, 50), block_limit < 50, "{block_limit}");
+        assert!(!is_expired(block_limit, 50) || !(50..2_000).any(stands), "{block_limit}");
+    }
 }
 
 #[test]

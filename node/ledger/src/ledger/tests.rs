@@ -240,25 +240,38 @@ fn the_nonce_window_counts_ordered_blocks() {
 }
 
 #[test]
-fn the_past_through_a_height_reads_the_same_whatever_came_after() {
+fn the_window_of_a_block_whose_predecessors_are_not_noted_yet_is_measured_from_its_parent() {
     let ledger = ledger_in_memory();
     let (one, other) = (transaction(1, "77"), transaction(2, "78"));
     grow_with(&ledger, &WriteSet::new(), vec![one.clone()]).unwrap();
-    let reads = |ledger: &Ledger, base, parent| {
-        let past = ledger.history_at(base, parent);
-        (past.transaction_known(&one.hash).unwrap(), past.nonce_used(&one.sender, "77").unwrap())
-    };
-    for head in 1..=u64::from(BLOCK_LIMIT) {
-        assert_eq!(ledger.height(), head);
-        assert_eq!(reads(&ledger, 0, head), (false, false), "block 1 is above");
-        assert_eq!(reads(&ledger, 1, head), (true, true));
-        // Forgotten or not, the nonce is free for the block after this parent.
-        assert_eq!(reads(&ledger, 1, u64::from(BLOCK_LIMIT) + 1), (true, false));
-        ledger.note_ordered(head + 1, std::slice::from_ref(&other));
-        assert!(!ledger.history_at(head, head).transaction_known(&other.hash).unwrap(), "ordered is not committed");
+    ledger.note_ordered(2, std::slice::from_ref(&other));
+    let last = u64::from(BLOCK_LIMIT);
+    for (sender, used_at) in [(&one, 1), (&other, 2)] {
+        let is_used = |parent| ledger.history_after(parent).nonce_used(&sender.sender, &sender.tx.nonce).unwrap();
+        assert!(is_used(2) && is_used(used_at + last - 1));
+        assert!(!is_used(used_at + last));
+        assert!(ledger.history_after(used_at + last).transaction_known(&sender.hash).unwrap(), "for ever");
+    }
+}
+
+#[test]
+fn a_block_taken_back_leaves_no_trace_in_the_history() {
+    let ledger = ledger_in_memory();
+    let (old, new) = (transaction(1, "77"), transaction(2, "78"));
+    grow_with(&ledger, &WriteSet::new(), vec![old.clone()]).unwrap();
+    for _ in 1..BLOCK_LIMIT {
         grow(&ledger, &WriteSet::new()).unwrap();
     }
-    assert_eq!(reads(&ledger, 1, u64::from(BLOCK_LIMIT) + 1), (true, false), "and now it is forgotten");
+    let height = ledger.height() + 1;
+    // The nonce leaves the window with this very block.
+    let reads = || [&old, &new].map(|used| ledger.nonce_used(&used.sender, &used.tx.nonce).unwrap());
+    assert_eq!(reads(), [true, false]);
+    ledger.prepare(height, &WriteSet::new()).unwrap();
+    ledger.note_ordered(height, std::slice::from_ref(&new));
+    assert_eq!(reads(), [false, true]);
+    ledger.discard_prepared(height);
+    assert_eq!(reads(), [true, false]);
+    assert!(!ledger.transaction_known(&new.hash).unwrap());
 }
 
 /// A store whose disk is full after some writes.

@@ -3,20 +3,22 @@
 //! Invariants: a batch in a value of the running height, or decided and not in the ledger, is never dropped; undecided batches of one
 //! peer take at most [`PEER_BATCHES_BYTES_MAX`] and are at most [`PEER_BATCHES_MAX`]; those that came because a proposer named them take
 //! at most [`VALUE_BYTES_MAX`] for it, [`NAMED_BATCHES_BYTES_MAX`] for all, and one batch more.
+//!
+//! [`VALUE_BYTES_MAX`]: bixi_types::limits::VALUE_BYTES_MAX
 
 mod book;
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use bixi_types::limits::{
-    BATCH_HELD_MS, BATCH_RETRY_MS, PEER_BATCHES_BYTES_MAX, PEER_BATCHES_MAX, VALUE_BATCHES_MAX, VALUE_BYTES_MAX,
-};
+use bixi_execution::order;
+use bixi_types::limits::{BATCH_HELD_MS, BATCH_RETRY_MS, PEER_BATCHES_BYTES_MAX, PEER_BATCHES_MAX, VALUE_BATCHES_MAX};
 use bixi_types::state::{History, StateError};
 use bixi_types::{H256, NodeId};
 use parking_lot::Mutex;
 
 use super::VerifiedBatch;
+use super::choice::{Choice, LOOKED_AT_MAX};
 use super::traffic::Traffic;
 use book::{Held, Inner, Load};
 
@@ -192,31 +194,15 @@ impl BatchStore {
         inner.waiting.values().any(|digest| inner.held[digest].logged < height)
     }
 
-    /// Digests for a new value: of each origin in turn its oldest undecided batch, within the bounds of a value (counted and in bytes)
-    /// and of a block, so that nobody's batches keep the others' waiting. The first is taken whatever its size.
-    pub(crate) fn propose(&self, transactions_max: usize) -> Vec<H256> {
-        let inner = self.inner.lock();
-        let mut queues = inner.waiting_by_origin();
-        let (mut digests, mut transactions, mut bytes) = (Vec::new(), 0, 0);
-        while !queues.is_empty() && digests.len() < VALUE_BATCHES_MAX {
-            queues.retain_mut(|queue| {
-                let Some(digest) = queue.pop_front().filter(|_| digests.len() < VALUE_BATCHES_MAX) else {
-                    return false;
-                };
-                let held = &inner.held[&digest];
-                transactions += held.batch.transactions.len();
-                bytes += held.bytes;
-                let fits = (transactions <= transactions_max && bytes <= VALUE_BYTES_MAX) || digests.is_empty();
-                if fits {
-                    digests.push(digest);
-                }
-                fits
-            });
-            if transactions > transactions_max || bytes > VALUE_BYTES_MAX {
-                break;
-            }
-        }
-        digests
+    /// Digests for a new value: of each origin in turn its oldest undecided batches, within the bounds of a value (counted and in bytes)
+    /// and of a block, as [`Choice`] has them.
+    pub(crate) fn propose(
+        &self,
+        tally: &mut order::Tally<'_>,
+        transactions_max: usize,
+    ) -> Result<Vec<H256>, StateError> {
+        let queues = self.inner.lock().waiting_by_origin(LOOKED_AT_MAX);
+        Choice::new(tally, transactions_max).among(queues)
     }
 
     /// Ties the batches of a value to its height; returns those the ordering log does not hold for it yet. When some are missing nothing
@@ -268,30 +254,32 @@ impl BatchStore {
     /// Drops what waited too long and stands in no value of `height` or above. Returns our own: their transactions are to be batched
     /// again.
     pub(crate) fn expire(&self, now: Instant, height: u64) -> Vec<VerifiedBatch> {
-        self.drop_waiting(|held| {
+        self.drop_own(|held| {
             let age_ms = if let Origin::Peer(_) = held.origin { BATCH_HELD_MS } else { BATCH_RETRY_MS };
             held.logged < height && now.saturating_duration_since(held.since) >= Duration::from_millis(age_ms)
         })
-        .into_iter()
-        .filter_map(|(origin, batch)| (origin == Origin::Own).then_some(batch))
-        .collect()
     }
 
-    /// Drops undecided batches of which every transaction is in the chain, through another batch, unless they stand in a value of
-    /// `height` or above.
-    pub(crate) fn drop_known(&self, history: &dyn History, height: u64) -> Result<(), StateError> {
+    /// Drops undecided batches of which nothing can stand at `height` or above, unless they stand in a value of these heights. Returns our
+    /// own: their clients are to be told.
+    pub(crate) fn drop_spent(&self, history: &dyn History, height: u64) -> Result<Vec<VerifiedBatch>, StateError> {
         let waiting: Vec<VerifiedBatch> = {
             let inner = self.inner.lock();
             inner.waiting.values().map(|digest| inner.held[digest].batch.clone()).collect()
         };
-        let mut known = HashSet::new();
+        let mut spent = HashSet::new();
         for batch in waiting {
-            if batch.is_known(history)? {
-                known.insert(batch.digest);
+            if batch.is_spent(history, height)? {
+                spent.insert(batch.digest);
             }
         }
-        self.drop_waiting(|held| held.logged < height && known.contains(&held.batch.digest));
-        Ok(())
+        Ok(self.drop_own(|held| held.logged < height && spent.contains(&held.batch.digest)))
+    }
+
+    /// As [`Self::drop_waiting`], and returns our own.
+    fn drop_own(&self, goes: impl Fn(&Held) -> bool) -> Vec<VerifiedBatch> {
+        let gone = self.drop_waiting(goes).into_iter();
+        gone.filter_map(|(origin, batch)| (origin == Origin::Own).then_some(batch)).collect()
     }
 
     /// Drops undecided batches, but none that a value waits for.
@@ -342,10 +330,11 @@ impl BatchStore {
 }
 
 impl VerifiedBatch {
-    /// Whether every transaction is in the chain or ordered.
-    pub(crate) fn is_known(&self, history: &dyn History) -> Result<bool, StateError> {
+    /// Whether no transaction can stand at `height` or above, whatever comes: each is in the chain or ordered, or has expired.
+    pub(crate) fn is_spent(&self, history: &dyn History, height: u64) -> Result<bool, StateError> {
         for transaction in self.transactions.iter() {
-            if !history.transaction_known(&transaction.hash)? {
+            let is_expired = order::is_expired(transaction.tx.block_limit, height);
+            if !is_expired && !history.transaction_known(&transaction.hash)? {
                 return Ok(false);
             }
         }

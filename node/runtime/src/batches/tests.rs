@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use bixi_accel::Seeded;
 use bixi_accel::sm2::PrivateKey;
 use bixi_consensus::Message;
+use bixi_execution::order;
 use bixi_types::consensus::{Proposal, SignatureBytes, SignedProposal, Value};
 use bixi_types::limits::{
-    BATCH_HELD_MS, BATCH_RETRY_MS, PEER_BATCHES_BYTES_MAX, PEER_BATCHES_MAX, VALUE_BATCHES_MAX, VALUE_BYTES_MAX,
+    BATCH_HELD_MS, BATCH_RETRY_MS, PEER_BATCHES_BYTES_MAX, PEER_BATCHES_MAX, TRANSACTION_BYTES_MAX, VALUE_BATCHES_MAX,
+    VALUE_BYTES_MAX,
 };
 use bixi_types::state::{History, StateError};
 use bixi_types::{Address, NodeId};
@@ -21,27 +23,31 @@ pub(crate) fn user_add(name: &str) -> Verified {
 }
 
 pub(crate) fn user_add_until(name: &str, block_limit: i64) -> Verified {
-    let mut random = Seeded::new(u64::from(name.as_bytes()[0]) << 32);
-    let key = PrivateKey::generate(&mut random).expect("a key");
     let mut input = CryptoSuite::Sm.hash(&[b"userAdd(string,uint256)"]).0[..4].to_vec();
     for word in [64_u128, 7, name.len() as u128] {
         input.extend([0; 16]);
         input.extend(word.to_be_bytes());
     }
     input.extend(name.as_bytes());
-    input.resize(4 + 4 * 32, 0);
+    input.resize(4 + 3 * 32 + name.len().next_multiple_of(32), 0);
+    signed(name, block_limit, input)
+}
+
+/// A call of DagTransfer by the account that the nonce begins with.
+fn signed(nonce: &str, block_limit: i64, input: Vec<u8>) -> Verified {
+    let mut random = Seeded::new(u64::from(nonce.as_bytes()[0]) << 32);
+    let key = PrivateKey::generate(&mut random).expect("a key");
     let mut tx = Transaction {
         chain_id: "chain0".into(),
         group_id: "group0".into(),
         block_limit,
-        nonce: name.into(),
+        nonce: nonce.into(),
         to: "0x000000000000000000000000000000000000100c".into(),
         input,
         ..Transaction::default()
     };
     tx.sign_sm(&key, &mut random).expect("signs");
-    let chain = ChainIdentity { chain_id: "chain0".into(), group_id: "group0".into() };
-    transaction::verify(CryptoSuite::Sm, &chain, tx).expect("canonical and signed")
+    transaction::verify(CryptoSuite::Sm, &chain(), tx).expect("canonical and signed")
 }
 
 pub(crate) fn names(from: usize, count: usize) -> impl Iterator<Item = Verified> {
@@ -61,8 +67,21 @@ fn weighing(from: usize, bytes: usize) -> VerifiedBatch {
     VerifiedBatch { digest, transactions: vec![transactions[0].clone(); count].into() }
 }
 
+/// A batch of at least so many bytes of different transactions, as large as they may be.
+fn heavy(from: usize, bytes: usize) -> VerifiedBatch {
+    let transaction = |number: usize| signed(&format!("{number}"), 500, vec![7; TRANSACTION_BYTES_MAX - 1024]);
+    let transactions: Vec<_> = (from..from + bytes.div_ceil(TRANSACTION_BYTES_MAX - 1024)).map(transaction).collect();
+    VerifiedBatch { digest: transactions[0].hash, transactions: transactions.into() }
+}
+
 fn chain() -> ChainIdentity {
     ChainIdentity { chain_id: "chain0".into(), group_id: "group0".into() }
+}
+
+/// What would be proposed on a chain that holds nothing.
+fn propose(store: &BatchStore, transactions_max: usize) -> Vec<H256> {
+    let nothing = Holds(Vec::new());
+    store.propose(&mut order::Tally::new(1, &nothing, 1_000), transactions_max).expect("nothing is read")
 }
 
 #[test]
@@ -99,7 +118,7 @@ fn a_value_takes_the_oldest_batches_within_the_bounds_of_a_block() {
     let digests: Vec<H256> = batches.iter().map(|batch| batch.digest).collect();
     assert_eq!(store.waiting_transactions(), 9);
     for (transactions_max, count) in [(9, 3), (8, 2), (5, 2), (4, 1), (1, 1)] {
-        assert_eq!(store.propose(transactions_max), digests[..count], "{transactions_max}");
+        assert_eq!(propose(&store, transactions_max), digests[..count], "{transactions_max}");
     }
 }
 
@@ -109,7 +128,7 @@ fn whatever_waits_a_proposal_is_within_what_every_receiver_takes() {
     for number in 0..VALUE_BATCHES_MAX + 40 {
         store.add(sealed(1_000 + number, 1), Origin::Own);
     }
-    let batches = store.propose(usize::MAX);
+    let batches = propose(&store, usize::MAX);
     assert_eq!(batches.len(), VALUE_BATCHES_MAX);
     let value = Value { height: 1, parent: H256::ZERO, timestamp_ms: 1, builder: 0, protocol_version: 1, batches };
     let proposal = Proposal {
@@ -138,7 +157,7 @@ fn batches_of_a_value_stay_until_its_height_is_in_the_ledger_and_wait_again_when
     assert!(!store.is_pending(5));
     store.decided(&[won.digest], 5);
     assert!(store.is_pending(6));
-    assert_eq!(store.propose(9), [lost.digest]);
+    assert_eq!(propose(&store, 9), [lost.digest]);
     // Somebody names the decided one again.
     assert_eq!(store.pin(&both, 6).unwrap_or_default().len(), 2);
     store.forget(5);
@@ -213,12 +232,12 @@ fn what_a_proposer_names_is_bounded_for_it_and_for_all() {
 fn a_value_names_no_more_bytes_than_its_receivers_hold() {
     let store = BatchStore::default();
     for index in 0..5 {
-        store.add(weighing(10 + index, VALUE_BYTES_MAX / 3), Origin::Own);
+        store.add(heavy(1_000 * (1 + index), VALUE_BYTES_MAX / 3), Origin::Own);
     }
-    assert_eq!(store.propose(usize::MAX).len(), 2);
+    assert_eq!(propose(&store, usize::MAX).len(), 2);
     let store = BatchStore::default();
-    store.add(weighing(1, VALUE_BYTES_MAX + 1), Origin::Own);
-    assert_eq!(store.propose(usize::MAX).len(), 1, "the first, whatever its size");
+    store.add(heavy(1_000, VALUE_BYTES_MAX + 1), Origin::Own);
+    assert_eq!(propose(&store, usize::MAX).len(), 1, "the first, whatever its size");
 }
 
 #[test]
@@ -232,7 +251,7 @@ fn nobodys_batches_keep_the_others_waiting_and_many_small_ones_are_too_many() {
     assert_eq!(store.admit(other.digest, NodeId([77; 64]), 1), Admit::Verify, "another peer's quota is its own");
     store.add(other.clone(), Origin::Peer(NodeId([77; 64])));
     store.add(own.clone(), Origin::Own);
-    let proposed = store.propose(6);
+    let proposed = propose(&store, 6);
     assert_eq!(proposed.len(), 6);
     assert_eq!(proposed[1..3], [other.digest, own.digest], "each in its turn");
 }
@@ -249,9 +268,9 @@ fn what_nobody_decides_expires_and_what_a_value_names_does_not() {
     assert!(store.expire(Instant::now(), 3).is_empty());
     let back: Vec<H256> = store.expire(after(BATCH_RETRY_MS), 3).iter().map(|batch| batch.digest).collect();
     assert_eq!(back, [own.digest]);
-    assert_eq!(store.propose(9), [named.digest, theirs.digest]);
+    assert_eq!(propose(&store, 9), [named.digest, theirs.digest]);
     assert!(store.expire(after(BATCH_HELD_MS), 3).is_empty());
-    assert_eq!(store.propose(9), [named.digest]);
+    assert_eq!(propose(&store, 9), [named.digest]);
     assert_eq!(store.own_load().0, 1);
     // Fetched for a value that lost: gone with the next look after the usual time.
     let fetched = sealed(40, 1);
@@ -278,15 +297,26 @@ impl History for Holds {
 }
 
 #[test]
-fn a_batch_with_nothing_new_is_not_proposed() {
+fn a_batch_of_which_nothing_can_stand_any_more_is_dropped() {
     let store = BatchStore::default();
+    let seal = |transactions| VerifiedBatch::seal(CryptoSuite::Sm, transactions).0;
+    let expired = |name| user_add_until(name, 4);
     let (old, partly) = (sealed(10, 2), sealed(20, 2));
-    store.add(old.clone(), Origin::Peer(PEER));
-    store.add(partly.clone(), Origin::Peer(PEER));
-    let mut known: Vec<H256> = old.transactions.iter().map(|transaction| transaction.hash).collect();
-    known.push(partly.transactions[0].hash);
-    store.drop_known(&Holds(known), 1).unwrap();
-    assert_eq!(store.propose(9), [partly.digest]);
+    let (passed, own) = (seal(vec![expired("40"), old.transactions[0].clone()]), seal(vec![expired("41")]));
+    for (batch, origin) in [(&old, Origin::Peer(PEER)), (&partly, Origin::Peer(PEER)), (&passed, Origin::Named(PEER))] {
+        store.add(batch.clone(), origin);
+    }
+    store.add(own.clone(), Origin::Own);
+    let known = old.transactions.iter().chain(&partly.transactions[..1]).map(|transaction| transaction.hash).collect();
+    let history = Holds(known);
+    assert!(store.drop_spent(&history, 4).unwrap().is_empty());
+    assert!(store.get(&old.digest).is_none() && store.get(&passed.digest).is_some(), "not expired at 4");
+    store.pin(&[passed.digest], 5).unwrap_or_default();
+    let back: Vec<H256> = store.drop_spent(&history, 5).unwrap().iter().map(|batch| batch.digest).collect();
+    assert_eq!(back, [own.digest], "its clients are to be told");
+    assert!(store.get(&passed.digest).is_some(), "a value of that height has it");
+    store.drop_spent(&history, 6).unwrap();
+    assert_eq!((store.len(), store.get(&partly.digest).is_some()), (1, true));
 }
 
 #[test]

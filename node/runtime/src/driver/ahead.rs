@@ -79,35 +79,22 @@ impl Driver {
         self.fetches.tell_wanted(&self.batches);
     }
 
-    pub(super) fn ensure_batches(
-        &mut self,
-        id: H256,
-        value: &Value,
-        from: NodeId,
-        purpose: Purpose,
-    ) -> Result<(), Fault> {
-        if purpose == Purpose::Vote && !self.is_worth_a_vote(id, value)? {
-            self.unworthy.push(id);
-        } else if self.log_batches(&value.batches, value.height) {
+    pub(super) fn ensure_batches(&mut self, id: H256, value: &Value, from: NodeId, purpose: Purpose) {
+        if self.log_batches(&value.batches, value.height) {
             // Every batch was appended before: one flush makes them all durable.
-            self.tell_log(Command::Flush(Answer::BatchesDurable(id)));
-        } else {
-            self.fetches.begin(id, value, from, purpose, self.clock.now().monotonic_ms);
-            self.fetches.tell_wanted(&self.batches);
+            return self.tell_log(Command::Flush(Answer::BatchesDurable(id)));
         }
-        Ok(())
+        self.fetches.begin(id, value, from, purpose, self.clock.now().monotonic_ms);
+        self.fetches.tell_wanted(&self.batches);
     }
 
     pub(super) fn settle_fetches(&mut self) -> Result<(), Fault> {
-        for value in std::mem::take(&mut self.unworthy) {
-            self.feed(Input::BatchesInvalid { value })?;
-        }
         for Settled { id, value, purpose, is_complete } in
             self.fetches.settle(self.core.status().decided, &self.batches)
         {
             match (purpose, is_complete) {
                 (Purpose::Ahead, _) => self.batches.decided(&value.batches, value.height),
-                (_, true) => self.ensure_batches(id, &value, self.node, purpose)?,
+                (_, true) => self.ensure_batches(id, &value, self.node, purpose),
                 (_, false) => self.feed(Input::BatchesInvalid { value: id })?,
             }
         }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use bixi_consensus::Input;
+use bixi_execution::order::Tally;
 
 use super::Driver;
 use crate::event::Fault;
@@ -50,7 +51,7 @@ impl Driver {
         self.build(building.height, building.round)
     }
 
-    /// Proposes the batches that wait, whoever built them. What is in the pool is batched now when it would go to nobody else before,
+    /// Proposes the batches that wait, whoever built them, but for those that would bring little that can stand. What is in the pool is batched now when it would go to nobody else before,
     /// or when nothing else waits.
     fn build(&mut self, height: u64, round: u32) -> Result<(), Fault> {
         let started = Instant::now();
@@ -59,7 +60,9 @@ impl Driver {
         if self.batcher.is_alone() || waiting == 0 {
             self.batcher.seal_waiting(transactions_max.saturating_sub(waiting));
         }
-        let digests = self.worthy(height, self.batches.propose(transactions_max))?;
+        let history = self.ledger.history_after(height - 1);
+        let proposed = self.batches.propose(&mut Tally::new(height, &history, self.block_limit), transactions_max);
+        let digests = proposed.map_err(|error| Fault::Execution { height, detail: error.to_string() })?;
         self.log_batches(&digests, height);
         tracing::trace!(height, round, batches = digests.len(), elapsed = ?started.elapsed(), "built a value");
         self.feed(Input::ValueBuilt { height, round, batches: digests })?;

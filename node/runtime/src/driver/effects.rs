@@ -44,7 +44,7 @@ impl Driver {
             Effect::BuildValue { height, round, deadline_ms } => self.begin_building(height, round, deadline_ms),
             Effect::EnsureBatches { id, value, from, is_decided } => {
                 let purpose = if is_decided { Purpose::Decision } else { Purpose::Vote };
-                self.ensure_batches(id, &value, from, purpose)?;
+                self.ensure_batches(id, &value, from, purpose);
             }
             Effect::Decide { height, value, certificate } => {
                 self.last_decided_ms = self.clock.now().monotonic_ms;

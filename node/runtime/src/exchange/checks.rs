@@ -166,12 +166,12 @@ impl BatchChecks {
         VerifiedBatch::check(self.suite, &self.chain, &batch).map_err(|error| error.to_string())
     }
 
-    /// One that brings nothing new is kept only when a value names it.
+    /// One of which nothing can stand any more is kept only when a value names it.
     fn keep(&self, batch: VerifiedBatch, from: NodeId) {
         if self.batches.is_wanted(&batch.digest) {
             return self.batches.add(batch, Origin::Peer(from));
         }
-        match batch.is_known(self.ledger.as_ref()) {
+        match batch.is_spent(self.ledger.as_ref(), self.ledger.height() + 1) {
             Ok(true) => self.batches.refuse(batch.digest, false),
             Ok(false) => self.batches.add(batch, Origin::Peer(from)),
             Err(error) => {

@@ -160,8 +160,6 @@ fn execute_again(
         let validators = system::validators(ledger.view().as_ref(), at)?;
         let first = execution.run(job(), parent)?;
         ledger.discard_prepared(at);
-        // Else its own transactions would count as repeated.
-        ledger.note_ordered(at, &[]);
         let second = execution.run(job(), parent)?;
         parent = second.header_hash;
         replayed.push(Replayed::new(genesis.suite, logged.signed.remove(&at), validators, &first, second));

@@ -53,15 +53,17 @@ impl Inner {
         self.load(Origin::Named(proposer)).bytes < VALUE_BYTES_MAX && all_bytes < NAMED_BATCHES_BYTES_MAX
     }
 
-    /// The undecided ones, oldest first, a queue for each origin; the queue of the oldest batch first.
-    pub(super) fn waiting_by_origin(&self) -> Vec<VecDeque<H256>> {
-        let (mut queues, mut places) = (Vec::<VecDeque<H256>>::new(), HashMap::new());
-        for digest in self.waiting.values() {
-            let place = *places.entry(self.held[digest].origin).or_insert_with(|| {
+    /// The undecided ones, oldest first, a queue of at most `each_max` for each origin; the queue of the oldest batch first.
+    pub(super) fn waiting_by_origin(&self, each_max: usize) -> Vec<VecDeque<VerifiedBatch>> {
+        let (mut queues, mut places) = (Vec::<VecDeque<VerifiedBatch>>::new(), HashMap::new());
+        for held in self.waiting.values().map(|digest| &self.held[digest]) {
+            let place = *places.entry(held.origin).or_insert_with(|| {
                 queues.push(VecDeque::new());
                 queues.len() - 1
             });
-            queues[place].push_back(*digest);
+            if queues[place].len() < each_max {
+                queues[place].push_back(held.batch.clone());
+            }
         }
         queues
     }

@@ -1,8 +1,8 @@
-//! Batches of transactions that the order would drop: the chain carries no more of them in a block than the rule allows (ADR 007).
+//! Batches of transactions that the order would drop: honest proposers let no two of them into a block (ADR 007).
 
 use bixi_types::NodeId;
 use bixi_types::batch::Batch;
-use bixi_types::limits::{BATCH_BYTES_MAX, VALUE_DEAD_BYTES_MAX};
+use bixi_types::limits::BATCH_BYTES_MAX;
 
 use super::four::Group;
 use super::host::{Host, wait_until};
@@ -14,11 +14,15 @@ use crate::links::Channel;
 /// Far more than the recipe of a block takes beside the transactions that were dropped.
 const RECIPE_BYTES_MAX: usize = 64 * 1024;
 
-/// As much as a batch may hold of transactions that expired with block 1.
-fn expired(from: usize) -> Batch {
-    let transaction = |number: usize| user_add_until(&format!("{}", from + number), 1).bytes.to_vec();
-    let count = BATCH_BYTES_MAX / Batch::framed_bytes(transaction(0).len()) - 4;
-    Batch { transactions: (0..count).map(transaction).collect() }
+/// As much as a batch may hold of transactions with nonces that `users` have used.
+fn spent(users: &[Verified], place: usize) -> Batch {
+    let most = BATCH_BYTES_MAX / Batch::framed_bytes(users[0].bytes.len()) - 4;
+    let transaction = |number: usize| {
+        // The same nonce again and again, until different blocks.
+        let (user, until) = (&users[number % users.len()], 100 + (place * most + number) / users.len());
+        user_add_until(&user.tx.nonce, until as i64).bytes.to_vec()
+    };
+    Batch { transactions: (0..most).map(transaction).collect() }
 }
 
 /// Of each block what the ledger keeps of its batches beside its transactions, and the bytes of these.
@@ -36,9 +40,9 @@ fn batches_that_the_order_would_drop_share_no_block_and_hold_nobody_up() {
     let mut transactions = group.commit(0, names(10, 4));
     transactions.extend(group.commit(0, names(20, 4)));
     group.agree(&transactions);
-    let spent = [100_000, 200_000, 300_000].map(expired);
+    let spent = [0, 1, 2].map(|place| spent(&transactions, place));
     let spent_bytes: usize = spent.iter().flat_map(|batch| &batch.transactions).map(Vec::len).sum();
-    assert!(spent_bytes > 2 * VALUE_DEAD_BYTES_MAX + 3 * RECIPE_BYTES_MAX, "three do not fit two blocks");
+    assert!(spent_bytes > 2 * BATCH_BYTES_MAX + 3 * RECIPE_BYTES_MAX, "three do not fit two blocks");
     for node in group.up() {
         for (sender, batch) in (20..).zip(&spent) {
             let frame = Exchange::Batch(batch.encode()).encode();
@@ -50,7 +54,7 @@ fn batches_that_the_order_would_drop_share_no_block_and_hold_nobody_up() {
     transactions.extend(group.commit(1, names(40, 4)));
     group.agree(&transactions);
     for (recipe, stand) in blocks(&group.node(0).ledger) {
-        assert!(recipe <= stand + VALUE_DEAD_BYTES_MAX + RECIPE_BYTES_MAX, "{recipe} bytes beside {stand}");
+        assert!(recipe <= stand + BATCH_BYTES_MAX + RECIPE_BYTES_MAX, "{recipe} bytes beside {stand}");
     }
     group.stop_all();
 }
