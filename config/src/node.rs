@@ -261,7 +261,7 @@ impl Default for NodeConfig {
                 clock_drift_ms_max: 10_000,
                 block_interval_ms: 20,
             },
-            sync: Sync { snapshot_after_blocks: 100_000 },
+            sync: Sync { snapshot_after_blocks: 0 },
             storage: Storage { io: IoBackend::Auto, free_mb_min: 256 },
             placement: PlacementMode::Auto,
             log: Log { filter: "info".into(), format: LogFormat::Text },

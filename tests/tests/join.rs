@@ -93,7 +93,7 @@ fn a_node_joins_by_a_snapshot_what_another_repeats_block_by_block() {
 
     // From a snapshot.
     renew();
-    edit(late, "snapshot_after_blocks = 100000", "snapshot_after_blocks = 100");
+    edit(late, "snapshot_after_blocks = 0", "snapshot_after_blocks = 100");
     let (joined, by_snapshot) = join(late, height);
     let said = joined.said();
     assert!(said.contains("a snapshot took the ledger's place"), "it did not join by snapshot: {said}");
