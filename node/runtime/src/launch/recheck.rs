@@ -1,5 +1,5 @@
 //! Whether those who are connected may be so still: looked at whenever the chain's nodes change, and once a minute for the sake of
-//! certificates, which end while nobody does anything.
+//! certificates, which end while nobody does anything. Here, and nowhere on the network's workers, the ledger is read for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use bixi_types::NodeId;
 use super::members::Members;
 use crate::health::Certificates;
 
-/// How often the chain's nodes are compared with those of the last time.
+/// How often the chain's nodes are read: how long one who joins may have to wait at the door.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
 /// How long a session may outlive its certificate.
 const CERTIFICATES_PERIOD: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ pub(super) struct Recheck {
 
 impl Recheck {
     pub(super) fn new(network: Network, members: Arc<Members>, certificates: Arc<Certificates>) -> Self {
-        let known = members.now();
+        let known = members.known();
         Self { network, members, known, certificates, certificates_at: None, warnings: Warnings::default() }
     }
 
@@ -60,7 +60,7 @@ impl Recheck {
 
     /// Whether other nodes belong to the chain than the last time.
     fn follow_members(&mut self) -> bool {
-        let now = self.members.now();
+        let now = self.members.read_again();
         if now == self.known {
             return false;
         }
