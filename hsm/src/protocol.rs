@@ -86,6 +86,9 @@ pub enum Request {
     SignSession(SessionProof),
     /// Tell the audit trail, durably, of what was counted and has no entry yet. The last request of a node that stops in order.
     Settle,
+    /// Tell the audit trail of what was counted, when the last entry about it is a minute old; nothing is written otherwise. Asked again
+    /// and again, so that a count is told of although nothing is counted any more.
+    TellDue,
 }
 
 impl Request {
@@ -105,6 +108,7 @@ impl Request {
             Self::Marks => "marks",
             Self::SignSession(_) => "sign-session",
             Self::Settle => "settle",
+            Self::TellDue => "tell-due",
         }
     }
 
@@ -177,7 +181,7 @@ pub enum Response {
     Refused(Refusal),
     /// The highest position of each guard lane; none before the first signature.
     Marks(Vec<Position>),
-    /// The audit trail holds everything that was asked before.
+    /// The audit trail holds everything that it was to tell.
     Settled,
 }
 

@@ -7,7 +7,8 @@
 //! - the TLS key signs CertificateVerify contents built here and certificate requests for itself;
 //! - every signature that leaves has been verified against the key's public half;
 //! - nothing leaves that the audit trail could not record; of TLS handshakes this node answers, which anybody can cause, it holds
-//!   one entry a minute with their number, and one for the rest when the node stops; while it takes no entries, none is signed.
+//!   one entry a minute with the numbers of those signed and those not, and one for the rest when the node stops; while it takes no
+//!   entries, the device is not asked for any.
 
 mod answered;
 mod certificate_request;
@@ -241,7 +242,7 @@ impl SigningService {
                 Ok(Done::plain(Response::Healthy(self.device.info())))
             }
             Request::Marks => Ok(Done::plain(Response::Marks(self.guard.marks(&self.node_id())))),
-            Request::Settle => Ok(Done::plain(Response::Settled)),
+            Request::Settle | Request::TellDue => Ok(Done::plain(Response::Settled)),
         }
     }
 

@@ -40,6 +40,7 @@ fn requests() -> Vec<Request> {
             exporter: [4; 32],
         }),
         Request::Settle,
+        Request::TellDue,
     ]
 }
 

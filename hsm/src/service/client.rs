@@ -125,9 +125,18 @@ impl<C: Channel> Client<C> {
 
     /// Has the audit trail told, durably, of all that was asked before: the last request of a node that stops in order.
     pub fn settle(&self) -> Result<(), ClientError> {
-        match self.ask(&Request::Settle)? {
+        self.tell(&Request::Settle)
+    }
+
+    /// Has the audit trail told of TLS handshakes counted for a minute: to be asked about once a second.
+    pub fn tell_due(&self) -> Result<(), ClientError> {
+        self.tell(&Request::TellDue)
+    }
+
+    fn tell(&self, request: &Request) -> Result<(), ClientError> {
+        match self.ask(request)? {
             Response::Settled => Ok(()),
-            _ => Err(confused(&Request::Settle)),
+            _ => Err(confused(request)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::answered::Untold;
 use super::{SigningService, statement};
 use crate::audit::{AuditError, Durability, Event, Outcome};
 use crate::protocol::{Refusal, Request, Response};
@@ -35,32 +36,48 @@ impl SigningService {
     /// Answers one request. Nothing leaves before the audit trail has it; refusals and what manages keys are durable there
     /// before they are answered.
     pub fn handle(&self, request: &Request) -> Response {
-        match self.decide(request) {
-            Ok(done) if request.is_caused_by_strangers() => self.answer_counted(request, done),
-            Ok(done) if *request == Request::Settle => self.answer_telling(request, done, self.answered.take()),
-            decided => self.answer(&entry(request, &decided), request, decided),
+        self.handle_at(request, Instant::now())
+    }
+
+    /// The time counts for the trail only.
+    pub(super) fn handle_at(&self, request: &Request, now: Instant) -> Response {
+        match request {
+            _ if request.is_caused_by_strangers() => self.answer_stranger(request, now),
+            Request::Settle => self.answer_telling(request, self.decide(request), self.answered.take()),
+            Request::TellDue => match self.answered.due(now) {
+                Some(untold) => self.answer_telling(request, self.decide(request), untold),
+                None => Response::Settled,
+            },
+            _ => {
+                let decided = self.decide(request);
+                self.answer(&entry(request, &decided), request, decided)
+            }
         }
     }
 
-    /// One of the handshakes of which an entry a minute tells. A trail that takes no entries would never tell of it.
-    fn answer_counted(&self, request: &Request, done: Done) -> Response {
+    /// One of the handshakes of which an entry a minute tells, signed or not: strangers have the disk synced no oftener. A trail that
+    /// takes no entries would never tell of it, so the device is not asked then.
+    fn answer_stranger(&self, request: &Request, now: Instant) -> Response {
         if let Err(error) = self.audit.check() {
             return unrecorded(&error);
         }
-        match self.answered.one_more(Instant::now()) {
-            None => done.response,
-            Some(more) => self.answer_telling(request, done, more),
+        let decided = self.decide(request);
+        let failure = decided.as_ref().err().map(|denied| denied.refusal.to_string());
+        let Some(untold) = self.answered.one_more(failure.clone(), now) else { return response(decided) };
+        let response = self.answer_telling(request, decided, untold);
+        if is_unrecorded(&response) {
+            self.answered.give_back(Untold::one(failure));
         }
+        response
     }
 
-    /// The entry tells of so many handshakes more. They are told of later when it cannot be written.
-    fn answer_telling(&self, request: &Request, done: Done, more: u64) -> Response {
-        let decided = Ok(done);
+    /// The entry tells of handshakes besides. They are told of later when it cannot be written.
+    fn answer_telling(&self, request: &Request, decided: Result<Done, Denied>, untold: Untold) -> Response {
         let mut event = entry(request, &decided);
-        event.subject.push_str(&format!(", and {more} more TLS handshakes answered since the last entry"));
+        event.subject.push_str(&format!(", and {untold}"));
         let response = self.answer(&event, request, decided);
-        if matches!(response, Response::Refused(_)) {
-            self.answered.give_back(more);
+        if is_unrecorded(&response) {
+            self.answered.give_back(untold);
         }
         response
     }
@@ -68,12 +85,15 @@ impl SigningService {
     fn answer(&self, event: &Event, request: &Request, decided: Result<Done, Denied>) -> Response {
         let at_once = decided.is_err() || request.is_durable_at_once();
         let durability = if at_once { Durability::AtOnce } else { Durability::Grouped };
-        match (self.audit.record(event, durability), decided) {
-            (Err(error), _) => unrecorded(&error),
-            (Ok(()), Ok(done)) => done.response,
-            (Ok(()), Err(denied)) => Response::Refused(*denied.refusal),
+        match self.audit.record(event, durability) {
+            Ok(()) => response(decided),
+            Err(error) => unrecorded(&error),
         }
     }
+}
+
+fn response(decided: Result<Done, Denied>) -> Response {
+    decided.map_or_else(|denied| Response::Refused(*denied.refusal), |done| done.response)
 }
 
 /// What the trail says of a request.
@@ -87,4 +107,8 @@ fn entry(request: &Request, decided: &Result<Done, Denied>) -> Event {
 
 pub(super) fn unrecorded(error: &AuditError) -> Response {
     Response::Refused(Refusal::Audit(error.to_string()))
+}
+
+fn is_unrecorded(response: &Response) -> bool {
+    matches!(response, Response::Refused(Refusal::Audit(_)))
 }

@@ -32,6 +32,7 @@ pub(super) fn subject(request: &Request) -> String {
         Request::Random { len } => format!("{len} bytes"),
         Request::SignCertificateRequest { info } => format!("{} bytes", info.len()),
         Request::Settle => "the node stops".to_owned(),
+        Request::TellDue => "a minute has passed".to_owned(),
         Request::Prf { .. } | Request::Health | Request::Marks => String::new(),
     }
 }

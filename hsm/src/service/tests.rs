@@ -1,6 +1,6 @@
-use std::sync::Mutex;
+mod trail;
 
-use bixi_platform::io::{Faults, FaultyStorage, MemoryDisk, PreadStorage, Storage};
+use bixi_platform::io::PreadStorage;
 use bixi_platform::secret::Secret;
 use bixi_sealed::{AtRest, KeyRing};
 use bixi_types::consensus::{Proposal, Vote, VoteKind};
@@ -9,12 +9,14 @@ use bixi_types::ports::{Check, Verifier};
 use bixi_types::session::SessionRole;
 
 use super::*;
-use crate::audit::{AuditError, AuditLog, TraceAudit};
+use crate::audit::TraceAudit;
 use crate::device::decorators::Failing;
 use crate::device::{ErrorKind, KeyKind, KeySpec};
 use crate::protocol::TlsRole;
 use crate::soft::SoftDevice;
 use crate::verify::SmVerifier;
+
+use trail::Recorder;
 
 const CHAIN: H256 = H256([0xC4; 32]);
 const PATIENCE: RetryPolicy = RetryPolicy { attempts_max: 4, deadline_ms: 5_000, pause_ms: 0 };
@@ -294,155 +296,6 @@ fn prf_random_attest_and_health_answer_within_bounds() {
     assert!(matches!(refusal(Response::decode(&answer).unwrap()), Refusal::Malformed(_)));
 }
 
-#[derive(Default)]
-struct Recorder {
-    events: Mutex<Vec<(Event, Durability)>>,
-    broken: std::sync::atomic::AtomicBool,
-}
-
-impl Audit for Recorder {
-    fn record(&self, event: &Event, durability: Durability) -> Result<(), AuditError> {
-        if self.broken.load(std::sync::atomic::Ordering::SeqCst) {
-            return Err(AuditError::Storage { path: "audit".into(), reason: "disk full".to_owned() });
-        }
-        self.events.lock().unwrap().push((event.clone(), durability));
-        Ok(())
-    }
-
-    fn check(&self) -> Result<(), AuditError> {
-        Ok(())
-    }
-}
-
-#[test]
-fn every_decision_is_recorded_and_nothing_leaves_unrecorded() {
-    let recorder = Arc::new(Recorder::default());
-    let bench = bench_with(0, recorder.clone());
-    let statement = Statement::Vote(bench.vote(5, None));
-    bench.service.sign(&statement).unwrap();
-    bench.service.sign(&statement).unwrap();
-    bench.service.sign(&Statement::Vote(bench.vote(4, None))).unwrap_err();
-    bench.service.handle_frame(&[9, 9, 9]);
-    let events = std::mem::take(&mut *recorder.events.lock().unwrap());
-    let outcomes: Vec<_> = events.iter().map(|(event, _)| event.outcome.clone()).collect();
-    assert!(
-        matches!(&outcomes[..], [Outcome::Signed, Outcome::Stored, Outcome::Refused(_), Outcome::Refused(_)]),
-        "{outcomes:?}"
-    );
-    assert_eq!(events[0].0.subject, "height 5 round 0 Prevote");
-    assert!(
-        events[2].0.digest.is_some_and(|digest| Some(digest) != events[0].0.digest),
-        "what was refused is on record"
-    );
-    assert_eq!((&*events[3].0.request, &*events[3].0.subject), ("malformed", "frame of 3 bytes"));
-    recorder.broken.store(true, std::sync::atomic::Ordering::SeqCst);
-    assert!(matches!(bench.service.sign(&statement), Err(SignError::Storage(_))));
-    for frame in [&[9, 9, 9][..], &Request::Health.encode()] {
-        let answer = Response::decode(&bench.service.handle_frame(frame)).unwrap();
-        assert!(matches!(refusal(answer), Refusal::Audit(_)));
-    }
-}
-
-#[test]
-fn refusals_and_key_management_are_durable_before_they_are_answered() {
-    let recorder = Arc::new(Recorder::default());
-    let bench = bench_with(0, recorder.clone());
-    let durability_of = |request: Request| {
-        let refused = matches!(bench.service.handle(&request), Response::Refused(_));
-        (refused, recorder.events.lock().unwrap().pop().unwrap().1)
-    };
-    let transcript = TlsTranscript { role: TlsRole::Client, hash: [1; 32] };
-    for daily in [
-        Request::SignVote(bench.vote(5, None)),
-        Request::SignCheckpoint { header: bench.header(5, 1).encode() },
-        Request::SignTls(transcript),
-        Request::SignSession(bench.session()),
-        Request::Random { len: 8 },
-        Request::PublicKey(KeyRole::Tls),
-        Request::Health,
-        Request::Marks,
-    ] {
-        assert_eq!(durability_of(daily.clone()), (false, Durability::Grouped), "{daily:?}");
-    }
-    for rare in [Request::Prf { input: PRF_DOMAIN.to_vec() }, Request::Attest(KeyRole::Kek), Request::Settle] {
-        assert_eq!(durability_of(rare.clone()), (false, Durability::AtOnce), "{rare:?}");
-    }
-    for refused in [
-        Request::SignVote(bench.vote(5, Some(H256([9; 32])))),
-        Request::SignCheckpoint { header: bench.header(5, 2).encode() },
-        Request::SignCertificateRequest { info: vec![] },
-        Request::Random { len: u32::MAX },
-    ] {
-        assert_eq!(durability_of(refused.clone()), (true, Durability::AtOnce), "{refused:?}");
-    }
-}
-
-#[test]
-fn handshakes_that_strangers_cause_make_one_entry_and_those_of_peers_one_each() {
-    let recorder = Arc::new(Recorder::default());
-    let bench = bench_with(0, recorder.clone());
-    for role in [TlsRole::Server, TlsRole::Client] {
-        for number in 0..20 {
-            let request = Request::SignTls(TlsTranscript { role, hash: [number; 32] });
-            assert!(matches!(bench.service.handle(&request), Response::Signature(_)));
-        }
-    }
-    let events = recorder.events.lock().unwrap();
-    let of = |role: &str| events.iter().filter(|(event, _)| event.subject.starts_with(role)).count();
-    // A minute may pass on a machine that stands still.
-    assert!((1..20).contains(&of("Server")), "{}", of("Server"));
-    assert_eq!(of("Client"), 20);
-}
-
-fn handshake(number: u8) -> Request {
-    Request::SignTls(TlsTranscript { role: TlsRole::Server, hash: [number; 32] })
-}
-
-/// Handshakes that the entries tell of: the one an entry is about, and those it counts.
-fn handshakes_told(recorder: &Recorder) -> u64 {
-    let told = |event: &Event| {
-        let counted = event.subject.split(' ').filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
-        counted + u64::from(event.request == "sign-tls")
-    };
-    recorder.events.lock().unwrap().iter().map(|(event, _)| told(event)).sum()
-}
-
-#[test]
-fn a_node_that_stops_tells_of_every_handshake_it_answered() {
-    let recorder = Arc::new(Recorder::default());
-    let bench = bench_with(0, recorder.clone());
-    let client = Client::connect(InProcess(bench.service.clone())).unwrap();
-    for number in 0..20 {
-        assert!(matches!(bench.service.handle(&handshake(number)), Response::Signature(_)));
-    }
-    recorder.broken.store(true, std::sync::atomic::Ordering::SeqCst);
-    assert!(matches!(client.settle(), Err(ClientError::Refused(Refusal::Audit(_)))));
-    recorder.broken.store(false, std::sync::atomic::Ordering::SeqCst);
-    assert!(handshakes_told(&recorder) < 20);
-    client.settle().unwrap();
-    assert_eq!(handshakes_told(&recorder), 20, "what could not be told was given back");
-    client.settle().unwrap();
-    assert_eq!(handshakes_told(&recorder), 20, "and is told once");
-}
-
-#[test]
-fn no_handshake_is_signed_once_the_trails_disk_has_failed() {
-    let (disk, faults) = (Arc::new(MemoryDisk::new()), Faults::none());
-    let storage: Arc<dyn Storage> = Arc::new(FaultyStorage::new(disk, faults.clone()));
-    let ring = KeyRing::new(AtRest::Sm4Gcm, vec![(1, Secret::from_slice(&[3; 32]))], 1).unwrap();
-    let log = Arc::new(AuditLog::open(storage, "/audit", ring).unwrap());
-    let bench = bench_with(0, log.clone());
-    for number in 0..3 {
-        assert!(matches!(bench.service.handle(&handshake(number)), Response::Signature(_)));
-    }
-    faults.dead_from(faults.operations() + 1);
-    log.sync().unwrap_err();
-    for request in [handshake(3), Request::SignVote(bench.vote(1, None)), Request::Settle] {
-        let refused = refusal(bench.service.handle(&request));
-        assert!(matches!(refused, Refusal::Audit(_)), "{request:?}: {refused}");
-    }
-}
-
 #[test]
 fn a_client_sees_marks_and_each_refusal_as_what_it_is() {
     let recorder = Arc::new(Recorder::default());
@@ -464,7 +317,7 @@ fn a_client_sees_marks_and_each_refusal_as_what_it_is() {
     bench.device.set_pulled(false);
     let foreign = client.ask(&Request::Prf { input: vec![] }).unwrap_err();
     assert!(matches!(&foreign, ClientError::Refused(Refusal::Foreign(_))) && foreign.kind() == ErrorKind::Refuse);
-    recorder.broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    recorder.set_broken(true);
     assert!(matches!(client.sign(&next), Err(SignError::Storage(reason)) if reason.contains("disk full")));
 }
 

@@ -39,6 +39,7 @@ pub(crate) fn decoders() -> Vec<Decoder> {
         Request::Attest(KeyRole::Kek),
         Request::Health,
         Request::Settle,
+        Request::TellDue,
     ];
     let responses = [Response::PublicKey([7; 64]), Response::Settled];
     let uri = b"pkcs11:token=bixi;object=consensus;type=private;id=%01%02?module-path=/usr/lib/libx.so".to_vec();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bixi_hsm::KeyDevice;
 use bixi_hsm::audit::AuditLog;
+use bixi_hsm::service::{Client, InProcess};
 use bixi_ledger::Ledger;
 use bixi_platform::placement::Role;
 use bixi_platform::threads::{LiveThread, Spawner};
@@ -58,6 +59,13 @@ pub(super) struct Watched {
     pub(super) audit: Arc<AuditLog>,
     pub(super) pool: Arc<TxPool>,
     pub(super) batcher: Arc<Batcher>,
+}
+
+/// Has the trail told of handshakes that were counted, and made durable.
+fn tell_and_sync(signer: &Client<InProcess>, audit: &AuditLog) -> Result<(), Failure> {
+    let told = signer.tell_due();
+    audit.sync()?;
+    Ok(told?)
 }
 
 /// Waits for a thread to end; its name when it does not. One that hangs in a device's library ends with the process: everything durable is durable
@@ -118,9 +126,10 @@ impl Node {
         step("watchers", || {
             let (rooms, spawner) = (&mut self.rooms, &self.ground.spawner);
             rooms.watch(spawner, "device-watch", Device::PERIOD, move || device_health.look(device.as_ref()))?;
+            let signer = Arc::clone(&self.ground.unlocked.signer);
             rooms.watch(spawner, "audit-sync", AUDIT_SYNC_PERIOD, move || {
                 // The log is broken from then on: the next signature is refused and stops the node.
-                if let Err(error) = audit.sync() {
+                if let Err(error) = tell_and_sync(&signer, &audit) {
                     tracing::error!(%error, "the audit log cannot be written; nothing more will be signed");
                 }
             })?;
