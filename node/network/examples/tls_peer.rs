@@ -49,6 +49,10 @@ impl TlsKey for FileKey {
         let signed = sm2::sign(&self.0, sm2::TLS_ID, content, &mut System);
         signed.map(|signature| signature.0).map_err(|error| TlsKeyError(error.to_string()))
     }
+
+    fn public_key(&self) -> [u8; 64] {
+        self.0.public_key().to_bytes()
+    }
 }
 
 fn make(directory: &Path) -> Result<(), Failure> {

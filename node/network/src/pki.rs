@@ -81,7 +81,7 @@ pub enum PkiError {
     },
     /// A certificate of another key than the one that is in use.
     #[error(
-        "the certificate is for another key than the one in use; have one issued for the key hsm.tls_key names, or start again"
+        "the certificate is for another key than the node's TLS key; have one issued for the key hsm.tls_key names, or name the right key there and start again"
     )]
     OtherKey,
     /// The key's holder could not sign.

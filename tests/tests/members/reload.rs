@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use bixi_tests::chain::{wait_equal, wait_until};
+use bixi_tests::chain::{start, wait_equal, wait_until};
 use bixi_tests::exposition::{self, Samples};
 use bixi_tests::node::RunningNode;
 use rustix::process::Signal;
@@ -98,6 +98,33 @@ fn lists_addresses_and_log_levels_change_under_load_and_a_broken_file_changes_no
     wait_equal(&nodes.iter().collect::<Vec<_>>(), "after the reloads");
     for node in nodes {
         load.promises().check(&node, "after the reloads");
+        let ended = node.stop();
+        assert!(ended.status.success(), "{}: {}", ended.status, ended.said);
+    }
+}
+
+#[test]
+fn a_certificate_of_another_key_is_refused_by_a_reload_and_at_the_start() {
+    let Stage { _turn, _place, chain, mut load, nodes } = Stage::start(1);
+    let certificate = |node: usize| chain.configs[node].with_file_name("conf/node.crt");
+    let (own, right) = (certificate(0), fs::read(certificate(0)).unwrap());
+    let install = |content: &[u8]| {
+        fs::remove_file(&own).unwrap();
+        fs::write(&own, content).unwrap();
+    };
+    install(&fs::read(certificate(1)).unwrap());
+    reload(&nodes[0], &["ERROR", "everything stays as it was", "another key", "hsm.tls_key"]);
+    load.end();
+    for node in nodes {
+        let ended = node.stop();
+        assert!(ended.status.success(), "{}: {}", ended.status, ended.said);
+    }
+    let ended = RunningNode::try_start(&chain.configs[0]).err().expect("no peer would believe it");
+    for words in ["p2p.certificate", "node.crt", "another key", "hsm.tls_key"] {
+        assert!(ended.said.contains(words), "{words}: {}", ended.said);
+    }
+    install(&right);
+    for node in start(&chain.configs) {
         let ended = node.stop();
         assert!(ended.status.success(), "{}: {}", ended.status, ended.said);
     }

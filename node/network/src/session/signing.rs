@@ -47,4 +47,8 @@ impl TlsKey for Queued {
     fn sign(&self, content: &[u8]) -> Result<[u8; 64], TlsKeyError> {
         self.slots.run(|| self.key.sign(content))
     }
+
+    fn public_key(&self) -> [u8; 64] {
+        self.key.public_key()
+    }
 }

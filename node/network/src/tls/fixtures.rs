@@ -110,6 +110,10 @@ impl TlsKey for Held {
     fn sign(&self, content: &[u8]) -> Result<[u8; 64], TlsKeyError> {
         Ok(self.key.sign_as(self.id, content))
     }
+
+    fn public_key(&self) -> [u8; 64] {
+        self.key.public_key()
+    }
 }
 
 pub(crate) fn now() -> u64 {

@@ -27,6 +27,9 @@ pub trait TlsKey: std::fmt::Debug + Send + Sync {
     /// 8998, or with ECDSA on P-256 and SHA-256; r ‖ s.
     /// Called by the thread that runs the handshake, which it may block until the device's deadline.
     fn sign(&self, content: &[u8]) -> Result<[u8; 64], TlsKeyError>;
+
+    /// The public half, X ‖ Y; known without asking a device.
+    fn public_key(&self) -> [u8; 64];
 }
 
 /// A certificate chain and its key. Clones share the chain, which can be exchanged while connections stand; the key stays.
@@ -40,8 +43,13 @@ pub struct Identity {
 
 impl Identity {
     /// The chain, the node's own certificate first, with the holder of its key.
+    ///
+    /// # Errors
+    /// When the certificate is for another key, among others: no handshake would succeed, and peers could only say that a signature is
+    /// wrong.
     pub fn new(suite: CryptoSuite, chain: &[Certificate], key: Arc<dyn TlsKey>) -> Result<Self, PkiError> {
-        let (public_key, chain) = read(suite, chain)?;
+        let public_key = key.public_key();
+        let chain = read(suite, chain, &public_key)?;
         Ok(Self { chain: Arc::new(RwLock::new(chain)), key, public_key, algorithms: algorithms(suite) })
     }
 
@@ -64,10 +72,7 @@ impl Identity {
     /// # Errors
     /// When it is not one for the same key; the old chain is shown on.
     pub fn replace_chain(&self, chain: &[Certificate]) -> Result<(), PkiError> {
-        let (public_key, chain) = read(self.suite(), chain)?;
-        if public_key != self.public_key {
-            return Err(PkiError::OtherKey);
-        }
+        let chain = read(self.suite(), chain, &self.public_key)?;
         *self.chain.write() = chain;
         Ok(())
     }
@@ -85,10 +90,14 @@ impl Identity {
     }
 }
 
-fn read(suite: CryptoSuite, chain: &[Certificate]) -> Result<([u8; 64], Vec<CertificateDer<'static>>), PkiError> {
+/// A chain whose first certificate is for `key`.
+fn read(suite: CryptoSuite, chain: &[Certificate], key: &[u8; 64]) -> Result<Vec<CertificateDer<'static>>, PkiError> {
     let own = chain.first().ok_or_else(|| PkiError::Encoding("the certificate chain is empty".into()))?;
+    if pki::public_key(suite, own)? != *key {
+        return Err(PkiError::OtherKey);
+    }
     let der = |certificate: &Certificate| certificate.to_der().map(CertificateDer::from);
-    Ok((pki::public_key(suite, own)?, chain.iter().map(der).collect::<Result<_, _>>().map_err(pki::encoding)?))
+    chain.iter().map(der).collect::<Result<_, _>>().map_err(pki::encoding)
 }
 
 /// [`Identity`] as rustls asks for it, once in each handshake.

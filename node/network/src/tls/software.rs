@@ -56,6 +56,10 @@ impl TlsKey for P256Key {
     fn sign(&self, content: &[u8]) -> Result<[u8; 64], TlsKeyError> {
         self.sign_message(content)
     }
+
+    fn public_key(&self) -> [u8; 64] {
+        self.public_key()
+    }
 }
 
 #[cfg(test)]

@@ -11,11 +11,15 @@ use crate::suite::algorithms;
 
 /// A key that its device does not give.
 #[derive(Debug)]
-struct Gone;
+struct Gone([u8; 64]);
 
 impl TlsKey for Gone {
     fn sign(&self, _: &[u8]) -> Result<[u8; 64], TlsKeyError> {
         Err(TlsKeyError("the device does not answer".into()))
+    }
+
+    fn public_key(&self) -> [u8; 64] {
+        self.0
     }
 }
 
@@ -146,7 +150,7 @@ fn authorities_and_certificates_of_another_suite_are_refused(suite: CryptoSuite)
     let refused = Trust::new(other, &params).map(|_| ());
     let wrong = |error: &PkiError| matches!(error, PkiError::Algorithm { .. });
     assert!(matches!(&refused, Err(TrustError::Authority { index: 0, source }) if wrong(source)), "{refused:?}");
-    let refused = Identity::new(other, &authorities, Arc::new(Gone)).map(|_| ());
+    let refused = Identity::new(other, &authorities, Arc::new(Gone([0; 64]))).map(|_| ());
     assert!(refused.as_ref().is_err_and(wrong), "{refused:?}");
 }
 
@@ -326,10 +330,19 @@ fn a_caller_without_a_certificate_is_refused(suite: CryptoSuite) {
     assert_eq!(refused(Pair::of(Arc::new(client), server)), (Error::NoCertificatesPresented, told));
 }
 
+fn a_certificate_of_another_key_is_no_identity(suite: CryptoSuite) {
+    let ca = Authority::new(suite, "CN=ca,O=chain0");
+    let (node, other) = (ca.node(2), ca.node(3));
+    let own = |key| Identity::new(suite, std::slice::from_ref(&node.certificate), Arc::new(Gone(key))).map(|_| ());
+    assert_eq!(own(other.public_key()), Err(PkiError::OtherKey));
+    assert_eq!(own(node.public_key()), Ok(()));
+}
+
 fn a_device_that_cannot_sign_ends_the_handshake_with_its_words(suite: CryptoSuite) {
     let ca = Authority::new(suite, "CN=ca,O=chain0");
     let node = ca.node(2);
-    let gone = Identity::new(suite, std::slice::from_ref(&node.certificate), Arc::new(Gone)).expect("an identity");
+    let key = Arc::new(Gone(node.public_key()));
+    let gone = Identity::new(suite, std::slice::from_ref(&node.certificate), key).expect("an identity");
     let (error, _) = refused(Pair::new(&ca.node(3).identity(), ca.trust(), &gone, ca.trust()));
     assert!(error.to_string().contains("the device does not answer"), "{error}");
 }
@@ -369,6 +382,7 @@ in_both_suites!(
     lists_of_keys_let_in_and_keep_out,
     a_renewed_certificate_is_shown_by_the_next_handshake_and_one_of_another_key_never,
     a_caller_without_a_certificate_is_refused,
+    a_certificate_of_another_key_is_no_identity,
     a_device_that_cannot_sign_ends_the_handshake_with_its_words,
     a_peer_that_speaks_another_version_is_refused,
     rules_that_cannot_be_kept_are_refused_by_place,

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bixi_accel::sm2::Registry;
-use bixi_hsm::protocol::{Request, Response, TlsTranscript};
+use bixi_hsm::protocol::{KeyRole, Request, Response, TlsTranscript};
 use bixi_hsm::service::{Client, InProcess};
 use bixi_hsm::verify::SmVerifier;
 use bixi_ledger::Ledger;
+use bixi_network::pki::PkiError;
 use bixi_network::tls::{Identity, TlsKey, TlsKeyError, TrustStore};
 use bixi_network::{Channel, Inbox, Limits, Network, Params, SessionKey, TlsSettings, VERSIONS};
 use bixi_platform::placement::{Plan, Role};
@@ -59,8 +60,10 @@ impl P2p {
         let listen = p2p.listen.ok_or("p2p.listen is not set")?;
         let credentials = Credentials::read(settings)?;
         let trust = Arc::new(TrustStore::new(credentials.trust(suite)?));
-        let keys = Arc::new(Keys(Arc::clone(&signer)));
-        let identity = Identity::new(suite, &credentials.chain, Arc::clone(&keys) as _)?;
+        let keys = Arc::new(Keys::of(Arc::clone(&signer))?);
+        let identity = Identity::new(suite, &credentials.chain, Arc::clone(&keys) as _);
+        let identity = identity.map_err(|error| refused_certificate(settings, &error))?;
+        // Read before anybody can knock: a disk that does not tell the chain's nodes opens no door.
         let members = Arc::new(Members::new(ledger, p2p, credentials)?);
         let params = Params {
             node: signer.node_id(),
@@ -102,8 +105,7 @@ impl P2p {
         let credentials = Credentials::read(settings)?;
         let trust = credentials.trust(settings.genesis.suite)?;
         trust.check_not_older_than(&self.trust.current()).map_err(|error| format!("p2p.crl: {error}"))?;
-        let chain = settings.path(&p2p.certificate);
-        self.identity.replace_chain(&credentials.chain).map_err(|error| format!("{}: {error}", chain.display()))?;
+        self.identity.replace_chain(&credentials.chain).map_err(|error| refused_certificate(settings, &error))?;
         self.trust.replace(trust);
         let told = self.members.replace(p2p, credentials);
         self.network.call_only(&p2p.peers);
@@ -112,24 +114,44 @@ impl P2p {
     }
 }
 
+fn refused_certificate(settings: &Settings, error: &PkiError) -> String {
+    format!("p2p.certificate {}: {error}", settings.path(&settings.config.p2p.certificate).display())
+}
+
 /// The node's keys, in the device.
 #[derive(Debug)]
-struct Keys(Arc<Client<InProcess>>);
+struct Keys {
+    signer: Arc<Client<InProcess>>,
+    tls: [u8; 64],
+}
+
+impl Keys {
+    fn of(signer: Arc<Client<InProcess>>) -> Result<Self, Failure> {
+        match signer.ask(&Request::PublicKey(KeyRole::Tls)).map_err(|error| format!("hsm.tls_key: {error}"))? {
+            Response::PublicKey(tls) => Ok(Self { signer, tls }),
+            _ => Err("the signing service answered something else than its TLS key".into()),
+        }
+    }
+}
 
 impl TlsKey for Keys {
     fn sign(&self, content: &[u8]) -> Result<[u8; 64], TlsKeyError> {
         let transcript = TlsTranscript::from_content(content)
             .ok_or_else(|| TlsKeyError("this is no content of a TLS 1.3 CertificateVerify".into()))?;
-        match self.0.ask(&Request::SignTls(transcript)).map_err(|error| TlsKeyError(error.to_string()))? {
+        match self.signer.ask(&Request::SignTls(transcript)).map_err(|error| TlsKeyError(error.to_string()))? {
             Response::Signature(signature) => Ok(signature.0),
             _ => Err(TlsKeyError("the signing service answered something else".into())),
         }
+    }
+
+    fn public_key(&self) -> [u8; 64] {
+        self.tls
     }
 }
 
 impl SessionKey for Keys {
     fn sign_session(&self, proof: &SessionProof) -> Result<SignatureBytes, String> {
-        self.0.sign_session(proof).map_err(|error| error.to_string())
+        self.signer.sign_session(proof).map_err(|error| error.to_string())
     }
 }
 

@@ -169,6 +169,10 @@ impl TlsKey for Observer {
     fn sign(&self, content: &[u8]) -> Result<[u8; 64], TlsKeyError> {
         Ok(sign(&self.tls, TLS_ID, content, &mut Seeded(11)).map_err(|error| TlsKeyError(error.to_string()))?.0)
     }
+
+    fn public_key(&self) -> [u8; 64] {
+        self.tls.public_key().to_bytes()
+    }
 }
 
 impl SessionKey for Observer {
