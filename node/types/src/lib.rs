@@ -22,6 +22,7 @@ pub mod state;
 pub mod status;
 pub mod suite;
 pub mod tars;
+pub mod tls;
 pub mod transaction;
 
 pub use id::{Address, H256, NodeId};

@@ -21,7 +21,15 @@ use crate::suite::{Algorithms, algorithms};
 #[error("the TLS key could not sign: {0}")]
 pub struct TlsKeyError(pub String);
 
-/// Whoever holds the TLS key: the signing service, which refuses anything that is no content of a CertificateVerify.
+impl TlsKeyError {
+    /// What it was handed is not for a TLS key to sign.
+    pub fn foreign() -> Self {
+        Self("this is no content of a TLS 1.3 CertificateVerify".into())
+    }
+}
+
+/// Whoever holds the TLS key, and refuses to sign anything that is no content of a CertificateVerify
+/// ([`bixi_types::tls::read_certificate_verify`]): the signing service, or a key in memory where no device has one.
 pub trait TlsKey: std::fmt::Debug + Send + Sync {
     /// Signs the content of a TLS 1.3 CertificateVerify (RFC 8446 4.4.3) in the chain's suite: with SM2 and the identifier of RFC
     /// 8998, or with ECDSA on P-256 and SHA-256; r ‖ s.

@@ -3,12 +3,16 @@
 //! Devices here keep SM2 keys and key encryption keys; none signs on P-256 yet. So the holder of this key is the process itself, and
 //! whoever stores the PKCS#8 bytes seals them. Suite `sm` has no such key: its TLS keys never leave their device.
 
+use bixi_types::tls::read_certificate_verify;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use zeroize::Zeroizing;
 
 use crate::suite::{Algorithms, algorithms};
 use crate::tls::{TlsKey, TlsKeyError};
+
+/// Transcript hashes of suite `std`: SHA-256 and SHA-384, by cipher suite (RFC 8446 B.4).
+const HASHES_BYTES: [usize; 2] = [32, 48];
 
 /// ECDSA on P-256 with SHA-256.
 pub struct P256Key {
@@ -54,7 +58,10 @@ impl std::fmt::Debug for P256Key {
 
 impl TlsKey for P256Key {
     fn sign(&self, content: &[u8]) -> Result<[u8; 64], TlsKeyError> {
-        self.sign_message(content)
+        match read_certificate_verify(content) {
+            Some((_, hash)) if HASHES_BYTES.contains(&hash.len()) => self.sign_message(content),
+            _ => Err(TlsKeyError::foreign()),
+        }
     }
 
     fn public_key(&self) -> [u8; 64] {
@@ -64,6 +71,8 @@ impl TlsKey for P256Key {
 
 #[cfg(test)]
 mod tests {
+    use bixi_types::tls::{TlsRole, certificate_verify};
+
     use super::*;
 
     #[test]
@@ -76,5 +85,18 @@ mod tests {
             assert!(refused.contains("not a P-256 key in PKCS#8"), "{refused}");
         }
         assert_eq!(format!("{:?}", read()), "P256Key(..)");
+    }
+
+    #[test]
+    fn in_a_handshake_it_signs_a_certificate_verify_and_nothing_else() {
+        let key = P256Key::from_pkcs8(&P256Key::generate_pkcs8().expect("a key")).expect("the same key");
+        let key: &dyn TlsKey = &key;
+        for hash in [&[7; 32][..], &[7; 48]] {
+            let content = certificate_verify(TlsRole::Server, hash);
+            assert!(key.sign(&content).is_ok());
+            for other in [&content[1..], &content[64..], &content[..content.len() - 1], hash, &[]] {
+                assert_eq!(key.sign(other), Err(TlsKeyError::foreign()), "{other:?}");
+            }
+        }
     }
 }

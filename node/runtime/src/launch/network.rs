@@ -136,8 +136,7 @@ impl Keys {
 
 impl TlsKey for Keys {
     fn sign(&self, content: &[u8]) -> Result<[u8; 64], TlsKeyError> {
-        let transcript = TlsTranscript::from_content(content)
-            .ok_or_else(|| TlsKeyError("this is no content of a TLS 1.3 CertificateVerify".into()))?;
+        let transcript = TlsTranscript::from_content(content).ok_or_else(TlsKeyError::foreign)?;
         match self.signer.ask(&Request::SignTls(transcript)).map_err(|error| TlsKeyError(error.to_string()))? {
             Response::Signature(signature) => Ok(signature.0),
             _ => Err(TlsKeyError("the signing service answered something else".into())),
