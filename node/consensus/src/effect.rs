@@ -122,6 +122,8 @@ pub enum Evidence {
         vote: CheckpointVote,
         /// Our header's hash.
         ours: H256,
+        /// With this vote those for other headers weigh more than a third: an honest validator is among them. Once for a height.
+        is_grave: bool,
     },
     /// The signer refused our checkpoint vote for good: our key signed another header of this height, or a later height (an
     /// old copy of the disk), or does not sign for this chain. The others certify the height without us; alone, an operator must act.

@@ -10,7 +10,7 @@
 
 mod execution;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::batches::BatchStore;
 use crate::event::{Event, Fault};
-use crate::evidence::Found;
+use crate::evidence::{FILES_MAX, Found};
 use crate::fingerprint::Fingerprint;
 use crate::view::View;
 pub(crate) use execution::{Executed, Execution};
@@ -52,7 +52,7 @@ pub(crate) enum CommitJob {
         header_hash: H256,
         signatures: Vec<(u32, SignatureBytes)>,
     },
-    /// Somebody says the result of this height is another one: keep ours, unless it is in the ledger.
+    /// More than a third says the result of this height is another one: keep ours, unless it is in the ledger.
     Disputed {
         height: u64,
     },
@@ -104,6 +104,7 @@ impl Pipeline {
     pub(crate) fn commit_all(&self, jobs: &Receiver<CommitJob>, found: &Sender<Found>) {
         let mut executed = BTreeMap::new();
         let mut certified = BTreeMap::new();
+        let mut disputed = BTreeSet::new();
         while let Ok(job) = jobs.recv() {
             match job {
                 CommitJob::Executed(block) => {
@@ -113,7 +114,9 @@ impl Pipeline {
                     certified.insert(height, (header_hash, signatures));
                 }
                 CommitJob::Disputed { height } => {
-                    if let Some(block) = executed.get(&height) {
+                    // No more of them than are kept; the height of a halt is disputed before, by the votes that make the quorum.
+                    let is_new = disputed.len() < FILES_MAX && disputed.insert(height);
+                    if let Some(block) = executed.get(&height).filter(|_| is_new) {
                         let result = Fingerprint::of(self.genesis.suite, block);
                         let _ = found.send(Found::Disputed(Box::new(result)));
                     }

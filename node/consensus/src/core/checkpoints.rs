@@ -66,6 +66,18 @@ impl Tally {
         }
     }
 
+    /// The votes for another header than `ours`.
+    fn dissent(&self, height: u64, ours: H256) -> impl Iterator<Item = CheckpointVote> {
+        self.votes.iter().filter(move |(_, (header_hash, _))| *header_hash != ours).map(
+            move |(validator, (header_hash, signature))| CheckpointVote {
+                height,
+                header_hash: *header_hash,
+                validator: *validator,
+                signature: *signature,
+            },
+        )
+    }
+
     fn certificate(&self, height: u64, header_hash: H256) -> CheckpointCertificate {
         CheckpointCertificate { height, header_hash, signatures: self.signers(header_hash).into_iter().collect() }
     }
@@ -138,6 +150,7 @@ impl Core {
             Some(vote) => self.say_checkpoint(vote),
             None => {}
         }
+        self.report_dissent(height, None);
         // What others have certified needs no signature of ours: who repeats a chain does not call the device.
         self.certify();
         if !self.halted {
@@ -264,8 +277,24 @@ impl Core {
             return;
         }
         tally.votes.insert(vote.validator, (vote.header_hash, vote.signature));
-        if let Some(ours) = tally.header.as_ref().map(|(_, hash)| *hash).filter(|hash| *hash != vote.header_hash) {
-            self.out.push(Effect::Evidence(Evidence::Divergence { vote, ours }));
+        self.report_dissent(vote.height, Some(vote.validator));
+    }
+
+    /// Tells of the votes for another header than ours: of this validator's, which came now, or of all that came before our result.
+    fn report_dissent(&mut self, height: u64, only: Option<NodeId>) {
+        let Some(rules) = self.rules.get(&height) else { return };
+        let Some(tally) = self.checkpoints.tallies.get(&height) else { return };
+        let Some((_, ours)) = tally.header else { return };
+        let is_new = |node: &NodeId| only.is_none_or(|only| only == *node);
+        let (new, known): (Vec<CheckpointVote>, Vec<_>) =
+            tally.dissent(height, ours).partition(|vote| is_new(&vote.validator));
+        let mut against: BTreeSet<NodeId> = known.into_iter().map(|vote| vote.validator).collect();
+        let are_grave = |against: &BTreeSet<NodeId>| certificate::honest(&rules.validators, against).is_ok();
+        for vote in new {
+            let were_grave = are_grave(&against);
+            against.insert(vote.validator);
+            let is_grave = !were_grave && are_grave(&against);
+            self.out.push(Effect::Evidence(Evidence::Divergence { vote, ours, is_grave }));
         }
     }
 

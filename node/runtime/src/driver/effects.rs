@@ -68,14 +68,16 @@ impl Driver {
             Effect::ModeChanged(Mode::Follower(reason)) => tracing::warn!(?reason, "this validator only follows"),
             Effect::ModeChanged(mode) => tracing::info!(?mode, "consensus mode"),
             Effect::Evidence(evidence) => {
-                if let Evidence::Divergence { vote, .. } = &evidence {
+                if let Evidence::Divergence { vote, is_grave: true, .. } = &evidence {
                     self.keep_result(vote.height);
                 }
                 let _ = self.lines.evidence.send(Found::Evidence(evidence));
             }
             Effect::Halt(reason) => {
-                if let HaltReason::Diverged { height, .. } = reason {
-                    self.keep_result(height);
+                if let HaltReason::Diverged { height, ours, theirs } = &reason {
+                    self.keep_result(*height);
+                    let theirs = theirs.clone();
+                    let _ = self.lines.evidence.send(Found::Diverged { ours: *ours, theirs });
                 }
                 return Err(Fault::Consensus(reason.to_string()));
             }

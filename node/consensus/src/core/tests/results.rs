@@ -34,9 +34,9 @@ impl Observer {
 
     const NOW: Now = Now { monotonic_ms: 0, unix_ms: 5_000 };
 
-    fn executes(&mut self) {
+    fn executes(&mut self) -> Vec<Effect> {
         let header = Box::<BlockHeader>::default();
-        self.0.step(Self::NOW, Input::Executed { height: 1, header, header_hash: TRUTH });
+        self.0.step(Self::NOW, Input::Executed { height: 1, header, header_hash: TRUTH })
     }
 
     fn tell(&mut self, from: u8, message: Message) -> Vec<Effect> {
@@ -112,4 +112,30 @@ fn a_certificate_of_another_height_that_came_first_hides_no_real_one() {
     observer.executes();
     assert!(!halts(&observer.tell_certificate(0, OTHER)));
     assert!(certifies(&observer.tell_certificate(0, TRUTH)), "of our own result anybody may bring the proof");
+}
+
+/// Who is told to have voted for another header than ours, and whether that made it more than a third.
+fn dissent(effects: &[Effect]) -> Vec<(NodeId, bool)> {
+    let told = |effect: &Effect| match effect {
+        Effect::Evidence(Evidence::Divergence { vote, ours: TRUTH, is_grave }) => Some((vote.validator, *is_grave)),
+        _ => None,
+    };
+    effects.iter().filter_map(told).collect()
+}
+
+#[test]
+fn votes_against_our_result_are_told_whenever_they_came_and_grave_once() {
+    let (first, second) = ([(node(0), false)], [(node(1), true)]);
+    let mut observer = Observer::new();
+    assert!(dissent(&observer.tell_vote(0, 0, OTHER)).is_empty(), "nothing to hold it against");
+    observer.tell_vote(1, 1, OTHER);
+    observer.tell_vote(2, 2, TRUTH);
+    assert_eq!(dissent(&observer.executes()), [first, second].concat());
+    assert!(dissent(&observer.tell_vote(1, 1, OTHER)).is_empty(), "told before");
+
+    let mut observer = Observer::new();
+    observer.tell_vote(0, 0, OTHER);
+    assert_eq!(dissent(&observer.executes()), first);
+    assert_eq!(dissent(&observer.tell_vote(1, 1, H256([9; 32]))), second, "whatever it is they signed");
+    assert_eq!(dissent(&observer.tell_vote(2, 2, OTHER)), [(node(2), false)], "it was grave before");
 }
