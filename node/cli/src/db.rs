@@ -33,8 +33,8 @@ pub(crate) struct ReplayArgs {
     height: u64,
     /// Drop results that differ, once they are shown: the next start executes these heights again and goes by the others' quorum.
     ///
-    /// The key signs no second header of a height: without this node the validators of each must come to a quorum. --height must be the
-    /// lowest that differs. What is dropped stays as a file of evidence, and the audit trail names both headers.
+    /// The key signs no second header of a height: without this node the validators of each must come to a quorum. --height must not
+    /// lie above the lowest that differs. What is dropped stays as a file of evidence, and the audit trail names both headers.
     #[arg(long)]
     accept: bool,
     /// Print one JSON object.

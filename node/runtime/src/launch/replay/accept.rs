@@ -1,11 +1,11 @@
-//! Dropping results that this binary does not come to: judged, kept as evidence, written into the audit trail, and only then dropped.
+//! Dropping results that this binary does not come to: judged, kept as evidence, announced in the audit trail, and only then dropped.
 
 use std::path::PathBuf;
 
 use bixi_consensus::LogEntry;
 use bixi_hsm::audit::{Audit, Durability, Event, Outcome};
-use bixi_types::NodeId;
 use bixi_types::consensus::CheckpointVote;
+use bixi_types::{H256, NodeId};
 
 use super::report::{Replayed, Verdict};
 use super::{Failure, LogFiles};
@@ -44,19 +44,26 @@ impl Acceptance<'_> {
         let Some((first, _)) = dropped.first() else {
             return Ok(Accepted { heights: Vec::new(), evidence: None });
         };
-        let evidence = Keeper::new(self.evidence_dir, self.us).keep_dropped(&dropped)?;
-        for (vote, executed) in &dropped {
+        let evidence = Keeper::new(self.evidence_dir.clone(), self.us).keep_dropped(&dropped)?;
+        self.tell(&dropped, "about to be dropped")?;
+        self.log.drop_results(first.height)?;
+        self.tell(&dropped, "dropped")?;
+        Ok(Accepted { heights: dropped.iter().map(|(vote, _)| vote.height).collect(), evidence: Some(evidence) })
+    }
+
+    /// The audit trail says what is to happen before it does, and that it has.
+    fn tell(&self, dropped: &[(CheckpointVote, H256)], what: &str) -> Result<(), Failure> {
+        for (vote, executed) in dropped {
             let (height, signed) = (vote.height, vote.header_hash);
             let subject = format!(
-                "checkpoint vote of height {height} for header {signed} dropped from the ordering log by `bixi db replay --accept`; \
+                "checkpoint vote of height {height} for header {signed} {what} from the ordering log by `bixi db replay --accept`; \
                  executed again it is {executed}"
             );
             let event =
                 Event { request: "db-replay".into(), subject, digest: Some(signed.0), outcome: Outcome::Answered };
             self.audit.record(&event, Durability::AtOnce)?;
         }
-        self.log.drop_results(first.height)?;
-        Ok(Accepted { heights: dropped.iter().map(|(vote, _)| vote.height).collect(), evidence: Some(evidence) })
+        Ok(())
     }
 }
 

@@ -85,18 +85,22 @@ impl Replayed {
         }
     }
 
-    /// Files of evidence are named after their height; the signed result may be among them.
-    pub(super) fn find_evidence(&mut self, dir: &Path) -> std::io::Result<()> {
+    /// Files of evidence are named after their height; the signed result may be among them. Where it cannot be read, or another version wrote
+    /// it otherwise, no difference is shown: it is a help, and no part of the comparison.
+    pub(super) fn find_evidence(&mut self, dir: &Path) {
         let prefix = format!("{:012}-", self.height);
         let files = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
         let is_of_height =
             |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
         self.evidence = files.filter(is_of_height).collect();
         self.evidence.sort();
-        if let Some(signed) = &self.signed {
-            let kept = Keeper::disputed(dir, self.height, signed)?;
-            self.difference = kept.and_then(|kept| kept.first_difference(&self.result));
+        let Some(signed) = &self.signed else { return };
+        match Keeper::disputed(dir, self.height, signed) {
+            Ok(kept) => self.difference = kept.and_then(|kept| kept.first_difference(&self.result)),
+            Err(error) => {
+                let height = self.height;
+                tracing::warn!(height, %error, "the result kept of this height cannot be read; its difference is not shown");
+            }
         }
-        Ok(())
     }
 }

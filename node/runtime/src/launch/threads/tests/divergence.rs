@@ -107,6 +107,7 @@ fn a_node_whose_state_was_changed_stops_and_follows_again_once_the_state_is_righ
     transactions.extend(sent.into_iter().map(|(_, transaction)| transaction));
     let fault = stop_halted(&mut group, 3);
     assert!(fault.contains("a quorum signed"), "{fault}");
+    assert_eq!(evidence(&group.hosts[3], &["-certificate-"]).len(), 1, "what the others signed");
 
     restore_copies(&group.hosts[3], &["ledger"]);
     let host = &group.hosts[3];
@@ -132,8 +133,9 @@ fn a_node_whose_state_was_changed_stops_and_follows_again_once_the_state_is_righ
     let (signed, executed) = (found[0].signed.expect("signed").to_string(), found[0].header_hash.to_string());
     assert!(kept.contains(&signed) && kept.contains(&executed), "{kept}");
     let trail = host.stopped().trail();
-    let names_both = |subject: &String| subject.contains(&signed) && subject.contains(&executed);
-    assert!(trail.iter().any(names_both), "{trail:?}");
+    let tells = |subject: &&String| subject.contains(&signed) && subject.contains(&executed);
+    let told: Vec<&String> = trail.iter().filter(tells).collect();
+    assert!(told[0].contains("about to be dropped") && told[1].contains(" dropped from"), "{trail:?}");
     assert!(examine(head + 1).expect("executed").iter().all(|replayed| replayed.verdict() == Verdict::NotSigned));
 
     group.start(3);
