@@ -139,7 +139,10 @@ pub(super) fn render_into(p2p: &P2p, out: &mut String) -> fmt::Result {
     writeln!(out, "ca = {}", array(p2p.ca.iter().map(|path| path.display())))?;
     writeln!(out, "# This node's certificate, then those between it and the authority (PEM). Its key is hsm.tls_key.")?;
     writeln!(out, "certificate = {}", quoted(p2p.certificate.display()))?;
-    writeln!(out, "# Revocation lists that these authorities signed (PEM); of two of one authority the newer one counts.")?;
+    writeln!(
+        out,
+        "# Revocation lists that these authorities signed (PEM); of two of one authority the newer one counts."
+    )?;
     writeln!(out, "crl = {}", array(p2p.crl.iter().map(|path| path.display())))?;
     writeln!(
         out,

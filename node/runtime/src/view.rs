@@ -96,8 +96,8 @@ impl View {
         heights.get(counts.partition_point(is_too_light)).map(|(height, _)| *height)
     }
 
-    /// What is shown as the chain's height, and up to which heights are asked for: the one that is believed, or where too few
-    /// validators have told, the highest that anybody did.
+    /// What is shown as the chain's height: the one that is believed, or where too few validators have told, the highest that anybody
+    /// did.
     pub(crate) fn known_head(&self, peers: &[NodeId]) -> Option<u64> {
         self.believed_head(peers).or_else(|| {
             let told = self.told.read();
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn where_too_few_told_the_highest_is_shown_and_asked_for() {
+    fn where_too_few_told_the_highest_is_shown() {
         let all: Vec<NodeId> = (0..6).map(node).collect();
         let view = view(&[1, 1, 1, 1]);
         assert_eq!(view.known_head(&all), None);

@@ -44,16 +44,16 @@ impl Staging {
 }
 
 impl Ledger {
-    /// Copies what `own` holds and is not here, before this ledger takes its place: what `own` committed after the snapshot was complete.
-    /// Known to those who open this ledger afterwards.
+    /// Copies what `own` holds and is not here, before this ledger takes its place; `false` when `go_on` said to stop. Known to those who
+    /// open this ledger afterwards.
     ///
     /// # Errors
     /// As [`Staging::keep`].
-    pub fn keep(&self, own: &Self) -> Result<(), LedgerError> {
-        let Some(history) = self.history() else { return Ok(()) };
+    pub fn keep(&self, own: &Self, go_on: &dyn Fn() -> bool) -> Result<bool, LedgerError> {
+        let Some(history) = self.history() else { return Ok(true) };
         let (engine, suite) = (self.core.engine.as_ref(), self.core.suite);
         let History { joined, first_block } = history;
-        Target { engine, suite, joined, first_block }.keep(BATCH_BYTES, own, &|| true).map(drop)
+        Target { engine, suite, joined, first_block }.keep(BATCH_BYTES, own, go_on)
     }
 }
 

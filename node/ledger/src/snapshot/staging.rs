@@ -54,12 +54,13 @@ impl Staging {
         Self::resume_on(Box::new(params.open_engine()?), own)
     }
 
-    /// Height of the ledger that stands in the directory of `params` finished but not yet published, as a crash may leave it.
+    /// The ledger that stands in the directory of `params` finished but not yet published, as a stop or a crash may leave it: what the
+    /// node holds of its own may be missing.
     ///
     /// # Errors
     /// As [`Ledger::open`].
-    pub fn finished(params: &Params) -> Result<Option<u64>, LedgerError> {
-        Ledger::open(params.clone()).map(|ledger| ledger.head().map(|(height, _)| height))
+    pub fn finished(params: &Params) -> Result<Option<Ledger>, LedgerError> {
+        Ledger::open(params.clone()).map(|ledger| Some(ledger).filter(|ledger| ledger.head().is_some()))
     }
 
     /// The same on any engine.

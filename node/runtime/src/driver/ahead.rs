@@ -28,10 +28,9 @@ impl Driver {
             let head_of = |peer| self.view.head_of(&peer).map(|head| (peer, head.number));
             // A snapshot that comes soon brings more at once than heights in a row: nobody is far ahead for as long.
             let are_asked = !self.waits_for_snapshot();
-            let connected = links.peers();
-            let known = self.view.known_head(&connected).unwrap_or(0);
-            let peers: Vec<(NodeId, u64)> = connected.into_iter().filter(|_| are_asked).filter_map(head_of).collect();
-            for (peer, range) in self.catch_up.look(now_ms, known, &peers) {
+            let peers: Vec<(NodeId, u64)> =
+                links.peers().into_iter().filter(|_| are_asked).filter_map(head_of).collect();
+            for (peer, range) in self.catch_up.look(now_ms, &peers) {
                 let request = Exchange::WantHeights(range).encode();
                 links.send_on(Channel::Bulk, Destination::Node(peer), request);
             }

@@ -65,7 +65,7 @@ pub(super) struct CatchUp {
     reached: (u64, u64),
     /// When consensus was last given again what is kept, because the ledger stood still.
     refed_ms: u64,
-    /// How far the chain is known to be.
+    /// The highest head that a peer told.
     target: u64,
     /// Last height given to consensus.
     fed: u64,
@@ -112,14 +112,14 @@ impl CatchUp {
         }
     }
 
-    /// Whom to ask for what. `known` is how far the chain is known to be, `peers` are those connected, with the heads they told: each is
-    /// asked for no more.
-    pub(super) fn look(&mut self, now_ms: u64, known: u64, peers: &[(NodeId, u64)]) -> Vec<(NodeId, HeightRange)> {
+    /// Whom to ask for what. `peers` are those connected, with the heads they told: each is asked for no more, and the highest counts
+    /// though nobody else may have told of it. One that has it is enough to catch up; one that has not rests.
+    pub(super) fn look(&mut self, now_ms: u64, peers: &[(NodeId, u64)]) -> Vec<(NodeId, HeightRange)> {
         if self.look_ms.is_none_or(|at_ms| at_ms > now_ms) {
             return Vec::new();
         }
         self.give_up_overdue(now_ms, peers);
-        self.target = known;
+        self.target = peers.iter().map(|(_, head)| *head).max().unwrap_or(0);
         let (height, since_ms) = self.reached;
         if !self.kept.is_empty() && now_ms >= since_ms.max(self.refed_ms) + STALL_MS {
             (self.fed, self.refed_ms) = (height, now_ms);

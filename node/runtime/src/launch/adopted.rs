@@ -26,27 +26,37 @@ enum Verdict {
     Remove,
 }
 
-/// Puts the snapshot in the ledger's place when it is to be, and ends an adoption that a crash broke off; whether the ledger is one that
-/// came so now. `records` are those of the ordering log; `is_wanted` is false where snapshots are not.
+/// What a start found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fetched {
+    /// No snapshot, or one of no use that is removed.
+    Nothing,
+    /// The ledger is one that came so now.
+    Adopted,
+    /// One that stays where it lies: fetching another would replace it.
+    Left,
+}
+
+/// Puts the snapshot in the ledger's place when it is to be, and ends an adoption that a crash broke off. `records` are those of the ordering log; `is_wanted` is false where snapshots are not.
 ///
 /// # Errors
 /// Ledger or log contradict the snapshot's chain: all is left as it is.
-pub(super) fn adopt_snapshot(params: &Params, records: &[Record], is_wanted: bool) -> Result<bool, Failure> {
+pub(super) fn adopt_snapshot(params: &Params, records: &[Record], is_wanted: bool) -> Result<Fetched, Failure> {
     let storage = params.storage.as_ref();
     let places = Places::around(&params.dir);
     // Without a ledger the adoption had begun: it was judged then.
     if storage.exists(&places.joined)? && storage.exists(&places.ledger)? {
         match judge(params, &places, records, is_wanted)? {
             Verdict::Adopt => {}
-            Verdict::Leave => return Ok(false),
+            Verdict::Leave => return Ok(Fetched::Left),
             Verdict::Remove => discard(storage, &places.joined)?,
         }
     }
-    let is_adopted = adopt(storage, &places)?;
-    if is_adopted {
-        tracing::info!(dir = %params.dir.display(), "a snapshot took the ledger's place");
+    if !adopt(storage, &places)? {
+        return Ok(Fetched::Nothing);
     }
-    Ok(is_adopted)
+    tracing::info!(dir = %params.dir.display(), "a snapshot took the ledger's place");
+    Ok(Fetched::Adopted)
 }
 
 fn judge(params: &Params, places: &Places, records: &[Record], is_wanted: bool) -> Result<Verdict, Failure> {
@@ -79,8 +89,14 @@ fn judge(params: &Params, places: &Places, records: &[Record], is_wanted: bool) 
             check_signed(&joined, entry)?;
         }
     }
-    joined.keep(&own)?;
-    Ok(Verdict::Adopt)
+    match joined.keep(&own, &|| true) {
+        Ok(_) => Ok(Verdict::Adopt),
+        Err(error @ LedgerError::Engine(_)) => {
+            tracing::error!(%error, %dir, "what the ledger holds cannot be put into a fetched snapshot now, which stays; is the disk full?");
+            Ok(Verdict::Leave)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn check_same_chain(height: u64, own: H256, theirs: Option<H256>) -> Result<(), Failure> {

@@ -18,7 +18,8 @@ use bixi_types::genesis::Genesis;
 use bixi_types::ports::Signer;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::{Failure, LaunchError, adopted, chain_state, checks, step};
+use super::adopted::{Fetched, adopt_snapshot};
+use super::{Failure, LaunchError, chain_state, checks, step};
 use crate::batches::{BatchStore, Batcher, BatcherParams, Wake};
 use crate::clock::Clock;
 use crate::event::Event;
@@ -56,9 +57,8 @@ impl Opened {
         let (log, recovered) = step("ordering log", || {
             OrderingLog::open(Arc::clone(&params.storage), ordering_dir, params.keyring.clone())
         })?;
-        let has_joined = step("fetched snapshot", || {
-            adopted::adopt_snapshot(params, &recovered.records, snapshot_after_blocks > 0)
-        })?;
+        let fetched =
+            step("fetched snapshot", || adopt_snapshot(params, &recovered.records, snapshot_after_blocks > 0))?;
         let ledger = Arc::new(step("ledger", || chain_state::open_ledger(genesis, params.clone()))?);
         let batches = Arc::new(BatchStore::default());
         let highest_decided = checks::highest_decided(&recovered.records);
@@ -70,7 +70,9 @@ impl Opened {
         })?;
         let (events_in, events) = unbounded();
         let queues = Queues::new(genesis.suite, &batches, &events_in);
-        let joining = JoinProgress::new(snapshot_after_blocks, has_joined);
+        // One that stays is kept: this process fetches no other.
+        let after_blocks = if fetched == Fetched::Left { 0 } else { snapshot_after_blocks };
+        let joining = JoinProgress::new(after_blocks, fetched == Fetched::Adopted);
         Ok(Self { ledger, queues, highest_decided, log, batches, start, joining, events_in, events })
     }
 }

@@ -5,6 +5,7 @@
 
 mod attempt;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,9 +15,9 @@ use bixi_ledger::snapshot::{Manifest, Places, Staging, bytes_in, discard, publis
 use bixi_ledger::{Ledger, LedgerError};
 use bixi_types::ports::Destination;
 use bixi_types::{H256, NodeId};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 
-use super::progress::JoinProgress;
+use super::progress::{JoinProgress, Missing};
 use super::{Message, Wanted};
 use crate::event::{Arrived, Event};
 use crate::exchange::{Exchange, Heights, Offences};
@@ -221,8 +222,8 @@ impl Joiner {
 
     /// From the question who offers what to a finished snapshot; returns its height.
     fn attempt(&self, inbox: &Receiver<JoinEvent>, known: &mut Known) -> Result<u64, Ended> {
-        if let Some(height) = self.finished() {
-            return self.publish().map(|()| height);
+        if let Some(joined) = self.finished() {
+            return self.complete(joined, inbox);
         }
         let offers = self.offers(inbox, known)?;
         let (staging, sources) = self.choose(offers, known)?;
@@ -241,12 +242,52 @@ impl Joiner {
         }
     }
 
-    /// Height of a snapshot that was checked as a whole when a crash came before its publication, if the ledger is not as far.
-    fn finished(&self) -> Option<u64> {
+    /// A snapshot that was checked as a whole when a stop or a crash came before its publication, if the ledger is not as far.
+    fn finished(&self) -> Option<Ledger> {
         let (staging, own) = (&self.params.staging, self.ledger.height());
         let is_there = staging.storage.exists(&self.params.places.joining).unwrap_or(false);
         // What cannot be read is met again, and told of, where it would be gone on with.
-        is_there.then(|| Staging::finished(staging).ok().flatten()).flatten().filter(|height| *height > own)
+        is_there.then(|| Staging::finished(staging).ok().flatten()).flatten().filter(|joined| joined.height() > own)
+    }
+
+    /// Takes a checked snapshot up where it was left, which may have been before anything of the node's own was in it.
+    fn complete(&self, joined: Ledger, inbox: &Receiver<JoinEvent>) -> Result<u64, Ended> {
+        self.check_room(0)?;
+        let (height, nothing) = (joined.height(), Missing { headers: 0, chunks: 0, blocks: 0 });
+        self.progress.begin(height, nothing, nothing);
+        self.keep_own(height, inbox, |own, go_on| joined.keep(own, go_on))?;
+        drop(joined);
+        self.publish().map(|()| height)
+    }
+
+    /// What the ledger holds goes into the database that will take its place, by `keep`. What is committed from now on is added when it
+    /// does.
+    fn keep_own(
+        &self,
+        height: u64,
+        inbox: &Receiver<JoinEvent>,
+        keep: impl FnOnce(&Ledger, &dyn Fn() -> bool) -> Result<bool, LedgerError>,
+    ) -> Result<(), Ended> {
+        self.progress.phase("keeping");
+        let ended = OnceCell::new();
+        let goes_on = || self.check_wanted(height, inbox).map_err(|reason| ended.set(reason)).is_ok();
+        keep(&self.ledger, &goes_on)?;
+        match ended.into_inner() {
+            Some(reason) => Err(reason),
+            None => self.check_wanted(height, inbox),
+        }
+    }
+
+    /// Whether the node still runs, and not yet as far as the snapshot. What arrived meanwhile answers no question.
+    fn check_wanted(&self, height: u64, inbox: &Receiver<JoinEvent>) -> Result<(), Ended> {
+        loop {
+            match inbox.try_recv() {
+                Ok(JoinEvent::Stop) | Err(TryRecvError::Disconnected) => return Err(Ended::Stopped),
+                Ok(_) => {}
+                Err(TryRecvError::Empty) if self.ledger.height() >= height => return Err(Ended::CaughtUp),
+                Err(TryRecvError::Empty) => return Ok(()),
+            }
+        }
     }
 
     fn publish(&self) -> Result<(), Ended> {

@@ -16,7 +16,7 @@ fn replace(receiver: &Receiver, source: &Ledger, own: &Ledger, after_publishing:
     drop(staging);
     after_publishing();
     let joined = Ledger::open(receiver.params(&receiver.places().joining)).unwrap();
-    joined.keep(own).unwrap();
+    assert!(joined.keep(own, &|| true).unwrap());
     drop(joined);
     publish(&PreadStorage, &receiver.places()).unwrap();
     adopt(&PreadStorage, &receiver.places()).unwrap();

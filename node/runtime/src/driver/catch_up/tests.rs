@@ -43,8 +43,7 @@ fn answer(range: HeightRange, proofs: usize) -> Heights {
 /// Looks after a reason to look.
 fn look(catch_up: &mut CatchUp, now_ms: u64, peers: &[(NodeId, u64)]) -> Vec<(NodeId, HeightRange)> {
     catch_up.wake();
-    let known = peers.iter().map(|(_, head)| *head).max().unwrap_or(0);
-    catch_up.look(now_ms, known, peers)
+    catch_up.look(now_ms, peers)
 }
 
 fn deliver(catch_up: &mut CatchUp, peer: NodeId, range: HeightRange, now_ms: u64) {
@@ -63,6 +62,16 @@ fn a_node_that_follows_asks_nobody_and_one_far_behind_asks_all_side_by_side() {
     let ranges: Vec<_> = asked.iter().map(|(peer, range)| (*peer, range.first, range.count)).collect();
     assert_eq!(ranges, [(ONE, 1, 64), (OTHER, 65, 36)], "nobody is asked for what it has not");
     assert_eq!(look(&mut catch_up, 1, &far), [], "one request each");
+}
+
+#[test]
+fn one_who_is_behind_or_lies_about_it_keeps_nobody_from_asking_one_who_is_not() {
+    for low in [0, 3] {
+        let mut catch_up = CatchUp::default();
+        let asked = look(&mut catch_up, 0, &[(OTHER, low), (ONE, 1_000)]);
+        let of_one: Vec<_> = asked.iter().filter(|(peer, _)| *peer == ONE).map(|(_, range)| range).collect();
+        assert!(matches!(of_one[..], [range] if range.first == low + 1 && range.count == 64), "{asked:?}");
+    }
 }
 
 #[test]
@@ -99,7 +108,7 @@ fn who_is_slow_or_has_not_what_it_told_of_is_passed_over() {
     assert_eq!(look(&mut catch_up, 0, &far).len(), 1, "there is one range only");
     assert_eq!(look(&mut catch_up, ANSWER_MS - 1, &far), []);
     assert_eq!(catch_up.deadline_ms(), Some(ANSWER_MS));
-    let again = catch_up.look(ANSWER_MS, 1_000, &far);
+    let again = catch_up.look(ANSWER_MS, &far);
     assert_eq!(again.iter().map(|(peer, range)| (*peer, range.first)).collect::<Vec<_>>(), [(OTHER, 1)]);
 }
 
@@ -182,7 +191,7 @@ fn a_node_that_stands_still_is_given_again_what_is_kept_and_may_ask_for_itself()
     deliver(&mut catch_up, ONE, asked[0].1, 0);
     assert!(catch_up.feed_next(1).is_some() && catch_up.feed_next(1).is_none());
     assert!(catch_up.is_delivering(STALL_MS - 1) && !catch_up.is_delivering(STALL_MS));
-    catch_up.look(STALL_MS, 0, &[]);
+    catch_up.look(STALL_MS, &[]);
     assert!(!catch_up.is_delivering(STALL_MS + 1), "until the ledger grows");
     assert!(catch_up.deadline_ms().is_some());
     look(&mut catch_up, STALL_MS, &[(ONE, 64)]);

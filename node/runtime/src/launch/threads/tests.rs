@@ -152,14 +152,19 @@ fn a_write_that_fails_once_stops_the_node_and_loses_nothing() {
 /// What an old copy of a disk brings back; the guard stands on another one.
 const COPIED: [&str; 2] = ["ledger", "ordering"];
 
+/// The files of a directory; it has no directories in it.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
 fn keep_copies(host: &Host, parts: &[&str]) {
     for part in parts {
         let (from, to) = (host.path(part), host.path(&format!("{part}.old")));
-        std::fs::create_dir_all(&to).unwrap();
-        for entry in std::fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-        }
+        copy(&from, &to);
     }
 }
 

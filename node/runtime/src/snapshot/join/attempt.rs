@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use bixi_accel::sm2::Registry;
 use bixi_hsm::verify::SmVerifier;
+use bixi_ledger::Ledger;
 use bixi_ledger::snapshot::{Manifest, SnapshotError, Staging};
 use bixi_types::limits::{HEIGHTS_BYTES_MAX, VALIDATORS_MAX};
 use bixi_types::ports::Destination;
 use bixi_types::{H256, NodeId};
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::{Ended, JoinEvent, Joiner, Known};
 use crate::exchange::{Exchange, HeightRange, Heights};
@@ -128,24 +129,14 @@ impl<'a> Attempt<'a> {
         }
         self.joiner.progress.phase("checking");
         match self.staging.finish() {
-            Ok(()) => self.keep_own(),
+            Ok(()) => {
+                let keep = |own: &Ledger, go_on: &dyn Fn() -> bool| self.staging.keep(own, go_on);
+                self.joiner.keep_own(self.staging.manifest().height, self.inbox, keep)
+            }
             Err(SnapshotError::Ledger(error)) => Err(error.into()),
             // Every piece was what the manifest says, so the manifest itself is false.
             Err(lie) => self.false_manifest(&lie.to_string()),
         }
-    }
-
-    /// What the ledger holds goes into the database that will take its place. What is committed from now on is added when it does.
-    fn keep_own(&self) -> Result<(), Ended> {
-        self.joiner.progress.phase("keeping");
-        let goes_on = || loop {
-            match self.inbox.try_recv() {
-                Ok(JoinEvent::Stop) | Err(TryRecvError::Disconnected) => return false,
-                Ok(_) => {}
-                Err(TryRecvError::Empty) => return true,
-            }
-        };
-        if self.staging.keep(&self.joiner.ledger, &goes_on)? { Ok(()) } else { Err(Ended::Stopped) }
     }
 
     /// All who offered it are liars, and nothing of it is kept.

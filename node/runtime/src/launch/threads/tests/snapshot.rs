@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bixi_consensus::{Message, Mode};
 use bixi_ledger::LedgerError;
+use bixi_ledger::snapshot::Places;
 use bixi_types::H256;
 use parking_lot::Mutex;
 
@@ -49,9 +50,9 @@ impl Long {
         long
     }
 
-    /// With a fifth that was there at the beginning, and how high its ledger is.
+    /// With a fifth that was there at the beginning, and how high its ledger is; a sixth was never there.
     fn of_five() -> (Self, u64) {
-        let mut long = Self::new(1);
+        let mut long = Self::new(2);
         (0..5).for_each(|place| long.group.start(place));
         let early = long.commit(0, 8);
         long.agree(&early);
@@ -272,19 +273,26 @@ fn whoever_offers_the_same_snapshot_late_gives_what_the_first_does_not() {
 }
 
 #[test]
-fn a_finished_snapshot_that_a_crash_left_unpublished_is_taken_without_asking_anybody() {
-    let mut long = Long::of_four(1);
-    let joining = long.id(4);
-    long.group.hub.lose(move |frame| frame.to == joining && replays(frame));
-    long.group.start(4);
-    let height = long.fetched(4);
-    let path = |name: &str| long.group.hosts[4].path(name);
-    std::fs::rename(path("ledger.joined"), path("ledger.joining")).unwrap();
-    long.group.hub.lose(move |frame| is_snapshot(frame).is_some() || (frame.to == joining && replays(frame)));
-    long.group.start(4);
-    assert_eq!(long.fetched(4), height);
-    let path = |name: &str| long.group.hosts[4].path(name);
-    assert!(path("ledger.joined").exists() && !path("ledger.joining").exists());
+fn a_finished_snapshot_that_was_left_unpublished_is_given_the_past_and_taken_without_asking_anybody() {
+    let (mut long, own) = Long::of_five();
+    // What another one fetched, who has no past, is what this one had when it stopped after the last check.
+    let (joining, other) = (4, 5);
+    let to = [long.id(joining), long.id(other)];
+    long.group.hub.lose(move |frame| to.contains(&frame.to) && replays(frame));
+    long.group.start(other);
+    let height = long.fetched(other);
+    let places = Places::around(&long.group.hosts[joining].ledger_params().dir);
+    copy(&long.group.hosts[other].path("ledger.joined"), &places.joining);
+    long.group.hub.lose(move |frame| is_snapshot(frame).is_some() || (to.contains(&frame.to) && replays(frame)));
+    long.group.start(joining);
+    assert_eq!(long.fetched(joining), height);
+    assert!(!places.joining.exists());
+    let params = bixi_ledger::Params { dir: places.joined, ..long.group.hosts[joining].ledger_params() };
+    let joined = Ledger::open(params).unwrap();
+    for number in 1..=own {
+        let theirs = &long.group.node(0).ledger;
+        assert!(joined.receipts(number).unwrap() == theirs.receipts(number).unwrap(), "receipts of {number}");
+    }
     long.group.stop_all();
 }
 

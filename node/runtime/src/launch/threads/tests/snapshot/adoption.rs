@@ -1,23 +1,12 @@
 //! What a fetched snapshot takes the place of, and what it does not.
 
-use std::path::Path;
-
 use bixi_consensus::LogEntry;
-use bixi_ledger::snapshot::Places;
 use bixi_platform::io::{PreadStorage, Storage};
 use bixi_types::consensus::CheckpointVote;
 
 use super::*;
-use crate::launch::adopted::adopt_snapshot;
+use crate::launch::adopted::{Fetched, adopt_snapshot};
 use crate::ordering_log::{OrderingLog, Record};
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
-}
 
 /// A chain of one with blocks of these names, stopped.
 fn chain_of_one(from: usize, count: usize) -> Host {
@@ -56,18 +45,18 @@ fn a_snapshot_takes_the_place_of_a_ledger_that_it_continues_and_of_no_other() {
 
     // As far as the ledger itself.
     copy(&places.ledger, &places.joined);
-    assert!(!adopted().unwrap());
+    assert_eq!(adopted().unwrap(), Fetched::Nothing);
     assert_eq!((head(), places.joined.exists()), (short, false));
 
     // A database in which nothing is.
     drop(Ledger::open(bixi_ledger::Params { dir: places.joined.clone(), ..params.clone() }).unwrap());
-    assert!(!adopted().unwrap());
+    assert_eq!(adopted().unwrap(), Fetched::Nothing);
     assert_eq!((head(), places.joined.exists()), (short, false));
 
     // One that cannot be opened: perhaps the next start can.
     copy(&places.ledger, &places.joined);
     std::fs::write(places.joined.join("CURRENT"), b"MANIFEST-000001\n").unwrap();
-    assert!(!adopted().unwrap());
+    assert_eq!(adopted().unwrap(), Fetched::Left);
     assert_eq!((head(), places.joined.exists()), (short, true));
     std::fs::remove_dir_all(&places.joined).unwrap();
 
@@ -81,9 +70,9 @@ fn a_snapshot_takes_the_place_of_a_ledger_that_it_continues_and_of_no_other() {
 
     // The same chain, longer; but the node is told to take no snapshots.
     std::fs::rename(host.path("longer"), &places.joined).unwrap();
-    assert!(!adopt_snapshot(&params, &[], false).unwrap());
+    assert_eq!(adopt_snapshot(&params, &[], false).unwrap(), Fetched::Left);
     assert_eq!((head(), places.joined.exists()), (short, true));
-    assert!(adopted().unwrap());
+    assert_eq!(adopted().unwrap(), Fetched::Adopted);
     assert_eq!((head(), places.joined.exists()), (longer, false));
     let node = host.start().expect("starts on it");
     commit_all(&node, names(200, 1));

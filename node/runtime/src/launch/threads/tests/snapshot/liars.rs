@@ -4,7 +4,7 @@ use bixi_types::CryptoSuite;
 use bixi_types::limits::SNAPSHOT_CHUNK_BYTES_MAX;
 
 use super::*;
-use crate::launch::adopted::adopt_snapshot;
+use crate::launch::adopted::{Fetched, adopt_snapshot};
 
 /// What a liar does to its answers: `None` leaves one as it is.
 type Lie = fn(Exchange) -> Option<Exchange>;
@@ -180,7 +180,7 @@ fn whoever_lies_about_a_snapshot_is_charged_and_nothing_of_it_is_kept() {
         long.group.hub.charged.lock().clear();
         long.group.hub.forge(|_| None);
         let params = long.group.hosts[place].ledger_params();
-        assert!(adopt_snapshot(&params, &[], true).unwrap());
+        assert_eq!(adopt_snapshot(&params, &[], true).unwrap(), Fetched::Adopted);
         assert_eq!(Ledger::open(params).unwrap().head(), head, "{name}");
     }
     long.group.stop_all();
