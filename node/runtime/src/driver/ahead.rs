@@ -34,6 +34,9 @@ impl Driver {
                 let request = Exchange::WantHeights(range).encode();
                 links.send_on(Channel::Bulk, Destination::Node(peer), request);
             }
+            if let Some(height) = self.catch_up.nobody_holds(now_ms, &peers) {
+                self.joining.nobody_holds(height);
+            }
         }
         let ready = self.core.status().committed + self.pipeline_depth + 1;
         while let Some((from, messages)) = self.catch_up.feed_next(ready) {

@@ -36,6 +36,8 @@ const REST_MS: u64 = 10_000;
 const STALL_MS: u64 = 2_000;
 /// New heights in the ledger after which there may be room for more.
 const LOOK_HEIGHTS: u64 = 16;
+/// A peer that sent nothing of the next height for so long does not hold it.
+const BARREN_MS: u64 = 60_000;
 /// How often the log tells how far a long catching up has come.
 const TOLD_MS: u64 = 5_000;
 
@@ -60,6 +62,8 @@ pub(super) struct CatchUp {
     requests: BTreeMap<NodeId, Request>,
     /// Peers that are not asked before a time.
     resting: BTreeMap<NodeId, u64>,
+    /// Peers that were asked for the next height and sent nothing, and since when.
+    barren: BTreeMap<NodeId, u64>,
     look_ms: Option<u64>,
     /// Height of the ledger, and since when.
     reached: (u64, u64),
@@ -87,6 +91,9 @@ impl CatchUp {
 
     /// The ledger reaches to `height`.
     pub(super) fn reached(&mut self, height: u64, now_ms: u64) {
+        if height > self.reached.0 {
+            self.barren.clear();
+        }
         self.reached = (height, now_ms);
         if self.kept.is_empty() {
             return;
@@ -200,13 +207,17 @@ impl CatchUp {
 
     /// Heights whose signatures hold, in a row; none when the answer was good for nothing: its sender rests.
     pub(super) fn keep(&mut self, from: NodeId, heights: Vec<Proven>, now_ms: u64) {
-        if self.requests.get(&from).is_none_or(|request| !request.is_answered) {
-            return;
-        }
+        let Some(request) = self.requests.get(&from).filter(|request| request.is_answered) else { return };
+        let is_next = request.range.first == self.reached.0 + 1;
         self.requests.remove(&from);
         self.wake();
         if heights.is_empty() {
             self.resting.insert(from, now_ms + REST_MS);
+        }
+        match (is_next, heights.is_empty()) {
+            (true, true) => drop(self.barren.entry(from).or_insert(now_ms)),
+            (true, false) => self.barren.clear(),
+            (false, _) => {}
         }
         if self.kept.is_empty() {
             self.reached.1 = now_ms;
@@ -216,6 +227,15 @@ impl CatchUp {
             self.kept_bytes += proven.bytes;
             self.kept.insert(proven.value.height, Kept { from, proven });
         }
+    }
+
+    /// The next height, if none of `peers` that told of it holds it.
+    pub(super) fn nobody_holds(&self, now_ms: u64, peers: &[(NodeId, u64)]) -> Option<u64> {
+        let height = self.reached.0;
+        let is_barren = |peer: &NodeId| self.barren.get(peer).is_some_and(|since_ms| now_ms >= since_ms + BARREN_MS);
+        let mut further = peers.iter().filter(|(_, head)| *head > height).peekable();
+        further.peek()?;
+        further.all(|(peer, _)| is_barren(peer)).then_some(height + 1)
     }
 
     /// The next height for consensus, at most `last`: who sent it, certificate, decision. The certificate comes first, so that consensus

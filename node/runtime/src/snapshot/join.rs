@@ -4,20 +4,21 @@
 //! and not asked again; who does not answer is passed over. Nothing of an attempt touches the ledger.
 
 mod attempt;
+mod complete;
+mod offers;
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bixi_ledger::snapshot::{Manifest, Places, Staging, bytes_in, discard, publish};
+use bixi_ledger::snapshot::{Manifest, Places, bytes_in, discard};
 use bixi_ledger::{Ledger, LedgerError};
 use bixi_types::ports::Destination;
 use bixi_types::{H256, NodeId};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::progress::{JoinProgress, Missing};
+use super::progress::JoinProgress;
 use super::{Message, Wanted};
 use crate::event::{Arrived, Event};
 use crate::exchange::{Exchange, Heights, Offences};
@@ -56,6 +57,8 @@ pub(crate) struct Pace {
     pub answer: Duration,
     /// After an attempt that failed.
     pub failed: Duration,
+    /// After the disk was too full: what somebody else has to mend first.
+    pub no_room: Duration,
 }
 
 impl Default for Pace {
@@ -66,6 +69,7 @@ impl Default for Pace {
             first_offer: Duration::from_secs(600),
             answer: Duration::from_secs(20),
             failed: Duration::from_secs(10),
+            no_room: Duration::from_secs(2 * 3_600),
         }
     }
 }
@@ -122,6 +126,8 @@ struct Known {
     refused: BTreeSet<NodeId>,
     /// Whoever offered a snapshot and did not give it.
     left: BTreeSet<NodeId>,
+    /// Height of what an earlier attempt left on the disk, once somebody looked.
+    begun: Option<u64>,
 }
 
 /// Who offers a manifest.
@@ -138,12 +144,13 @@ impl Joiner {
             match self.distance(&known) {
                 Distance::Unknown => continue,
                 Distance::Near => {
-                    self.tidy();
+                    self.tidy(&mut known);
                     continue;
                 }
                 Distance::Far => {}
             }
             let outcome = self.attempt(inbox, &mut known);
+            known.begun = None;
             self.progress.end();
             match outcome {
                 Ok(height) => {
@@ -153,7 +160,11 @@ impl Joiner {
                 }
                 Err(Ended::Stopped) => return,
                 Err(Ended::CaughtUp) => tracing::info!("the ledger caught up by itself; the snapshot is left"),
-                Err(Ended::Failed(reason) | Ended::False(reason) | Ended::NoRoom(reason)) => {
+                Err(Ended::NoRoom(reason)) => {
+                    tracing::warn!(reason, "no snapshot; the node goes on block by block and tries again in hours");
+                    pause = self.params.pace.no_room;
+                }
+                Err(Ended::Failed(reason) | Ended::False(reason)) => {
                     tracing::warn!(reason, "no snapshot yet; the node goes on block by block and tries again");
                     pause = self.params.pace.failed * 2_u32.pow(failed);
                     failed = (failed + 1).min(DOUBLINGS_MAX);
@@ -188,13 +199,6 @@ impl Joiner {
         }
     }
 
-    /// What an earlier attempt left is of no more use.
-    fn tidy(&self) {
-        if let Err(error) = discard(self.params.staging.storage.as_ref(), &self.params.places.joining) {
-            tracing::warn!(%error, dir = %self.params.places.joining.display(), "a snapshot begun earlier could not be removed");
-        }
-    }
-
     /// Whether the disk has room for so much more beside what the node holds of its own, which comes along.
     fn check_room(&self, bytes_to_come: u64) -> Result<(), Ended> {
         let ledger = &self.params.places.ledger;
@@ -208,6 +212,17 @@ impl Joiner {
             "{bytes_to_come} bytes of a snapshot and {own_bytes} bytes of the node's own blocks do not fit the {free_bytes} \
              bytes that the disk has to spare"
         )))
+    }
+
+    /// The same for what `peers` offer, which is their word only: others may offer less.
+    fn check_offer(&self, bytes: u64, peers: &BTreeSet<NodeId>, known: &mut Known) -> Result<(), Ended> {
+        self.check_room(bytes).map_err(|ended| match ended {
+            Ended::NoRoom(reason) => {
+                known.left.extend(peers);
+                Ended::Failed(reason)
+            }
+            other => other,
+        })
     }
 
     fn want(&self, peer: NodeId, wanted: Wanted) {
@@ -225,6 +240,8 @@ impl Joiner {
         if let Some(joined) = self.finished() {
             return self.complete(joined, inbox);
         }
+        // What is here already must fit twice, whatever is offered.
+        self.check_room(0)?;
         let offers = self.offers(inbox, known)?;
         let (staging, sources) = self.choose(offers, known)?;
         let height = staging.manifest().height;
@@ -240,141 +257,6 @@ impl Joiner {
                 discard(self.params.staging.storage.as_ref(), joining).map_err(stored(joining)).and(Err(error))
             }
         }
-    }
-
-    /// A snapshot that was checked as a whole when a stop or a crash came before its publication, if the ledger is not as far.
-    fn finished(&self) -> Option<Ledger> {
-        let (staging, own) = (&self.params.staging, self.ledger.height());
-        let is_there = staging.storage.exists(&self.params.places.joining).unwrap_or(false);
-        // What cannot be read is met again, and told of, where it would be gone on with.
-        is_there.then(|| Staging::finished(staging).ok().flatten()).flatten().filter(|joined| joined.height() > own)
-    }
-
-    /// Takes a checked snapshot up where it was left, which may have been before anything of the node's own was in it.
-    fn complete(&self, joined: Ledger, inbox: &Receiver<JoinEvent>) -> Result<u64, Ended> {
-        self.check_room(0)?;
-        let (height, nothing) = (joined.height(), Missing { headers: 0, chunks: 0, blocks: 0 });
-        self.progress.begin(height, nothing, nothing);
-        self.keep_own(height, inbox, |own, go_on| joined.keep(own, go_on))?;
-        drop(joined);
-        self.publish().map(|()| height)
-    }
-
-    /// What the ledger holds goes into the database that will take its place, by `keep`. What is committed from now on is added when it
-    /// does.
-    fn keep_own(
-        &self,
-        height: u64,
-        inbox: &Receiver<JoinEvent>,
-        keep: impl FnOnce(&Ledger, &dyn Fn() -> bool) -> Result<bool, LedgerError>,
-    ) -> Result<(), Ended> {
-        self.progress.phase("keeping");
-        let ended = OnceCell::new();
-        let goes_on = || self.check_wanted(height, inbox).map_err(|reason| ended.set(reason)).is_ok();
-        keep(&self.ledger, &goes_on)?;
-        match ended.into_inner() {
-            Some(reason) => Err(reason),
-            None => self.check_wanted(height, inbox),
-        }
-    }
-
-    /// Whether the node still runs, and not yet as far as the snapshot. What arrived meanwhile answers no question.
-    fn check_wanted(&self, height: u64, inbox: &Receiver<JoinEvent>) -> Result<(), Ended> {
-        loop {
-            match inbox.try_recv() {
-                Ok(JoinEvent::Stop) | Err(TryRecvError::Disconnected) => return Err(Ended::Stopped),
-                Ok(_) => {}
-                Err(TryRecvError::Empty) if self.ledger.height() >= height => return Err(Ended::CaughtUp),
-                Err(TryRecvError::Empty) => return Ok(()),
-            }
-        }
-    }
-
-    fn publish(&self) -> Result<(), Ended> {
-        publish(self.params.staging.storage.as_ref(), &self.params.places).map_err(stored(&self.params.places.joining))
-    }
-
-    /// Asks everybody, and waits for the first useful offer and a little longer for equal ones.
-    fn offers(&self, inbox: &Receiver<JoinEvent>, known: &mut Known) -> Result<Offers, Ended> {
-        let chain = self.ledger.genesis().ok_or(LedgerError::Uninitialised)?;
-        let (chain, suite) = (chain.hash(), chain.suite);
-        let mut asked: BTreeSet<NodeId> =
-            self.links.peers().into_iter().filter(|peer| !known.refused.contains(peer)).collect();
-        asked.iter().for_each(|peer| self.want(*peer, Wanted::Manifest));
-        tracing::info!(height = self.ledger.height(), peers = asked.len(), "far behind: asking for a snapshot");
-        let mut offers = Offers::new();
-        let mut until = Instant::now() + self.params.pace.first_offer;
-        let mut ask_again = Instant::now() + self.params.pace.answer;
-        while !asked.is_empty() && Instant::now() < until {
-            let arrived = match inbox.recv_deadline(until.min(ask_again)) {
-                Ok(JoinEvent::Stop) | Err(RecvTimeoutError::Disconnected) => return Err(Ended::Stopped),
-                Ok(JoinEvent::Heights(_)) => continue,
-                Ok(JoinEvent::Snapshot(arrived)) => arrived,
-                Err(RecvTimeoutError::Timeout) => {
-                    // Whoever left is not waited for, and a question may have been lost.
-                    ask_again = Instant::now() + self.params.pace.answer;
-                    let here = self.links.peers();
-                    asked.retain(|peer| here.contains(peer));
-                    asked.iter().for_each(|peer| self.want(*peer, Wanted::Manifest));
-                    continue;
-                }
-            };
-            match arrived.what {
-                Message::Manifest(manifest) if asked.remove(&arrived.from) => match manifest.check(&chain) {
-                    _ if !manifest.is_readable() => {
-                        let (peer, format) = (arrived.from, manifest.format);
-                        tracing::info!(%peer, format, "a peer offers a snapshot of a format that this release cannot use");
-                    }
-                    Ok(()) => {
-                        let offer = offers.entry(manifest.id(suite)).or_insert_with(|| (*manifest, BTreeSet::new()));
-                        offer.1.insert(arrived.from);
-                        until = until.min(Instant::now() + self.params.pace.offers);
-                    }
-                    Err(reason) => self.charge(arrived.from, &reason, known),
-                },
-                Message::NotHeld(Wanted::Manifest) => drop(asked.remove(&arrived.from)),
-                _ => {}
-            }
-        }
-        Ok(offers)
-    }
-
-    /// What an earlier attempt left; what cannot be read of it is begun anew.
-    fn begun(&self) -> Option<Staging> {
-        Staging::resume(&self.params.staging, &self.ledger).unwrap_or_else(|error| {
-            tracing::warn!(%error, "a snapshot begun earlier cannot be gone on with");
-            None
-        })
-    }
-
-    /// The snapshot that was begun, if it is still offered; else the one that most offer, of those the highest. Peers who offered one
-    /// and did not give it count for nothing while there are others.
-    fn choose(&self, mut offers: Offers, known: &Known) -> Result<(Staging, BTreeSet<NodeId>), Ended> {
-        let own = self.ledger.height();
-        offers.retain(|_, (manifest, _)| manifest.height > own);
-        let storage = self.params.staging.storage.as_ref();
-        let joining = &self.params.places.joining;
-        if storage.exists(joining).map_err(stored(joining))? {
-            if let Some(staging) = self.begun() {
-                let fresh = |peers: &BTreeSet<NodeId>| peers.difference(&known.left).next().is_some();
-                let others_give = offers.values().any(|(_, peers)| fresh(peers));
-                let begun = offers
-                    .values()
-                    .find(|(manifest, peers)| manifest == staging.manifest() && (fresh(peers) || !others_give));
-                if let Some((_, peers)) = begun {
-                    self.check_room(staging.bytes_to_come())?;
-                    return Ok((staging, peers.clone()));
-                }
-            }
-            discard(storage, joining).map_err(stored(joining))?;
-        }
-        offers.retain(|_, (manifest, _)| self.progress.is_far(manifest.height, own));
-        let best = offers
-            .into_values()
-            .max_by_key(|(manifest, peers)| (peers.difference(&known.left).count(), peers.len(), manifest.height));
-        let (manifest, peers) = best.ok_or_else(|| Ended::Failed("no peer offers a snapshot of use".into()))?;
-        self.check_room(manifest.bytes)?;
-        Ok((Staging::begin(&self.params.staging, &self.ledger, manifest)?, peers))
     }
 }
 

@@ -3,6 +3,7 @@
 //! It waits while that is worth it: a moment after the chain was first known to be far ahead, and for as long as the snapshot comes
 //! soon and does come. All of it is bounded for each start, so that no source, slow or false, holds a node back.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -35,6 +36,10 @@ const OFFERS_WAITED: Duration = Duration::from_secs(60);
 const LEFT_WAITED: Duration = Duration::from_secs(1_800);
 /// No longer than this after the first attempt began is anything waited for until the next start.
 const WHOLE_WAITED: Duration = Duration::from_secs(2 * LEFT_WAITED.as_secs());
+/// How fast an attempt is shows after so long.
+const PACE_SEEN: Duration = Duration::from_secs(600);
+/// One that would take longer is given up: nobody holds a snapshot for longer.
+const LEFT_MAX: Duration = super::serve::HELD_MAX;
 /// By how much the threshold rises after a join, until the process ends: a chain so fast that it runs away from a node is not joined over
 /// and over.
 const JOINED_FACTOR: u64 = 16;
@@ -44,6 +49,8 @@ const JOINED_FACTOR: u64 = 16;
 pub(crate) struct JoinProgress {
     /// Heights above ours from which on a peer is far ahead; 0: no snapshot is ever fetched.
     after_blocks: u64,
+    /// A height that no peer holds; 0: none.
+    missing: AtomicU64,
     held: Mutex<Held>,
 }
 
@@ -116,12 +123,33 @@ impl JoinProgress {
     /// `has_joined`: the ledger is one that came by a snapshot in this process.
     pub(crate) fn new(after_blocks: u64, has_joined: bool) -> Self {
         let factor = if has_joined { JOINED_FACTOR } else { 1 };
-        Self { after_blocks: after_blocks.saturating_mul(factor), held: Mutex::default() }
+        Self { after_blocks: after_blocks.saturating_mul(factor), ..Self::default() }
     }
 
-    /// Whether a head is far above ours.
+    /// Whether a head is far above ours, or above a height that is to be had from nobody.
     pub(crate) fn is_far(&self, head: u64, own: u64) -> bool {
-        self.after_blocks > 0 && head > own.saturating_add(self.after_blocks)
+        let is_cut_off = || head > own && self.missing.load(Ordering::Relaxed) == own.saturating_add(1);
+        self.after_blocks > 0 && (head > own.saturating_add(self.after_blocks) || is_cut_off())
+    }
+
+    /// No connected peer that is further holds this height, which is our next: they joined by snapshots themselves.
+    pub(crate) fn nobody_holds(&self, height: u64) {
+        if self.missing.swap(height, Ordering::Relaxed) != height {
+            tracing::warn!(
+                height,
+                snapshot_after_blocks = self.after_blocks,
+                "no connected peer holds the next block; connect one that has the whole history, or set sync.snapshot_after_blocks \
+                 above 0 for a certified snapshot"
+            );
+        }
+    }
+
+    /// Whether what is under way would take longer than a source holds a snapshot.
+    pub(super) fn is_too_slow(&self, now: Instant) -> bool {
+        let is_slow = |work: &Work| {
+            now.saturating_duration_since(work.began) >= PACE_SEEN && work.left(now).is_none_or(|left| left > LEFT_MAX)
+        };
+        self.held.lock().work.as_ref().is_some_and(is_slow)
     }
 
     /// The chain's head was heard of, of those whose word counts.
@@ -225,6 +253,26 @@ mod tests {
         let (first, later) = (JoinProgress::new(10, false), JoinProgress::new(10, true));
         assert!(first.is_far(11, 0) && !later.is_far(160, 0) && later.is_far(161, 0));
         assert!(!JoinProgress::new(0, true).is_far(u64::MAX, 0));
+    }
+
+    #[test]
+    fn a_head_above_a_height_that_nobody_holds_is_far_until_the_ledger_is_past_it() {
+        let (joins, never) = (JoinProgress::new(1_000, true), JoinProgress::new(0, false));
+        [&joins, &never].into_iter().for_each(|progress| progress.nobody_holds(8));
+        assert!(joins.is_far(8, 7) && !joins.is_far(7, 7) && !joins.is_far(9, 8));
+        assert!(!never.is_far(8, 7), "the operator wants none");
+    }
+
+    #[test]
+    fn an_attempt_that_would_outlast_its_sources_is_too_slow() {
+        let progress = JoinProgress::new(10, false);
+        assert!(!progress.is_too_slow(Instant::now() + LEFT_MAX), "nothing is under way");
+        progress.begin(500, parts(100, 0, 0), parts(100, 0, 0));
+        let slow_after = |whole: Duration| progress.is_too_slow(Instant::now() + whole);
+        assert!(!slow_after(PACE_SEEN / 2), "too early to tell");
+        assert!(slow_after(PACE_SEEN * 2), "nothing came");
+        progress.came(parts(50, 0, 0), 1);
+        assert!(!slow_after(LEFT_MAX / 2) && slow_after(LEFT_MAX * 2));
     }
 
     #[test]

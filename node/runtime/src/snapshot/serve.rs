@@ -28,14 +28,10 @@ const ALIGNMENT: u64 = 16;
 const ALIGNMENT_PATIENCE: Duration = Duration::from_millis(500);
 /// A snapshot of which nobody asked for a piece in so long is let go.
 const UNUSED_MAX: Duration = Duration::from_secs(120);
-/// One so old is offered to nobody anew: the rows it holds cost disk.
-const AGE_MAX: Duration = Duration::from_secs(3_600);
-/// And one so old is let go.
-const HELD_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// And one so old, whoever asks: the rows it holds cost disk.
+pub(super) const HELD_MAX: Duration = Duration::from_secs(6 * 3_600);
 /// After an attempt that failed, reading the whole state is not tried again for so long.
 const FAILED_PAUSE: Duration = Duration::from_secs(600);
-/// A manifest asked for anew is of a height at most so far below the head, or somebody else is using it.
-const HEIGHTS_BEHIND_MAX: u64 = 256;
 
 /// What the thread is told.
 pub(crate) enum SnapshotJob {
@@ -63,12 +59,6 @@ struct Term {
 impl Term {
     fn end(&self) -> Instant {
         (self.used + UNUSED_MAX).min(self.made + HELD_MAX)
-    }
-
-    /// Whether it is offered to who asks anew, `behind` heights below the head as it is.
-    fn is_offered(&self, now: Instant, behind: u64) -> bool {
-        let is_used = now.saturating_duration_since(self.used) < UNUSED_MAX;
-        now.saturating_duration_since(self.made) < AGE_MAX && (behind <= HEIGHTS_BEHIND_MAX || is_used)
     }
 }
 
@@ -153,13 +143,10 @@ impl SnapshotServer {
         Ok(answer.unwrap_or(Message::NotHeld(wanted)))
     }
 
-    /// Makes a snapshot, unless the one that is held will do or one could not be made a moment ago.
+    /// Makes a snapshot, unless one is held or could not be made a moment ago. One that somebody fetches is not taken from him for who
+    /// comes anew: he is offered the same.
     fn hold<'a>(&'a self, holding: &mut Holding<'a>, now: Instant) -> Result<(), LedgerError> {
-        let head = self.ledger.height();
-        let will_do = holding
-            .held
-            .as_ref()
-            .is_some_and(|held| held.term.is_offered(now, head.saturating_sub(held.export.manifest().height)));
+        let will_do = holding.end().is_some_and(|end| now < end);
         // Let go before another is made: the engine holds one at most.
         if !will_do {
             holding.held = None;
@@ -236,11 +223,6 @@ mod tests {
         assert_eq!(used.end(), after(later + UNUSED_MAX));
         let always = Term { made, used: after(HELD_MAX) };
         assert_eq!(always.end(), after(HELD_MAX), "whoever still asks");
-        // Who comes anew is offered a recent one, or one that somebody is fetching.
-        assert!(fresh.is_offered(made, HEIGHTS_BEHIND_MAX) && fresh.is_offered(made, HEIGHTS_BEHIND_MAX + 1));
-        assert!(used.is_offered(after(later), HEIGHTS_BEHIND_MAX + 1));
-        assert!(!fresh.is_offered(after(later), HEIGHTS_BEHIND_MAX + 1), "neither recent nor used");
-        assert!(!always.is_offered(after(AGE_MAX), 0), "too old to begin with");
     }
 
     fn server(ledger: Ledger) -> SnapshotServer {
@@ -292,6 +274,27 @@ mod tests {
         let piece = server.answer(Wanted::Chunk { snapshot, index: 0 }, &mut holding, later);
         assert!(matches!(piece, Ok(Message::Chunk { .. })), "{piece:?}");
         assert_eq!(holding.end(), Some(later + UNUSED_MAX));
+    }
+
+    #[test]
+    fn what_somebody_fetches_is_not_taken_from_him_before_its_time() {
+        let server = server(ledger());
+        let (mut holding, start) = (Holding::default(), Instant::now());
+        let Ok(Message::Manifest(manifest)) = server.answer(Wanted::Manifest, &mut holding, start) else {
+            panic!("no manifest")
+        };
+        let snapshot = manifest.id(CryptoSuite::Sm);
+        let made = |holding: &Holding<'_>| holding.held.as_ref().expect("held").term.made;
+        let first = made(&holding);
+        let (mut now, last) = (first, first + HELD_MAX - Duration::from_secs(1));
+        while now < last {
+            now = last.min(now + Duration::from_secs(100));
+            server.answer(Wanted::Chunk { snapshot, index: 0 }, &mut holding, now).expect("a piece");
+            server.answer(Wanted::Manifest, &mut holding, now).expect("an offer");
+            assert_eq!(made(&holding), first);
+        }
+        server.answer(Wanted::Manifest, &mut holding, first + HELD_MAX).expect("another offer");
+        assert_ne!(made(&holding), first, "no longer than that");
     }
 
     #[test]

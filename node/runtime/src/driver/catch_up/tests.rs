@@ -113,6 +113,30 @@ fn who_is_slow_or_has_not_what_it_told_of_is_passed_over() {
 }
 
 #[test]
+fn a_height_that_everybody_further_had_nothing_of_for_long_is_held_by_nobody() {
+    let mut catch_up = CatchUp::default();
+    let far = [(ONE, 1_000), (OTHER, 1_000), (NodeId([3; 64]), 0)];
+    let mut first_ms = None;
+    for now_ms in (0..10 * BARREN_MS).step_by(100) {
+        for (peer, range) in look(&mut catch_up, now_ms, &far) {
+            let has = if range.first == 1 { 0 } else { range.count };
+            assert!(catch_up.expects(peer, &answer(range, has.into()), now_ms));
+            catch_up.keep(peer, if has == 0 { Vec::new() } else { proven(range) }, now_ms);
+        }
+        if catch_up.nobody_holds(now_ms, &far).is_some() {
+            first_ms = first_ms.or(Some(now_ms));
+        }
+    }
+    assert!(first_ms.is_some_and(|at_ms| at_ms >= BARREN_MS), "{first_ms:?}");
+    let last_ms = 10 * BARREN_MS;
+    assert_eq!(catch_up.nobody_holds(last_ms, &far), Some(1));
+    assert_eq!(catch_up.nobody_holds(last_ms, &far[2..]), None, "who is not further says nothing");
+    assert_eq!(catch_up.nobody_holds(last_ms, &[(NodeId([4; 64]), 9)]), None, "not asked yet");
+    catch_up.reached(1, last_ms);
+    assert_eq!(catch_up.nobody_holds(last_ms, &far), None, "the ledger grew");
+}
+
+#[test]
 fn an_empty_answer_starts_no_storm() {
     let mut catch_up = CatchUp::default();
     let far = [(ONE, 1_000)];

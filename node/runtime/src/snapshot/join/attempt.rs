@@ -47,8 +47,8 @@ pub(super) struct Attempt<'a> {
     early_bytes: usize,
     /// First header that is not here.
     front: u64,
-    /// Pieces taken.
-    pieces: u32,
+    /// Answers taken: headers, pieces, blocks.
+    taken: u32,
     told: Instant,
 }
 
@@ -108,7 +108,7 @@ impl<'a> Attempt<'a> {
             early: BTreeMap::new(),
             early_bytes: 0,
             front: 0,
-            pieces: 0,
+            taken: 0,
             told: Instant::now(),
         })
     }
@@ -170,6 +170,10 @@ impl<'a> Attempt<'a> {
         }
         if self.joiner.ledger.height() >= self.staging.manifest().height {
             return Err(Ended::CaughtUp);
+        }
+        if self.joiner.progress.is_too_slow(now) {
+            self.known.left.extend(&self.offered);
+            return Err(Ended::Failed("it comes too slowly from the peers who offered it".into()));
         }
         self.tell(now);
         let deadline = self.fetch.deadline(now).unwrap_or(now + TOLD).min(now + TOLD);

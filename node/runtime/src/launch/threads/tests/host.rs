@@ -54,6 +54,8 @@ pub(super) struct Host {
     pub(super) snapshot_after_blocks: u64,
     /// What the disk has left for a snapshot.
     pub(super) free_bytes: Arc<AtomicU64>,
+    /// How often it was looked at.
+    pub(super) free_looks: Arc<AtomicU64>,
 }
 
 /// A node at work.
@@ -133,6 +135,7 @@ impl Host {
             timeouts: Timeouts::default(),
             snapshot_after_blocks: 0,
             free_bytes: Arc::new(AtomicU64::new(u64::MAX)),
+            free_looks: Arc::default(),
         };
         host.renew_guard();
         host
@@ -208,16 +211,20 @@ impl Host {
     /// Looks often and waits long: what a test waits for comes at once, and what comes late under load is no failure.
     fn join_params(&self) -> JoinParams {
         let places = Places::around(&self.path("ledger"));
-        let free_bytes = Arc::clone(&self.free_bytes);
+        let (free_bytes, looks) = (Arc::clone(&self.free_bytes), Arc::clone(&self.free_looks));
         JoinParams {
             staging: bixi_ledger::Params { dir: places.joining.clone(), ..self.ledger_params() },
             places,
-            free_bytes: Box::new(move || free_bytes.load(Ordering::SeqCst)),
+            free_bytes: Box::new(move || {
+                looks.fetch_add(1, Ordering::SeqCst);
+                free_bytes.load(Ordering::SeqCst)
+            }),
             pace: Pace {
                 look: Duration::from_millis(20),
                 offers: Duration::from_millis(500),
                 answer: Duration::from_secs(3),
                 failed: Duration::from_millis(200),
+                no_room: Duration::from_millis(200),
                 ..Pace::default()
             },
         }

@@ -105,6 +105,7 @@ impl Attempt<'_> {
         match outcome {
             Ok(()) => {
                 self.joiner.progress.came(Missing { headers: headers.len() as u64, chunks: 0, blocks: 0 }, bytes);
+                self.check_room()?;
                 Ok(through + headers.len() as u64)
             }
             Err(SnapshotError::Ledger(error)) => Err(error.into()),

@@ -10,8 +10,8 @@ use crate::snapshot::fetch::Task;
 use crate::snapshot::progress::Missing;
 use crate::snapshot::{Wanted, part_length};
 
-/// Pieces after which the disk is looked at again.
-const PIECES_BETWEEN_LOOKS: u32 = 64;
+/// Answers taken after which the disk is looked at again.
+const ANSWERS_BETWEEN_LOOKS: u32 = 64;
 
 impl Attempt<'_> {
     pub(super) fn take(&mut self, answer: Answer) -> Result<(), Ended> {
@@ -35,7 +35,7 @@ impl Attempt<'_> {
             (Ok(()), parts, bytes) => {
                 self.settle(&task);
                 self.joiner.progress.came(parts, bytes);
-                self.check_room(parts)
+                self.check_room()
             }
             (Err(SnapshotError::Ledger(error)), ..) => Err(error.into()),
             (Err(SnapshotError::FalseManifest(reason)), ..) => self.false_manifest(&reason),
@@ -55,9 +55,9 @@ impl Attempt<'_> {
     }
 
     /// Now and then: whoever else fills the disk, the node is to go on.
-    fn check_room(&mut self, came: Missing) -> Result<(), Ended> {
-        self.pieces += came.chunks as u32;
-        if came.chunks == 0 || !self.pieces.is_multiple_of(PIECES_BETWEEN_LOOKS) {
+    pub(super) fn check_room(&mut self) -> Result<(), Ended> {
+        self.taken = self.taken.wrapping_add(1);
+        if !self.taken.is_multiple_of(ANSWERS_BETWEEN_LOOKS) {
             return Ok(());
         }
         self.joiner.check_room(self.staging.bytes_to_come())
