@@ -205,9 +205,7 @@ fn part(height: u64, offset: u32, whole: &[u8]) -> Option<Message> {
 #[cfg(test)]
 mod tests {
     use bixi_network::solitary::Solitary;
-    use bixi_types::EvmHash;
-    use bixi_types::consensus::Validator;
-    use bixi_types::genesis::{EvmSpec, Genesis, TimestampUnit};
+    use bixi_types::genesis::Genesis;
     use bixi_types::header::BlockHeader;
 
     use super::*;
@@ -232,22 +230,7 @@ mod tests {
 
     /// A ledger at genesis.
     fn ledger() -> Ledger {
-        let genesis = Genesis {
-            chain_id: "chain0".into(),
-            group_id: "group0".into(),
-            suite: CryptoSuite::Sm,
-            evm_hash: EvmHash::Sm3,
-            evm_spec: EvmSpec::Cancun,
-            evm_timestamp_unit: TimestampUnit::Ms,
-            protocol_version: 1,
-            timestamp_ms: 1,
-            validators: vec![Validator { id: NodeId([1; 64]), weight: 1 }],
-            tx_gas_limit: 3_000_000_000,
-            block_tx_count_max: 1_000,
-            block_limit: 20,
-            pipeline_depth: 4,
-            admin: None,
-        };
+        let genesis = Genesis { block_limit: 20, ..Genesis::fixture(&[NodeId([1; 64])]) };
         let (ledger, writes) = (Ledger::in_memory(CryptoSuite::Sm), bixi_execution::genesis_writes(&genesis));
         let header = BlockHeader { state_root: ledger.genesis_state_root(&writes), ..BlockHeader::default() };
         ledger.initialise(&genesis, &writes, &header).expect("a genesis");
