@@ -18,6 +18,9 @@ use std::{
 use crate::placement::{Plan, Role, Slot};
 
 pub(crate) mod affinity;
+mod beside;
+
+pub use beside::beat_beside;
 
 /// How long a worker of tokio's may take to start before it is listed later than its runtime.
 const WORKER_START_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,8 +1,7 @@
 //! `bixi run`: one node, from its files to its orderly stop.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bixi_config::P2p;
 use bixi_runtime::process::{self, Notifier, State};
@@ -179,18 +178,8 @@ fn renew(node: Node, settings: &Settings) -> Result<Node, Failure> {
 
 /// Tells the service manager that the process is alive while it does something long, for as long as that may take.
 fn alive<T>(notifier: &Notifier, work: impl FnOnce() -> T) -> T {
-    let (done, ended) = mpsc::channel::<()>();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let until = Instant::now() + RENEWAL_MAX;
-            while ended.recv_timeout(WATCH_PERIOD) == Err(RecvTimeoutError::Timeout) && Instant::now() < until {
-                let _ = notifier.notify(&[State::Watchdog]);
-            }
-        });
-        let outcome = work();
-        drop(done);
-        outcome
-    })
+    let beat = || drop(notifier.notify(&[State::Watchdog]));
+    process::beat_beside(WATCH_PERIOD, RENEWAL_MAX, beat, work)
 }
 
 /// Waits for a signal to stop, or for the node to stop by itself.

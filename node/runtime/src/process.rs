@@ -6,6 +6,7 @@ use std::path::Path;
 pub use bixi_platform::descriptors::raise_limit as raise_descriptor_limit;
 pub use bixi_platform::notify::{Notifier, State};
 pub use bixi_platform::random::OsRandom;
+pub use bixi_platform::threads::beat_beside;
 
 /// Variable that names the configuration file of the shipped token module. The module reads it once per process.
 pub const TOKEN_CONFIG_VARIABLE: &str = "BIXI_TOKEN_CONF";
