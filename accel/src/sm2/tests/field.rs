@@ -239,10 +239,14 @@ proptest! {
         prop_assert!(BASE.multiply(&Scalar::reduce(&by)).to_affine() == point);
         let product = Comb::new(&point).multiply(&Scalar::reduce(&k)).to_affine();
         prop_assert!(product == affine(multiply_by_doubling(&k, &point)));
-        for_each_field!(field => {
-            let (s, t, table) = (Scalar::reduce(&by), Scalar::reduce(&k), Comb::new(&G));
-            let sum = comb::double_multiple(field, &s, &t, &table).to_affine();
-            prop_assert!(sum == affine(multiply_by_doubling(s.add(&t).limbs(), &G)));
+        let (s, table) = (Scalar::reduce(&by), Comb::new(&G));
+        let opposite = limbs::sub(&N, &by).0;
+        for_each_field!(field => for t in [k, by, opposite] {
+            let t = Scalar::reduce(&t);
+            let sum = comb::double_multiple(field, &s, &t, &table);
+            let expected = multiply_by_doubling(s.add(&t).limbs(), &G);
+            prop_assert_eq!(sum.is_infinity(), expected.is_infinity());
+            prop_assert!(expected.is_infinity() || sum.to_affine() == affine(expected));
         });
     }
 }
