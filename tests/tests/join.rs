@@ -9,9 +9,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bixi_tests::chain::{Chain, PATIENCE, start, wait_equal};
+use bixi_tests::disk::copy;
 use bixi_tests::node::RunningNode;
 use bixi_tests::rpc::CallError;
 use bixi_tests::setting;
+use bixi_tests::settings::set;
 use bixi_tests::wallet::Wallet;
 use serde_json::json;
 
@@ -19,12 +21,6 @@ use serde_json::json;
 const PAUSE: Duration = Duration::from_millis(50);
 /// Blocks in which a nonce counts, by the genesis that `bixi chain new` writes.
 const BLOCK_LIMIT_AHEAD: i64 = 500;
-
-fn edit(config: &Path, from: &str, to: &str) {
-    let text = fs::read_to_string(config).unwrap();
-    assert!(text.contains(from), "{from} in {text}");
-    fs::write(config, text.replace(from, to)).unwrap();
-}
 
 /// One transaction after the other, each in a block of its own, until the chain is so high.
 fn grow(node: &RunningNode, wallet: &mut Wallet, names: &mut u64, height: i64) {
@@ -36,19 +32,6 @@ fn grow(node: &RunningNode, wallet: &mut Wallet, names: &mut u64, height: i64) {
         let receipt = connection.submit(&transaction.encode()).expect("a receipt");
         assert_eq!(receipt["status"], 0, "{receipt}");
         reached = receipt["blockNumber"].as_i64().expect("a receipt names its block");
-    }
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_tree(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 
@@ -72,12 +55,12 @@ fn a_node_joins_by_a_snapshot_what_another_repeats_block_by_block() {
     let place = tempfile::tempdir().unwrap();
     let chain = Chain::make(&place.path().join("chain"), "4");
     let late = &chain.configs[3];
-    chain.configs.iter().for_each(|config| edit(config, "block_interval_ms = 20", "block_interval_ms = 0"));
+    chain.configs.iter().for_each(|config| set(config, "consensus", "block_interval_ms", "0"));
     let directory = late.parent().unwrap();
-    copy_tree(directory, &place.path().join("pristine"));
+    copy(directory, &place.path().join("pristine")).unwrap();
     let renew = || {
         fs::remove_dir_all(directory).unwrap();
-        copy_tree(&place.path().join("pristine"), directory);
+        copy(&place.path().join("pristine"), directory).unwrap();
     };
     // With all four, because nobody waits for the turns of one that is away; then the fourth begins anew on an empty disk.
     let mut nodes = start(&chain.configs);
@@ -93,7 +76,7 @@ fn a_node_joins_by_a_snapshot_what_another_repeats_block_by_block() {
 
     // From a snapshot.
     renew();
-    edit(late, "snapshot_after_blocks = 0", "snapshot_after_blocks = 100");
+    set(late, "sync", "snapshot_after_blocks", "100");
     let (joined, by_snapshot) = join(late, height);
     let said = joined.said();
     assert!(said.contains("a snapshot took the ledger's place"), "it did not join by snapshot: {said}");

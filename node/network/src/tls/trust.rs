@@ -217,8 +217,8 @@ impl KnownList {
         }
         let list = BorrowedCertRevocationList::from_der(der).map_err(|error| error.to_string())?;
         let list = list.to_owned().map_err(|error| error.to_string())?.into();
-        let signed = |authority: &&Certificate| RevocationList::from_der(suite, der, authority).is_ok();
-        let authority = authorities.iter().find(signed).ok_or(
+        let signed = |authority| Some((authority, RevocationList::from_der(suite, der, authority).ok()?.number));
+        let (authority, number) = authorities.iter().find_map(signed).ok_or(
             "none of the authorities given has signed it; is it the right file, and is its authority among them?",
         )?;
         let issuer = authority.tbs_certificate().subject();
@@ -231,7 +231,6 @@ impl KnownList {
                 "two authorities with different keys are both named {issuer}; give one of them another name"
             ));
         }
-        let number = RevocationList::from_der(suite, der, authority).map_err(|error| error.to_string())?.number;
         Ok(Self { issuer: issuer.to_string(), number, bytes: der.to_vec(), list })
     }
 }

@@ -1,5 +1,6 @@
 //! The chain's certificate authority: its key in a token of its own, and beside it what it has issued and taken back.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -145,18 +146,18 @@ impl TokenHome {
         RevocationList::from_pem(SUITE, &text, issuer).map_err(|error| unusable(&file, error))
     }
 
-    /// Whether a certificate for this key was taken back.
-    pub(super) fn is_revoked(&self, key: &[u8; 64]) -> Result<bool, ChainError> {
+    /// The keys of certificates that were taken back.
+    pub(super) fn revoked_keys(&self) -> Result<BTreeSet<[u8; 64]>, ChainError> {
         let list = self.read_list(&self.read_authority()?)?;
-        let issued = self.issued();
+        let (issued, mut keys) = (self.issued(), BTreeSet::new());
         for entry in fs::read_dir(&issued).map_err(io_at(&issued))? {
             let path = entry.map_err(io_at(&issued))?.path();
             let certificate = read_certificate(&path)?;
-            if pki::public_key(SUITE, &certificate)? == *key && list.has(&certificate) {
-                return Ok(true);
+            if list.has(&certificate) {
+                keys.insert(pki::public_key(SUITE, &certificate)?);
             }
         }
-        Ok(false)
+        Ok(keys)
     }
 }
 

@@ -20,13 +20,16 @@ pub fn certify(chain: &Path, module: &Path, is_key_safe: bool) -> Result<(), Cha
     let mut requests = Vec::new();
     for node in node_directories(chain).into_iter().filter(|node| !node.certificate().exists()) {
         let key = NodeKeys::read(&node)?.public_key("tls")?;
-        if is_made && !is_key_safe && home.is_revoked(&key)? {
-            return Err(ChainError::RevokedKey(node.name()));
-        }
         requests.push((node, key));
     }
     if is_made && requests.is_empty() {
         return Err(ChainError::Exists(ca_file));
+    }
+    if is_made && !is_key_safe {
+        let revoked = home.revoked_keys()?;
+        if let Some((node, _)) = requests.iter().find(|(_, key)| revoked.contains(key)) {
+            return Err(ChainError::RevokedKey(node.name()));
+        }
     }
     let authority = if is_made { Authority::open(&home, module)? } else { Authority::make(&home, module)? };
     let ca = read(&ca_file, "bixi chain new")?;
