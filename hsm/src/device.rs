@@ -27,6 +27,18 @@ pub const PRF_INPUT_BYTES_MAX: usize = 256;
 /// Longest label of a key, in bytes.
 pub const LABEL_BYTES_MAX: usize = 128;
 
+/// Refuses PRF inputs outside the bounds every backend shares.
+///
+/// # Errors
+/// [`Cause::Rejected`], naming `function`.
+pub fn check_prf_input(function: &'static str, input: &[u8]) -> Result<(), DeviceError> {
+    if (1..=PRF_INPUT_BYTES_MAX).contains(&input.len()) {
+        return Ok(());
+    }
+    let message = format!("PRF input of {} bytes; 1 to {PRF_INPUT_BYTES_MAX} are allowed", input.len());
+    Err(DeviceError::new(function, Cause::Rejected, message))
+}
+
 /// A device that holds keys and uses them without giving them out.
 pub trait KeyDevice: Send + Sync {
     /// What the device said about itself when it was opened.

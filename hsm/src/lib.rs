@@ -14,11 +14,15 @@ pub mod audit;
 pub mod conformance;
 pub mod device;
 pub mod guard;
+pub mod pin;
+pub mod pool;
+pub mod profile;
 pub mod protocol;
 pub mod service;
 pub mod soft;
 pub mod uri;
 pub mod verify;
+pub mod whole_file;
 
 pub use device::{
     Attestation, Cause, Custody, DeviceError, DeviceInfo, ErrorKind, KeyDevice, KeyInfo, KeyKind, KeySpec, Trust,

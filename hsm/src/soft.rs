@@ -11,8 +11,8 @@ use bixi_platform::random::OsRandom;
 use bixi_platform::secret::Secret;
 
 use crate::device::{
-    Attestation, Cause, Custody, DeviceError, DeviceInfo, KeyDevice, KeyInfo, KeyKind, KeySpec, PRF_BYTES,
-    PRF_INPUT_BYTES_MAX, Trust,
+    Attestation, Cause, Custody, DeviceError, DeviceInfo, KeyDevice, KeyInfo, KeyKind, KeySpec, PRF_BYTES, Trust,
+    check_prf_input,
 };
 use crate::uri::{KeyRef, KeyUri, ObjectType, Scheme};
 
@@ -227,15 +227,6 @@ impl KeyDevice for SoftDevice {
     fn health(&self) -> Result<(), DeviceError> {
         Ok(())
     }
-}
-
-/// Refuses PRF inputs outside the bounds every backend shares.
-pub(crate) fn check_prf_input(function: &'static str, input: &[u8]) -> Result<(), DeviceError> {
-    if (1..=PRF_INPUT_BYTES_MAX).contains(&input.len()) {
-        return Ok(());
-    }
-    let message = format!("PRF input of {} bytes; 1 to {PRF_INPUT_BYTES_MAX} are allowed", input.len());
-    Err(DeviceError::new(function, Cause::Rejected, message))
 }
 
 fn no_random(function: &'static str) -> DeviceError {

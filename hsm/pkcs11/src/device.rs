@@ -7,7 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bixi_accel::sm2::PublicKey;
-use bixi_hsm::device::{PRF_BYTES, PRF_INPUT_BYTES_MAX};
+use bixi_hsm::device::{PRF_BYTES, check_prf_input};
+use bixi_hsm::pin::PinMemory;
+use bixi_hsm::pool::Epoch;
+use bixi_hsm::profile::{ProfileChoice, VendorProfile as _};
 use bixi_hsm::{
     Attestation, Cause, Custody, DeviceError, DeviceInfo, KeyDevice, KeyInfo, KeyKind, KeyRef, KeySpec, Trust,
 };
@@ -17,9 +20,8 @@ use cryptoki::session::{Session, SessionState};
 use cryptoki::slot::{Slot, TokenInfo};
 
 use crate::error::device_error;
-use crate::pin::PinMemory;
-use crate::pool::{Epoch, Failure, Pool};
-use crate::profile::{Profile, ProfileChoice};
+use crate::pool::{Failure, Pool, Token};
+use crate::profile::Profile;
 use crate::{diagnosis, keys, module, prf};
 
 /// Manufacturer our own token reports: its keys are in this process's memory, and reports must say so.
@@ -119,8 +121,9 @@ impl Pkcs11Device {
             DeviceError::new("PIN source", Cause::Setup, error.to_string()).with_advice("correct the PIN's source")
         })?;
         let timeout = Duration::from_millis(params.timeout_ms);
-        let memory = PinMemory::new(params.pin_state_path, timeout);
-        let pool = Pool::new(loaded, params.token, pin, memory, params.sessions_max.max(1), timeout);
+        let memory = PinMemory::new(params.pin_state_path, timeout, "C_Login");
+        let token = Token { module: loaded, selector: params.token, pin, memory };
+        let pool = Pool::new(token, params.sessions_max, timeout);
         let device = Self {
             pool,
             profile,
@@ -234,10 +237,7 @@ impl KeyDevice for Pkcs11Device {
     }
 
     fn prf(&self, key: &KeyRef, input: &[u8], out: &mut [u8; PRF_BYTES]) -> Result<(), DeviceError> {
-        if !(1..=PRF_INPUT_BYTES_MAX).contains(&input.len()) {
-            let message = format!("input of {} bytes; 1 to {PRF_INPUT_BYTES_MAX} are allowed", input.len());
-            return Err(DeviceError::new("prf", Cause::Rejected, message));
-        }
+        check_prf_input("prf", input)?;
         let answer = self.pool.with("evaluate the PRF", |session, epoch| {
             let handle = self.handle(session, epoch, key, KeyKind::Kek)?;
             prf::evaluate(session, handle, &self.profile.prf, input)

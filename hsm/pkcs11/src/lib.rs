@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  KeyDevice ─▶ device ─▶ pool (bounded sessions, one login, epochs) ─▶ module (one per process and path, never unloaded)
-//!                 │          └▶ pin (a wrong PIN is never tried twice)
+//!                 │          └▶ bixi_hsm::{pool, pin} (what every backend's sessions and PINs share)
 //!                 └▶ profile (which numbers, raw or DER)   └▶ diagnosis (what a wrong signature is instead)
 //! ```
 //!
@@ -20,11 +20,11 @@ mod diagnosis;
 mod error;
 mod keys;
 mod module;
-mod pin;
 mod pool;
 mod prf;
 pub mod profile;
 
+pub use bixi_hsm::profile::{ProfileChoice, ProfileError, VendorProfile};
 pub use ceremony::{Initialisation, initialise_token};
 pub use device::{Params, Pkcs11Device, TokenSelector};
-pub use profile::{Profile, ProfileChoice, ProfileError};
+pub use profile::Profile;

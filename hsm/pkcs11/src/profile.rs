@@ -3,13 +3,11 @@
 //! PKCS#11 has no standard numbers for SM2, SM3 and SM4. The shipped files hold those of the vendors; a user's own file
 //! takes precedence over them. Numbers are facts about a module's interface, retyped.
 
-use std::path::{Path, PathBuf};
-
+use bixi_hsm::profile::{ProfileError, VendorProfile};
 use serde::Deserialize;
 
 /// First number of the vendors' range; `cryptoki` takes no other mechanism by number.
 const VENDOR_DEFINED: u64 = 0x8000_0000;
-const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// One vendor's numbers and habits.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -82,124 +80,20 @@ pub enum PrfKind {
     Sm4Ecb,
 }
 
-/// Where a profile comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum ProfileChoice {
-    /// The shipped profile that matches the module.
-    #[default]
-    Matched,
-    /// The shipped profile of that name.
-    Named(String),
-    /// A file of the user's.
-    File(PathBuf),
-}
+impl VendorProfile for Profile {
+    const SHIPPED: &'static [(&'static str, &'static str)] = &[
+        ("bixi-token", include_str!("../profiles/bixi-token.toml")),
+        ("sansec-std", include_str!("../profiles/sansec-std.toml")),
+        ("sansec-dept3", include_str!("../profiles/sansec-dept3.toml")),
+        ("sansec-itrus", include_str!("../profiles/sansec-itrus.toml")),
+        ("tass", include_str!("../profiles/tass.toml")),
+        ("koal", include_str!("../profiles/koal.toml")),
+        ("luna", include_str!("../profiles/luna.toml")),
+        ("ibm-ep11", include_str!("../profiles/ibm-ep11.toml")),
+    ];
 
-/// Why there is no usable profile.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProfileError {
-    /// The file could not be read.
-    #[error("profile {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Not a profile; the text names line and field.
-    #[error("profile {origin}: {message}")]
-    Syntax {
-        /// File or shipped name.
-        origin: String,
-        /// The parser's words.
-        message: String,
-    },
-    /// A number cannot be used.
-    #[error("profile {origin}: {field} = 0x{number:X}: {reason}")]
-    Number {
-        /// File or shipped name.
-        origin: String,
-        /// Its field.
-        field: &'static str,
-        /// The number.
-        number: u64,
-        /// Why not.
-        reason: &'static str,
-    },
-    /// No shipped profile has that name.
-    #[error("no shipped profile is named {name}; there are {known}")]
-    Unknown {
-        /// The name asked for.
-        name: String,
-        /// The names there are.
-        known: String,
-    },
-    /// Nothing matches the module.
-    #[error(
-        "no shipped profile matches module {module} by {manufacturer:?}; name one of {known}, or write a profile file"
-    )]
-    Unmatched {
-        /// The module's path.
-        module: PathBuf,
-        /// The manufacturer it reports.
-        manufacturer: String,
-        /// The names there are.
-        known: String,
-    },
-}
-
-/// The shipped files. Order decides when several match.
-const SHIPPED: &[(&str, &str)] = &[
-    ("bixi-token", include_str!("../profiles/bixi-token.toml")),
-    ("sansec-std", include_str!("../profiles/sansec-std.toml")),
-    ("sansec-dept3", include_str!("../profiles/sansec-dept3.toml")),
-    ("sansec-itrus", include_str!("../profiles/sansec-itrus.toml")),
-    ("tass", include_str!("../profiles/tass.toml")),
-    ("koal", include_str!("../profiles/koal.toml")),
-    ("luna", include_str!("../profiles/luna.toml")),
-    ("ibm-ep11", include_str!("../profiles/ibm-ep11.toml")),
-];
-
-impl Profile {
-    /// Names of the shipped profiles.
-    #[must_use]
-    pub fn names() -> Vec<&'static str> {
-        SHIPPED.iter().map(|(name, _)| *name).collect()
-    }
-
-    /// The shipped profile of that name.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn named(name: &str) -> Result<Self, ProfileError> {
-        match SHIPPED.iter().find(|(listed, _)| *listed == name) {
-            Some((_, text)) => Self::parse(text, name),
-            None => Err(ProfileError::Unknown { name: name.into(), known: Self::names().join(", ") }),
-        }
-    }
-
-    /// Read a user's file.
-    ///
-    /// # Errors
-    /// When it cannot be read or is no profile.
-    pub fn read(path: &Path) -> Result<Self, ProfileError> {
-        use std::io::Read as _;
-        let mut text = String::new();
-        std::fs::File::open(path)
-            .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
-            .map_err(|source| ProfileError::Read { path: path.into(), source })?;
-        Self::parse(&text, &path.display().to_string())
-    }
-
-    /// Parse a profile's text; `origin` is for messages.
-    ///
-    /// # Errors
-    /// When a field is unknown, missing or a number cannot be used.
-    pub fn parse(text: &str, origin: &str) -> Result<Self, ProfileError> {
-        let profile: Self = toml::from_str(text)
-            .map_err(|error| ProfileError::Syntax { origin: origin.into(), message: error.to_string() })?;
-        profile.check(origin)?;
-        Ok(profile)
+    fn matching(&self) -> (&[String], &[String]) {
+        (&self.module, &self.manufacturer)
     }
 
     fn check(&self, origin: &str) -> Result<(), ProfileError> {
@@ -230,35 +124,14 @@ impl Profile {
         }
         Ok(())
     }
-
-    /// The profile for a loaded module.
-    ///
-    /// # Errors
-    /// When the choice names none, or nothing matches.
-    pub fn choose(choice: &ProfileChoice, module: &Path, manufacturer: &str) -> Result<Self, ProfileError> {
-        match choice {
-            ProfileChoice::Named(name) => Self::named(name),
-            ProfileChoice::File(path) => Self::read(path),
-            ProfileChoice::Matched => Self::matched(module, manufacturer),
-        }
-    }
-
-    fn matched(module: &Path, manufacturer: &str) -> Result<Self, ProfileError> {
-        let file = module.file_name().unwrap_or_default().to_string_lossy();
-        for (name, text) in SHIPPED {
-            let profile = Self::parse(text, name)?;
-            let by_file = profile.module.iter().any(|part| file.contains(part.as_str()));
-            if by_file || profile.manufacturer.iter().any(|part| manufacturer.contains(part.as_str())) {
-                return Ok(profile);
-            }
-        }
-        let known = Self::names().join(", ");
-        Err(ProfileError::Unmatched { module: module.into(), manufacturer: manufacturer.into(), known })
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use bixi_hsm::profile::ProfileChoice;
+
     use super::*;
 
     #[test]
@@ -281,7 +154,7 @@ mod tests {
 
     #[test]
     fn errors_name_the_field_and_the_reason() {
-        let good = SHIPPED[0].1;
+        let good = Profile::SHIPPED[0].1;
         let refused = |from: &str, to: &str| {
             assert!(good.contains(from), "the fixture has no {from}");
             Profile::parse(&good.replace(from, to), "x.toml").unwrap_err().to_string()

@@ -10,16 +10,18 @@
 //! From reading the file to the device's verdict an attempt holds a lock beside it, so that of several processes with the
 //! same wrong PIN one tries it and the others find it refused.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use argon2::{Algorithm, Argon2, Params, Version};
-use bixi_hsm::{Cause, DeviceError};
 use bixi_platform::random::OsRandom;
 use bixi_platform::secret::Secret;
+
+use crate::device::{Cause, DeviceError};
+use crate::whole_file;
 
 const MAGIC: [u8; 8] = *b"BIXIPIN1";
 const SALT_BYTES: usize = 16;
@@ -35,10 +37,12 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// One file per device; removed when a PIN was right.
 #[derive(Clone, Debug)]
-pub(crate) struct PinMemory {
+pub struct PinMemory {
     path: PathBuf,
     /// Longest wait for an attempt of another process or device.
     patience: Duration,
+    /// What a login is called in this kind of device.
+    function: &'static str,
 }
 
 struct Record {
@@ -48,13 +52,19 @@ struct Record {
 }
 
 impl PinMemory {
-    pub(crate) fn new(path: PathBuf, patience: Duration) -> Self {
-        Self { path, patience }
+    /// The memory in the file `path`, which need not exist; its directory must. Another attempt under way is waited for
+    /// no longer than `patience`; errors name `function`.
+    pub fn new(path: PathBuf, patience: Duration, function: &'static str) -> Self {
+        Self { path, patience, function }
     }
 
     /// Note that `pin` is about to be tried; refuses when it was refused before. Nobody else tries one until the attempt
     /// is dropped.
-    pub(crate) fn begin(&self, pin: &Secret) -> Result<Attempt<'_>, DeviceError> {
+    ///
+    /// # Errors
+    /// [`Cause::PinHeldBack`] for a PIN that was refused or never came back; [`Cause::Setup`] when the memory cannot be
+    /// kept; [`Cause::Busy`] when another attempt does not end. In each case no PIN may be tried.
+    pub fn begin(&self, pin: &Secret) -> Result<Attempt<'_>, DeviceError> {
         let turn = self.wait_for_turn()?;
         let known = self.read()?;
         let unfinished = match &known {
@@ -75,7 +85,7 @@ impl PinMemory {
 
     /// The lock beside the file, which the system releases when its holder ends, however it ends.
     fn wait_for_turn(&self) -> Result<File, DeviceError> {
-        let path = beside(&self.path, "lock");
+        let path = whole_file::beside(&self.path, "lock");
         let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = opened.map_err(|error| self.unusable(error))?;
         let began = Instant::now();
@@ -86,7 +96,7 @@ impl PinMemory {
                 Err(TryLockError::WouldBlock) if began.elapsed() < self.patience => std::thread::sleep(LOCK_PAUSE),
                 Err(TryLockError::WouldBlock) => {
                     let message = format!("another login is under way; it holds {}", path.display());
-                    return Err(DeviceError::new("C_Login", Cause::Busy, message));
+                    return Err(DeviceError::new(self.function, Cause::Busy, message));
                 }
             }
         }
@@ -94,7 +104,7 @@ impl PinMemory {
 
     fn held_back(&self, why: &str) -> DeviceError {
         let message = format!("the PIN was not tried: {why} (noted in {})", self.path.display());
-        DeviceError::new("C_Login", Cause::PinHeldBack, message)
+        DeviceError::new(self.function, Cause::PinHeldBack, message)
             .with_advice("correct the PIN; if it is right, remove the file and start again")
     }
 
@@ -105,22 +115,14 @@ impl PinMemory {
     }
 
     fn read(&self) -> Result<Option<Record>, DeviceError> {
-        let mut bytes = Vec::new();
-        match fs::File::open(&self.path) {
-            Ok(file) => {
-                file.take(FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| self.unusable(error))?
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.unusable(error)),
-        };
-        let parsed =
-            parse(&bytes).ok_or_else(|| io::Error::other("it is damaged; remove it once the PIN is known to be right"));
-        parsed.map(Some).map_err(|error| self.unusable(error))
+        let bytes = whole_file::read(&self.path, FILE_BYTES as u64).map_err(|error| self.unusable(error))?;
+        let damaged = || self.unusable(io::Error::other("it is damaged; remove it once the PIN is known to be right"));
+        bytes.map(|bytes| parse(&bytes).ok_or_else(damaged)).transpose()
     }
 
     fn write(&self, record: &Record) -> Result<(), DeviceError> {
         let bytes = [&MAGIC[..], &[record.verdict], &record.salt, &record.fingerprint].concat();
-        replace(&self.path, &bytes).map_err(|error| self.unusable(error))
+        whole_file::replace(&self.path, &bytes).map_err(|error| self.unusable(error))
     }
 }
 
@@ -129,30 +131,6 @@ fn parse(bytes: &[u8]) -> Option<Record> {
     let ([verdict], rest) = rest.split_first_chunk()?;
     let (salt, rest) = rest.split_first_chunk()?;
     Some(Record { verdict: *verdict, salt: *salt, fingerprint: rest.try_into().ok()? })
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = beside(path, "tmp");
-    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    sync_directory(path)
-}
-
-/// Appended, not exchanged: two files that differ in their extension only must not share what lies beside them.
-fn beside(path: &Path, extension: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(extension);
-    name.into()
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => fs::File::open(parent)?.sync_all(),
-        None => fs::File::open(".")?.sync_all(),
-    }
 }
 
 fn fingerprint(pin: &Secret, salt: &[u8; SALT_BYTES]) -> Result<[u8; FINGERPRINT_BYTES], DeviceError> {
@@ -167,7 +145,7 @@ fn fingerprint(pin: &Secret, salt: &[u8; SALT_BYTES]) -> Result<[u8; FINGERPRINT
 }
 
 /// A noted attempt; say how it ended.
-pub(crate) struct Attempt<'a> {
+pub struct Attempt<'a> {
     memory: &'a PinMemory,
     record: Record,
     /// Released with the attempt, after its end was noted.
@@ -175,17 +153,33 @@ pub(crate) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
+    /// Note the device's verdict, and hand it on.
+    ///
+    /// # Errors
+    /// The verdict's own; after a right PIN, [`Cause::Setup`] when the memory cannot be kept.
+    pub fn judged(self, verdict: Result<(), DeviceError>) -> Result<(), DeviceError> {
+        let Err(error) = verdict else { return self.forget() };
+        let noted = if error.cause == Cause::WrongPin { self.refuse() } else { self.forget() };
+        if let Err(unnoted) = noted {
+            tracing::error!(error = %unnoted, "the device's verdict on a PIN could not be noted");
+        }
+        Err(error)
+    }
+
     /// The PIN was right, or the device answered without judging it: forget the attempt, durably. Else a right PIN would
     /// count as unfinished after a loss of power, and be held back after the second.
-    pub(crate) fn forget(self) -> Result<(), DeviceError> {
-        match fs::remove_file(&self.memory.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.memory.unusable(error)),
-            _ => sync_directory(&self.memory.path).map_err(|error| self.memory.unusable(error)),
-        }
+    ///
+    /// # Errors
+    /// [`Cause::Setup`] when the memory cannot be kept.
+    pub fn forget(self) -> Result<(), DeviceError> {
+        whole_file::remove(&self.memory.path).map_err(|error| self.memory.unusable(error))
     }
 
     /// The device refused the PIN: never try it again.
-    pub(crate) fn refuse(mut self) -> Result<(), DeviceError> {
+    ///
+    /// # Errors
+    /// [`Cause::Setup`] when the memory cannot be kept; the attempt then counts as one that never came back.
+    pub fn refuse(mut self) -> Result<(), DeviceError> {
         self.record.verdict = REFUSED;
         self.memory.write(&self.record)
     }
@@ -197,7 +191,7 @@ mod tests {
 
     fn memory() -> (tempfile::TempDir, PinMemory) {
         let dir = tempfile::tempdir().unwrap();
-        let memory = PinMemory::new(dir.path().join("pin.state"), Duration::from_secs(10));
+        let memory = PinMemory::new(dir.path().join("pin.state"), Duration::from_secs(30), "C_Login");
         (dir, memory)
     }
 
@@ -247,10 +241,10 @@ mod tests {
 
     #[test]
     fn no_pin_is_tried_when_the_memory_cannot_be_kept() {
-        let memory = PinMemory::new(PathBuf::from("/nonexistent/directory/pin.state"), Duration::ZERO);
+        let memory = PinMemory::new(PathBuf::from("/nonexistent/directory/pin.state"), Duration::ZERO, "C_Login");
         assert_eq!(memory.begin(&Secret::from_slice(b"111111")).err().unwrap().cause, Cause::Setup);
         let (_dir, memory) = self::memory();
-        fs::write(&memory.path, b"junk").unwrap();
+        std::fs::write(&memory.path, b"junk").unwrap();
         assert_eq!(memory.begin(&Secret::from_slice(b"111111")).err().unwrap().cause, Cause::Setup);
     }
 
@@ -258,7 +252,7 @@ mod tests {
     fn the_pin_is_not_in_the_file() {
         let (_dir, memory) = memory();
         memory.begin(&Secret::from_slice(b"314159265")).unwrap().refuse().unwrap();
-        let bytes = fs::read(&memory.path).unwrap();
+        let bytes = std::fs::read(&memory.path).unwrap();
         assert!(!bytes.windows(9).any(|window| window == b"314159265"));
     }
 }
