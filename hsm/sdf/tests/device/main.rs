@@ -1,0 +1,127 @@
+//! The backend against the test library, under several vendors' habits and with everything that a device may do wrong.
+//!
+//! Each test has a copy of the library of its own, so a device, a configuration and faults of its own.
+#![allow(missing_docs)]
+
+mod bench;
+mod faults;
+
+use bixi_accel::sm2;
+use bixi_hsm::profile::ProfileChoice;
+use bixi_hsm::{Cause, Custody, KeyDevice, KeyKind, KeySpec, Trust, conformance};
+use bixi_hsm_sdf::{Params, SdfDevice};
+
+use bench::{Bench, SANSEC, kek, key, prf, sign_key};
+
+fn conforms(config: &str, params: impl FnOnce(&Bench) -> Params) {
+    let bench = Bench::new(config);
+    let device = SdfDevice::open(params(&bench)).unwrap();
+    conformance::run(&device, "c").assert_passed();
+}
+
+#[test]
+fn conforms_under_the_standards_profile() {
+    conforms("", |bench| bench.params("standard"));
+}
+
+#[test]
+fn conforms_as_sansec_with_other_numbers_and_lengths() {
+    conforms(SANSEC, |bench| bench.params("sansec"));
+}
+
+#[test]
+fn conforms_with_a_long_array_and_few_sessions() {
+    conforms("cipher_bytes = 255\nsessions_max = 2\nstrict_import = true\n", |bench| {
+        let profile = include_str!("../../profiles/standard.toml").replace("cipher_bytes = 1", "cipher_bytes = 255");
+        std::fs::write(bench.path("long.toml"), profile).unwrap();
+        Params { profile: ProfileChoice::File(bench.path("long.toml")), ..bench.params("") }
+    });
+}
+
+#[test]
+fn signatures_verify_in_another_implementation() {
+    use ::sm2::dsa::signature::Verifier as _;
+    use ::sm2::dsa::{Signature, VerifyingKey};
+    let bench = Bench::new("");
+    let device = bench.open().unwrap();
+    let key = sign_key(&device);
+    let public = sm2::PublicKey::from_bytes(&device.public_key(&key).unwrap()).unwrap();
+    let verifier = VerifyingKey::from_sec1_bytes("1234567812345678", &public.to_sec1()).unwrap();
+    let z = sm2::identity_digest(sm2::DEFAULT_ID, &public);
+    for message in [&b"first"[..], b"second", &[0; 100]] {
+        let signature = device.sign_digest(&key, &sm2::message_digest(&z, message)).unwrap();
+        let signature = Signature::from_slice(&signature).unwrap();
+        verifier.verify(message, &signature).unwrap();
+        assert!(verifier.verify(b"another", &signature).is_err());
+    }
+}
+
+#[test]
+fn keys_and_answers_outlive_the_process() {
+    let bench = Bench::new("");
+    let device = bench.open().unwrap();
+    let (vote, kek) = (sign_key(&device), kek(&device));
+    let (public, answer) = (device.public_key(&vote).unwrap(), prf(&device, &kek).unwrap());
+    drop(device);
+    let again = bench.open().unwrap();
+    assert_eq!((again.public_key(&vote).unwrap(), prf(&again, &kek).unwrap()), (public, answer));
+    assert_eq!(again.list().unwrap().len(), 2);
+}
+
+#[test]
+fn a_device_says_what_it_is() {
+    let bench = Bench::new("");
+    let device = bench.open().unwrap();
+    let info = device.info();
+    assert_eq!((info.backend.as_str(), info.token.as_str(), info.custody), ("sdf", "test", Custody::ProcessMemory));
+    assert!(info.manufacturer.contains("TEST DEVICE"), "{info:?}");
+    let attestation = device.attest(&sign_key(&device)).unwrap();
+    assert_eq!(attestation.trust, Trust::SelfReported);
+    let evidence = String::from_utf8(attestation.evidence).unwrap();
+    assert!(evidence.contains("TEST DEVICE") && evidence.contains("envelope_exchange=false"), "{evidence}");
+}
+
+#[test]
+fn pairs_of_the_vendors_tool_are_found_and_named() {
+    let bench = Bench::new("pairs = 2,5\nextensions = false\n");
+    bench.name_pair("[[pair]]\nlabel = \"consensus\"\nindex = 5\n");
+    let device = bench.open().unwrap();
+    let listed: Vec<_> = device.list().unwrap().into_iter().map(|info| (info.label, info.local)).collect();
+    assert_eq!(listed, [("sign-2".to_owned(), false), ("consensus".to_owned(), false)]);
+    for uri in ["sdf:object=consensus", "sdf:object=sign-2", "sdf:token=test;id=%00%00%00%05"] {
+        device.sign_digest(&key(uri), &[7; 32]).unwrap();
+    }
+    let refused = device.generate(&KeySpec::new("vote", KeyKind::Sm2Sign)).unwrap_err();
+    assert_eq!((refused.cause, refused.code), (Cause::Unsupported, Some(0x0100_0002)), "{refused}");
+    assert!(refused.advice.contains("the vendor's management tool"), "{refused}");
+    kek(&device);
+    assert_eq!(bench.calls("SDF_CreateKeyPair_ECC"), 1, "the key encryption key took the pair that was there");
+}
+
+#[test]
+fn generation_overwrites_nothing() {
+    let bench = Bench::new("pairs = 1,3\n");
+    let device = SdfDevice::open(Params { indices: 1..=4, ..bench.params("standard") }).unwrap();
+    let before = device.public_key(&key("sdf:object=sign-3")).unwrap();
+    for (label, id) in [("a", "%00%00%00%02"), ("b", "%00%00%00%04")] {
+        let made = device.generate(&KeySpec::new(label, KeyKind::Sm2Sign)).unwrap();
+        assert!(made.to_string().contains(id), "{made}");
+    }
+    let full = device.generate(&KeySpec::new("c", KeyKind::Sm2Sign)).unwrap_err();
+    assert_eq!((full.cause, full.message.as_str()), (Cause::Rejected, "every index of 1..=4 holds a signing pair"));
+    assert_eq!(device.public_key(&key("sdf:object=sign-3")).unwrap(), before);
+}
+
+#[test]
+fn another_pair_than_the_pinned_one_is_refused() {
+    let bench = Bench::new("");
+    let device = bench.open().unwrap();
+    let vote = sign_key(&device);
+    drop(device);
+    std::fs::write(bench.path("state/sign-1"), [7; 32]).unwrap();
+    let device = bench.open().unwrap();
+    let refused = device.sign_digest(&vote, &[1; 32]).unwrap_err();
+    assert_eq!(refused.cause, Cause::BadAnswer);
+    assert!(refused.message.contains("another key pair than keys.toml says"), "{refused}");
+    assert!(device.list().unwrap().is_empty());
+}
