@@ -50,12 +50,12 @@ const HOUSE: &[Room] = &[
 
 /// Crates that may hold `unsafe`, each for one reason.
 const UNSAFE: &[&str] = &[
-    "accel",     // instruction sets
-    "platform",  // mlock, madvise, affinity, io_uring
-    "hsm-sdf",   // the C boundary of SDF libraries
+    "accel",           // instruction sets
+    "platform",        // mlock, madvise, affinity, io_uring
+    "hsm-sdf",         // the C boundary of SDF libraries
     "hsm-sdf-testlib", // the same boundary from the other side
-    "hsm-token", // the C boundary of PKCS#11
-    "cipherfs",  // the C boundary of RocksDB's file system
+    "hsm-token",       // the C boundary of PKCS#11
+    "cipherfs",        // the C boundary of RocksDB's file system
 ];
 
 /// What starts threads. Tasks (`tokio::spawn`) run on threads of a runtime that platform made; a current-thread runtime, such as
