@@ -11,6 +11,7 @@
 
 pub mod decorators;
 mod error;
+pub mod lookup;
 
 use std::fmt;
 

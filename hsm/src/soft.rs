@@ -10,6 +10,7 @@ use bixi_accel::{Random, RandomError, sm2, sm3};
 use bixi_platform::random::OsRandom;
 use bixi_platform::secret::Secret;
 
+use crate::device::lookup::{Candidate, lookup};
 use crate::device::{
     Attestation, Cause, Custody, DeviceError, DeviceInfo, KeyDevice, KeyInfo, KeyKind, KeySpec, PRF_BYTES, Trust,
     check_prf_input,
@@ -101,17 +102,8 @@ impl SoftDevice {
         keys: &'a BTreeMap<String, Key>,
         key: &KeyRef,
     ) -> Result<&'a Key, DeviceError> {
-        let uri = key.uri();
-        let here = uri.scheme == Scheme::Soft && uri.token.as_ref().is_none_or(|token| *token == self.token);
-        let mut matching = keys.iter().filter(|(label, found)| {
-            here && uri.object.as_ref().is_none_or(|object| object == *label)
-                && uri.id.as_ref().is_none_or(|id| id[..] == found.id)
-        });
-        match (matching.next(), matching.next()) {
-            (Some((_, found)), None) => Ok(found),
-            (None, _) => Err(DeviceError::new(function, Cause::KeyNotFound, format!("no key {key}"))),
-            (Some(_), Some(_)) => Err(DeviceError::new(function, Cause::KeyAmbiguous, format!("several keys {key}"))),
-        }
+        let candidates = keys.iter().map(|(label, found)| Candidate { label, id: found.id.to_vec(), key: found });
+        lookup(function, key, Scheme::Soft, &self.token, candidates)
     }
 
     fn describe(&self, label: &str, key: &Key) -> KeyInfo {
