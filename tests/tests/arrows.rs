@@ -33,6 +33,7 @@ const HOUSE: &[Room] = &[
     room("hsm-pkcs11", "hsm/pkcs11",           "accel platform hsm"),
     room("hsm-sdf",    "hsm/sdf",              "accel platform hsm"),
     room("hsm-sdf-testlib", "hsm/sdf/testlib", "accel platform hsm-sdf"),
+    room("hsm-tpm",    "hsm/tpm",              "accel platform hsm"),
     room("hsm-vault",  "hsm/vault",            "accel platform sealed hsm"),
     room("hsm-token",  "hsm/token",            "accel platform sealed"),
     room("cipherfs",   "node/ledger/cipherfs", "platform sealed"),

@@ -1,0 +1,351 @@
+//! The backend against swtpm, a software TPM 2.0 that signs SM2: the promises of every device, a second and a third opinion on
+//! its signatures, wrong PINs, losses of power, other processes, somebody on the line.
+#![forbid(unsafe_code)]
+#![allow(missing_docs)]
+
+#[path = "device/between.rs"]
+mod between;
+#[path = "device/device_file.rs"]
+mod device_file;
+#[path = "device/swtpm.rs"]
+mod swtpm;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use between::{Between, Spoil};
+use bixi_accel::sm2::{DEFAULT_ID, PublicKey, Signature, identity_digest, message_digest, verify_digest};
+use bixi_hsm::{Cause, KeyDevice, KeyKind, KeyRef, KeySpec, conformance};
+use bixi_hsm_tpm::{Params, TpmDevice, attestation, initialise_store};
+use device_file::DeviceFile;
+use swtpm::{PIN, Swtpm, params_of, swtpm_or_skip};
+
+const DIRECTORY: &str = "BIXI_TEST_DIRECTORY";
+
+#[test]
+fn swtpm_conforms_and_nothing_stays_loaded() {
+    let swtpm = swtpm_or_skip!();
+    let before = swtpm.facts();
+    assert!(before.sm2, "{before:?}");
+    let device = swtpm.device();
+    conformance::run(&device, "c").assert_passed();
+    let after = swtpm.facts();
+    assert_eq!((after.objects_free, after.sessions_free), (before.objects_free, before.sessions_free));
+}
+
+#[test]
+fn signatures_are_sm2_to_openssl_and_to_rustcrypto() {
+    use ::sm2::dsa::signature::Verifier as _;
+    use ::sm2::dsa::{Signature as OtherSignature, VerifyingKey};
+    use openssl::bn::BigNumContext;
+    use openssl::ec::{EcGroup, EcKey, EcPoint};
+    use openssl::nid::Nid;
+    use openssl::pkey::PKey;
+    use openssl::pkey_ctx::PkeyCtx;
+
+    let swtpm = swtpm_or_skip!();
+    let device = swtpm.device();
+    let key = device.generate(&KeySpec::new("vote", KeyKind::Sm2Sign)).unwrap();
+    let public = PublicKey::from_bytes(&device.public_key(&key).unwrap()).unwrap();
+    let z = identity_digest(DEFAULT_ID, &public);
+
+    let group = EcGroup::from_curve_name(Nid::SM2).unwrap();
+    let point = EcPoint::from_bytes(&group, &public.to_sec1(), &mut BigNumContext::new().unwrap()).unwrap();
+    let openssl_key = PKey::from_ec_key(EcKey::from_public_key(&group, &point).unwrap()).unwrap();
+    let openssl = |e: &[u8; 32], signature: &Signature| {
+        let mut context = PkeyCtx::new(&openssl_key).unwrap();
+        context.verify_init().unwrap();
+        context.verify(e, &signature.to_der()).unwrap_or(false)
+    };
+    let id = std::str::from_utf8(DEFAULT_ID).unwrap();
+    let other_key = VerifyingKey::from_sec1_bytes(id, &public.to_sec1()).unwrap();
+    for index in 0..8u8 {
+        let message = [index; 40];
+        let e = message_digest(&z, &message);
+        let raw = device.sign_digest(&key, &e).unwrap();
+        assert!(openssl(&e, &Signature(raw)), "OpenSSL refuses it");
+        assert!(
+            other_key.verify(&message, &OtherSignature::from_slice(&raw).unwrap()).is_ok(),
+            "RustCrypto refuses it"
+        );
+        assert!(!openssl(&[index; 32], &Signature(raw)));
+        assert!(other_key.verify(b"another message", &OtherSignature::from_slice(&raw).unwrap()).is_err());
+    }
+}
+
+#[test]
+fn the_same_device_works_again_after_a_loss_of_power() {
+    let mut swtpm = swtpm_or_skip!();
+    let device = swtpm.device();
+    let key = device.generate(&KeySpec::new("vote", KeyKind::Sm2Sign)).unwrap();
+    let kek = device.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
+    let prf = |input: &[u8]| {
+        let mut out = [0; 32];
+        device.prf(&kek, input, &mut out).map(|()| out)
+    };
+    let before = (device.public_key(&key).unwrap(), prf(b"x").unwrap());
+    swtpm.kill();
+    let absent = device.sign_digest(&key, &[1; 32]).unwrap_err();
+    assert_eq!(absent.cause, Cause::Absent, "{absent}");
+    swtpm.start();
+    assert_eq!((device.public_key(&key).unwrap(), prf(b"x").unwrap()), before);
+    device.sign_digest(&key, &[1; 32]).unwrap();
+}
+
+#[test]
+fn a_wrong_pin_reaches_the_tpm_once() {
+    let swtpm = swtpm_or_skip!();
+    initialise_store(&swtpm.initialisation()).unwrap();
+    let first = TpmDevice::open(swtpm.params(b"wrong-pin")).unwrap_err();
+    assert_eq!((first.cause, first.code), (Cause::WrongPin, Some(0x98E)), "{first}");
+    for _ in 0..5 {
+        let held_back = TpmDevice::open(swtpm.params(b"wrong-pin")).unwrap_err();
+        assert_eq!((held_back.cause, held_back.code), (Cause::PinHeldBack, None), "{held_back}");
+    }
+    assert_eq!(swtpm.facts().lockout.failed_tries, 1);
+    TpmDevice::open(swtpm.params(PIN)).unwrap().health().unwrap();
+    let long = TpmDevice::open(swtpm.params(&[b'1'; 33])).unwrap_err();
+    assert_eq!((long.cause, swtpm.facts().lockout.failed_tries), (Cause::Setup, 1), "{long}");
+}
+
+#[test]
+fn a_locked_tpm_is_told_and_no_pin_is_tried() {
+    let swtpm = swtpm_or_skip!();
+    let device = swtpm.device();
+    let key = device.generate(&KeySpec::new("vote", KeyKind::Sm2Sign)).unwrap();
+    let max = swtpm.facts().lockout.tries_max;
+    for attempt in 0..max {
+        let refused = TpmDevice::open(swtpm.params(format!("wrong-{attempt}").as_bytes())).unwrap_err();
+        assert_eq!(refused.cause, Cause::WrongPin, "{refused}");
+    }
+    let locked = swtpm.facts().lockout;
+    assert!(locked.locked && locked.failed_tries == max, "{locked:?}");
+    for pin in [PIN, b"another"] {
+        let refused = TpmDevice::open(swtpm.params(pin)).unwrap_err();
+        assert_eq!((refused.cause, refused.code), (Cause::PinLocked, None), "{refused}");
+        assert!(refused.advice.contains("tpm2_dictionarylockout"), "{refused}");
+    }
+    let signing = device.sign_digest(&key, &[1; 32]).unwrap_err();
+    assert_eq!((signing.cause, signing.code), (Cause::PinLocked, Some(0x921)), "{signing}");
+}
+
+#[test]
+fn a_key_is_attested_and_only_under_its_own_challenge_and_attestation_key() {
+    let swtpm = swtpm_or_skip!();
+    let printed = initialise_store(&swtpm.initialisation()).unwrap();
+    let device = TpmDevice::open(swtpm.params(PIN)).unwrap();
+    assert_eq!(device.attestation_key(), printed);
+    let key = device.generate(&KeySpec::new("vote", KeyKind::Sm2Sign)).unwrap();
+    let public = device.public_key(&key).unwrap();
+    let evidence = device.certify(&key, b"of the auditor").unwrap();
+    let stated = attestation::verify(&evidence, b"of the auditor", &printed).unwrap();
+    assert_eq!((stated.kind, stated.public_key), (KeyKind::Sm2Sign, Some(public)));
+    let old = attestation::verify(&evidence, b"of another day", &printed);
+    assert_eq!(old, Err(attestation::EvidenceError::Challenge));
+    let own = device.attest(&key).unwrap();
+    assert_eq!(own.format, attestation::FORMAT);
+    attestation::verify(&own.evidence, &attestation::challenge_of(&key), &printed).unwrap();
+    let stranger = attestation::verify(&own.evidence, &attestation::challenge_of(&key), &[0; 34]);
+    assert_eq!(stranger, Err(attestation::EvidenceError::OtherAttestationKey));
+}
+
+#[test]
+fn the_counter_only_goes_up_across_restarts_and_stores() {
+    let mut swtpm = swtpm_or_skip!();
+    let device = swtpm.device();
+    assert!(device.info().monotonic_counter);
+    let first = device.counter().unwrap();
+    assert_eq!(device.advance_counter().unwrap(), first + 1);
+    swtpm.kill();
+    swtpm.start();
+    assert_eq!(device.counter().unwrap(), first + 1);
+    assert_eq!(device.advance_counter().unwrap(), first + 2);
+    // A second store on the same TPM: another parent, another counter, and neither disturbs the first.
+    let mut second = swtpm.initialisation();
+    second.directory = swtpm.path("second");
+    initialise_store(&second).unwrap();
+    let params = Params { directory: second.directory, ..swtpm.params(PIN) };
+    let other = TpmDevice::open(params).unwrap();
+    assert_eq!(other.counter().unwrap() + 1, other.advance_counter().unwrap());
+    assert_eq!(device.counter().unwrap(), first + 2);
+}
+
+#[test]
+fn a_store_belongs_to_its_tpm_and_is_made_once() {
+    let (swtpm, other) = (swtpm_or_skip!(), swtpm_or_skip!());
+    let device = swtpm.device();
+    let again = initialise_store(&swtpm.initialisation()).unwrap_err();
+    assert_eq!(again.cause, Cause::KeyExists, "{again}");
+    let stranger = || Params { address: other.address(), ..swtpm.params(PIN) };
+    let refused = TpmDevice::open(stranger()).unwrap_err();
+    assert_eq!(refused.cause, Cause::Setup, "{refused}");
+    assert!(refused.message.contains("no parent of this store"), "{refused}");
+    // Even where something lies at the parent's handle: the PIN is not tried on it.
+    initialise_store(&other.initialisation()).unwrap();
+    let refused = TpmDevice::open(stranger()).unwrap_err();
+    assert!(refused.message.contains("another key than the parent"), "{refused}");
+    assert_eq!(other.facts().lockout.failed_tries, 0);
+    device.health().unwrap();
+}
+
+#[test]
+fn what_was_begun_is_taken_away_when_a_store_cannot_be_made() {
+    let swtpm = swtpm_or_skip!();
+    let mut request = swtpm.initialisation();
+    // A file stands where the directory should be.
+    std::fs::write(swtpm.path("file"), b"").unwrap();
+    request.directory = swtpm.path("file").join("store");
+    // Handles and memory of a TPM are few: what stayed behind would soon fill them.
+    for _ in 0..12 {
+        let refused = initialise_store(&request).unwrap_err();
+        assert_eq!((refused.cause, &*refused.function), (Cause::Setup, "key store"), "{refused}");
+    }
+    swtpm.device().health().unwrap();
+    assert_eq!(swtpm.facts().objects_free, 3);
+}
+
+#[test]
+fn neither_pin_nor_what_is_secret_is_on_the_line() {
+    let swtpm = swtpm_or_skip!();
+    let between = Between::new(swtpm.path("between"), swtpm.path("tpm.socket"));
+    let initialisation = bixi_hsm_tpm::Initialisation { address: between.address(), ..swtpm.initialisation() };
+    initialise_store(&initialisation).unwrap();
+    let device = TpmDevice::open(Params { address: between.address(), ..swtpm.params(PIN) }).unwrap();
+    let key = device.generate(&KeySpec::new("vote", KeyKind::Sm2Sign)).unwrap();
+    let kek = device.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
+    let (mut random, mut prf) = ([0; 32], [0; 32]);
+    device.random(&mut random).unwrap();
+    device.prf(&kek, b"the input of a key encryption key", &mut prf).unwrap();
+    let signature = device.sign_digest(&key, &[9; 32]).unwrap();
+    assert!(device.advance_counter().is_ok());
+    assert!(between.saw(&signature[..32]) && between.saw(&[9; 32]), "what is public goes by and is seen");
+    for secret in [PIN, &random[..], &prf[..], b"the input of a key encryption key"] {
+        assert!(!between.saw(secret), "{secret:02X?} was on the line");
+    }
+}
+
+/// A store on a TPM of its own, used directly and through somebody between.
+struct Disturbed {
+    device: TpmDevice,
+    between: Between,
+    direct: TpmDevice,
+    swtpm: Swtpm,
+    vote: KeyRef,
+    kek: KeyRef,
+}
+
+impl Disturbed {
+    fn new(swtpm: Swtpm) -> Self {
+        let between = Between::new(swtpm.path("between"), swtpm.path("tpm.socket"));
+        let direct = swtpm.device();
+        let vote = direct.generate(&KeySpec::new("vote", KeyKind::Sm2Sign)).unwrap();
+        let kek = direct.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
+        let device = TpmDevice::open(Params { address: between.address(), ..swtpm.params(PIN) }).unwrap();
+        Self { device, between, direct, swtpm, vote, kek }
+    }
+
+    /// One signature and one PRF, each with its response number `skipped` spoiled; how many were reached.
+    fn spoil(&self, skipped: usize, spoil: Spoil) -> usize {
+        let public = PublicKey::from_bytes(&self.direct.public_key(&self.vote).unwrap()).unwrap();
+        let mut expected = [0; 32];
+        self.direct.prf(&self.kek, b"x", &mut expected).unwrap();
+        self.device.health().unwrap();
+        self.between.arm(skipped, spoil);
+        if let Ok(signature) = self.device.sign_digest(&self.vote, &[3; 32]) {
+            assert!(verify_digest(&public, &[3; 32], &Signature(signature)), "{spoil:?} at {skipped}");
+        }
+        let signing = self.between.disarm();
+        self.device.health().unwrap();
+        self.between.arm(skipped, spoil);
+        let mut out = [0; 32];
+        if self.device.prf(&self.kek, b"x", &mut out).is_ok() {
+            assert_eq!(out, expected, "{spoil:?} at {skipped}");
+        }
+        usize::from(signing) + usize::from(self.between.disarm())
+    }
+}
+
+#[test]
+fn spoiled_responses_are_refused_and_leave_nothing_behind() {
+    let spoils = [Spoil::Flip(1), Spoil::Flip(90), Spoil::Flip(255), Spoil::Cut(0), Spoil::Cut(200), Spoil::Junk(0xFF)];
+    let mut reached = 0;
+    let mut disturbed = Disturbed::new(swtpm_or_skip!());
+    for spoil in spoils {
+        // A piece of work is: parent, clock, session, load, its command, two flushes.
+        for skipped in 0..7 {
+            reached += disturbed.spoil(skipped, spoil);
+            let facts = disturbed.swtpm.facts();
+            assert_eq!(facts.lockout.failed_tries, 0, "{spoil:?} at {skipped} made the TPM count a wrong PIN");
+            let free = (facts.objects_free, facts.sessions_free) == (3, 3);
+            // Where the handle itself came spoiled, nobody but the TPM knows it.
+            assert!(free || [2, 3].contains(&skipped), "{spoil:?} at {skipped} left something loaded: {facts:?}");
+            if !free {
+                disturbed = Disturbed::new(swtpm_or_skip!());
+            }
+        }
+    }
+    assert_eq!(reached, spoils.len() * 7 * 2);
+}
+
+#[test]
+fn through_a_device_file_keys_stay_loaded_as_long_as_there_is_room() {
+    const LOAD: u32 = 0x157;
+    const SIGN: u32 = 0x15D;
+    let swtpm = swtpm_or_skip!();
+    initialise_store(&swtpm.initialisation()).unwrap();
+    let file = DeviceFile::new(swtpm.path("tpmrm0"), swtpm.path("tpm.socket"));
+    let device = TpmDevice::open(Params { address: file.address(), ..swtpm.params(PIN) }).unwrap();
+    let keys: Vec<_> =
+        ["a", "b", "c"].iter().map(|label| device.generate(&KeySpec::new(*label, KeyKind::Sm2Sign)).unwrap()).collect();
+    device.sign_digest(&keys[0], &[1; 32]).unwrap();
+    let before = (file.count(LOAD), file.count(SIGN));
+    for index in 0..5 {
+        device.sign_digest(&keys[0], &[index; 32]).unwrap();
+    }
+    assert_eq!((file.count(LOAD), file.count(SIGN)), (before.0, before.1 + 5), "the key was loaded already");
+    // Three keys and a TPM with three slots, of which loading takes one for the parent.
+    for _ in 0..3 {
+        for key in &keys {
+            device.sign_digest(key, &[7; 32]).unwrap();
+        }
+    }
+    device.attest(&keys[1]).unwrap();
+}
+
+#[test]
+fn two_processes_share_a_store() {
+    let swtpm = swtpm_or_skip!();
+    let device = swtpm.device();
+    device.generate(&KeySpec::new("vote", KeyKind::Sm2Sign)).unwrap();
+    let start = || {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "child_that_signs_and_generates", "--ignored", "--nocapture"]);
+        child.env(DIRECTORY, swtpm.path("")).spawn().unwrap()
+    };
+    let children: Vec<_> = (0..2).map(|_| start()).collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success(), "a child failed");
+    }
+    let labels: Vec<_> = device.list().unwrap().into_iter().map(|key| key.label).collect();
+    assert_eq!(labels, ["shared-0", "shared-1", "shared-2", "vote"], "each was made by one of them, once");
+    let after = swtpm.facts();
+    assert_eq!((after.objects_free, after.lockout.failed_tries), (3, 0));
+}
+
+#[test]
+#[ignore = "run by two_processes_share_a_store"]
+fn child_that_signs_and_generates() {
+    let directory: PathBuf = std::env::var_os(DIRECTORY).expect("run by the test above").into();
+    let address = bixi_hsm_tpm::Address::Unix(directory.join("tpm.socket"));
+    let device = TpmDevice::open(params_of(&directory, address)).unwrap();
+    let key = device.list().unwrap().into_iter().find(|key| key.label == "vote").unwrap().uri;
+    for index in 0..20u8 {
+        device.sign_digest(&key, &[index; 32]).unwrap();
+    }
+    for index in 0..3 {
+        match device.generate(&KeySpec::new(format!("shared-{index}"), KeyKind::Kek)) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.cause, Cause::KeyExists, "{error}"),
+        }
+    }
+}
