@@ -50,12 +50,10 @@ impl Tpm {
         if error.cause != Cause::WrongPin {
             return error;
         }
-        match self.memory.begin(&self.pin).and_then(|attempt| attempt.refuse()) {
-            Ok(()) => error,
-            Err(unkept) => {
-                tracing::error!(%unkept, "a wrong PIN could not be remembered");
-                error
-            }
+        match self.memory.begin(&self.pin) {
+            Ok(attempt) => attempt.judged(Err(error)).expect_err("the verdict is handed on"),
+            // Held back already, or the memory cannot be kept: a start will tell.
+            Err(_) => error,
         }
     }
 
@@ -65,11 +63,7 @@ impl Tpm {
         let attempt = self.memory.begin(&self.pin)?;
         let shown = self.show_pin(connection);
         connection.rest();
-        match shown {
-            Ok(()) => attempt.forget(),
-            Err(error) if error.cause == Cause::WrongPin => attempt.refuse().and(Err(error)),
-            Err(error) => attempt.forget().and(Err(error)),
-        }
+        attempt.judged(shown)
     }
 
     fn show_pin(&self, connection: &mut Connection) -> Result<(), DeviceError> {

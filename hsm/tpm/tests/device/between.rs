@@ -19,6 +19,8 @@ pub(crate) enum Spoil {
     Cut(u8),
     /// Bytes of no meaning in its place.
     Junk(u8),
+    /// The TPM is not asked at all, and this code answered.
+    Answer(u32),
 }
 
 #[derive(Default)]
@@ -89,17 +91,24 @@ impl Drop for Between {
 fn serve(mut caller: UnixStream, tpm: &Path, state: &Mutex<State>) {
     let Ok(mut tpm) = UnixStream::connect(tpm) else { return };
     while let Some(command) = message(&mut caller) {
+        let spoil = {
+            let mut state = state.lock().unwrap();
+            let at = state.responses;
+            state.responses += 1;
+            state.armed.take_if(|(armed, _)| *armed == at).map(|(_, spoil)| spoil)
+        };
+        if let Some(Spoil::Answer(code)) = spoil {
+            let answer = [&[0x80, 1, 0, 0, 0, 10][..], &code.to_be_bytes()].concat();
+            if caller.write_all(&answer).is_err() {
+                return;
+            }
+            continue;
+        }
         if tpm.write_all(&command).is_err() {
             return;
         }
         let Some(response) = message(&mut tpm) else { return };
-        let mut state = state.lock().unwrap();
-        state.seen.extend(&command);
-        state.seen.extend(&response);
-        let at = state.responses;
-        state.responses += 1;
-        let spoil = state.armed.take_if(|(armed, _)| *armed == at).map(|(_, spoil)| spoil);
-        drop(state);
+        state.lock().unwrap().seen.extend([&command[..], &response[..]].concat());
         let ends = matches!(spoil, Some(Spoil::Cut(_)));
         let sent = spoil.map_or(response.clone(), |spoil| spoiled(response, spoil));
         if caller.write_all(&sent).is_err() || ends {
@@ -118,7 +127,8 @@ fn spoiled(mut response: Vec<u8>, spoil: Spoil) -> Vec<u8> {
             response[at] ^= 0x40;
         }
         Spoil::Cut(part) => response.truncate(share(response.len(), part)),
-        Spoil::Junk(part) => response[10..].fill(part),
+        Spoil::Junk(byte) => response[10..].fill(byte),
+        Spoil::Answer(_) => unreachable!("answered before the TPM was asked"),
     }
     response
 }

@@ -1,6 +1,9 @@
 //! A swtpm of the test's own: state in a fresh directory, a Unix socket, stopped by its process.
 
 use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,6 +11,8 @@ use std::time::{Duration, Instant};
 use bixi_hsm_tpm::{Address, Facts, Initialisation, Params, TpmDevice, facts, initialise_store};
 use bixi_platform::credentials::PinSource;
 use bixi_platform::secret::Secret;
+
+use crate::between::message;
 
 pub(crate) const PIN: &[u8] = b"tpm-pin-271828";
 /// Longest wait for swtpm in one call; nothing is measured by it.
@@ -91,6 +96,23 @@ impl Swtpm {
         facts(&self.address(), TIMEOUT_MS).unwrap()
     }
 
+    /// `TPM2_HierarchyChangeAuth` of the owner, who had none.
+    pub(crate) fn set_owner_authorization(&self, authorization: &[u8]) {
+        let length = u8::try_from(authorization.len()).unwrap();
+        let owner_and_empty_password = [0x40, 0, 0, 1, 0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0];
+        let command = [
+            &[0x80, 2, 0, 0, 0, 29 + length, 0, 0, 1, 0x29][..],
+            &owner_and_empty_password,
+            &[0, length],
+            authorization,
+        ]
+        .concat();
+        let mut stream = UnixStream::connect(self.path("tpm.socket")).unwrap();
+        stream.write_all(&command).unwrap();
+        let response = message(&mut stream).unwrap();
+        assert_eq!(response[6..10], [0; 4], "{response:02x?}");
+    }
+
     pub(crate) fn initialisation(&self) -> Initialisation {
         Initialisation {
             address: self.address(),
@@ -134,8 +156,6 @@ pub(crate) fn params_of(directory: &Path, address: Address) -> Params {
 }
 
 fn write_pin(path: &Path, pin: &[u8]) {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
     let _ = fs::remove_file(path);
     let mut file = File::options().create_new(true).write(true).mode(0o400).open(path).unwrap();
     file.write_all(pin).unwrap();

@@ -3,22 +3,21 @@
 #![forbid(unsafe_code)]
 #![allow(missing_docs)]
 
-#[path = "device/between.rs"]
 mod between;
-#[path = "device/device_file.rs"]
 mod device_file;
-#[path = "device/swtpm.rs"]
+mod disturbed;
+mod liar;
 mod swtpm;
 
 use std::path::PathBuf;
 use std::process::Command;
 
-use between::{Between, Spoil};
-use bixi_accel::sm2::{DEFAULT_ID, PublicKey, Signature, identity_digest, message_digest, verify_digest};
-use bixi_hsm::{Cause, KeyDevice, KeyKind, KeyRef, KeySpec, conformance};
+use bixi_accel::sm2::{DEFAULT_ID, PublicKey, Signature, identity_digest, message_digest};
+use bixi_hsm::{Cause, KeyDevice, KeyKind, KeySpec, conformance};
 use bixi_hsm_tpm::{Params, TpmDevice, attestation, initialise_store};
+use bixi_platform::secret::Secret;
 use device_file::DeviceFile;
-use swtpm::{PIN, Swtpm, params_of, swtpm_or_skip};
+use swtpm::{PIN, params_of, swtpm_or_skip};
 
 const DIRECTORY: &str = "BIXI_TEST_DIRECTORY";
 
@@ -205,86 +204,24 @@ fn what_was_begun_is_taken_away_when_a_store_cannot_be_made() {
 }
 
 #[test]
-fn neither_pin_nor_what_is_secret_is_on_the_line() {
+fn an_owner_with_an_authorization_is_asked_for_it_once() {
     let swtpm = swtpm_or_skip!();
-    let between = Between::new(swtpm.path("between"), swtpm.path("tpm.socket"));
-    let initialisation = bixi_hsm_tpm::Initialisation { address: between.address(), ..swtpm.initialisation() };
-    initialise_store(&initialisation).unwrap();
-    let device = TpmDevice::open(Params { address: between.address(), ..swtpm.params(PIN) }).unwrap();
-    let key = device.generate(&KeySpec::new("vote", KeyKind::Sm2Sign)).unwrap();
-    let kek = device.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
-    let (mut random, mut prf) = ([0; 32], [0; 32]);
-    device.random(&mut random).unwrap();
-    device.prf(&kek, b"the input of a key encryption key", &mut prf).unwrap();
-    let signature = device.sign_digest(&key, &[9; 32]).unwrap();
-    assert!(device.advance_counter().is_ok());
-    assert!(between.saw(&signature[..32]) && between.saw(&[9; 32]), "what is public goes by and is seen");
-    for secret in [PIN, &random[..], &prf[..], b"the input of a key encryption key"] {
-        assert!(!between.saw(secret), "{secret:02X?} was on the line");
+    swtpm.set_owner_authorization(b"of the owner");
+    let with = |authorization: &[u8]| bixi_hsm_tpm::Initialisation {
+        owner_authorization: Secret::from_slice(authorization),
+        ..swtpm.initialisation()
+    };
+    for wrong in [&b""[..], b"of somebody"] {
+        let refused = initialise_store(&with(wrong)).unwrap_err();
+        assert_eq!((refused.cause, &*refused.function), (Cause::WrongPin, "TPM2_CreatePrimary"), "{refused}");
+        assert!(refused.advice.contains("owner"), "{refused}");
     }
-}
-
-/// A store on a TPM of its own, used directly and through somebody between.
-struct Disturbed {
-    device: TpmDevice,
-    between: Between,
-    direct: TpmDevice,
-    swtpm: Swtpm,
-    vote: KeyRef,
-    kek: KeyRef,
-}
-
-impl Disturbed {
-    fn new(swtpm: Swtpm) -> Self {
-        let between = Between::new(swtpm.path("between"), swtpm.path("tpm.socket"));
-        let direct = swtpm.device();
-        let vote = direct.generate(&KeySpec::new("vote", KeyKind::Sm2Sign)).unwrap();
-        let kek = direct.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
-        let device = TpmDevice::open(Params { address: between.address(), ..swtpm.params(PIN) }).unwrap();
-        Self { device, between, direct, swtpm, vote, kek }
-    }
-
-    /// One signature and one PRF, each with its response number `skipped` spoiled; how many were reached.
-    fn spoil(&self, skipped: usize, spoil: Spoil) -> usize {
-        let public = PublicKey::from_bytes(&self.direct.public_key(&self.vote).unwrap()).unwrap();
-        let mut expected = [0; 32];
-        self.direct.prf(&self.kek, b"x", &mut expected).unwrap();
-        self.device.health().unwrap();
-        self.between.arm(skipped, spoil);
-        if let Ok(signature) = self.device.sign_digest(&self.vote, &[3; 32]) {
-            assert!(verify_digest(&public, &[3; 32], &Signature(signature)), "{spoil:?} at {skipped}");
-        }
-        let signing = self.between.disarm();
-        self.device.health().unwrap();
-        self.between.arm(skipped, spoil);
-        let mut out = [0; 32];
-        if self.device.prf(&self.kek, b"x", &mut out).is_ok() {
-            assert_eq!(out, expected, "{spoil:?} at {skipped}");
-        }
-        usize::from(signing) + usize::from(self.between.disarm())
-    }
-}
-
-#[test]
-fn spoiled_responses_are_refused_and_leave_nothing_behind() {
-    let spoils = [Spoil::Flip(1), Spoil::Flip(90), Spoil::Flip(255), Spoil::Cut(0), Spoil::Cut(200), Spoil::Junk(0xFF)];
-    let mut reached = 0;
-    let mut disturbed = Disturbed::new(swtpm_or_skip!());
-    for spoil in spoils {
-        // A piece of work is: parent, clock, session, load, its command, two flushes.
-        for skipped in 0..7 {
-            reached += disturbed.spoil(skipped, spoil);
-            let facts = disturbed.swtpm.facts();
-            assert_eq!(facts.lockout.failed_tries, 0, "{spoil:?} at {skipped} made the TPM count a wrong PIN");
-            let free = (facts.objects_free, facts.sessions_free) == (3, 3);
-            // Where the handle itself came spoiled, nobody but the TPM knows it.
-            assert!(free || [2, 3].contains(&skipped), "{spoil:?} at {skipped} left something loaded: {facts:?}");
-            if !free {
-                disturbed = Disturbed::new(swtpm_or_skip!());
-            }
-        }
-    }
-    assert_eq!(reached, spoils.len() * 7 * 2);
+    initialise_store(&with(b"of the owner")).unwrap();
+    // Nobody asks the owner afterwards.
+    let device = TpmDevice::open(swtpm.params(PIN)).unwrap();
+    device.generate(&KeySpec::new("vote", KeyKind::Sm2Sign)).unwrap();
+    device.advance_counter().unwrap();
+    assert_eq!(swtpm.facts().lockout.failed_tries, 0);
 }
 
 #[test]

@@ -1,0 +1,145 @@
+//! Somebody on the line, or a TPM that answers otherwise than it should.
+
+use bixi_accel::sm2::{PublicKey, Signature, verify_digest};
+use bixi_hsm::{Cause, KeyDevice as _, KeyKind, KeyRef, KeySpec};
+use bixi_hsm_tpm::{Initialisation, Params, TpmDevice, initialise_store};
+
+use crate::between::{Between, Spoil};
+use crate::liar::Liar;
+use crate::swtpm::{PIN, Swtpm, swtpm_or_skip};
+
+#[test]
+fn neither_pin_nor_what_is_secret_is_on_the_line() {
+    let swtpm = swtpm_or_skip!();
+    let between = Between::new(swtpm.path("between"), swtpm.path("tpm.socket"));
+    let initialisation = Initialisation { address: between.address(), ..swtpm.initialisation() };
+    initialise_store(&initialisation).unwrap();
+    let device = TpmDevice::open(Params { address: between.address(), ..swtpm.params(PIN) }).unwrap();
+    let key = device.generate(&KeySpec::new("vote", KeyKind::Sm2Sign)).unwrap();
+    let kek = device.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
+    let (mut random, mut prf) = ([0; 32], [0; 32]);
+    device.random(&mut random).unwrap();
+    device.prf(&kek, b"the input of a key encryption key", &mut prf).unwrap();
+    let signature = device.sign_digest(&key, &[9; 32]).unwrap();
+    assert!(device.advance_counter().is_ok());
+    assert!(between.saw(&signature[..32]) && between.saw(&[9; 32]), "what is public goes by and is seen");
+    for secret in [PIN, &random[..], &prf[..], b"the input of a key encryption key"] {
+        assert!(!between.saw(secret), "{secret:02X?} was on the line");
+    }
+}
+
+/// A store on a TPM of its own, used directly and through somebody between.
+struct Disturbed {
+    device: TpmDevice,
+    between: Between,
+    direct: TpmDevice,
+    swtpm: Swtpm,
+    vote: KeyRef,
+    kek: KeyRef,
+}
+
+impl Disturbed {
+    fn new(swtpm: Swtpm) -> Self {
+        let between = Between::new(swtpm.path("between"), swtpm.path("tpm.socket"));
+        let direct = swtpm.device();
+        let vote = direct.generate(&KeySpec::new("vote", KeyKind::Sm2Sign)).unwrap();
+        let kek = direct.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
+        let device = TpmDevice::open(Params { address: between.address(), ..swtpm.params(PIN) }).unwrap();
+        Self { device, between, direct, swtpm, vote, kek }
+    }
+
+    /// One signature and one PRF, each with its response number `skipped` spoiled; how many were reached.
+    fn spoil(&self, skipped: usize, spoil: Spoil) -> usize {
+        let public = PublicKey::from_bytes(&self.direct.public_key(&self.vote).unwrap()).unwrap();
+        let mut expected = [0; 32];
+        self.direct.prf(&self.kek, b"x", &mut expected).unwrap();
+        self.device.health().unwrap();
+        self.between.arm(skipped, spoil);
+        if let Ok(signature) = self.device.sign_digest(&self.vote, &[3; 32]) {
+            assert!(verify_digest(&public, &[3; 32], &Signature(signature)), "{spoil:?} at {skipped}");
+        }
+        let signing = self.between.disarm();
+        self.device.health().unwrap();
+        self.between.arm(skipped, spoil);
+        let mut out = [0; 32];
+        if self.device.prf(&self.kek, b"x", &mut out).is_ok() {
+            assert_eq!(out, expected, "{spoil:?} at {skipped}");
+        }
+        usize::from(signing) + usize::from(self.between.disarm())
+    }
+}
+
+#[test]
+fn spoiled_responses_are_refused_and_leave_nothing_behind() {
+    let spoils = [Spoil::Flip(1), Spoil::Flip(90), Spoil::Flip(255), Spoil::Cut(0), Spoil::Cut(200), Spoil::Junk(0xFF)];
+    let mut reached = 0;
+    let mut disturbed = Disturbed::new(swtpm_or_skip!());
+    for spoil in spoils {
+        // A piece of work is: parent, clock, session, load, its command, two flushes.
+        for skipped in 0..7 {
+            reached += disturbed.spoil(skipped, spoil);
+            let facts = disturbed.swtpm.facts();
+            assert_eq!(facts.lockout.failed_tries, 0, "{spoil:?} at {skipped} made the TPM count a wrong PIN");
+            let free = (facts.objects_free, facts.sessions_free) == (3, 3);
+            // Where the handle itself came spoiled, nobody but the TPM knows it.
+            assert!(free || [2, 3].contains(&skipped), "{spoil:?} at {skipped} left something loaded: {facts:?}");
+            if !free {
+                disturbed = Disturbed::new(swtpm_or_skip!());
+            }
+        }
+    }
+    assert_eq!(reached, spoils.len() * 7 * 2);
+}
+
+#[test]
+fn a_tpm_that_is_busy_testing_or_not_started_is_asked_again() {
+    const RETRY: u32 = 0x922;
+    const TESTING: u32 = 0x90A;
+    const YIELDED: u32 = 0x908;
+    const NV_RATE: u32 = 0x920;
+    const NEEDS_TEST: u32 = 0x153;
+    const INITIALIZE: u32 = 0x100;
+    let disturbed = Disturbed::new(swtpm_or_skip!());
+    for code in [RETRY, TESTING, YIELDED, NV_RATE, NEEDS_TEST, INITIALIZE] {
+        for skipped in 0..7 {
+            disturbed.between.arm(skipped, Spoil::Answer(code));
+            disturbed.device.sign_digest(&disturbed.vote, &[3; 32]).unwrap();
+            assert!(disturbed.between.disarm(), "{code:#x} at {skipped} was not reached");
+        }
+    }
+    let facts = disturbed.swtpm.facts();
+    assert_eq!((facts.objects_free, facts.sessions_free), (3, 3));
+}
+
+#[test]
+fn what_the_tpm_refuses_is_told_with_function_code_and_advice() {
+    let cases = [
+        (0x921, Cause::PinLocked, "tpm2_dictionarylockout"),
+        (0x101, Cause::Fault, "failure mode"),
+        (0x902, Cause::Busy, "/dev/tpmrm0"),
+        (0x2D5, Cause::Rejected, "correct the request"),
+    ];
+    for (code, cause, advice) in cases {
+        let disturbed = Disturbed::new(swtpm_or_skip!());
+        // Parent, clock, session, load; then the signature.
+        disturbed.between.arm(4, Spoil::Answer(code));
+        let refused = disturbed.device.sign_digest(&disturbed.vote, &[3; 32]).unwrap_err();
+        assert_eq!((refused.cause, refused.code), (cause, Some(code.into())), "{refused}");
+        assert!(refused.to_string().starts_with("TPM2_Sign: ") && refused.advice.contains(advice), "{refused}");
+    }
+}
+
+#[test]
+fn somebody_who_makes_answers_up_is_refused() {
+    let swtpm = swtpm_or_skip!();
+    initialise_store(&swtpm.initialisation()).unwrap();
+    let liar = Liar::new(swtpm.path("liar"));
+    for _ in 0..150 {
+        assert!(TpmDevice::open(Params { address: liar.address(), ..swtpm.params(PIN) }).is_err());
+        let request =
+            Initialisation { address: liar.address(), directory: swtpm.path("lies"), ..swtpm.initialisation() };
+        assert!(initialise_store(&request).is_err());
+    }
+    assert!(liar.answered() > 300);
+    TpmDevice::open(swtpm.params(PIN)).unwrap();
+}
