@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Invariants:
-//! - `unsafe` exists only in [`ffi`], which turns pointers and lengths into values and hands over to safe code;
+//! - `unsafe` exists only in `ffi`, which turns pointers and lengths into values and hands over to safe code;
 //! - no signature leaves this crate that has not been verified in software;
 //! - one wrong password stops the device for this process and, by its stored fingerprint, for every later one until it changes;
 //! - a library is loaded once per process and never unloaded, and its device is open at most once;
