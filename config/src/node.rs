@@ -64,7 +64,9 @@ pub struct Rpc {
 /// The key device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hsm {
-    /// PKCS#11 module.
+    /// What kind of library `module` is.
+    pub backend: HsmBackend,
+    /// PKCS#11 module or SDF library.
     pub module: PathBuf,
     /// Vendor profile: a shipped name or a file; empty chooses by the module's own words.
     pub profile: String,
@@ -84,7 +86,20 @@ pub struct Hsm {
     pub sessions_max: u64,
     /// Deadline of one device operation, ms.
     pub timeout_ms: u64,
+    /// Highest index at which an SDF device is looked at for keys.
+    pub sdf_index_max: u64,
 }
+
+/// How the key device is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HsmBackend {
+    /// PKCS#11.
+    Pkcs11,
+    /// GM/T 0018.
+    Sdf,
+}
+
+const HSM_BACKENDS: [(&str, HsmBackend); 2] = [("pkcs11", HsmBackend::Pkcs11), ("sdf", HsmBackend::Sdf)];
 
 /// Where a PIN comes from. Never the configuration file itself, the command line or the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -237,6 +252,7 @@ impl Default for NodeConfig {
             },
             p2p: P2p::default(),
             hsm: Hsm {
+                backend: HsmBackend::Pkcs11,
                 module: "/usr/lib/bixi/libbixi_token.so".into(),
                 profile: String::new(),
                 token: "bixi".into(),
@@ -247,6 +263,7 @@ impl Default for NodeConfig {
                 kek: "kek".into(),
                 sessions_max: 8,
                 timeout_ms: 5_000,
+                sdf_index_max: 64,
             },
             txpool: Txpool {
                 transactions_max: 50_000,

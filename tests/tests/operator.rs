@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bixi_tests::binary;
 use bixi_tests::node::{make_chain, service};
 use bixi_tests::rpc::Connection;
+use bixi_tests::settings;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
 
@@ -471,6 +472,11 @@ fn another_module_is_used_where_it_is_and_a_wrong_one_is_told() {
     let mut node = Process::start(&mut run_command(&config));
     assert_eq!(height(node.rpc()), 0);
     drop(node);
+
+    settings::set(&config, "hsm", "backend", "\"sdf\"");
+    let misread = run_command(&config).output().unwrap();
+    assert!(!misread.status.success() && said(&misread).contains("has no SDF_OpenDevice"), "{}", said(&misread));
+    settings::set(&config, "hsm", "backend", "\"pkcs11\"");
 
     fs::remove_file(module).unwrap();
     let gone = run_command(&config).output().unwrap();

@@ -1,7 +1,8 @@
 //! A node file read: every key's bounds, and what contradicts what.
 
 use super::{
-    Consensus, Hsm, IO_BACKENDS, LOG_FORMATS, Log, NodeConfig, PLACEMENT_MODES, Pin, Rpc, Storage, Sync, Txpool, p2p,
+    Consensus, HSM_BACKENDS, Hsm, IO_BACKENDS, LOG_FORMATS, Log, NodeConfig, PLACEMENT_MODES, Pin, Rpc, Storage, Sync,
+    Txpool, p2p,
 };
 use crate::diagnostic::nearest;
 use crate::document::Section;
@@ -70,6 +71,7 @@ fn rpc(section: &mut Section<'_, '_, '_>, default: Rpc) -> Rpc {
 
 fn hsm(section: &mut Section<'_, '_, '_>, default: Hsm) -> Hsm {
     Hsm {
+        backend: section.choice("backend", default.backend, &HSM_BACKENDS),
         module: section.path_of("module", &default.module),
         profile: section.text("profile", &default.profile),
         token: section.name("token", &default.token, TOKEN_LABEL_BYTES_MAX),
@@ -86,6 +88,7 @@ fn hsm(section: &mut Section<'_, '_, '_>, default: Hsm) -> Hsm {
         kek: section.name("kek", &default.kek, NAME_BYTES_MAX),
         sessions_max: section.integer("sessions_max", default.sessions_max, 1..=256),
         timeout_ms: section.integer("timeout_ms", default.timeout_ms, 10..=600_000),
+        sdf_index_max: section.integer("sdf_index_max", default.sdf_index_max, 1..=4_096),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{IO_BACKENDS, LOG_FORMATS, NodeConfig, PLACEMENT_MODES, p2p};
+use super::{HSM_BACKENDS, IO_BACKENDS, LOG_FORMATS, NodeConfig, PLACEMENT_MODES, p2p};
 use crate::document::word_of;
 
 const HEADER: &str = "\
@@ -52,7 +52,12 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
 
     writeln!(
         out,
-        "[hsm]\n# Any PKCS#11 module; the shipped one keeps keys in a sealed store, in process memory while in use."
+        "[hsm]\n# What the module is: \"pkcs11\" or \"sdf\" (GM/T 0018).\nbackend = {}",
+        quoted(word_of(&HSM_BACKENDS, c.hsm.backend))
+    )?;
+    writeln!(
+        out,
+        "# Any PKCS#11 module or SDF library; the shipped module keeps keys in a sealed store, in process memory while in use."
     )?;
     writeln!(out, "module = {}", quoted(c.hsm.module.display()))?;
     writeln!(
@@ -71,7 +76,12 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
     writeln!(out, "consensus_key = {}", quoted(&c.hsm.consensus_key))?;
     writeln!(out, "tls_key = {}", quoted(&c.hsm.tls_key))?;
     writeln!(out, "kek = {}", quoted(&c.hsm.kek))?;
-    writeln!(out, "sessions_max = {}\ntimeout_ms = {}\n", c.hsm.sessions_max, c.hsm.timeout_ms)?;
+    writeln!(out, "sessions_max = {}\ntimeout_ms = {}", c.hsm.sessions_max, c.hsm.timeout_ms)?;
+    writeln!(
+        out,
+        "# Backend sdf: the highest index looked at for keys (1 to 4096).\nsdf_index_max = {}\n",
+        c.hsm.sdf_index_max
+    )?;
 
     writeln!(out, "[txpool]\ntransactions_max = {}", c.txpool.transactions_max)?;
     writeln!(out, "account_transactions_max = {}", c.txpool.account_transactions_max)?;

@@ -14,6 +14,7 @@ fn empty_file_gives_the_defaults() {
 fn rendering_reads_back_unchanged() {
     let mut config = NodeConfig { name: "a \"quoted\" name".into(), production: true, ..NodeConfig::default() };
     config.hsm.pin = Pin::Credential("bixi-pin".into());
+    config.hsm.backend = HsmBackend::Sdf;
     config.storage.io = IoBackend::TokioUring;
     config.log.format = LogFormat::Json;
     assert_eq!(NodeConfig::parse(Path::new("bixi.toml"), &config.render()).unwrap(), config);

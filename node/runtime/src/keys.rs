@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
+use bixi_config::HsmBackend;
 use bixi_hsm::audit::AuditLog;
 use bixi_hsm::guard::Guard;
+use bixi_hsm::profile::ProfileChoice;
 use bixi_hsm::service::{Client, CustodyPolicy, InProcess, Keys, Params, RetryPolicy, SigningService};
-use bixi_hsm::{KeyDevice, KeyKind, KeyRef};
-use bixi_hsm_pkcs11::{Pkcs11Device, ProfileChoice, TokenSelector};
+use bixi_hsm::{DeviceError, KeyDevice, KeyKind, KeyRef};
+use bixi_hsm_pkcs11::{Pkcs11Device, TokenSelector};
+use bixi_hsm_sdf::SdfDevice;
 use bixi_hsm_vault::Vault;
 use bixi_platform::io::Storage;
 use bixi_sealed::KeyRing;
@@ -29,8 +32,15 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Opens the configured device with its PIN.
 pub(crate) fn open_device(settings: &Settings) -> Result<Arc<dyn KeyDevice>, Failure> {
+    match settings.config.hsm.backend {
+        HsmBackend::Pkcs11 => Ok(Arc::new(open_module(settings)?)),
+        HsmBackend::Sdf => Ok(Arc::new(open_library(settings)?)),
+    }
+}
+
+fn open_module(settings: &Settings) -> Result<Pkcs11Device, DeviceError> {
     let hsm = &settings.config.hsm;
-    let device = Pkcs11Device::open(bixi_hsm_pkcs11::Params {
+    Pkcs11Device::open(bixi_hsm_pkcs11::Params {
         module_path: settings.path(&hsm.module),
         token: TokenSelector::label(&hsm.token),
         pin: settings.pin(),
@@ -38,8 +48,22 @@ pub(crate) fn open_device(settings: &Settings) -> Result<Arc<dyn KeyDevice>, Fai
         sessions_max: hsm.sessions_max as usize,
         timeout_ms: hsm.timeout_ms,
         pin_state_path: settings.data("pin-state"),
-    })?;
-    Ok(Arc::new(device))
+    })
+}
+
+fn open_library(settings: &Settings) -> Result<SdfDevice, DeviceError> {
+    let hsm = &settings.config.hsm;
+    SdfDevice::open(bixi_hsm_sdf::Params {
+        library_path: settings.path(&hsm.module),
+        token: hsm.token.clone(),
+        password: settings.pin(),
+        password_state_path: settings.data("pin-state"),
+        records_path: settings.data("sdf"),
+        profile: profile_choice(settings),
+        indices: 1..=u32::try_from(hsm.sdf_index_max).expect("the configuration allows 4096"),
+        sessions_max: hsm.sessions_max as usize,
+        timeout_ms: hsm.timeout_ms,
+    })
 }
 
 /// A shipped profile by name, a file by path, or whatever the module's own words match.
