@@ -8,6 +8,10 @@
 #![allow(clippy::print_stdout, missing_docs)]
 
 #[cfg(target_arch = "x86_64")]
+#[path = "../tests/trace/subjects.rs"]
+mod subjects;
+
+#[cfg(target_arch = "x86_64")]
 fn main() {
     use bixi_accel::cpu;
     cpu::configure_from_env().expect("a rung");
@@ -15,8 +19,9 @@ fn main() {
     let samples = arguments.next().map_or(1_000_000, |text| text.parse().expect("a number of samples"));
     let only = arguments.next().unwrap_or_default();
     println!("{samples} samples each, {:?}", cpu::limit());
-    let leaks = subjects::run(samples, &only);
-    std::process::exit(i32::from(leaks > 0));
+    let chosen = subjects::all().into_iter().filter(|subject| subject.leaks || subject.name.contains(&only));
+    let bad = chosen.filter(|subject| !verdict::is_as_it_must_be(subject, samples)).count();
+    std::process::exit(i32::from(bad > 0));
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -26,6 +31,7 @@ fn main() {
 
 #[cfg(target_arch = "x86_64")]
 mod statistics {
+    use super::subjects::Run;
     use std::arch::x86_64::{__rdtscp, _mm_lfence, _rdtsc};
     use std::hint::black_box;
 
@@ -71,7 +77,7 @@ mod statistics {
     }
 
     /// Cycles of the counter.
-    fn time(run: &mut impl FnMut()) -> u64 {
+    fn time(run: Run) -> u64 {
         // SAFETY: every x86-64 processor has the instructions; they read no memory and write `aux` alone.
         unsafe {
             let mut aux = 0;
@@ -89,8 +95,8 @@ mod statistics {
     /// again for every pool, so that places say nothing about classes, and no two times share an input.
     const POOL: usize = 256;
 
-    /// The largest |t| of all tests. `make(0)` gives an input with the fixed secret, `make(1)` one with another.
-    pub(super) fn largest_t<I>(samples: usize, mut make: impl FnMut(usize) -> I, mut run: impl FnMut(&I)) -> f64 {
+    /// The largest |t| of all tests. `make(0)` gives the operation with the fixed secret, `make(1)` with another.
+    pub(super) fn largest_t(samples: usize, mut make: impl FnMut(usize) -> Run) -> f64 {
         let mut state = 0x9e37_79b9_7f4a_7c15u64;
         let mut random = move || {
             state ^= state << 13;
@@ -98,15 +104,13 @@ mod statistics {
             state ^= state << 17;
             (state >> 20) as usize
         };
-        let (mut pool, mut used) = (Vec::new(), 0);
+        let mut pool = Vec::new();
         let mut sample = || {
-            if used % POOL == 0 {
-                pool.clear();
+            if pool.is_empty() {
                 pool.extend((0..POOL).map(|_| random() & 1).map(|class| (class, make(class))));
             }
-            let (class, input) = &pool[used % POOL];
-            used += 1;
-            (*class, time(&mut || run(black_box(input))) as f64)
+            let (class, run) = pool.pop().expect("filled above");
+            (class, time(black_box(run)) as f64)
         };
         let mut first: Vec<f64> = (0..WARM_UP).map(|_| sample().1).collect();
         first.sort_by(f64::total_cmp);
@@ -129,193 +133,42 @@ mod statistics {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod subjects {
+mod verdict {
     use super::statistics::largest_t;
-    use bixi_accel::{Random, RandomError, Seeded, ct, sm2, sm3, sm4};
-    use std::hint::black_box;
+    use super::subjects::Subject;
+    use bixi_accel::Seeded;
 
+    /// dudect's bound.
     const LIMIT: f64 = 4.5;
+    /// How often a subject above it is looked at again.
     const REPEATS: usize = 2;
 
-    /// Makes inputs of both classes, from the fixed bytes and from random ones.
-    fn inputs<const BYTES: usize, I>(fixed: [u8; BYTES], make: impl Fn([u8; BYTES]) -> I) -> impl FnMut(usize) -> I {
-        let mut rng = Seeded::new(7);
-        move |class| {
-            let random = rng.bytes();
-            make(if class == 0 { fixed } else { random })
-        }
-    }
-
-    struct Judge {
-        samples: usize,
-        only: String,
-        leaks: usize,
-    }
-
-    impl Judge {
-        fn judge<I>(&mut self, name: &str, leaks: bool, mut inputs: impl FnMut(usize) -> I, mut run: impl FnMut(&I)) {
-            if !name.contains(&self.only) && !leaks {
-                return;
-            }
-            // A leak shows again, and stronger the more samples; a disturbance of the machine does not.
-            let mut t = largest_t(self.samples, &mut inputs, &mut run);
-            for _ in 0..REPEATS {
-                if leaks || t < LIMIT {
-                    break;
-                }
-                println!("{name:42} |t| = {t:8.2}  once more");
-                t = largest_t(self.samples, &mut inputs, &mut run);
-            }
-            let good = (t >= LIMIT) == leaks;
-            self.leaks += usize::from(!good);
-            let verdict = match (good, leaks) {
-                (true, false) => "constant",
-                (true, true) => "found, as it must be",
-                (false, false) => "LEAKS",
-                (false, true) => "NOT FOUND: too noisy",
-            };
-            println!("{name:42} |t| = {t:8.2}  {verdict}");
-        }
-    }
-
-    /// The number of operations that did not behave as they must.
-    pub(super) fn run(samples: usize, only: &str) -> usize {
-        let mut judge = Judge { samples, only: only.into(), leaks: 0 };
-        controls(&mut judge);
-        symmetric(&mut judge);
-        signing(&mut judge);
-        schemes(&mut judge);
-        judge.leaks
-    }
-
-    fn controls(judge: &mut Judge) {
-        judge.judge("control: comparison that stops early", true, inputs([0; 32], |bytes| bytes), |secret| {
-            black_box(secret.iter().position(|&byte| black_box(byte) != 0));
-        });
-        judge.judge("control: a product for each bit set", true, inputs([1; 32], |bytes| bytes), |secret| {
-            let mut x = 3u64;
-            for bit in 0..256 {
-                if black_box(secret[bit / 8]) >> (bit % 8) & 1 == 1 {
-                    x = black_box(x).wrapping_mul(x | 1);
-                }
-            }
-            black_box(x);
-        });
-    }
-
-    fn symmetric(judge: &mut Judge) {
-        judge.judge("ct::eq, 32 bytes", false, inputs([0; 32], |bytes| bytes), |secret| {
-            black_box(ct::eq(secret, &[0; 32]));
-        });
-        judge.judge("sm4: key expansion", false, inputs([0; 16], |bytes| bytes), |key| {
-            black_box(sm4::Key::new(key));
-        });
-        let blocks = |bytes: [u8; 80]| (sm4::Key::new(bytes.first_chunk().expect("a key")), bytes);
-        judge.judge("sm4: four blocks", false, inputs([0; 80], blocks), |(key, bytes)| {
-            let mut blocks: [[u8; 16]; 4] = core::array::from_fn(|i| bytes.as_chunks().0[i + 1]);
-            key.encrypt_blocks(&mut blocks);
-            key.decrypt_blocks(&mut blocks);
-            black_box(blocks);
-        });
-        let message = |bytes: [u8; 272]| (sm4::gcm::Key::new(bytes.first_chunk().expect("a key")), bytes);
-        judge.judge(
-            "sm4::ctr, 256 bytes",
-            false,
-            inputs([0; 272], |bytes| (sm4::Key::new(bytes.first_chunk().expect("a key")), bytes)),
-            |(key, bytes)| {
-                let mut data = *bytes;
-                sm4::ctr::apply(key, &[1; 16], &mut data[16..]);
-                black_box(data);
-            },
-        );
-        judge.judge("sm4::gcm::seal, 256 bytes", false, inputs([0; 272], message), |(key, bytes)| {
-            let mut data = *bytes;
-            black_box(sm4::gcm::seal(key, &[1; 12], b"aad", &mut data[16..]));
-        });
-        judge.judge("sm4::gcm::open, a wrong tag", false, inputs([0; 16], |tag| tag), |tag| {
-            // The right tag is the fixed class's but for its last bit; the random class differs everywhere.
-            let key = sm4::gcm::Key::new(&[9; 16]);
-            let mut right = sm4::gcm::seal(&key, &[1; 12], b"", &mut []);
-            right.iter_mut().zip(tag).for_each(|(byte, difference)| *byte ^= difference);
-            right[15] ^= 1;
-            black_box(sm4::gcm::open(&key, &[1; 12], b"", &mut [], &right)).ok();
-        });
-        let xts = |mut bytes: [u8; 544]| {
-            bytes[0] = !bytes[16];
-            let key = bytes.first_chunk().expect("two keys");
-            (sm4::xts::Key::new(key, sm4::xts::TweakOrder::Gbt17964).expect("halves differ"), bytes)
+    /// Measures, and prints the verdict.
+    pub(super) fn is_as_it_must_be(subject: &Subject, samples: usize) -> bool {
+        let Subject { name, leaks, .. } = *subject;
+        let (mut rng, mut seed) = (Seeded::new(7), 0);
+        let mut make = |class: usize| {
+            let random: Vec<u8> = subject.fixed.iter().map(|_| rng.bytes::<1>()[0]).collect();
+            seed += 1;
+            (subject.prepare)(if class == 0 { &subject.fixed } else { &random }, seed)
         };
-        judge.judge("sm4::xts, 512 bytes", false, inputs([0; 544], xts), |(key, bytes)| {
-            let mut data = *bytes;
-            key.encrypt(&[3; 16], &mut data[32..]).expect("a length");
-            black_box(data);
-        });
-        judge.judge("sm3::Hmac, 64 bytes", false, inputs([0; 96], |bytes| bytes), |bytes| {
-            let mut mac = sm3::Hmac::new(&bytes[..32]);
-            mac.update(&bytes[32..]);
-            black_box(mac.finalize());
-        });
-    }
-
-    fn signing(judge: &mut Judge) {
-        let mut one = [0; 32];
-        one[31] = 1;
-        let private = |bytes: [u8; 32]| sm2::PrivateKey::from_bytes(&bytes).expect("in range");
-        // Random keys are below n but for one in 2^32.
-        judge.judge("sm2::PrivateKey::from_bytes", false, inputs(one, |bytes| bytes), |bytes| {
-            black_box(sm2::PrivateKey::from_bytes(bytes)).ok();
-        });
-        let mut rng = Seeded::new(1 << 40);
-        judge.judge("sm2::sign_digest, the key", false, inputs(one, private), |key| {
-            black_box(sm2::sign_digest(key, &[5; 32], &mut rng)).expect("a signature");
-        });
-        struct Stuck([u8; 32]);
-        impl Random for Stuck {
-            fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-                out.copy_from_slice(&self.0);
-                Ok(())
+        // A leak shows again, and stronger the more samples; a disturbance of the machine does not.
+        let mut t = largest_t(samples, &mut make);
+        for _ in 0..REPEATS {
+            if leaks || t < LIMIT {
+                break;
             }
+            println!("{name:46} |t| = {t:8.2}  once more");
+            t = largest_t(samples, &mut make);
         }
-        // One key and digest, the same randomness each time or another: the nonce is fixed or random.
-        let key = private([0x39; 32]);
-        judge.judge("sm2::sign_digest, the nonce", false, inputs([0; 32], |bytes| bytes), |entropy| {
-            black_box(sm2::sign_digest(&key, &[5; 32], &mut Stuck(*entropy))).expect("a signature");
-        });
-        let mut rng = Seeded::new(1 << 41);
-        let digests: [[u8; 32]; 8] = core::array::from_fn(|i| [i as u8; 32]);
-        judge.judge("sm2::sign_digest_batch of 8, the key", false, inputs(one, private), |key| {
-            black_box(sm2::sign_digest_batch(key, &digests, &mut rng)).expect("signatures");
-        });
-    }
-
-    fn schemes(judge: &mut Judge) {
-        let mut one = [0; 32];
-        one[31] = 1;
-        let private = |bytes: [u8; 32]| sm2::PrivateKey::from_bytes(&bytes).expect("in range");
-        let peer = private([0x39; 32]).public_key();
-        let known = sm2::IdentifiedKey::new(b"peer", peer);
-        let mut rng = Seeded::new(1 << 42);
-        judge.judge("sm2::exchange, the key", false, inputs(one, private), |key| {
-            let side = sm2::exchange::Responder::respond(key, b"own", &known, &peer, &mut rng);
-            black_box(side.expect("a finite point").confirmation());
-        });
-        // Somebody else's, refused under every key.
-        let ciphertext = sm2::encryption::encrypt(&peer, &[7; 32], &mut Seeded::new(1 << 43)).expect("a ciphertext");
-        judge.judge("sm2::encryption::decrypt, the key", false, inputs(one, private), |key| {
-            black_box(sm2::encryption::decrypt(key, &ciphertext)).expect_err("another's");
-        });
-        let ciphertexts = vec![ciphertext; 8];
-        judge.judge("sm2::encryption::decrypt_batch of 8, the key", false, inputs(one, private), |key| {
-            black_box(sm2::encryption::decrypt_batch(key, &ciphertexts));
-        });
-        let mut rng = Seeded::new(1 << 45);
-        judge.judge("sm2::exchange::respond_batch of 8, the key", false, inputs(one, private), |key| {
-            black_box(sm2::exchange::Responder::respond_batch(key, b"own", &[(&known, &peer); 8], &mut rng))
-                .expect("randomness");
-        });
-        let mut rng = Seeded::new(1 << 44);
-        judge.judge("sm2::encryption::encrypt, the text", false, inputs([0; 32], |text| text), |text| {
-            black_box(sm2::encryption::encrypt(&peer, text, &mut rng)).expect("a ciphertext");
-        });
+        let is_found = t >= LIMIT;
+        let verdict = match (is_found, leaks) {
+            (false, false) => "constant",
+            (true, true) => "found, as it must be",
+            (true, false) => "LEAKS",
+            (false, true) => "NOT FOUND: too noisy",
+        };
+        println!("{name:46} |t| = {t:8.2}  {verdict}");
+        is_found == leaks
     }
 }
