@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -80,7 +80,11 @@ impl Catalogue {
         {
             return Err(unusable(directory, &format_args!("indices {indices:?} are not within 1 to {INDEX_MAX}")));
         }
-        fs::create_dir_all(directory).map_err(|error| unusable(directory, &error))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|error| unusable(directory, &error))?;
         let path = directory.join(FILE);
         let text = whole_file::read(&path, FILE_BYTES_MAX).map_err(|error| unusable(&path, &error))?;
         let text = String::from_utf8(text.unwrap_or_default()).map_err(|error| unusable(&path, &error))?;

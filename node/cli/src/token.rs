@@ -36,7 +36,7 @@ pub(crate) fn expect_module(path: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::configuration(format!(
-        "hsm.module: there is no file {}; name the PKCS#11 module of the key device",
+        "hsm.module: there is no file {}; name the module of the key device",
         path.display()
     )))
 }

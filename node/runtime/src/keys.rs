@@ -1,9 +1,10 @@
 //! From a PIN to signatures and data keys: device → vault → guard → signing service, in this order, because each is sealed by
 //! the one before.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use bixi_config::HsmBackend;
+use bixi_config::{Hsm, HsmBackend};
 use bixi_hsm::audit::AuditLog;
 use bixi_hsm::guard::Guard;
 use bixi_hsm::profile::ProfileChoice;
@@ -12,6 +13,7 @@ use bixi_hsm::{DeviceError, KeyDevice, KeyKind, KeyRef};
 use bixi_hsm_pkcs11::{Pkcs11Device, TokenSelector};
 use bixi_hsm_sdf::SdfDevice;
 use bixi_hsm_vault::Vault;
+use bixi_platform::credentials::PinSource;
 use bixi_platform::io::Storage;
 use bixi_sealed::KeyRing;
 use bixi_types::ports::Signer as _;
@@ -34,7 +36,10 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) fn open_device(settings: &Settings) -> Result<Arc<dyn KeyDevice>, Failure> {
     match settings.config.hsm.backend {
         HsmBackend::Pkcs11 => Ok(Arc::new(open_module(settings)?)),
-        HsmBackend::Sdf => Ok(Arc::new(open_library(settings)?)),
+        HsmBackend::Sdf => {
+            let (data, password) = (settings.data(""), settings.pin());
+            Ok(Arc::new(open_library(&settings.config.hsm, &settings.base, &data, password)?))
+        }
     }
 }
 
@@ -44,22 +49,22 @@ fn open_module(settings: &Settings) -> Result<Pkcs11Device, DeviceError> {
         module_path: settings.path(&hsm.module),
         token: TokenSelector::label(&hsm.token),
         pin: settings.pin(),
-        profile: profile_choice(settings),
+        profile: profile_choice(hsm, &settings.base),
         sessions_max: hsm.sessions_max as usize,
         timeout_ms: hsm.timeout_ms,
         pin_state_path: settings.data("pin-state"),
     })
 }
 
-fn open_library(settings: &Settings) -> Result<SdfDevice, DeviceError> {
-    let hsm = &settings.config.hsm;
+/// Opens an SDF device; relative paths start at `base`, and `data` is the node's data directory.
+pub(crate) fn open_library(hsm: &Hsm, base: &Path, data: &Path, password: PinSource) -> Result<SdfDevice, DeviceError> {
     SdfDevice::open(bixi_hsm_sdf::Params {
-        library_path: settings.path(&hsm.module),
+        library_path: base.join(&hsm.module),
         token: hsm.token.clone(),
-        password: settings.pin(),
-        password_state_path: settings.data("pin-state"),
-        records_path: settings.data("sdf"),
-        profile: profile_choice(settings),
+        password,
+        password_state_path: data.join("pin-state"),
+        records_path: data.join("sdf"),
+        profile: profile_choice(hsm, base),
         indices: 1..=u32::try_from(hsm.sdf_index_max).expect("the configuration allows 4096"),
         sessions_max: hsm.sessions_max as usize,
         timeout_ms: hsm.timeout_ms,
@@ -67,12 +72,12 @@ fn open_library(settings: &Settings) -> Result<SdfDevice, DeviceError> {
 }
 
 /// A shipped profile by name, a file by path, or whatever the module's own words match.
-fn profile_choice(settings: &Settings) -> ProfileChoice {
-    let profile = &settings.config.hsm.profile;
+fn profile_choice(hsm: &Hsm, base: &Path) -> ProfileChoice {
+    let profile = &hsm.profile;
     if profile.is_empty() {
         ProfileChoice::Matched
     } else if profile.ends_with(".toml") {
-        ProfileChoice::File(settings.path(profile.as_ref()))
+        ProfileChoice::File(base.join(profile))
     } else {
         ProfileChoice::Named(profile.clone())
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bixi_config::{HsmBackend, NodeConfig};
 use bixi_hsm::{KeyDevice, KeyKind, KeySpec};
 use bixi_hsm_pkcs11::{Initialisation, Params, Pkcs11Device, ProfileChoice, TokenSelector, initialise_token};
 use bixi_platform::credentials::PinSource;
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::chain::layout::{NodeDirectory, TokenHome, read, write_new};
 use crate::chain::{ChainError, io_at};
+use crate::keys::open_library;
 
 const SESSIONS_MAX: usize = 2;
 const TIMEOUT_MS: u64 = 10_000;
@@ -92,14 +94,18 @@ impl NodeKeys {
     }
 }
 
-/// Initialises the node's token and generates its keys inside it. The public parts go to `conf/keys.json`.
+/// Makes the node's keys inside its device: a token is initialised first; in an SDF device, keys that it has under their names
+/// already are taken. The public parts go to `conf/keys.json`.
 pub fn make_keys(node: &NodeDirectory) -> Result<NodeKeys, ChainError> {
     if node.keys().exists() {
         return Err(ChainError::Exists(node.keys()));
     }
-    let config = node.node_config()?.hsm;
-    let module = node.path().join(&config.module);
-    let device = new_token(node.token_home(), &module, &config.token)?;
+    let config = node.node_config()?;
+    if config.hsm.backend == HsmBackend::Pkcs11 {
+        new_token(node.token_home(), &node.path().join(&config.hsm.module), &config.hsm.token)?;
+    }
+    let device = open_device(node, &config)?;
+    let config = config.hsm;
     let wanted = [
         ("consensus", &config.consensus_key, KeyKind::Sm2Sign),
         ("tls", &config.tls_key, KeyKind::Sm2Sign),
@@ -107,7 +113,7 @@ pub fn make_keys(node: &NodeDirectory) -> Result<NodeKeys, ChainError> {
     ];
     let mut keys = Vec::new();
     for (role, label, kind) in wanted {
-        keys.push(make_key(&device, role, label, kind)?);
+        keys.push(make_key(device.as_ref(), role, label, kind)?);
     }
     let made = NodeKeys { keys };
     let text = format!("{:#}\n", made.to_json());
@@ -116,7 +122,11 @@ pub fn make_keys(node: &NodeDirectory) -> Result<NodeKeys, ChainError> {
 }
 
 fn make_key(device: &dyn KeyDevice, role: &str, label: &str, kind: KeyKind) -> Result<KeyRecord, ChainError> {
-    let uri = device.generate(&KeySpec::new(label, kind))?;
+    let made = device.list()?.into_iter().find(|key| key.label == label && key.kind == kind);
+    let uri = match made {
+        Some(key) => key.uri,
+        None => device.generate(&KeySpec::new(label, kind))?,
+    };
     let attested = device.attest(&uri)?;
     Ok(KeyRecord {
         role: role.to_owned(),
@@ -124,6 +134,18 @@ fn make_key(device: &dyn KeyDevice, role: &str, label: &str, kind: KeyKind) -> R
         extractable: attested.key.extractable,
         custody: device.info().custody.to_string(),
         public_key: attested.public_key.map(|key| NodeId(key).to_hex()),
+    })
+}
+
+/// Opens the device that a node's file names.
+pub(super) fn open_device(node: &NodeDirectory, config: &NodeConfig) -> Result<Box<dyn KeyDevice>, ChainError> {
+    let hsm = &config.hsm;
+    Ok(match hsm.backend {
+        HsmBackend::Pkcs11 => Box::new(open_token(node.token_home(), &node.path().join(&hsm.module), &hsm.token)?),
+        HsmBackend::Sdf => {
+            let password = PinSource::File(node.token_home().user_pin());
+            Box::new(open_library(hsm, node.path(), &node.path().join(&config.data_dir), password)?)
+        }
     })
 }
 

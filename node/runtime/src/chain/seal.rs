@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use bixi_hsm::{Guard, KeyDevice, KeyKind};
+use bixi_hsm::{Guard, KeyKind};
 use bixi_hsm_vault::Vault;
 use bixi_platform::io::{PreadStorage, Storage};
 use bixi_sealed::AtRest;
 
 use crate::chain::ChainError;
-use crate::chain::keys::open_token;
+use crate::chain::keys::open_device;
 use crate::chain::layout::NodeDirectory;
 
 /// Makes the vault and the guard of a node whose keys and genesis are there. The guard is made here and nowhere else: a node
@@ -16,12 +16,12 @@ use crate::chain::layout::NodeDirectory;
 pub fn seal(node: &NodeDirectory) -> Result<(), ChainError> {
     let config = node.node_config()?;
     let genesis = node.read_genesis()?;
-    let device = open_token(node.token_home(), &node.path().join(&config.hsm.module), &config.hsm.token)?;
+    let device = open_device(node, &config)?;
     let kek = device.list()?.into_iter().find(|key| key.label == config.hsm.kek && key.kind == KeyKind::Kek);
     let kek = kek.ok_or(ChainError::Missing { path: node.keys(), before: "bixi chain keys" })?;
     let data = node.path().join(&config.data_dir);
     let files: Arc<dyn Storage> = Arc::new(PreadStorage::new());
-    let vault = Vault::create(Arc::clone(&files), data.join("vault"), AtRest::Sm4Gcm, &device, &kek.uri)?;
+    let vault = Vault::create(Arc::clone(&files), data.join("vault"), AtRest::Sm4Gcm, device.as_ref(), &kek.uri)?;
     Guard::create(files, data.join("guard"), vault.key_ring(), genesis.hash())?;
     Ok(())
 }
