@@ -105,21 +105,23 @@ impl SdfDevice {
         Ok(device)
     }
 
-    /// A wrong password shows itself at the start, not at the first vote.
+    /// A wrong password shows itself at the start, not at the first vote. Only a key that is there is tried: a device's answer to
+    /// a password for another may look like that to a wrong one.
     fn try_password(&self) -> Result<(), DeviceError> {
-        let first = {
+        let named: Vec<_> = {
             let catalogue = self.catalogue();
-            let pairs = catalogue.pairs.iter().map(|pair| pair.index);
-            pairs.chain(catalogue.keks.iter().map(|file| file.kek.index)).next()
+            let pairs = catalogue.pairs.iter().map(|pair| (pair.index, Usage::Sign));
+            pairs.chain(catalogue.keks.iter().map(|file| (file.kek.index, Usage::Encrypt))).collect()
         };
-        let Some(index) = first else { return self.health() };
-        match self.pool.with(|session, _| session.unlock(self.library(), index)) {
-            Err(error) if error.cause == Cause::KeyNotFound => {
-                tracing::warn!(index, %error, "a key that has a name is not in the device");
-                Ok(())
+        self.pool.with(|session, _| {
+            for (index, usage) in &named {
+                if session.public_key(self.library(), *usage, *index)?.is_some() {
+                    return session.unlock(self.library(), *index);
+                }
+                tracing::warn!(index, ?usage, "a key that has a name is not in the device");
             }
-            result => result,
-        }
+            session.raw().info().map(drop).map_err(Failure::Device)
+        })
     }
 
     /// The profile in use.

@@ -156,6 +156,11 @@ impl KekFile {
         }
     }
 
+    /// The device has no pair that could open what is in the file.
+    pub(crate) fn without_pair(&self) -> DeviceError {
+        refused(&self.path, &format!("the device has no encryption pair at its index {}", self.kek.index))
+    }
+
     /// The device does not take what is in the file.
     pub(crate) fn not_imported(&self, error: DeviceError) -> DeviceError {
         if !matches!(error.cause, Cause::Rejected | Cause::WrongKeyUse | Cause::KeyNotFound) {

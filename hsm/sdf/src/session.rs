@@ -101,14 +101,22 @@ impl Session {
         usage: Usage,
         index: u32,
     ) -> Result<Option<PublicKey>, Failure> {
-        match self.raw.export(usage, index) {
-            Ok(raw) => point(&raw).map_err(Failure::from),
-            Err(error) => {
-                let listed =
-                    error.code.is_some_and(|code| library.profile.no_key.iter().any(|known| u64::from(*known) == code));
-                if listed || error.cause == Cause::KeyNotFound { Ok(None) } else { Err(Failure::Device(error)) }
-            }
+        let error = match self.raw.export(usage, index) {
+            Ok(raw) => return point(&raw).map_err(Failure::from),
+            Err(error) => error,
+        };
+        let listed =
+            error.code.is_some_and(|code| library.profile.no_key.iter().any(|known| u64::from(*known) == code));
+        if listed || error.cause == Cause::KeyNotFound {
+            return Ok(None);
         }
+        if error.cause != Cause::Fault {
+            return Err(Failure::Device(error));
+        }
+        let advice = format!(
+            "if the library answers so for an index without a key, as {index} may be, list the code as no_key in a profile"
+        );
+        Err(Failure::Device(error.with_advice(advice)))
     }
 
     /// Makes a key pair at an index by the vendor's call.
@@ -153,6 +161,10 @@ impl Session {
     pub(crate) fn kek(&mut self, library: &Library, file: &KekFile) -> Result<Key, Failure> {
         if let Some(key) = self.keks.get(&file.kek.id) {
             return Ok(*key);
+        }
+        // A device's answer to a password for a key that is not there may look like that to a wrong one.
+        if self.public_key(library, Usage::Encrypt, file.kek.index)?.is_none() {
+            return Err(file.without_pair().into());
         }
         self.unlock(library, file.kek.index)?;
         let key = match self.raw.import_key(file.kek.index, &file.kek.blob) {

@@ -10,9 +10,12 @@
 //! | `sm4` | identifier of SM4 without its mode | 0x400 |
 //! | `cipher_bytes` | declared length of the array in `ECCCipher`; it writes all of it | 1: what is needed |
 //! | `extensions` | whether `SDF_CreateKeyPair_ECC` and `SWCSM_GenerateECCKeyPair` work | true |
+//! | `no_key` | what it answers for an index without a key | 0x01000008 |
 //! | `strict_import` | whether a changed envelope is refused, unlike in real libraries | false |
 
 use std::path::{Path, PathBuf};
+
+use crate::answers;
 
 /// How this device is.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub struct Config {
     pub sm4: u32,
     /// Declared length of the array in `ECCCipher`.
     pub cipher_bytes: usize,
+    /// What it answers for an index without a key.
+    pub no_key: u32,
     /// Whether the vendors' calls work.
     pub extensions: bool,
     /// Whether a changed envelope is refused.
@@ -50,6 +55,7 @@ impl Config {
             sessions_max: 16,
             sm4: 0x400,
             cipher_bytes: 1,
+            no_key: answers::NO_KEY.0,
             extensions: true,
             strict_import: false,
         };
@@ -64,7 +70,8 @@ impl Config {
                     config.pairs = value.split(',').map(|index| index.trim().parse().ok()).collect::<Option<_>>()?
                 }
                 "sessions_max" => config.sessions_max = value.parse().ok()?,
-                "sm4" => config.sm4 = u32::from_str_radix(value.strip_prefix("0x")?, 16).ok()?,
+                "sm4" => config.sm4 = hexadecimal(value)?,
+                "no_key" => config.no_key = hexadecimal(value)?,
                 "cipher_bytes" => config.cipher_bytes = value.parse().ok()?,
                 "extensions" => config.extensions = value.parse().ok()?,
                 "strict_import" => config.strict_import = value.parse().ok()?,
@@ -73,4 +80,8 @@ impl Config {
         }
         Some(config)
     }
+}
+
+fn hexadecimal(value: &str) -> Option<u32> {
+    u32::from_str_radix(value.strip_prefix("0x")?, 16).ok()
 }

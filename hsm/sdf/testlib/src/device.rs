@@ -116,7 +116,7 @@ impl Device {
     pub(crate) fn take_right(&mut self, session: Handle, index: u32, password: &[u8]) -> Result<(), Refusal> {
         self.in_session(session)?;
         if self.store().load(Usage::Sign, index).is_err() && self.store().load(Usage::Encrypt, index).is_err() {
-            return Err(answers::NO_KEY);
+            return Err(Refusal(self.config.no_key));
         }
         self.store().check_password(password)?;
         self.session(session)?.rights.insert(index);

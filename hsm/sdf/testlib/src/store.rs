@@ -59,7 +59,7 @@ impl Store<'_> {
     }
 
     pub(crate) fn load(&self, usage: Usage, index: u32) -> Result<PrivateKey, Refusal> {
-        let bytes = fs::read(self.pair_path(usage, index)).map_err(|_| answers::NO_KEY)?;
+        let bytes = fs::read(self.pair_path(usage, index)).map_err(|_| Refusal(self.0.no_key))?;
         let bytes = bytes.as_slice().try_into().map_err(|_| answers::FILE)?;
         PrivateKey::from_bytes(bytes).map_err(|_| answers::FILE)
     }

@@ -76,6 +76,36 @@ fn an_index_without_a_key_is_named() {
 }
 
 #[test]
+fn a_vendors_own_code_for_an_index_without_a_key_is_taken_from_the_profile() {
+    let bench = Bench::new("pairs = 3\nno_key = 0x01010042\n");
+    let refused = bench.open().unwrap().list().unwrap_err();
+    assert_eq!((refused.cause, refused.code), (Cause::Fault, Some(0x0101_0042)));
+    assert!(refused.advice.contains("list the code as no_key in a profile"), "{refused}");
+    let standard = include_str!("../../profiles/standard.toml");
+    let profile = standard.replace("\ncipher_bytes", "\nno_key = [0x01010042]\ncipher_bytes");
+    std::fs::write(bench.path("own.toml"), profile).unwrap();
+    let own = Params { profile: ProfileChoice::File(bench.path("own.toml")), ..bench.params("") };
+    let listed = SdfDevice::open(own).unwrap().list().unwrap();
+    assert_eq!(listed.iter().map(|info| info.label.as_str()).collect::<Vec<_>>(), ["sign-3"]);
+}
+
+/// What a device answers to a password for a key that is not there may look like a wrong password: it is not asked.
+#[test]
+fn no_password_is_tried_on_a_key_that_is_not_there() {
+    let bench = Bench::new("");
+    bench.name_pair("[[pair]]\nlabel = \"vote\"\nindex = 5\n");
+    let device = bench.open().unwrap();
+    let kek = kek(&device);
+    drop(device);
+    let before = bench.calls(RIGHT);
+    std::fs::remove_file(bench.path("state/encrypt-1")).unwrap();
+    let refused = prf(&bench.open().unwrap(), &kek).unwrap_err();
+    assert_eq!(refused.cause, Cause::Setup);
+    assert!(refused.message.contains("no encryption pair at its index 1"), "{refused}");
+    assert_eq!(bench.calls(RIGHT), before);
+}
+
+#[test]
 fn a_wrong_password_is_tried_once() {
     let bench = Bench::new("pairs = 1\n");
     bench.name_pair("[[pair]]\nlabel = \"vote\"\nindex = 1\n");
