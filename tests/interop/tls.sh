@@ -49,4 +49,15 @@ check "we call Tongsuo, it trusts another CA" refused \
     "$theirs" "$d/a.pem" "$d/a.key" "$d/other.pem" "$ours" "$d/b.pem" "$d/b.der" "$d/ca.pem"
 check "Tongsuo calls us without a certificate" refused \
     "$ours" "$d/a.pem" "$d/a.der" "$d/ca.pem" "$theirs" - - "$d/ca.pem"
+export INTEROP_TLS_ID=1234567812345678
+check "Tongsuo calls us, we sign with a wrong ID" refused \
+    "$ours" "$d/a.pem" "$d/a.der" "$d/ca.pem" "$theirs" "$d/b.pem" "$d/b.key" "$d/ca.pem"
+check "we call Tongsuo, we sign with a wrong ID" refused \
+    "$theirs" "$d/a.pem" "$d/a.key" "$d/ca.pem" "$ours" "$d/b.pem" "$d/b.der" "$d/ca.pem"
+unset INTEROP_TLS_ID
+export INTEROP_SUITE=TLS_AES_128_GCM_SHA256
+check "Tongsuo calls us with AES only" refused \
+    "$ours" "$d/a.pem" "$d/a.der" "$d/ca.pem" "$theirs" "$d/b.pem" "$d/b.key" "$d/ca.pem"
+check "we call Tongsuo, which has AES only" refused \
+    "$theirs" "$d/a.pem" "$d/a.key" "$d/ca.pem" "$ours" "$d/b.pem" "$d/b.der" "$d/ca.pem"
 exit "$failed"

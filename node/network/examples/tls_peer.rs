@@ -5,6 +5,7 @@
 //! tls_peer serve   CERTIFICATE KEY CA          prints its port, takes one connection, sends back what it reads
 //! tls_peer connect CERTIFICATE KEY CA ADDRESS  connects, sends 100,000 bytes, wants them back
 //! ```
+//! `INTEROP_TLS_ID` signs with that identifier instead of RFC 8998's, as no peer must accept it.
 //! The last line on standard output is `agreed PROTOCOL CIPHER` or `refused REASON`. Keys lie in files here, as no node's do.
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
@@ -36,7 +37,10 @@ impl Random for System {
     }
 }
 
-struct FileKey(PrivateKey);
+struct FileKey {
+    key: PrivateKey,
+    id: Vec<u8>,
+}
 
 impl std::fmt::Debug for FileKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -46,12 +50,12 @@ impl std::fmt::Debug for FileKey {
 
 impl TlsKey for FileKey {
     fn sign(&self, content: &[u8]) -> Result<[u8; 64], TlsKeyError> {
-        let signed = sm2::sign(&self.0, sm2::TLS_ID, content, &mut System);
+        let signed = sm2::sign(&self.key, &self.id, content, &mut System);
         signed.map(|signature| signature.0).map_err(|error| TlsKeyError(error.to_string()))
     }
 
     fn public_key(&self) -> [u8; 64] {
-        self.0.public_key().to_bytes()
+        self.key.public_key().to_bytes()
     }
 }
 
@@ -91,7 +95,8 @@ fn make(directory: &Path) -> Result<(), Failure> {
 fn identity(certificate: &str, key: &str) -> Result<Identity, Failure> {
     let certificate = pki::from_pem(&fs::read_to_string(certificate)?)?;
     let key = PrivateKey::from_pkcs8_der(&fs::read(key)?)?;
-    Ok(Identity::new(CryptoSuite::Sm, &[certificate], Arc::new(FileKey(key)))?)
+    let id = std::env::var("INTEROP_TLS_ID").map_or(sm2::TLS_ID.to_vec(), String::into_bytes);
+    Ok(Identity::new(CryptoSuite::Sm, &[certificate], Arc::new(FileKey { key, id }))?)
 }
 
 fn trust(ca: &str) -> Result<Arc<TrustStore>, Failure> {

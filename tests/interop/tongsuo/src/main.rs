@@ -4,7 +4,7 @@
 //! tongsuo-peer serve   CERTIFICATE KEY CA          prints its port, takes one connection, sends back what it reads
 //! tongsuo-peer connect CERTIFICATE KEY CA ADDRESS  connects, sends 100,000 bytes, wants them back
 //! ```
-//! `-` for CERTIFICATE and KEY shows none. The last line on standard output is `agreed PROTOCOL CIPHER` or `refused REASON`.
+//! `-` for CERTIFICATE and KEY shows none. `INTEROP_SUITE` names another cipher suite than RFC 8998's to offer. The last line on standard output is `agreed PROTOCOL CIPHER` or `refused REASON`.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -19,10 +19,13 @@ const BYTES: usize = 100_000;
 fn context(certificate: &str, key: &str, ca: &str) -> Result<SslContext, ErrorStack> {
     let mut context: SslContextBuilder = SslContext::builder(SslMethod::tls())?;
     context.set_min_proto_version(Some(SslVersion::TLS1_3))?;
-    context.set_ciphersuites("TLS_SM4_GCM_SM3")?;
+    let suite = std::env::var("INTEROP_SUITE").ok();
+    context.set_ciphersuites(suite.as_deref().unwrap_or("TLS_SM4_GCM_SM3"))?;
     context.set_groups_list("SM2")?;
     context.set_sigalgs_list("sm2sig_sm3")?;
-    context.enable_sm_tls13_strict();
+    if suite.is_none() {
+        context.enable_sm_tls13_strict();
+    }
     context.set_ca_file(ca)?;
     context.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
     if certificate != "-" {
