@@ -64,9 +64,9 @@ pub struct Rpc {
 /// The key device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hsm {
-    /// What kind of library `module` is.
+    /// What `module` is.
     pub backend: HsmBackend,
-    /// PKCS#11 module or SDF library.
+    /// PKCS#11 module, SDF library, or a TPM's device file or swtpm's socket.
     pub module: PathBuf,
     /// Vendor profile: a shipped name or a file; empty chooses by the module's own words.
     pub profile: String,
@@ -97,9 +97,12 @@ pub enum HsmBackend {
     Pkcs11,
     /// GM/T 0018.
     Sdf,
+    /// A TPM 2.0 with SM2.
+    Tpm,
 }
 
-const HSM_BACKENDS: [(&str, HsmBackend); 2] = [("pkcs11", HsmBackend::Pkcs11), ("sdf", HsmBackend::Sdf)];
+const HSM_BACKENDS: [(&str, HsmBackend); 3] =
+    [("pkcs11", HsmBackend::Pkcs11), ("sdf", HsmBackend::Sdf), ("tpm", HsmBackend::Tpm)];
 
 /// Where a PIN comes from. Never the configuration file itself, the command line or the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]

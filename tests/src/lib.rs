@@ -13,6 +13,7 @@ pub mod node;
 pub mod promises;
 pub mod rpc;
 pub mod settings;
+pub mod swtpm;
 pub mod wallet;
 pub mod wire;
 

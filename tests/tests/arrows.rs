@@ -43,7 +43,7 @@ const HOUSE: &[Room] = &[
     room("txpool",     "node/txpool",          "accel platform types"),
     room("network",    "node/network",         "accel platform types"),
     room("rpc",        "node/rpc",             "types"),
-    room("runtime",    "node/runtime",         "accel platform sealed types config hsm hsm-pkcs11 hsm-sdf hsm-vault ledger execution consensus txpool network rpc"),
+    room("runtime",    "node/runtime",         "accel platform sealed types config hsm hsm-pkcs11 hsm-sdf hsm-tpm hsm-vault ledger execution consensus txpool network rpc"),
     room("cli",        "node/cli",             "accel types config runtime"),
     room("tests",      "tests",                "accel types"),
     room("benches",    "benches",              ""),

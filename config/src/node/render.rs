@@ -52,12 +52,12 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
 
     writeln!(
         out,
-        "[hsm]\n# What the module is: \"pkcs11\" or \"sdf\" (GM/T 0018).\nbackend = {}",
+        "[hsm]\n# What the module is: \"pkcs11\", \"sdf\" (GM/T 0018) or \"tpm\" (TPM 2.0 with SM2).\nbackend = {}",
         quoted(word_of(&HSM_BACKENDS, c.hsm.backend))
     )?;
     writeln!(
         out,
-        "# Any PKCS#11 module or SDF library; the shipped module keeps keys in a sealed store, in process memory while in use."
+        "# Any PKCS#11 module, SDF library or TPM (/dev/tpmrm0); the shipped module keeps keys in a sealed store, in process memory while in use."
     )?;
     writeln!(out, "module = {}", quoted(c.hsm.module.display()))?;
     writeln!(

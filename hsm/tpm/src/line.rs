@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -77,6 +77,12 @@ impl fmt::Display for Address {
 }
 
 impl Address {
+    /// What lies at a path: a socket is swtpm's, everything else a device file.
+    pub fn of_path(path: &Path) -> Self {
+        let is_socket = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket());
+        if is_socket { Self::Unix(path.to_owned()) } else { Self::Device(path.to_owned()) }
+    }
+
     /// Whether a resource manager stands between: what we load is ours alone, and is flushed when the line ends. Elsewhere
     /// a line is shared with whoever comes next, and nothing may stay loaded between two pieces of work.
     pub(crate) fn has_resource_manager(&self) -> bool {

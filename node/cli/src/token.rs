@@ -30,13 +30,13 @@ pub(crate) fn bind(config: &Path) -> Result<(), Failure> {
     Err(error.into())
 }
 
-/// A module that is not there is a fault of the node file: no further start can do better.
+/// A module (or a TPM's device file) that is not there is a fault of the node file: no further start can do better.
 pub(crate) fn expect_module(path: &Path) -> Result<(), Failure> {
-    if path.is_file() {
+    if path.exists() && !path.is_dir() {
         return Ok(());
     }
     Err(Failure::configuration(format!(
-        "hsm.module: there is no file {}; name the module of the key device",
+        "hsm.module: there is no file {}; name the module of the key device, or a TPM's device file",
         path.display()
     )))
 }

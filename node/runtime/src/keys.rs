@@ -12,6 +12,7 @@ use bixi_hsm::service::{Client, CustodyPolicy, InProcess, Keys, Params, RetryPol
 use bixi_hsm::{DeviceError, KeyDevice, KeyKind, KeyRef};
 use bixi_hsm_pkcs11::{Pkcs11Device, TokenSelector};
 use bixi_hsm_sdf::SdfDevice;
+use bixi_hsm_tpm::{Address, TpmDevice};
 use bixi_hsm_vault::Vault;
 use bixi_platform::credentials::PinSource;
 use bixi_platform::io::Storage;
@@ -30,6 +31,9 @@ pub(crate) struct Unlocked {
     pub audit: Arc<AuditLog>,
 }
 
+/// Where a TPM's wrapped keys lie, in the data directory.
+pub(crate) const TPM_STORE: &str = "tpm";
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Opens the configured device with its PIN.
@@ -39,6 +43,10 @@ pub(crate) fn open_device(settings: &Settings) -> Result<Arc<dyn KeyDevice>, Fai
         HsmBackend::Sdf => {
             let (data, password) = (settings.data(""), settings.pin());
             Ok(Arc::new(open_library(&settings.config.hsm, &settings.base, &data, password)?))
+        }
+        HsmBackend::Tpm => {
+            let (data, pin) = (settings.data(""), settings.pin());
+            Ok(Arc::new(open_tpm(&settings.config.hsm, &settings.base, &data, pin)?))
         }
     }
 }
@@ -67,6 +75,17 @@ pub(crate) fn open_library(hsm: &Hsm, base: &Path, data: &Path, password: PinSou
         profile: profile_choice(hsm, base),
         indices: 1..=u32::try_from(hsm.sdf_index_max).expect("the configuration allows 4096"),
         sessions_max: hsm.sessions_max as usize,
+        timeout_ms: hsm.timeout_ms,
+    })
+}
+
+/// Opens the store of a TPM that a node file names; relative paths start at `base`, and the store lies in `data`.
+pub(crate) fn open_tpm(hsm: &Hsm, base: &Path, data: &Path, pin: PinSource) -> Result<TpmDevice, DeviceError> {
+    TpmDevice::open(bixi_hsm_tpm::Params {
+        address: Address::of_path(&base.join(&hsm.module)),
+        directory: data.join(TPM_STORE),
+        pin,
+        pin_state_path: data.join("pin-state"),
         timeout_ms: hsm.timeout_ms,
     })
 }

@@ -1,6 +1,6 @@
 //! Somebody between the device and its TPM: passes everything on, keeps a copy, and spoils one response when told to.
 
-use std::io::{Read, Write as _};
+use std::io::Write as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bixi_hsm_tpm::Address;
+use bixi_tests::swtpm::message;
 
 /// What is done to one response.
 #[derive(Debug, Clone, Copy)]
@@ -131,15 +132,4 @@ fn spoiled(mut response: Vec<u8>, spoil: Spoil) -> Vec<u8> {
         Spoil::Answer(_) => unreachable!("answered before the TPM was asked"),
     }
     response
-}
-
-/// One command or response, by the length in its header.
-pub(crate) fn message(stream: &mut impl Read) -> Option<Vec<u8>> {
-    let mut header = [0; 10];
-    stream.read_exact(&mut header).ok()?;
-    let length = u32::from_be_bytes(header[2..6].try_into().unwrap()) as usize;
-    let mut message = header.to_vec();
-    message.resize(length, 0);
-    stream.read_exact(&mut message[10..]).ok()?;
-    Some(message)
 }

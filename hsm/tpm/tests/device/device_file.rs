@@ -11,10 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bixi_hsm_tpm::Address;
+use bixi_tests::swtpm::message;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
-
-use crate::between::message;
 
 /// See the module.
 pub(crate) struct DeviceFile {

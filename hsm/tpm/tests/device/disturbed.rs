@@ -3,10 +3,12 @@
 use bixi_accel::sm2::{PublicKey, Signature, verify_digest};
 use bixi_hsm::{Cause, KeyDevice as _, KeyKind, KeyRef, KeySpec};
 use bixi_hsm_tpm::{Initialisation, Params, TpmDevice, initialise_store};
+use bixi_tests::swtpm::Swtpm;
+use bixi_tests::swtpm_or_skip;
 
 use crate::between::{Between, Spoil};
 use crate::liar::Liar;
-use crate::swtpm::{PIN, Swtpm, swtpm_or_skip};
+use crate::swtpm::{PIN, Stores as _};
 
 #[test]
 fn neither_pin_nor_what_is_secret_is_on_the_line() {

@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use bixi_hsm_tpm::Address;
-
-use crate::between::message;
+use bixi_tests::swtpm::message;
 
 /// See the module.
 pub(crate) struct Liar {

@@ -16,8 +16,9 @@ use bixi_accel::sm2::{DEFAULT_ID, PublicKey, Signature, identity_digest, message
 use bixi_hsm::{Cause, KeyDevice, KeyKind, KeySpec, conformance};
 use bixi_hsm_tpm::{Params, TpmDevice, attestation, initialise_store};
 use bixi_platform::secret::Secret;
+use bixi_tests::swtpm_or_skip;
 use device_file::DeviceFile;
-use swtpm::{PIN, params_of, swtpm_or_skip};
+use swtpm::{PIN, Stores as _, params_of};
 
 const DIRECTORY: &str = "BIXI_TEST_DIRECTORY";
 

@@ -5,16 +5,20 @@ use std::path::Path;
 use bixi_config::{HsmBackend, NodeConfig};
 use bixi_hsm::{KeyDevice, KeyKind, KeySpec};
 use bixi_hsm_pkcs11::{Initialisation, Params, Pkcs11Device, ProfileChoice, TokenSelector, initialise_token};
+use bixi_hsm_tpm::{Address, initialise_store};
 use bixi_platform::credentials::PinSource;
+use bixi_platform::secret::Secret;
 use bixi_types::NodeId;
 use serde_json::{Value, json};
 
 use crate::chain::layout::{NodeDirectory, TokenHome, read, write_new};
 use crate::chain::{ChainError, io_at};
-use crate::keys::open_library;
+use crate::keys::{TPM_STORE, open_library, open_tpm};
 
 const SESSIONS_MAX: usize = 2;
 const TIMEOUT_MS: u64 = 10_000;
+/// A TPM makes keys by itself, and slow ones take seconds for each.
+const TPM_INITIALISATION_MS: u64 = 60_000;
 
 /// A key as its device describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,9 +105,7 @@ pub fn make_keys(node: &NodeDirectory) -> Result<NodeKeys, ChainError> {
         return Err(ChainError::Exists(node.keys()));
     }
     let config = node.node_config()?;
-    if config.hsm.backend == HsmBackend::Pkcs11 {
-        new_token(node.token_home(), &node.path().join(&config.hsm.module), &config.hsm.token)?;
-    }
+    make_ready(node, &config)?;
     let device = open_device(node, &config)?;
     let config = config.hsm;
     let wanted = [
@@ -137,15 +139,36 @@ fn make_key(device: &dyn KeyDevice, role: &str, label: &str, kind: KeyKind) -> R
     })
 }
 
+/// Initialises the token or the TPM's store; an SDF device was made ready by its vendor's tool.
+fn make_ready(node: &NodeDirectory, config: &NodeConfig) -> Result<(), ChainError> {
+    let (hsm, home) = (&config.hsm, node.token_home());
+    match hsm.backend {
+        HsmBackend::Pkcs11 => new_token(home, &node.path().join(&hsm.module), &hsm.token).map(drop),
+        HsmBackend::Sdf => Ok(()),
+        HsmBackend::Tpm => {
+            let request = bixi_hsm_tpm::Initialisation {
+                address: Address::of_path(&node.path().join(&hsm.module)),
+                directory: node.path().join(&config.data_dir).join(TPM_STORE),
+                label: hsm.token.clone(),
+                pin: PinSource::File(home.user_pin()).read()?,
+                owner_authorization: Secret::from_slice(&[]),
+                counter: true,
+                timeout_ms: TPM_INITIALISATION_MS,
+            };
+            initialise_store(&request)?;
+            Ok(())
+        }
+    }
+}
+
 /// Opens the device that a node's file names.
 pub(super) fn open_device(node: &NodeDirectory, config: &NodeConfig) -> Result<Box<dyn KeyDevice>, ChainError> {
     let hsm = &config.hsm;
+    let (data, pin) = (node.path().join(&config.data_dir), PinSource::File(node.token_home().user_pin()));
     Ok(match hsm.backend {
         HsmBackend::Pkcs11 => Box::new(open_token(node.token_home(), &node.path().join(&hsm.module), &hsm.token)?),
-        HsmBackend::Sdf => {
-            let password = PinSource::File(node.token_home().user_pin());
-            Box::new(open_library(hsm, node.path(), &node.path().join(&config.data_dir), password)?)
-        }
+        HsmBackend::Sdf => Box::new(open_library(hsm, node.path(), &data, pin)?),
+        HsmBackend::Tpm => Box::new(open_tpm(hsm, node.path(), &data, pin)?),
     })
 }
 
