@@ -37,3 +37,25 @@ pub fn lookup<'a, K>(
         (Some(_), Some(_)) => Err(DeviceError::new(function, Cause::KeyAmbiguous, format!("several keys {key}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two keys of one label, told apart by their ids.
+    fn found(reference: &str) -> Result<u8, Cause> {
+        let candidates = [(1, "vote"), (2, "vote"), (3, "kek")];
+        let candidates = candidates.map(|(key, label)| Candidate { label, id: vec![key], key });
+        lookup("sign", &reference.parse().unwrap(), Scheme::Tpm, "here", candidates).map_err(|error| error.cause)
+    }
+
+    #[test]
+    fn exactly_one_key_of_this_device_must_answer() {
+        assert_eq!(found("tpm:object=kek"), Ok(3));
+        assert_eq!(found("tpm:token=here;object=vote;id=%02"), Ok(2));
+        assert_eq!(found("tpm:object=vote"), Err(Cause::KeyAmbiguous));
+        for other in ["tpm:object=seal", "tpm:object=kek;id=%02", "tpm:token=there;object=kek", "sdf:object=kek"] {
+            assert_eq!(found(other), Err(Cause::KeyNotFound), "{other}");
+        }
+    }
+}

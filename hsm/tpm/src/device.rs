@@ -126,7 +126,8 @@ impl TpmDevice {
         self.read_counter(false)
     }
 
-    /// Advances the counter by one and returns its new value.
+    /// Advances the counter and returns its new value: by one, or by more when the connection was lost on the way and the
+    /// attempt made again.
     ///
     /// # Errors
     /// As [`TpmDevice::counter`]. After another error it may or may not have advanced.
