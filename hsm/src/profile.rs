@@ -91,6 +91,15 @@ pub trait VendorProfile: DeserializeOwned {
     /// Parts of library file names, and manufacturers as libraries report them, that this profile is for.
     fn matching(&self) -> (&[String], &[String]);
 
+    /// Whether it is for a library of this file name, or of this manufacturer.
+    #[must_use]
+    fn is_for(&self, module: &Path, manufacturer: &str) -> bool {
+        let file = module.file_name().unwrap_or_default().to_string_lossy();
+        let (files, manufacturers) = self.matching();
+        files.iter().any(|part| file.contains(part.as_str()))
+            || manufacturers.iter().any(|part| manufacturer.contains(part.as_str()))
+    }
+
     /// Names of the shipped profiles.
     #[must_use]
     fn names() -> Vec<&'static str> {
@@ -148,12 +157,9 @@ pub trait VendorProfile: DeserializeOwned {
 }
 
 fn matched<P: VendorProfile>(module: &Path, manufacturer: &str) -> Result<P, ProfileError> {
-    let file = module.file_name().unwrap_or_default().to_string_lossy();
     for (name, text) in P::SHIPPED {
         let profile = P::parse(text, name)?;
-        let (files, manufacturers) = profile.matching();
-        let by_file = files.iter().any(|part| file.contains(part.as_str()));
-        if by_file || manufacturers.iter().any(|part| manufacturer.contains(part.as_str())) {
+        if profile.is_for(module, manufacturer) {
             return Ok(profile);
         }
     }

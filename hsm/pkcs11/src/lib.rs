@@ -22,9 +22,11 @@ mod keys;
 mod module;
 mod pool;
 mod prf;
+mod probe;
 pub mod profile;
 
 pub use bixi_hsm::profile::{ProfileChoice, ProfileError, VendorProfile};
 pub use ceremony::{Initialisation, initialise_token};
 pub use device::{Params, Pkcs11Device, TokenSelector};
+pub use probe::{Fit, Mechanism, Probe, ProbedToken, probe};
 pub use profile::Profile;

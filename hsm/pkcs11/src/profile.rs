@@ -7,7 +7,7 @@ use bixi_hsm::profile::{ProfileError, VendorProfile};
 use serde::Deserialize;
 
 /// First number of the vendors' range; `cryptoki` takes no other mechanism by number.
-const VENDOR_DEFINED: u64 = 0x8000_0000;
+pub(crate) const VENDOR_DEFINED: u64 = 0x8000_0000;
 
 /// One vendor's numbers and habits.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bixi_hsm::{Cause, KeyDevice, KeyKind, KeySpec, conformance};
-use bixi_hsm_pkcs11::{Initialisation, Params, Pkcs11Device, ProfileChoice, TokenSelector, initialise_token};
+use bixi_hsm_pkcs11::{Initialisation, Params, Pkcs11Device, ProfileChoice, TokenSelector, initialise_token, probe};
 use bixi_platform::credentials::PinSource;
 use bixi_platform::secret::Secret;
 use cryptoki::context::Pkcs11;
@@ -133,6 +133,34 @@ fn token_conforms_as_ibm_ep11() {
 fn case_conformance() {
     let device = opened();
     conformance::run(&device, "c").assert_passed();
+}
+
+#[test]
+fn a_probe_names_the_profile_that_fits_before_anybody_logs_in() {
+    // Ours is named by its manufacturer; under another vendor's numbers the fit counts.
+    for (vendor, best) in [("bixi", "bixi-token"), ("luna", "luna"), ("ibm-ep11", "ibm-ep11")] {
+        in_process("case_probe", vendor, best);
+    }
+}
+
+#[test]
+#[ignore = "run in a process of its own"]
+fn case_probe() {
+    let module = token_module();
+    initialise(&module);
+    let found = probe(&module).unwrap();
+    assert_eq!(found.manufacturer, "Bixi");
+    let token = found.tokens.iter().find(|token| token.label == "bixi-test").expect("it was made above");
+    assert!(token.is_ready, "{token:?}");
+    let best = &token.fits[0];
+    assert!(best.is_whole(), "{:?}", token.fits);
+    assert_eq!(best.profile, std::env::var(PROFILE).unwrap());
+    for fit in &token.fits {
+        assert_eq!(fit.is_named, fit.profile == "bixi-token");
+    }
+    let pairs = token.mechanisms.iter().find(|mechanism| mechanism.name == "CKM_EC_KEY_PAIR_GEN");
+    assert_eq!(pairs.expect("the standard's own").uses, ["generate-pair"]);
+    assert!(token.mechanisms.is_sorted_by_key(|mechanism| mechanism.number));
 }
 
 #[test]
