@@ -11,6 +11,7 @@ use std::{
         unix::fs::{MetadataExt, OpenOptionsExt},
     },
     path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
 use crate::secret::Secret;
@@ -37,6 +38,8 @@ pub enum PinSource {
     },
     /// A systemd credential by its name.
     SystemdCredential(String),
+    /// Read already, by the process that started this one, and handed over where nobody else can read it.
+    Handed(Arc<Secret>),
 }
 
 /// Why no PIN was read. None of these says anything about the PIN itself.
@@ -113,6 +116,7 @@ impl PinSource {
             Self::SystemdCredential(name) => {
                 read_credential(name, std::env::var_os(CREDENTIALS_DIRECTORY).map(PathBuf::from).as_deref())
             }
+            Self::Handed(pin) => one_line(pin.as_slice(), "the process that started this one"),
         }
     }
 }

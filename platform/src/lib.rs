@@ -19,8 +19,10 @@
 pub mod clock;
 pub mod credentials;
 pub mod descriptors;
+pub mod inherited;
 pub mod io;
 pub mod notify;
+pub mod peer;
 pub mod placement;
 pub mod random;
 pub mod secret;

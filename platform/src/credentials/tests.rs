@@ -6,7 +6,10 @@ use std::{
         unix::{fs::PermissionsExt, net::UnixListener},
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
+
+use crate::secret::Secret;
 
 use super::{CredentialError, PIN_BYTES_MAX, PinSource, read_credential};
 
@@ -99,6 +102,14 @@ fn a_descriptor_is_read_once_and_closed() {
     assert_eq!(PinSource::Fd(fd).read().unwrap().as_slice(), b"648219");
     assert!(PinSource::Fd(-1).read().is_err());
     assert!(PinSource::Fd(0).read().unwrap_err().to_string().contains("above 2"));
+}
+
+#[test]
+fn what_another_process_read_is_held_to_the_same_rules() {
+    let handed = |bytes: &[u8]| PinSource::Handed(Arc::new(Secret::from_slice(bytes)));
+    assert_eq!(handed(b"648219").read().unwrap().as_slice(), b"648219");
+    assert!(handed(b"").read().is_err());
+    assert!(!format!("{:?}", handed(b"648219")).contains("648219"));
 }
 
 #[test]
