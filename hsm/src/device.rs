@@ -9,6 +9,7 @@
 //!
 //! Calls block for as long as the device takes: call them from signer threads, never from an async worker.
 
+mod decorator;
 pub mod decorators;
 mod error;
 pub mod lookup;
@@ -17,6 +18,7 @@ use std::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+pub use decorator::Decorator;
 pub use error::{Cause, DeviceError, ErrorKind};
 
 use crate::uri::KeyRef;

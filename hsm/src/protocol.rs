@@ -1,7 +1,7 @@
 //! The typed language between the node and the one who holds the keys.
 //!
 //! Nobody can ask for a signature over a digest of his choice: every request carries the whole statement, and the answering
-//! side computes the digest. The same bytes serve a call in process and, later, a broker behind a Unix socket.
+//! side computes the digest. The same bytes serve a call in process and a broker behind a Unix socket.
 //!
 //! ```text
 //! frame = version (1 byte) ‖ borsh(Request | Response)        at most FRAME_BYTES_MAX, no trailing bytes
@@ -20,6 +20,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::device::{Attestation, DeviceError, DeviceInfo, ErrorKind, PRF_BYTES};
+use crate::gate::Priority;
 use crate::guard::Position;
 
 pub use tls::{TlsRole, TlsTranscript};
@@ -116,6 +117,15 @@ impl Request {
     /// the settlement of the trail itself. Both are rare.
     pub const fn is_durable_at_once(&self) -> bool {
         matches!(self, Self::SignCertificateRequest { .. } | Self::Prf { .. } | Self::Attest(_) | Self::Settle)
+    }
+
+    /// Who goes first when not all can.
+    pub const fn priority(&self) -> Priority {
+        match self {
+            Self::SignProposal(_) | Self::SignVote(_) | Self::SignCheckpoint { .. } => Priority::Statement,
+            Self::SignTls(_) | Self::SignSession(_) => Priority::Handshake,
+            _ => Priority::Keeping,
+        }
     }
 
     /// Whether strangers can cause it as often as they like.

@@ -8,19 +8,22 @@
 //! - every signature that leaves has been verified against the key's public half;
 //! - nothing leaves that the audit trail could not record; of TLS handshakes this node answers, which anybody can cause, it holds
 //!   one entry a minute with the numbers of those signed and those not, and one for the rest when the node stops; while it takes no
-//!   entries, the device is not asked for any.
+//!   entries, the device is not asked for any;
+//! - the device has a bounded number of calls at once, statements before vault keys before handshakes ([`crate::gate`]).
 
 mod answered;
 mod certificate_request;
 mod client;
 mod recording;
 mod retry;
+mod setup;
 mod statement;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bixi_accel::sm2::{self, PublicKey, Signature};
 use bixi_types::consensus::SignatureBytes;
@@ -30,7 +33,8 @@ use bixi_types::{CryptoSuite, H256, NodeId};
 use zeroize::Zeroizing;
 
 use crate::audit::{Audit, Durability, Event, Outcome};
-use crate::device::{Cause, Custody, DeviceError, KeyDevice};
+use crate::device::{Cause, DeviceError, KeyDevice};
+use crate::gate::{Gate, Place, Priority};
 use crate::guard::{Claim, Grant, Guard, GuardError};
 use crate::protocol::{
     Derived, Drawn, KeyRole, Message as _, PRF_DOMAIN, RANDOM_BYTES_MAX, Refusal, Request, Response, TlsTranscript,
@@ -42,88 +46,7 @@ use recording::{Denied, Done, unrecorded};
 
 pub use client::{Channel, ChannelError, Client, ClientError, InProcess};
 pub use retry::RetryPolicy;
-
-/// Which custody the node accepts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CustodyPolicy {
-    /// Any device: demo, tests, development.
-    Any,
-    /// Hardware; a software token only when the operator allowed it; the in-memory test device never.
-    Production {
-        /// The node file allows a software token.
-        software_token_allowed: bool,
-    },
-}
-
-impl CustodyPolicy {
-    fn check(self, device: &dyn KeyDevice) -> Result<(), ServiceError> {
-        let Self::Production { software_token_allowed } = self else { return Ok(()) };
-        let info = device.info();
-        let soft = info.backend == crate::soft::BACKEND;
-        if !soft && (info.custody == Custody::Hardware || software_token_allowed) {
-            return Ok(());
-        }
-        Err(ServiceError::Custody { backend: info.backend, custody: info.custody })
-    }
-}
-
-/// Why a service cannot start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServiceError {
-    /// A production node must not keep keys like that.
-    #[error(
-        "a production node refuses keys in a {backend} device: {custody}; configure a hardware device, or allow the software token explicitly"
-    )]
-    Custody {
-        /// The device's backend.
-        backend: String,
-        /// Where it keeps keys.
-        custody: Custody,
-    },
-    /// The suite needs keys that devices here cannot hold yet.
-    #[error("suite {0:?} has no device-held consensus keys yet; use suite sm")]
-    Suite(CryptoSuite),
-    /// One key for consensus and TLS.
-    #[error(
-        "consensus and TLS name one and the same key, {0}; each needs a key of its own, for the guard watches over one only"
-    )]
-    SharedKey(Box<KeyRef>),
-    /// A device call failed.
-    #[error("{0}")]
-    Device(#[from] DeviceError),
-}
-
-/// The service's keys, by reference.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keys {
-    /// Signs proposals, votes, checkpoints and openings of sessions.
-    pub consensus: KeyRef,
-    /// Signs TLS handshakes.
-    pub tls: Option<KeyRef>,
-    /// Derives vault keys.
-    pub kek: Option<KeyRef>,
-}
-
-/// What a service is made of.
-pub struct Params {
-    /// The device.
-    pub device: Arc<dyn KeyDevice>,
-    /// Its keys.
-    pub keys: Keys,
-    /// The sign-once guard of this chain.
-    pub guard: Guard,
-    /// Genesis hash.
-    pub chain: H256,
-    /// The chain's suite.
-    pub suite: CryptoSuite,
-    /// How often and how long a device call is tried.
-    pub retry: RetryPolicy,
-    /// Which custody is acceptable.
-    pub custody: CustodyPolicy,
-    /// Where decisions are recorded.
-    pub audit: Arc<dyn Audit>,
-}
+pub use setup::{CustodyPolicy, Keys, Params, ServiceError};
 
 /// A signing key with what its digests need, read once.
 struct SigningKey {
@@ -146,6 +69,7 @@ impl SigningKey {
 /// Signs for one node on one chain.
 pub struct SigningService {
     device: Arc<dyn KeyDevice>,
+    gate: Gate,
     consensus: SigningKey,
     tls: Option<SigningKey>,
     kek: Option<KeyRef>,
@@ -169,7 +93,7 @@ impl fmt::Debug for SigningService {
 impl SigningService {
     /// Checks custody and keys, and reads the public halves.
     pub fn new(params: Params) -> Result<Self, ServiceError> {
-        let Params { device, keys, guard, chain, suite, retry, custody, audit } = params;
+        let Params { device, device_calls_max, keys, guard, chain, suite, retry, custody, audit } = params;
         custody.check(&*device)?;
         if suite != CryptoSuite::Sm {
             return Err(ServiceError::Suite(suite));
@@ -181,6 +105,7 @@ impl SigningService {
         }
         Ok(Self {
             device,
+            gate: Gate::new(device_calls_max),
             consensus,
             tls,
             kek: keys.kek,
@@ -233,11 +158,12 @@ impl SigningService {
             Request::Random { len } => self.random(*len),
             Request::Attest(role) => {
                 let key = self.key(*role)?;
-                let attestation = self.retry.run(|| self.device.attest(key))?;
+                let attestation = self.at_device(request.priority(), || self.device.attest(key))?;
                 Ok(Done::plain(Response::Attestation(Box::new(attestation))))
             }
             Request::PublicKey(role) => Ok(Done::plain(Response::PublicKey(self.public_key(*role)?))),
             Request::Health => {
+                let _place = self.place(request.priority())?;
                 self.device.health()?;
                 Ok(Done::plain(Response::Healthy(self.device.info())))
             }
@@ -261,7 +187,7 @@ impl SigningService {
         if let Grant::Stored(signature) = self.guard.claim(claim).map_err(refuse)? {
             return Ok((signature, Outcome::Stored));
         }
-        let signature = SignatureBytes(self.sign_verified(&self.consensus, &claim.digest)?);
+        let signature = SignatureBytes(self.sign_verified(&self.consensus, &claim.digest, Priority::Statement)?);
         self.guard.store(claim, signature).map_err(refuse)?;
         Ok((signature, Outcome::Signed))
     }
@@ -269,28 +195,29 @@ impl SigningService {
     fn sign_tls(&self, transcript: &TlsTranscript) -> Result<Done, Denied> {
         let key = self.tls.as_ref().ok_or(Refusal::NoKey(KeyRole::Tls))?;
         let z = sm2::identity_digest(sm2::TLS_ID, &key.public);
-        self.sign_free(key, sm2::message_digest(&z, &transcript.content()))
+        self.sign_free(key, sm2::message_digest(&z, &transcript.content()), Priority::Handshake)
     }
 
     fn sign_certificate_request(&self, info: &[u8]) -> Result<Done, Denied> {
         let key = self.tls.as_ref().ok_or(Refusal::NoKey(KeyRole::Tls))?;
         certificate_request::check(info, &key.public.to_bytes())?;
-        self.sign_free(key, sm2::message_digest(&key.z, info))
+        self.sign_free(key, sm2::message_digest(&key.z, info), Priority::Keeping)
     }
 
     fn sign_session(&self, proof: &SessionProof) -> Result<Done, Denied> {
         statement::check_origin(&proof.chain, &proof.node, &self.chain, &self.node_id())?;
-        self.sign_free(&self.consensus, sm2::message_digest(&self.consensus.z, &proof.sign_bytes()))
+        let digest = sm2::message_digest(&self.consensus.z, &proof.sign_bytes());
+        self.sign_free(&self.consensus, digest, Priority::Handshake)
     }
 
     /// Signs what no guard lane watches: the TLS key's statements, and openings of sessions.
-    fn sign_free(&self, key: &SigningKey, digest: [u8; 32]) -> Result<Done, Denied> {
-        let signature = SignatureBytes(self.sign_verified(key, &digest)?);
+    fn sign_free(&self, key: &SigningKey, digest: [u8; 32], priority: Priority) -> Result<Done, Denied> {
+        let signature = SignatureBytes(self.sign_verified(key, &digest, priority)?);
         Ok(Done { response: Response::Signature(signature), outcome: Outcome::Signed, digest: Some(digest) })
     }
 
-    fn sign_verified(&self, key: &SigningKey, digest: &[u8; 32]) -> Result<[u8; 64], DeviceError> {
-        let signature = self.retry.run(|| self.device.sign_digest(&key.key, digest))?;
+    fn sign_verified(&self, key: &SigningKey, digest: &[u8; 32], priority: Priority) -> Result<[u8; 64], DeviceError> {
+        let signature = self.at_device(priority, || self.device.sign_digest(&key.key, digest))?;
         if sm2::verify_digest(&key.public, digest, &Signature(signature)) {
             return Ok(signature);
         }
@@ -304,7 +231,7 @@ impl SigningService {
             return Err(Refusal::Foreign("PRF input without the vault's domain".to_owned()).into());
         }
         let mut derived = Derived([0; 32]);
-        self.retry.run(|| self.device.prf(key, input, &mut derived.0))?;
+        self.at_device(Priority::Keeping, || self.device.prf(key, input, &mut derived.0))?;
         Ok(Done::plain(Response::Derived(derived)))
     }
 
@@ -313,8 +240,28 @@ impl SigningService {
             return Err(Refusal::Malformed(format!("{len} random bytes; at most {RANDOM_BYTES_MAX} are given")).into());
         }
         let mut drawn = Drawn(vec![0; len as usize]);
-        self.retry.run(|| self.device.random(&mut drawn.0))?;
+        self.at_device(Priority::Keeping, || self.device.random(&mut drawn.0))?;
         Ok(Done::plain(Response::Random(drawn)))
+    }
+
+    /// Calls the device within the bounds of patience. Between two attempts others have the place.
+    fn at_device<T>(
+        &self,
+        priority: Priority,
+        mut call: impl FnMut() -> Result<T, DeviceError>,
+    ) -> Result<T, DeviceError> {
+        self.retry.run(|| {
+            let _place = self.place(priority)?;
+            call()
+        })
+    }
+
+    fn place(&self, priority: Priority) -> Result<Place<'_>, DeviceError> {
+        let patience = Duration::from_millis(self.retry.deadline_ms);
+        self.gate.enter(priority, patience).ok_or_else(|| {
+            let message = format!("{} calls are under way and none ended in time", self.gate.places());
+            DeviceError::new("signing service", Cause::Busy, message)
+        })
     }
 
     fn key(&self, role: KeyRole) -> Result<&KeyRef, Refusal> {

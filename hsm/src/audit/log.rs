@@ -16,7 +16,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bixi_platform::io::{File, Lock, OpenMode, Storage};
 use bixi_sealed::frames::{End, Writer};
@@ -73,6 +73,9 @@ impl std::fmt::Debug for AuditLog {
 }
 
 impl AuditLog {
+    /// How often ordinary entries are to be made durable; refusals and key management are at once.
+    pub const SYNC_PERIOD: Duration = Duration::from_secs(1);
+
     /// Opens the log of a directory, or begins one; makes the directory when it is missing. Reads and verifies the newest
     /// file (two after a crash that cut off the making of a file), and records the opening.
     ///

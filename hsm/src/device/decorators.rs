@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{Attestation, Cause, DeviceError, DeviceInfo, KeyDevice, KeyInfo, KeySpec, PRF_BYTES};
-use crate::uri::KeyRef;
+use super::{Cause, Decorator, DeviceError, KeyDevice};
 
 /// Every call takes at least `latency`.
 #[derive(Debug)]
@@ -77,89 +76,38 @@ fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-impl<D: KeyDevice> Slow<D> {
-    fn wait(&self) -> &D {
-        std::thread::sleep(self.latency);
+impl<D: KeyDevice> Decorator for Slow<D> {
+    type Inner = D;
+
+    fn inner(&self) -> &D {
         &self.device
     }
-}
 
-impl<D: KeyDevice> KeyDevice for Slow<D> {
-    fn info(&self) -> DeviceInfo {
-        self.device.info()
-    }
-
-    fn list(&self) -> Result<Vec<KeyInfo>, DeviceError> {
-        self.wait().list()
-    }
-
-    fn generate(&self, spec: &KeySpec) -> Result<KeyRef, DeviceError> {
-        self.wait().generate(spec)
-    }
-
-    fn public_key(&self, key: &KeyRef) -> Result<[u8; 64], DeviceError> {
-        self.wait().public_key(key)
-    }
-
-    fn sign_digest(&self, key: &KeyRef, digest: &[u8; 32]) -> Result<[u8; 64], DeviceError> {
-        self.wait().sign_digest(key, digest)
-    }
-
-    fn prf(&self, key: &KeyRef, input: &[u8], out: &mut [u8; PRF_BYTES]) -> Result<(), DeviceError> {
-        self.wait().prf(key, input, out)
-    }
-
-    fn random(&self, out: &mut [u8]) -> Result<(), DeviceError> {
-        self.wait().random(out)
-    }
-
-    fn attest(&self, key: &KeyRef) -> Result<Attestation, DeviceError> {
-        self.wait().attest(key)
-    }
-
-    fn health(&self) -> Result<(), DeviceError> {
-        self.wait().health()
+    fn around<T>(&self, _: &'static str, call: impl FnOnce(&D) -> Result<T, DeviceError>) -> Result<T, DeviceError> {
+        std::thread::sleep(self.latency);
+        call(&self.device)
     }
 }
 
-impl<D: KeyDevice> KeyDevice for Failing<D> {
-    fn info(&self) -> DeviceInfo {
-        self.device.info()
+impl<D: KeyDevice> Decorator for Failing<D> {
+    type Inner = D;
+
+    fn inner(&self) -> &D {
+        &self.device
     }
 
-    fn list(&self) -> Result<Vec<KeyInfo>, DeviceError> {
-        self.pass("list")?.list()
+    fn around<T>(
+        &self,
+        function: &'static str,
+        call: impl FnOnce(&D) -> Result<T, DeviceError>,
+    ) -> Result<T, DeviceError> {
+        call(self.pass(function)?)
     }
 
-    fn generate(&self, spec: &KeySpec) -> Result<KeyRef, DeviceError> {
-        self.pass("generate")?.generate(spec)
-    }
-
-    fn public_key(&self, key: &KeyRef) -> Result<[u8; 64], DeviceError> {
-        self.pass("public_key")?.public_key(key)
-    }
-
-    fn sign_digest(&self, key: &KeyRef, digest: &[u8; 32]) -> Result<[u8; 64], DeviceError> {
-        let mut signature = self.pass("sign_digest")?.sign_digest(key, digest)?;
+    fn signed(&self, mut signature: [u8; 64]) -> [u8; 64] {
         if self.corrupt_signatures.load(Ordering::SeqCst) {
             signature[63] ^= 1;
         }
-        Ok(signature)
-    }
-
-    fn prf(&self, key: &KeyRef, input: &[u8], out: &mut [u8; PRF_BYTES]) -> Result<(), DeviceError> {
-        self.pass("prf")?.prf(key, input, out)
-    }
-
-    fn random(&self, out: &mut [u8]) -> Result<(), DeviceError> {
-        self.pass("random")?.random(out)
-    }
-
-    fn attest(&self, key: &KeyRef) -> Result<Attestation, DeviceError> {
-        self.pass("attest")?.attest(key)
-    }
-
-    fn health(&self) -> Result<(), DeviceError> {
-        self.pass("health")?.health()
+        signature
     }
 }

@@ -1,6 +1,6 @@
-//! The asking side: encodes requests, decodes responses. In process today; over a socket with the same bytes later.
+//! The asking side: encodes requests, decodes responses. In process or over a socket, with the same bytes.
 //!
-//! A node holds a [`Client`] and never the service or its guard, so that nothing it does changes when the service moves to a
+//! A node holds a [`Client`] and never the service or its guard, so that nothing it does is different when the service has a
 //! process of its own.
 
 use std::fmt;
@@ -13,9 +13,10 @@ use bixi_types::session::SessionProof;
 use zeroize::Zeroizing;
 
 use super::{SigningService, statement};
-use crate::device::ErrorKind;
+use crate::device::{Attestation, Cause, DeviceError, DeviceInfo, ErrorKind};
+use crate::gate::Priority;
 use crate::guard::Position;
-use crate::protocol::{KeyRole, Message as _, Refusal, Request, Response};
+use crate::protocol::{Derived, KeyRole, Message as _, Refusal, Request, Response};
 
 /// No answer came, or none that can be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,10 +67,38 @@ impl From<ClientError> for SignError {
     }
 }
 
+/// The device as a caller knows it that is not the service: its own words where it was asked, else why it was not.
+impl From<ClientError> for DeviceError {
+    fn from(error: ClientError) -> Self {
+        let cause = match error {
+            ClientError::Refused(Refusal::Device(error)) => return error,
+            ClientError::Channel(_) => Cause::Absent,
+            ClientError::Refused(Refusal::Storage(_) | Refusal::Audit(_)) => Cause::Setup,
+            ClientError::Refused(_) => Cause::Rejected,
+            ClientError::Confused { .. } => Cause::BadAnswer,
+        };
+        let advice = match &error {
+            ClientError::Channel(_) => "look into the log of the signing service",
+            ClientError::Refused(Refusal::Storage(_) | Refusal::Audit(_)) => "make its disk writable again",
+            _ => cause.advice(),
+        };
+        Self::new("signing service", cause, error.to_string()).with_advice(advice)
+    }
+}
+
 /// Carries one request frame there and one response frame back.
 pub trait Channel: Send + Sync {
-    /// Blocks until the answer is here.
-    fn exchange(&self, request: &[u8]) -> Result<Zeroizing<Vec<u8>>, ChannelError>;
+    /// Blocks until the answer is here. Where few can be carried at once, `priority` says who goes first.
+    ///
+    /// # Errors
+    /// When there is no answer; the request may have been done all the same.
+    fn exchange(&self, request: &[u8], priority: Priority) -> Result<Zeroizing<Vec<u8>>, ChannelError>;
+}
+
+impl<C: Channel + ?Sized> Channel for Arc<C> {
+    fn exchange(&self, request: &[u8], priority: Priority) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
+        (**self).exchange(request, priority)
+    }
 }
 
 /// A service in this process, spoken to in frames.
@@ -77,7 +106,8 @@ pub trait Channel: Send + Sync {
 pub struct InProcess(pub Arc<SigningService>);
 
 impl Channel for InProcess {
-    fn exchange(&self, request: &[u8]) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
+    /// The service's own gate orders the calls to its device.
+    fn exchange(&self, request: &[u8], _: Priority) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
         Ok(self.0.handle_frame(request))
     }
 }
@@ -108,7 +138,7 @@ impl<C: Channel> Client<C> {
 
     /// One request, one response; a refusal is an error.
     pub fn ask(&self, request: &Request) -> Result<Response, ClientError> {
-        let answer = self.channel.exchange(&request.encode())?;
+        let answer = self.channel.exchange(&request.encode(), request.priority())?;
         match Response::decode(&answer).map_err(|error| ChannelError(error.to_string()))? {
             Response::Refused(refusal) => Err(refusal.into()),
             response => Ok(response),
@@ -120,6 +150,32 @@ impl<C: Channel> Client<C> {
         match self.ask(&Request::Marks)? {
             Response::Marks(marks) => Ok(marks),
             _ => Err(confused(&Request::Marks)),
+        }
+    }
+
+    /// What the device says of itself, if it is well.
+    pub fn health(&self) -> Result<DeviceInfo, ClientError> {
+        match self.ask(&Request::Health)? {
+            Response::Healthy(info) => Ok(info),
+            _ => Err(confused(&Request::Health)),
+        }
+    }
+
+    /// What the device states about a key.
+    pub fn attest(&self, role: KeyRole) -> Result<Attestation, ClientError> {
+        let request = Request::Attest(role);
+        match self.ask(&request)? {
+            Response::Attestation(attestation) => Ok(*attestation),
+            _ => Err(confused(&request)),
+        }
+    }
+
+    /// Derives with the key encryption key.
+    pub fn derive(&self, input: &[u8]) -> Result<Derived, ClientError> {
+        let request = Request::Prf { input: input.to_vec() };
+        match self.ask(&request)? {
+            Response::Derived(derived) => Ok(derived),
+            _ => Err(confused(&request)),
         }
     }
 

@@ -33,8 +33,8 @@ impl<E: Into<Refusal>> From<E> for Denied {
 }
 
 impl SigningService {
-    /// Answers one request. Nothing leaves before the audit trail has it; refusals and what manages keys are durable there
-    /// before they are answered.
+    /// Answers one request. Nothing leaves before the audit trail has it, but whether the device is well; refusals and what manages
+    /// keys are durable there before they are answered.
     pub fn handle(&self, request: &Request) -> Response {
         self.handle_at(request, Instant::now())
     }
@@ -42,6 +42,8 @@ impl SigningService {
     /// The time counts for the trail only.
     pub(super) fn handle_at(&self, request: &Request, now: Instant) -> Response {
         match request {
+            // Says nothing of a key, and is asked again and again.
+            Request::Health => response(self.decide(request)),
             _ if request.is_caused_by_strangers() => self.answer_stranger(request, now),
             Request::Settle => self.answer_telling(request, self.decide(request), self.answered.take()),
             Request::TellDue => match self.answered.due(now) {

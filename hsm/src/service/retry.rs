@@ -10,7 +10,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// How often and how long a device call is tried. Only errors of kind `Retry` are tried again; a wrong PIN never is.
 ///
 /// The deadline bounds when an attempt may *begin*: a call that hangs inside a vendor library can only be ended with its
-/// process, which is the broker's work.
+/// process, as the broker's worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Attempts, at least 1.

@@ -11,7 +11,7 @@ use bixi_types::session::SessionRole;
 use super::*;
 use crate::audit::TraceAudit;
 use crate::device::decorators::Failing;
-use crate::device::{ErrorKind, KeyKind, KeySpec};
+use crate::device::{Custody, ErrorKind, KeyKind, KeySpec};
 use crate::protocol::TlsRole;
 use crate::soft::SoftDevice;
 use crate::verify::SmVerifier;
@@ -45,6 +45,7 @@ fn bench_with(per_thousand: u64, audit: Arc<dyn Audit>) -> Bench {
     let guard = Guard::create(Arc::new(PreadStorage::new()), dir.path().join("guard"), ring, CHAIN).unwrap();
     let params = Params {
         device: device.clone(),
+        device_calls_max: 4,
         keys,
         guard,
         chain: CHAIN,
@@ -322,10 +323,44 @@ fn a_client_sees_marks_and_each_refusal_as_what_it_is() {
 }
 
 #[test]
+fn a_device_error_reaches_whoever_asked_as_it_was() {
+    let bench = bench();
+    let client = Client::connect(InProcess(bench.service.clone())).unwrap();
+    bench.device.set_pulled(true);
+    let told = DeviceError::from(client.health().unwrap_err());
+    assert_eq!((told.cause, told.code, &*told.function), (Cause::Absent, Some(0x32), "health"));
+    bench.device.set_pulled(false);
+    assert_eq!(client.health().unwrap(), bench.device.info());
+    assert_eq!(client.attest(KeyRole::Consensus).unwrap().public_key, Some(bench.node().0));
+    let input = [PRF_DOMAIN, b"salt"].concat();
+    assert_eq!(client.derive(&input).unwrap(), client.derive(&input).unwrap());
+    let causes = [
+        (ClientError::Channel(ChannelError("away".to_owned())), Cause::Absent),
+        (ClientError::Refused(Refusal::Audit("disk full".to_owned())), Cause::Setup),
+        (ClientError::Refused(Refusal::NoKey(KeyRole::Kek)), Cause::Rejected),
+        (ClientError::Confused { asked: "prf" }, Cause::BadAnswer),
+    ];
+    for (error, cause) in causes {
+        assert_eq!(DeviceError::from(error).cause, cause);
+    }
+}
+
+#[test]
+fn a_vote_waits_for_no_handshake() {
+    let bench = bench();
+    let places: Vec<_> = std::iter::from_fn(|| bench.service.gate.enter(Priority::Handshake, Duration::ZERO)).collect();
+    assert_eq!(places.len(), 1, "a quarter of four");
+    bench.service.sign(&Statement::Vote(bench.vote(1, None))).unwrap();
+    drop(places);
+    let transcript = TlsTranscript { role: TlsRole::Client, hash: [1; 32] };
+    assert!(matches!(bench.service.handle(&Request::SignTls(transcript)), Response::Signature(_)));
+}
+
+#[test]
 fn a_channel_that_breaks_or_lies_is_no_signature() {
     struct Answers(Result<Vec<u8>, ChannelError>);
     impl Channel for Answers {
-        fn exchange(&self, request: &[u8]) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
+        fn exchange(&self, request: &[u8], _: Priority) -> Result<Zeroizing<Vec<u8>>, ChannelError> {
             match Request::decode(request) {
                 Ok(Request::PublicKey(_)) => Ok(Response::PublicKey([7; 64]).encode()),
                 _ => self.0.clone().map(Zeroizing::new),
@@ -352,6 +387,7 @@ fn one_key_has_one_use() {
     uri.id = None;
     let params = Params {
         device: Arc::new(device),
+        device_calls_max: 4,
         keys: Keys { consensus: key, tls: Some(KeyRef::new(uri).unwrap()), kek: None },
         guard,
         chain: CHAIN,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bixi_hsm::{DeviceError, ErrorKind, KeyRef};
+use bixi_hsm::{DeviceError, ErrorKind};
 
 /// Every error names the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +56,7 @@ pub enum VaultError {
         /// The vault's file.
         path: PathBuf,
         /// The key that was tried.
-        kek: Box<KeyRef>,
+        kek: String,
         /// The vault's slots.
         slots: String,
     },

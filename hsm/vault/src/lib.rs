@@ -21,6 +21,7 @@
 mod error;
 mod file;
 mod format;
+mod kek;
 mod wrap;
 
 #[cfg(test)]
@@ -36,6 +37,7 @@ use bixi_sealed::{AtRest, KeyRing};
 
 pub use error::VaultError;
 pub use format::{SlotInfo, SlotKind};
+pub use kek::{DeviceKek, Kek};
 
 use format::{Body, EPOCHS_MAX, SLOTS_MAX, Slot};
 
@@ -79,16 +81,11 @@ impl Vault {
     }
 
     /// Opens the slot that `kek` fits, authenticates the whole file and unseals the epochs.
-    pub fn open(
-        storage: Arc<dyn Storage>,
-        path: impl AsRef<Path>,
-        device: &dyn KeyDevice,
-        kek: &KeyRef,
-    ) -> Result<Self, VaultError> {
+    pub fn open(storage: Arc<dyn Storage>, path: impl AsRef<Path>, kek: &dyn Kek) -> Result<Self, VaultError> {
         let path = path.as_ref().to_owned();
         let file = file::read(&*storage, &path)?;
         let parsed = format::parse(&path, &file)?;
-        let key = wrap::open_slots(&path, &parsed.body, device, kek)?;
+        let key = wrap::open_slots(&path, &parsed.body, kek)?;
         let epochs = wrap::open_epochs(&path, &parsed, &key)?;
         let ring = ring_of(&parsed.body, &epochs);
         Ok(Self { storage, path, seen: parsed.checksum, body: parsed.body, key, epochs, ring })

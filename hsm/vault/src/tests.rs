@@ -31,7 +31,7 @@ impl Bench {
     }
 
     fn open(&self) -> Result<Vault, VaultError> {
-        Vault::open(storage(), self.path(), &self.device, &self.kek)
+        Vault::open(storage(), self.path(), &DeviceKek { device: &self.device, key: &self.kek })
     }
 
     fn other_kek(&self, label: &str) -> KeyRef {
@@ -165,11 +165,11 @@ fn a_wrong_or_missing_key_encryption_key_is_told_apart() {
     let bench = bench();
     bench.create();
     let wrong = bench.other_kek("another");
-    let error = Vault::open(storage(), bench.path(), &bench.device, &wrong).unwrap_err();
+    let error = Vault::open(storage(), bench.path(), &DeviceKek { device: &bench.device, key: &wrong }).unwrap_err();
     assert!(matches!(error, VaultError::WrongKek { .. }), "{error}");
     assert!(error.to_string().contains(&bench.kek.to_string()), "it names the key that would fit: {error}");
     let absent = "soft:token=test;object=absent".parse().unwrap();
-    let error = Vault::open(storage(), bench.path(), &bench.device, &absent).unwrap_err();
+    let error = Vault::open(storage(), bench.path(), &DeviceKek { device: &bench.device, key: &absent }).unwrap_err();
     assert!(matches!(error, VaultError::Device(_)), "{error}");
     std::fs::remove_file(bench.path()).unwrap();
     assert!(matches!(bench.open(), Err(VaultError::Missing { .. })));
@@ -192,7 +192,7 @@ fn a_standby_slot_opens_the_same_keys() {
     let kek = standby.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
     vault.add_slot(SlotKind::Standby, "rack 2", &standby, &kek).unwrap();
     vault.add_epoch(&bench.device).unwrap();
-    let opened = Vault::open(storage(), bench.path(), &standby, &kek);
+    let opened = Vault::open(storage(), bench.path(), &DeviceKek { device: &standby, key: &kek });
     // The standby holds none of the primary's keys: its own slot must be found without asking for them.
     let opened = opened.unwrap();
     assert!(bench.same_keys(&vault.key_ring(), &opened.key_ring()));
@@ -207,7 +207,7 @@ fn resealing_ends_the_old_key_and_keeps_the_epochs() {
     let new = bench.other_kek("kek-2");
     vault.reseal(&bench.device, &new).unwrap();
     assert!(matches!(bench.open(), Err(VaultError::WrongKek { .. })));
-    let opened = Vault::open(storage(), bench.path(), &bench.device, &new).unwrap();
+    let opened = Vault::open(storage(), bench.path(), &DeviceKek { device: &bench.device, key: &new }).unwrap();
     assert_eq!(opened.version(), 2);
     assert!(bench.same_keys(&vault.key_ring(), &opened.key_ring()));
     std::fs::write(bench.path(), old_copy).unwrap();

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::VaultError;
 use crate::format::{self, Body, KEY_BYTES, Parsed, Slot, SlotKind};
+use crate::kek::{DeviceKek, Kek};
 
 const FRESH_DOMAIN: &[u8] = b"BIXI-VAULT-FRESH-V1";
 const CHECK_DOMAIN: &[u8] = b"BIXI-VAULT-CHECK-V1";
@@ -52,15 +53,10 @@ impl OneTimeKey {
     }
 }
 
-fn slot_root(
-    vault: &[u8; 32],
-    salt: &[u8; 32],
-    device: &dyn KeyDevice,
-    kek: &KeyRef,
-) -> Result<Zeroizing<[u8; 32]>, VaultError> {
+fn slot_root(vault: &[u8; 32], salt: &[u8; 32], kek: &dyn Kek) -> Result<Zeroizing<[u8; 32]>, VaultError> {
     let input = [PRF_DOMAIN, vault, salt].concat();
     let mut derived = Zeroizing::new([0; 32]);
-    device.prf(kek, &input, &mut derived)?;
+    kek.derive(&input, &mut derived)?;
     Ok(Zeroizing::new(hkdf::extract(salt, &*derived)))
 }
 
@@ -80,7 +76,7 @@ pub(crate) fn seal_slot(
     key: &Secret,
 ) -> Result<Slot, VaultError> {
     let salt = fresh_salt()?;
-    let root = slot_root(vault, &salt, device, kek)?;
+    let root = slot_root(vault, &salt, &DeviceKek { device, key: kek })?;
     let one_time = OneTimeKey::derive(&root, &[SLOT_DOMAIN, vault]);
     let mut sealed: [u8; KEY_BYTES] = key.as_slice().try_into().expect("a vault key has 32 bytes");
     let aad = format::slot_aad(vault, kind, label, kek);
@@ -89,16 +85,16 @@ pub(crate) fn seal_slot(
 }
 
 /// Opens the slot that the key encryption key fits.
-pub(crate) fn open_slots(path: &Path, body: &Body, device: &dyn KeyDevice, kek: &KeyRef) -> Result<Secret, VaultError> {
+pub(crate) fn open_slots(path: &Path, body: &Body, kek: &dyn Kek) -> Result<Secret, VaultError> {
     for slot in &body.slots {
-        let root = slot_root(&body.vault, &slot.salt, device, kek)?;
+        let root = slot_root(&body.vault, &slot.salt, kek)?;
         if slot_check(&root) == slot.check {
             return open_slot(path, &body.vault, slot, &root);
         }
     }
     let slots: Vec<_> =
         body.slots.iter().map(|slot| format!("{} ({:?}) {}", slot.label, slot.kind, slot.kek)).collect();
-    Err(VaultError::WrongKek { path: path.to_owned(), kek: Box::new(kek.clone()), slots: slots.join(", ") })
+    Err(VaultError::WrongKek { path: path.to_owned(), kek: kek.name(), slots: slots.join(", ") })
 }
 
 fn open_slot(path: &Path, vault: &[u8; 32], slot: &Slot, root: &[u8; 32]) -> Result<Secret, VaultError> {

@@ -13,7 +13,7 @@ use bixi_hsm::{DeviceError, KeyDevice, KeyKind, KeyRef};
 use bixi_hsm_pkcs11::{Pkcs11Device, TokenSelector};
 use bixi_hsm_sdf::SdfDevice;
 use bixi_hsm_tpm::{Address, TpmDevice};
-use bixi_hsm_vault::Vault;
+use bixi_hsm_vault::{DeviceKek, Vault};
 use bixi_platform::credentials::PinSource;
 use bixi_platform::io::Storage;
 use bixi_sealed::KeyRing;
@@ -127,7 +127,8 @@ pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<
         kek: Some(find_key(device.as_ref(), &hsm.kek, KeyKind::Kek)?),
     };
     let kek = keys.kek.clone().expect("set above");
-    let vault = Vault::open(Arc::clone(storage), settings.data("vault"), device.as_ref(), &kek)?;
+    let kek = DeviceKek { device: device.as_ref(), key: &kek };
+    let vault = Vault::open(Arc::clone(storage), settings.data("vault"), &kek)?;
     let ring = vault.key_ring();
     let audit = Arc::new(AuditLog::open(Arc::clone(storage), settings.data("audit"), ring.clone())?);
     let chain = settings.genesis.hash();
@@ -139,6 +140,7 @@ pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<
     };
     let service = SigningService::new(Params {
         device: Arc::clone(&device),
+        device_calls_max: hsm.sessions_max as usize,
         keys,
         guard,
         chain,

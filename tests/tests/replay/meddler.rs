@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bixi_hsm::{KeyDevice as _, KeyKind};
 use bixi_hsm_pkcs11::{Params, Pkcs11Device, ProfileChoice, TokenSelector};
-use bixi_hsm_vault::Vault;
+use bixi_hsm_vault::{DeviceKek, Vault};
 use bixi_ledger::engine::{Batch, Engine as _};
 use bixi_ledger::keys::{self, Column};
 use bixi_platform::credentials::PinSource;
@@ -62,7 +62,8 @@ fn ledger_params(node: &Path) -> bixi_ledger::Params {
     let is_kek = |key: &bixi_hsm::KeyInfo| key.kind == KeyKind::Kek && key.label == label;
     let kek = device.list().expect("a list").into_iter().find(is_kek).expect("a KEK").uri;
     let storage: Arc<dyn Storage> = Arc::new(PreadStorage);
-    let vault = Vault::open(Arc::clone(&storage), node.join("data/vault"), &device, &kek).expect("the vault");
+    let vault = Vault::open(Arc::clone(&storage), node.join("data/vault"), &DeviceKek { device: &device, key: &kek })
+        .expect("the vault");
     bixi_ledger::Params {
         dir: node.join("data/ledger"),
         storage,

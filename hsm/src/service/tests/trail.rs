@@ -63,7 +63,7 @@ fn every_decision_is_recorded_and_nothing_leaves_unrecorded() {
     assert_eq!((&*events[3].0.request, &*events[3].0.subject), ("malformed", "frame of 3 bytes"));
     recorder.set_broken(true);
     assert!(matches!(bench.service.sign(&statement), Err(SignError::Storage(_))));
-    for frame in [&[9, 9, 9][..], &Request::Health.encode()] {
+    for frame in [&[9, 9, 9][..], &Request::Marks.encode()] {
         let answer = Response::decode(&bench.service.handle_frame(frame)).unwrap();
         assert!(matches!(refusal(answer), Refusal::Audit(_)));
     }
@@ -85,7 +85,6 @@ fn refusals_and_key_management_are_durable_before_they_are_answered() {
         Request::SignSession(bench.session()),
         Request::Random { len: 8 },
         Request::PublicKey(KeyRole::Tls),
-        Request::Health,
         Request::Marks,
     ] {
         assert_eq!(durability_of(daily.clone()), (false, Durability::Grouped), "{daily:?}");
@@ -101,6 +100,16 @@ fn refusals_and_key_management_are_durable_before_they_are_answered() {
     ] {
         assert_eq!(durability_of(refused.clone()), (true, Durability::AtOnce), "{refused:?}");
     }
+}
+
+#[test]
+fn looks_at_the_device_leave_no_entry() {
+    let recorder = Arc::new(Recorder::default());
+    let bench = bench_with(0, recorder.clone());
+    assert!(matches!(bench.service.handle(&Request::Health), Response::Healthy(_)));
+    bench.device.set_pulled(true);
+    assert!(matches!(refusal(bench.service.handle(&Request::Health)), Refusal::Device(_)));
+    assert_eq!(recorder.subjects(), [""; 0]);
 }
 
 #[test]

@@ -166,6 +166,7 @@ impl Host {
         let guard = Guard::open(self.storage(), self.path("guard"), ring(), self.genesis.hash())?;
         let service = SigningService::new(bixi_hsm::Params {
             device: Arc::clone(&self.device) as _,
+            device_calls_max: 4,
             keys: Keys { consensus: self.key.clone(), tls: None, kek: None },
             guard,
             chain: self.genesis.hash(),

@@ -1,0 +1,72 @@
+//! A device in front of another one, in one place: what stands around a call is written once for all of them.
+
+use super::{Attestation, DeviceError, DeviceInfo, KeyDevice, KeyInfo, KeySpec, PRF_BYTES};
+use crate::uri::KeyRef;
+
+/// A device that hands every call to another one and may do something around it.
+pub trait Decorator: Send + Sync {
+    /// The other one.
+    type Inner: KeyDevice + ?Sized;
+
+    /// The other one.
+    fn inner(&self) -> &Self::Inner;
+
+    /// Makes one call, or refuses it; `function` is its name in [`KeyDevice`].
+    ///
+    /// # Errors
+    /// Those of the call, and those of what stands around it.
+    fn around<T>(
+        &self,
+        function: &'static str,
+        call: impl FnOnce(&Self::Inner) -> Result<T, DeviceError>,
+    ) -> Result<T, DeviceError>;
+
+    /// What the device says of itself, seen through this one.
+    fn described(&self, info: DeviceInfo) -> DeviceInfo {
+        info
+    }
+
+    /// A signature on its way out.
+    fn signed(&self, signature: [u8; 64]) -> [u8; 64] {
+        signature
+    }
+}
+
+impl<D: Decorator> KeyDevice for D {
+    fn info(&self) -> DeviceInfo {
+        self.described(self.inner().info())
+    }
+
+    fn list(&self) -> Result<Vec<KeyInfo>, DeviceError> {
+        self.around("list", |device| device.list())
+    }
+
+    fn generate(&self, spec: &KeySpec) -> Result<KeyRef, DeviceError> {
+        self.around("generate", |device| device.generate(spec))
+    }
+
+    fn public_key(&self, key: &KeyRef) -> Result<[u8; 64], DeviceError> {
+        self.around("public_key", |device| device.public_key(key))
+    }
+
+    fn sign_digest(&self, key: &KeyRef, digest: &[u8; 32]) -> Result<[u8; 64], DeviceError> {
+        self.around("sign_digest", |device| device.sign_digest(key, digest)).map(|signature| self.signed(signature))
+    }
+
+    fn prf(&self, key: &KeyRef, input: &[u8], out: &mut [u8; PRF_BYTES]) -> Result<(), DeviceError> {
+        self.around("prf", |device| device.prf(key, input, out))
+    }
+
+    fn random(&self, out: &mut [u8]) -> Result<(), DeviceError> {
+        self.around("random", |device| device.random(out))
+    }
+
+    fn attest(&self, key: &KeyRef) -> Result<Attestation, DeviceError> {
+        let attested = self.around("attest", |device| device.attest(key))?;
+        Ok(Attestation { device: self.described(attested.device), ..attested })
+    }
+
+    fn health(&self) -> Result<(), DeviceError> {
+        self.around("health", |device| device.health())
+    }
+}
