@@ -30,6 +30,7 @@ const HOUSE: &[Room] = &[
     room("types",      "node/types",           "accel"),
     room("config",     "config",               "types"),
     room("hsm",        "hsm",                  "accel platform sealed types"),
+    room("hsm-broker", "hsm/broker",           "platform hsm"),
     room("hsm-pkcs11", "hsm/pkcs11",           "accel platform hsm"),
     room("hsm-sdf",    "hsm/sdf",              "accel platform hsm"),
     room("hsm-sdf-testlib", "hsm/sdf/testlib", "accel platform hsm-sdf"),
@@ -43,7 +44,7 @@ const HOUSE: &[Room] = &[
     room("txpool",     "node/txpool",          "accel platform types"),
     room("network",    "node/network",         "accel platform types"),
     room("rpc",        "node/rpc",             "types"),
-    room("runtime",    "node/runtime",         "accel platform sealed types config hsm hsm-pkcs11 hsm-sdf hsm-tpm hsm-vault ledger execution consensus txpool network rpc"),
+    room("runtime",    "node/runtime",         "accel platform sealed types config hsm hsm-broker hsm-pkcs11 hsm-sdf hsm-tpm hsm-vault ledger execution consensus txpool network rpc"),
     room("cli",        "node/cli",             "accel types config runtime"),
     room("tests",      "tests",                "accel types"),
     room("benches",    "benches",              ""),
@@ -300,7 +301,7 @@ fn rooms_do_not_reach_what_they_must_not_know() {
         assert!(workspace.reach(leaf).is_empty(), "{leaf} uses no room");
     }
     let never: &[(&str, &[&str])] = &[
-        ("ledger", &["hsm", "hsm-pkcs11", "hsm-vault", "hsm-token", "execution", "consensus", "config"]),
+        ("ledger", &["hsm", "hsm-broker", "hsm-pkcs11", "hsm-vault", "hsm-token", "execution", "consensus", "config"]),
         ("consensus", &["platform", "sealed", "ledger", "hsm", "config"]),
         ("execution", &["sealed", "ledger", "hsm", "config"]),
         ("hsm-token", &["hsm", "types", "config"]),

@@ -1,0 +1,70 @@
+//! One caller, from its first frame to its end.
+
+use std::io::{self, ErrorKind};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use bixi_hsm::protocol::Refusal;
+use zeroize::Zeroizing;
+
+use super::Shared;
+use crate::deadline::Until;
+use crate::frame::{self, FrameFault};
+
+/// Sends one frame, which must be taken within `limit`.
+pub(super) fn send(stream: &UnixStream, bytes: &[u8], limit: Duration) -> io::Result<()> {
+    frame::write(&mut Until::new(stream, Instant::now() + limit), bytes)
+}
+
+/// Answers frame after frame, until the caller ends, breaks a bound, or the server stops.
+pub(super) fn serve(shared: &Shared, stream: &UnixStream) {
+    loop {
+        let frame = match next(shared, stream) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return,
+            Err(fault) => {
+                tracing::warn!(%fault, "a caller's connection is ended");
+                return shared.refuse(stream, Refusal::Malformed(fault.to_string()));
+            }
+        };
+        let Some(_answering) = Answering::begin(shared) else { return };
+        let answer = shared.handler.answer(&frame);
+        if let Err(error) = send(stream, &answer, shared.params.frame) {
+            tracing::warn!(%error, "a caller did not take its answer");
+            return;
+        }
+    }
+}
+
+/// The next frame; `None` when the caller has ended, or said nothing for so long that its place is wanted.
+fn next(shared: &Shared, stream: &UnixStream) -> Result<Option<Zeroizing<Vec<u8>>>, FrameFault> {
+    let first = match frame::begin(&mut Until::new(stream, Instant::now() + shared.params.idle)) {
+        Ok(Some(first)) => first,
+        Ok(None) => return Ok(None),
+        // It connects again when it has something to ask.
+        Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::ConnectionReset) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    frame::finish(first, &mut Until::new(stream, Instant::now() + shared.params.frame)).map(Some)
+}
+
+/// A request between its frame and its answer; none begins once the server stops.
+struct Answering<'a>(&'a Shared);
+
+impl<'a> Answering<'a> {
+    fn begin(shared: &'a Shared) -> Option<Self> {
+        let mut open = shared.open();
+        if open.is_closing {
+            return None;
+        }
+        open.answering += 1;
+        Some(Self(shared))
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.open().answering -= 1;
+        self.0.changed.notify_all();
+    }
+}

@@ -1,0 +1,106 @@
+//! The socket's name in the file system: made, found, and as long as it may be.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// Longest path an address holds (unix(7), `sun_path` without its NUL).
+const ADDRESS_BYTES_MAX: usize = 107;
+
+/// Makes the socket, mode 0600. One that was left behind, with nobody listening, gives way.
+///
+/// # Errors
+/// When somebody listens there, when something else is there, or when the directory cannot be written.
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            let reason = format!("{} is there and is no socket; name another path", path.display());
+            return Err(io::Error::new(ErrorKind::AlreadyExists, reason));
+        }
+        Ok(_) if connect(path).is_ok() => {
+            let reason = format!("somebody listens at {} already; one signing service serves a node", path.display());
+            return Err(io::Error::new(ErrorKind::AddrInUse, reason));
+        }
+        Ok(_) => fs::remove_file(path)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = Address::of(path)?.with(|address| UnixListener::bind(address))?;
+    // Who may connect is asked of every caller; the mode keeps others from taking places in the queue.
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Connects to the socket.
+///
+/// # Errors
+/// When nobody listens there.
+pub fn connect(path: &Path) -> io::Result<UnixStream> {
+    Address::of(path)?.with(|address| UnixStream::connect(address))
+}
+
+/// A path short enough for an address; a longer one is reached through its directory's descriptor.
+struct Address {
+    path: PathBuf,
+    _directory: Option<File>,
+}
+
+impl Address {
+    fn of(path: &Path) -> io::Result<Self> {
+        if path.as_os_str().len() <= ADDRESS_BYTES_MAX {
+            return Ok(Self { path: path.to_owned(), _directory: None });
+        }
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "a socket has a name in a directory"));
+        };
+        let directory = File::open(parent)?;
+        let path = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+        Ok(Self { path, _directory: Some(directory) })
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+        act(&self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_left_behind_gives_way_and_one_in_use_does_not() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("broker.sock");
+        drop(listen(&path).unwrap());
+        assert!(connect(&path).is_err(), "its file is left, and nobody listens");
+        let listener = listen(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(listen(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+        connect(&path).unwrap();
+        drop(listener);
+    }
+
+    #[test]
+    fn what_is_no_socket_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("broker.sock");
+        fs::write(&path, "somebody's").unwrap();
+        assert_eq!(listen(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"somebody's");
+    }
+
+    #[test]
+    fn a_path_longer_than_an_address_is_reached() {
+        let place = tempfile::tempdir().unwrap();
+        let deep = place.path().join("d".repeat(120));
+        fs::create_dir(&deep).unwrap();
+        let path = deep.join("broker.sock");
+        let listener = listen(&path).unwrap();
+        connect(&path).unwrap();
+        listener.accept().unwrap();
+        assert!(path.exists());
+    }
+}
