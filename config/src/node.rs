@@ -74,6 +74,8 @@ pub struct Hsm {
     pub token: String,
     /// Configuration file of Bixi's own token module; empty for other modules.
     pub token_config: PathBuf,
+    /// Socket of the broker that holds the device for the node; empty when the node's own process does.
+    pub broker: PathBuf,
     /// Where the PIN comes from.
     pub pin: Pin,
     /// Label of the consensus key.
@@ -260,6 +262,7 @@ impl Default for NodeConfig {
                 profile: String::new(),
                 token: "bixi".into(),
                 token_config: "token.conf".into(),
+                broker: PathBuf::new(),
                 pin: Pin::File("secrets/user.pin".into()),
                 consensus_key: "consensus".into(),
                 tls_key: "tls".into(),

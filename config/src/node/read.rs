@@ -76,6 +76,7 @@ fn hsm(section: &mut Section<'_, '_, '_>, default: Hsm) -> Hsm {
         profile: section.text("profile", &default.profile),
         token: section.name("token", &default.token, TOKEN_LABEL_BYTES_MAX),
         token_config: section.text("token_config", &default.token_config.to_string_lossy()).into(),
+        broker: section.text("broker", &default.broker.to_string_lossy()).into(),
         pin: section
             .maybe_unshown(
                 "pin",

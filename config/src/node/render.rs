@@ -71,6 +71,11 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
         "# Configuration of the shipped module; empty for other modules.\ntoken_config = {}",
         quoted(c.hsm.token_config.display())
     )?;
+    writeln!(
+        out,
+        "# Socket of `bixi hsm serve`, which holds module, PIN, guard and audit log in a process of its own; the node then\n# opens no module and reads no PIN. Empty: the node's own process holds them, and a library that hangs hangs it.\nbroker = {}",
+        quoted(c.hsm.broker.display())
+    )?;
     writeln!(out, "# \"file:PATH\" (mode 0400), \"fd:NUMBER\", \"credential:NAME\" (systemd) or \"prompt\".")?;
     writeln!(out, "pin = {}", quoted(&c.hsm.pin))?;
     writeln!(out, "consensus_key = {}", quoted(&c.hsm.consensus_key))?;

@@ -8,6 +8,7 @@ use crate::db::DbCommand;
 use crate::demo::DemoArgs;
 use crate::doctor::DoctorArgs;
 use crate::failure::STATUSES;
+use crate::hsm::HsmCommand;
 use crate::run::RunArgs;
 use crate::status::StatusArgs;
 use crate::version::VersionArgs;
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Chain(ChainCommand),
     Status(StatusArgs),
     Doctor(DoctorArgs),
+    #[command(subcommand)]
+    Hsm(HsmCommand),
     #[command(subcommand)]
     Db(DbCommand),
     #[command(subcommand)]

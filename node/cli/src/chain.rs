@@ -177,6 +177,7 @@ fn new(args: &NewArgs) -> Result<(), Failure> {
                 evm_hash,
                 // Looked for below, after what needs no looking.
                 module: PathBuf::new(),
+                broker: PathBuf::new(),
             };
             available(&wish)?;
             make::make(&Preparation { module: token::module(args.module.as_deref())?, ..wish }, &mut || Ok(()))?

@@ -17,8 +17,8 @@ pub(crate) enum DbCommand {
 
 /// Execute a decided height again and compare the result with what this node has signed.
 ///
-/// The way out when the votes over a result do not come to a quorum. Offline: the node is stopped, and its key device is opened with the
-/// PIN, as by `bixi run`. Heights above the ledger's head that are decided can be executed again, each is executed twice, and those above
+/// The way out when the votes over a result do not come to a quorum. Offline: the node and its broker are stopped, and the key device is
+/// opened with the PIN, as by `bixi run` without a broker. Heights above the ledger's head that are decided can be executed again, each is executed twice, and those above
 /// it follow; a height in the ledger cannot, because the state before it is gone. Changes nothing without --accept.
 ///
 /// Exit status: 0 this binary comes to what was signed, or nothing was, or what differed was dropped; 1 a result differs, or nothing could
@@ -48,7 +48,7 @@ pub(crate) fn run(command: &DbCommand) -> Result<(), Failure> {
 }
 
 fn replay(args: &ReplayArgs) -> Result<(), Failure> {
-    let (settings, _) = run::enter(&args.config)?;
+    let (settings, _) = run::enter_with_device(&args.config)?;
     let replay =
         bixi_runtime::replay(&settings, args.height).map_err(|error| run::refusal("nothing was replayed", &error))?;
     console::result(&if args.json { to_json(&replay).to_string() } else { to_text(&replay) })?;

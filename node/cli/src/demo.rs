@@ -8,6 +8,7 @@ mod load;
 mod node;
 mod progress;
 mod report;
+mod service;
 mod verify;
 pub(crate) mod wallet;
 
@@ -30,12 +31,14 @@ use crate::failure::{Failure, Status};
 use crate::signals::StopSignal;
 use crate::{console, token};
 
+/// Socket of each node's broker, in the node's directory.
+const BROKER: &str = "broker.sock";
 /// How long a Ctrl-C may take from the step it ended to us.
 const SIGNAL_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Make a chain, run it, load it, verify it from outside and report.
 ///
-/// Makes a chain with keys in software tokens, one for each node, starts `bixi run` on every node, sends SM2-signed transactions to
+/// Makes a chain with keys in software tokens, one for each node, starts `bixi hsm serve` and `bixi run` for every node, sends SM2-signed transactions to
 /// all of them through JSON-RPC, compares their heads and state roots, verifies the result from outside and prints a report. Runs
 /// until Ctrl-C unless told to exit; a second Ctrl-C does not wait for the nodes' orderly stop. Progress goes to standard error:
 /// a bar on a terminal, else plain lines.
@@ -147,6 +150,7 @@ fn preparation(args: &DemoArgs, directory: &Path, module: PathBuf) -> Preparatio
         group_id: load::GROUP_ID.into(),
         evm_hash: EvmHash::Keccak256,
         module,
+        broker: BROKER.into(),
     }
 }
 
@@ -239,8 +243,9 @@ async fn examine(args: &DemoArgs, directory: &Path, cluster: &Cluster) -> anyhow
     console::say("demo: looking at the disk");
     let at_rest = at_rest::check(&homes, directory, &marker).await?;
     let quantile_ms = |quantile| outcome.latency_us.value_at_quantile(quantile) as f64 / 1_000.0;
-    let named = |member: &cluster::Member| (member.home.name(), member.node.ready["placement"].clone());
-    let mode = |member: &cluster::Member| member.node.ready["placement_mode"].as_str().unwrap_or_default().to_owned();
+    let named = |member: &cluster::Member| (member.home.name(), member.node.service.ready["placement"].clone());
+    let mode =
+        |member: &cluster::Member| member.node.service.ready["placement_mode"].as_str().unwrap_or_default().to_owned();
     Ok(Report {
         suite: "sm",
         nodes: args.nodes,

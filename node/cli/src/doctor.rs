@@ -10,7 +10,8 @@ use crate::{console, token};
 
 /// Check a node's configuration, files, machine and key device.
 ///
-/// Opens the key device with its PIN, so that a wrong PIN counts as one; --offline leaves the device alone. A running node is not disturbed.
+/// Opens the key device with its PIN, so that a wrong PIN counts as one, or asks the broker, where hsm.broker is set; --offline leaves
+/// both alone. A running node is not disturbed.
 ///
 /// Exit status: 0 nothing is bad; 1 something is.
 #[derive(Debug, Args)]
@@ -18,7 +19,7 @@ pub(crate) struct DoctorArgs {
     /// The node file.
     #[arg(long, value_name = "PATH", default_value = "/etc/bixi/bixi.toml")]
     config: PathBuf,
-    /// Leave the key device and its PIN alone.
+    /// Leave the key device and its PIN alone, and the broker.
     #[arg(long)]
     offline: bool,
     /// Print one JSON object.
@@ -29,6 +30,7 @@ pub(crate) struct DoctorArgs {
 pub(crate) fn run(args: &DoctorArgs) -> Result<(), Failure> {
     if !args.offline
         && let Ok(settings) = Settings::load(&args.config)
+        && settings.broker().is_none()
     {
         let token_config = settings.path(&settings.config.hsm.token_config);
         if token_config.is_file() {

@@ -11,6 +11,7 @@ mod db;
 mod demo;
 mod doctor;
 mod failure;
+mod hsm;
 mod logging;
 mod run;
 mod signals;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Chain(command) => chain::run(&command),
         Command::Status(args) => status::run(&args),
+        Command::Hsm(command) => hsm::run(&command),
         Command::Db(command) => db::run(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(command) => bench::run(&command),

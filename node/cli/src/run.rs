@@ -30,6 +30,8 @@ const RENEWAL_MAX: Duration = Duration::from_secs(1_800);
 /// p2p.deny and log.filter from them, all or nothing; the log says what has changed, or what is wrong and where. When standard
 /// input is a terminal, SIGHUP says that the terminal has closed and stops the node instead; under nohup it does nothing.
 ///
+/// Where hsm.broker is set, `bixi hsm serve` holds the key device; the start waits a minute for it.
+///
 /// Exit status: 0 stopped when asked; 1 the node could not start or had to stop; 77 the key device refused the PIN;
 /// 78 a configuration file cannot be used.
 #[derive(Debug, Args)]
@@ -48,12 +50,20 @@ pub(crate) struct RunArgs {
 }
 
 /// What comes before a process opens its key device: the node file, the token's variable, the log, hardening.
-pub(crate) fn enter(config: &Path) -> Result<(Settings, Filter), Failure> {
+pub(crate) fn enter_with_device(config: &Path) -> Result<(Settings, Filter), Failure> {
     let settings = Settings::load(config).map_err(Failure::configuration)?;
-    if !settings.config.hsm.token_config.as_os_str().is_empty() {
-        token::bind(&settings.path(&settings.config.hsm.token_config))?;
-    }
+    token::bind_for(&settings)?;
     token::expect_module(&settings.path(&settings.config.hsm.module))?;
+    begin(settings)
+}
+
+/// The same for a node, which opens no device when it has a broker.
+fn enter(config: &Path) -> Result<(Settings, Filter), Failure> {
+    let settings = Settings::load(config).map_err(Failure::configuration)?;
+    if settings.broker().is_none() { enter_with_device(config) } else { begin(settings) }
+}
+
+fn begin(settings: Settings) -> Result<(Settings, Filter), Failure> {
     let filter = logging::start(&settings.config.log)?;
     process::harden()?;
     Ok((settings, filter))

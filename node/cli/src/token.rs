@@ -4,6 +4,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bixi_runtime::Settings;
 use bixi_runtime::process::{TOKEN_CONFIG_VARIABLE, has_token_config};
 
 use crate::failure::Failure;
@@ -28,6 +29,12 @@ pub(crate) fn bind(config: &Path) -> Result<(), Failure> {
         .env(TOKEN_CONFIG_VARIABLE, &config)
         .exec();
     Err(error.into())
+}
+
+/// The same for the token configuration of a node file, if it names one.
+pub(crate) fn bind_for(settings: &Settings) -> Result<(), Failure> {
+    let config = &settings.config.hsm.token_config;
+    if config.as_os_str().is_empty() { Ok(()) } else { bind(&settings.path(config)) }
 }
 
 /// A module (or a TPM's device file) that is not there is a fault of the node file: no further start can do better.

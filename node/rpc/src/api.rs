@@ -164,6 +164,8 @@ pub struct NodeStatus {
     pub certified: u64,
     /// The snapshot that is being fetched, if one is.
     pub joining: Option<Joining>,
+    /// Where the keys are while they are used, once the key device was asked.
+    pub custody: Option<String>,
 }
 
 /// How far a snapshot is.

@@ -278,6 +278,7 @@ impl NodeApi for Api {
             decided: status.decided,
             certified: status.certified,
             joining: self.joining.now().map(shown),
+            custody: self.device.custody(),
         })
     }
 

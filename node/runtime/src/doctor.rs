@@ -4,6 +4,7 @@
 //! asked, because that takes the PIN.
 
 mod certificates;
+mod custody;
 mod files;
 mod host;
 
@@ -14,14 +15,15 @@ pub(crate) use files::is_running;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use bixi_hsm::{Custody, KeyDevice, KeyKind};
+use bixi_hsm::Custody;
 use bixi_platform::credentials::PinSource;
 use bixi_platform::threads::Spawner;
 use serde_json::{Value, json};
 
 use crate::chain::KeyRecord;
+use crate::placement;
 use crate::settings::Settings;
-use crate::{keys, placement};
+use custody::Held;
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,14 +180,14 @@ fn examine_device(settings: &Settings, offline: bool, report: &mut Report) {
         report.checks.push(Check::new("key device", Verdict::Skipped, "not opened (--offline)"));
         return;
     }
-    let device = match keys::open_device(settings) {
-        Ok(device) => device,
+    let opened = Held::open(settings).and_then(|held| Ok((held.info()?, held)));
+    let (info, held) = match opened {
+        Ok(opened) => opened,
         Err(error) => {
             report.checks.push(Check::new("key device", Verdict::Bad, error.to_string()));
             return;
         }
     };
-    let info = device.info();
     let detail = format!(
         "{} {} serial {}, token {:?}: {}",
         info.manufacturer, info.model, info.serial, info.token, info.custody
@@ -197,39 +199,15 @@ fn examine_device(settings: &Settings, offline: bool, report: &mut Report) {
     } else {
         Check::new("key device", if soft { Verdict::Warn } else { Verdict::Good }, detail)
     });
-    match node_keys(settings, device.as_ref()) {
+    match held.keys(settings) {
         Ok(found) => {
             report.checks.push(key_check(&found));
             report.keys = found;
         }
-        Err(error) => report.checks.push(Check::new("keys", Verdict::Bad, error)),
+        Err(error) => report.checks.push(Check::new("keys", Verdict::Bad, error.to_string())),
     }
     report.checks.push(at_rest(settings, info.custody));
     report.checks.push(rollback(info.monotonic_counter));
-}
-
-/// The configured keys as the device describes them.
-fn node_keys(settings: &Settings, device: &dyn KeyDevice) -> Result<Vec<KeyRecord>, String> {
-    let hsm = &settings.config.hsm;
-    let wanted = [
-        ("consensus", &hsm.consensus_key, KeyKind::Sm2Sign),
-        ("tls", &hsm.tls_key, KeyKind::Sm2Sign),
-        ("kek", &hsm.kek, KeyKind::Kek),
-    ];
-    let custody = device.info().custody.to_string();
-    let mut found = Vec::new();
-    for (role, label, kind) in wanted {
-        let uri = keys::find_key(device, label, kind).map_err(|error| error.to_string())?;
-        let attested = device.attest(&uri).map_err(|error| error.to_string())?;
-        found.push(KeyRecord {
-            role: role.to_owned(),
-            uri: uri.to_string(),
-            extractable: attested.key.extractable,
-            custody: custody.clone(),
-            public_key: attested.public_key.map(|key| bixi_types::NodeId(key).to_hex()),
-        });
-    }
-    Ok(found)
 }
 
 fn key_check(found: &[KeyRecord]) -> Check {

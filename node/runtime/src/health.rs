@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use bixi_hsm::KeyDevice;
 use parking_lot::Mutex;
+
+use crate::keys::NodeSigner;
 
 /// The device's last known state.
 #[derive(Default)]
 pub(crate) struct Device {
     fault: Mutex<Option<String>>,
+    custody: Mutex<Option<String>>,
 }
 
 impl Device {
@@ -20,13 +22,23 @@ impl Device {
         self.fault.lock().clone()
     }
 
-    /// Asks the device; blocks for as long as it takes.
-    pub(crate) fn look(&self, device: &dyn KeyDevice) {
-        let fault = device.health().err().map(|error| error.to_string());
-        if let Some(fault) = &fault {
-            tracing::warn!(fault, "the key device is not well");
+    /// Where the keys are while they are used, as whoever holds the device said last.
+    pub(crate) fn custody(&self) -> Option<String> {
+        self.custody.lock().clone()
+    }
+
+    /// Asks for the device; blocks for as long as it takes.
+    pub(crate) fn look(&self, signer: &NodeSigner) {
+        match signer.health() {
+            Ok(info) => {
+                *self.custody.lock() = Some(info.custody.to_string());
+                *self.fault.lock() = None;
+            }
+            Err(fault) => {
+                tracing::warn!(%fault, "the key device is not well");
+                *self.fault.lock() = Some(fault.to_string());
+            }
         }
-        *self.fault.lock() = fault;
     }
 }
 

@@ -1,5 +1,7 @@
 //! From a PIN to signatures and data keys: device → vault → guard → signing service, in this order, because each is sealed by
-//! the one before.
+//! the one before. In this process, or in the broker's: then this one has no module, no PIN, no guard and no audit trail, and asks.
+
+mod remote;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +10,9 @@ use bixi_config::{Hsm, HsmBackend};
 use bixi_hsm::audit::AuditLog;
 use bixi_hsm::guard::Guard;
 use bixi_hsm::profile::ProfileChoice;
-use bixi_hsm::service::{Client, CustodyPolicy, InProcess, Keys, Params, RetryPolicy, SigningService};
+use bixi_hsm::service::{
+    Channel, Client, ClientError, CustodyPolicy, InProcess, Keys, Params, RetryPolicy, SigningService,
+};
 use bixi_hsm::{DeviceError, KeyDevice, KeyKind, KeyRef};
 use bixi_hsm_pkcs11::{Pkcs11Device, TokenSelector};
 use bixi_hsm_sdf::SdfDevice;
@@ -21,13 +25,22 @@ use bixi_types::ports::Signer as _;
 
 use crate::settings::Settings;
 
-/// Everything that needs the device.
+/// A signing service, wherever it is.
+pub(crate) type NodeSigner = Client<Arc<dyn Channel>>;
+
+/// What a node has of its keys.
 #[derive(Clone)]
 pub(crate) struct Unlocked {
-    pub device: Arc<dyn KeyDevice>,
     pub ring: KeyRing,
-    pub signer: Arc<Client<InProcess>>,
-    /// The trail of decisions about keys; ordinary ones become durable when it is synced.
+    pub signer: Arc<NodeSigner>,
+    /// The trail of decisions about keys where this process writes it; ordinary ones become durable when it is synced.
+    pub audit: Option<Arc<AuditLog>>,
+}
+
+/// What the process has that holds the device.
+pub(crate) struct Holder {
+    pub service: Arc<SigningService>,
+    pub ring: KeyRing,
     pub audit: Arc<AuditLog>,
 }
 
@@ -36,27 +49,23 @@ pub(crate) const TPM_STORE: &str = "tpm";
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+pub(crate) use remote::ask_broker;
+
 /// Opens the configured device with its PIN.
-pub(crate) fn open_device(settings: &Settings) -> Result<Arc<dyn KeyDevice>, Failure> {
+pub(crate) fn open_device(settings: &Settings, pin: PinSource) -> Result<Arc<dyn KeyDevice>, Failure> {
     match settings.config.hsm.backend {
-        HsmBackend::Pkcs11 => Ok(Arc::new(open_module(settings)?)),
-        HsmBackend::Sdf => {
-            let (data, password) = (settings.data(""), settings.pin());
-            Ok(Arc::new(open_library(&settings.config.hsm, &settings.base, &data, password)?))
-        }
-        HsmBackend::Tpm => {
-            let (data, pin) = (settings.data(""), settings.pin());
-            Ok(Arc::new(open_tpm(&settings.config.hsm, &settings.base, &data, pin)?))
-        }
+        HsmBackend::Pkcs11 => Ok(Arc::new(open_module(settings, pin)?)),
+        HsmBackend::Sdf => Ok(Arc::new(open_library(&settings.config.hsm, &settings.base, &settings.data(""), pin)?)),
+        HsmBackend::Tpm => Ok(Arc::new(open_tpm(&settings.config.hsm, &settings.base, &settings.data(""), pin)?)),
     }
 }
 
-fn open_module(settings: &Settings) -> Result<Pkcs11Device, DeviceError> {
+fn open_module(settings: &Settings, pin: PinSource) -> Result<Pkcs11Device, DeviceError> {
     let hsm = &settings.config.hsm;
     Pkcs11Device::open(bixi_hsm_pkcs11::Params {
         module_path: settings.path(&hsm.module),
         token: TokenSelector::label(&hsm.token),
-        pin: settings.pin(),
+        pin,
         profile: profile_choice(hsm, &settings.base),
         sessions_max: hsm.sessions_max as usize,
         timeout_ms: hsm.timeout_ms,
@@ -119,8 +128,41 @@ pub(crate) fn find_key(device: &dyn KeyDevice, label: &str, kind: KeyKind) -> Re
 
 /// Unlocks everything a validator signs and reads with.
 pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<Unlocked, Failure> {
+    if let Some(socket) = settings.broker() {
+        return remote::unlock(settings, storage, &socket);
+    }
+    let holder = hold_here(settings, storage)?;
+    let signer = Arc::new(holder.client()?);
+    Ok(Unlocked { ring: holder.ring, signer, audit: Some(holder.audit) })
+}
+
+impl Holder {
+    /// Asks as over a socket, with the same frames.
+    pub(crate) fn client(&self) -> Result<NodeSigner, ClientError> {
+        let channel: Arc<dyn Channel> = Arc::new(InProcess(Arc::clone(&self.service)));
+        Client::connect(channel)
+    }
+}
+
+/// Has the trail told of handshakes that were counted, and made durable: to be done once every [`AuditLog::SYNC_PERIOD`].
+pub(crate) fn tell_and_sync(signer: &NodeSigner, audit: &AuditLog) -> Result<(), Failure> {
+    let told = signer.tell_due();
+    audit.sync()?;
+    Ok(told?)
+}
+
+/// Opens the device in this process, whether or not a broker is configured.
+pub(crate) fn hold_here(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<Holder, Failure> {
+    hold(settings, storage, open_device(settings, settings.pin())?)
+}
+
+/// Makes the signing service over an open device.
+pub(crate) fn hold(
+    settings: &Settings,
+    storage: &Arc<dyn Storage>,
+    device: Arc<dyn KeyDevice>,
+) -> Result<Holder, Failure> {
     let hsm = &settings.config.hsm;
-    let device = open_device(settings)?;
     let keys = Keys {
         consensus: find_key(device.as_ref(), &hsm.consensus_key, KeyKind::Sm2Sign)?,
         tls: Some(find_key(device.as_ref(), &hsm.tls_key, KeyKind::Sm2Sign)?),
@@ -149,9 +191,6 @@ pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<
         custody,
         audit: Arc::clone(&audit) as _,
     })?;
-    // The same frames as over a socket: what the node asks for in process is what a broker will be asked for.
-    let signer = Arc::new(Client::connect(InProcess(Arc::new(service)))?);
-    let node = signer.node_id();
-    tracing::info!(%node, custody = %device.info().custody, "keys unlocked");
-    Ok(Unlocked { device, ring, signer, audit })
+    tracing::info!(node = %service.node_id(), custody = %device.info().custody, "keys unlocked");
+    Ok(Holder { service: Arc::new(service), ring, audit })
 }

@@ -45,7 +45,7 @@ use threads::Threads;
 #[cfg(test)]
 pub(crate) use threads::tests::run_of;
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a node did not start: the step, the reason and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,12 @@ impl LaunchError {
     }
 }
 
-fn step<T, E: Into<Failure>>(name: &'static str, run: impl FnOnce() -> Result<T, E>) -> Result<T, LaunchError> {
+pub(crate) use checks::self_test as check_kernels;
+
+pub(crate) fn step<T, E: Into<Failure>>(
+    name: &'static str,
+    run: impl FnOnce() -> Result<T, E>,
+) -> Result<T, LaunchError> {
     let started = Instant::now();
     let result = run().map_err(|error| LaunchError { step: name, reason: error.into() })?;
     tracing::info!(step = name, elapsed_ms = started.elapsed().as_millis() as u64, "done");
@@ -99,7 +104,7 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
 pub fn launch_on(settings: &Settings, ground: Ground) -> Result<Node, LaunchError> {
     let genesis = &settings.genesis;
     let has_network = settings.config.p2p.listen.is_some();
-    let Ground { spawner, plan, storage, unlocked: Unlocked { device, ring, signer, audit }, .. } = ground.clone();
+    let Ground { spawner, plan, storage, unlocked: Unlocked { ring, signer, .. }, .. } = ground.clone();
     let node_id = signer.node_id();
     step("membership", || checks::check_membership(genesis, node_id, has_network))?;
     let ledger_params = params::ledger_params(settings, storage, ring);
@@ -151,7 +156,7 @@ pub fn launch_on(settings: &Settings, ground: Ground) -> Result<Node, LaunchErro
     let rooms = Rooms { rpc: None, p2p, stop_watchers: Vec::new(), helpers, ledger };
     let mut node = Node { ground, events, consensus: Some(consensus), rooms };
     let pool = Arc::clone(&pipeline.pool);
-    let watched = Watched { device, device_health, certificates, audit, pool, batcher };
+    let watched = Watched { device_health, certificates, pool, batcher };
     // A stop waits for the last reader of the ledger.
     drop(pipeline);
     match node.open(settings, api, highest_decided, watched) {

@@ -20,6 +20,7 @@
 
 mod api;
 mod batches;
+pub mod broker;
 pub mod chain;
 mod clock;
 pub mod doctor;

@@ -103,6 +103,12 @@ impl Settings {
         self.path(&self.config.data_dir).join(name)
     }
 
+    /// The broker's socket; `None` when this process holds the key device itself.
+    pub fn broker(&self) -> Option<PathBuf> {
+        let socket = &self.config.hsm.broker;
+        (!socket.as_os_str().is_empty()).then(|| self.path(socket))
+    }
+
     /// Where the PIN comes from.
     pub fn pin(&self) -> PinSource {
         match &self.config.hsm.pin {

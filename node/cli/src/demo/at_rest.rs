@@ -195,6 +195,8 @@ fn copy_node(from: &NodeDirectory, to: &NodeDirectory) -> anyhow::Result<()> {
     config.rpc.listen = anywhere;
     config.p2p.listen = config.p2p.listen.map(|_| anywhere);
     config.p2p.peers.clear();
+    // The node's own broker holds its key: the copy has a token of its own, and nobody else to ask.
+    config.hsm.broker = PathBuf::new();
     Ok(fs::write(to.config(), config.render())?)
 }
 

@@ -1,4 +1,4 @@
-//! All nodes of the demonstration, each a process of its own.
+//! All nodes of the demonstration, each two processes of its own: its broker, which has its keys, and the node.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::demo::node::{self, NodeProcess, Started};
 use crate::demo::progress;
+use crate::demo::service::{self, Service};
 
 /// How long a node that breaks its connections may take to end.
 const EPITAPH_PATIENCE: Duration = Duration::from_secs(2);
@@ -21,7 +22,9 @@ const LOOK_PERIOD: Duration = Duration::from_millis(100);
 pub(crate) struct Member {
     pub(crate) home: NodeDirectory,
     pub(crate) node: NodeProcess,
-    /// Its keys, as the device described them before the node took the token.
+    /// What holds its key device, and outlives it.
+    broker: Service,
+    /// Its keys, as the broker describes them.
     pub(crate) keys: Vec<KeyRecord>,
 }
 
@@ -32,6 +35,7 @@ impl Cluster {
     /// Starts every node of the chain in `chain` and waits until all are well. They need each other for it: all are started first.
     pub(crate) async fn bring_up(chain: &Path) -> anyhow::Result<Self> {
         let homes = node_directories(chain);
+        let brokers = brokers(chain, &homes).await?;
         let keys = described_keys(&homes).await?;
         let spinner = progress::spinner("waiting for the nodes");
         let mut starting = Vec::new();
@@ -39,9 +43,9 @@ impl Cluster {
             starting.push(node::start(&home.config(), &chain.join(format!("{}.log", home.name())))?);
         }
         let mut members = Vec::new();
-        for ((home, starting), keys) in homes.into_iter().zip(starting).zip(keys) {
+        for (((home, starting), keys), broker) in homes.into_iter().zip(starting).zip(keys).zip(brokers) {
             match starting.ready().await? {
-                Started::Ready(node) => members.push(Member { home, node: *node, keys }),
+                Started::Ready(node) => members.push(Member { home, node: *node, broker, keys }),
                 Started::Refused(words) => {
                     bail!("{} did not start: {words}; its log is beside it", home.path().display())
                 }
@@ -64,14 +68,20 @@ impl Cluster {
         self.rpc().iter().map(|rpc| format!("http://{rpc}")).collect::<Vec<_>>().join(" ")
     }
 
-    /// Stops all in order, side by side.
+    /// Stops all in order, side by side: the nodes, then what signs for them.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        let mut brokers = Vec::new();
         for member in &self.0 {
-            member.node.ask_to_stop()?;
+            member.node.service.ask_to_stop()?;
         }
         for member in self.0 {
             let name = member.home.name();
-            member.node.stopped().await.context(name)?;
+            member.node.service.stopped().await.with_context(|| name.clone())?;
+            member.broker.ask_to_stop()?;
+            brokers.push((name, member.broker));
+        }
+        for (name, broker) in brokers {
+            broker.stopped().await.with_context(|| format!("the broker of {name}"))?;
         }
         Ok(())
     }
@@ -89,8 +99,12 @@ impl Cluster {
     async fn first_end(&mut self) -> String {
         loop {
             for member in &mut self.0 {
-                if let Some(words) = member.node.epitaph() {
-                    return format!("{} {words}", member.home.name());
+                let name = member.home.name();
+                if let Some(words) = member.node.service.epitaph() {
+                    return format!("{name} {words}");
+                }
+                if let Some(words) = member.broker.epitaph() {
+                    return format!("the broker of {name} {words}");
                 }
             }
             tokio::time::sleep(LOOK_PERIOD).await;
@@ -98,8 +112,26 @@ impl Cluster {
     }
 }
 
-/// The keys of every node as its device describes them, asked by `bixi doctor` in processes of its own before the nodes take the
-/// tokens.
+/// Starts the broker of every node and waits until all answer.
+async fn brokers(chain: &Path, homes: &[NodeDirectory]) -> anyhow::Result<Vec<Service>> {
+    let starting = homes.iter().map(|home| {
+        let log = chain.join(format!("{}.broker.log", home.name()));
+        service::start(&["hsm", "serve"], &home.config(), &log)
+    });
+    let starting = starting.collect::<Result<Vec<_>, _>>()?;
+    let mut brokers = Vec::new();
+    for (home, starting) in homes.iter().zip(starting) {
+        match starting.ready().await? {
+            service::Started::Ready(broker) => brokers.push(*broker),
+            service::Started::Refused(words) => {
+                bail!("the broker of {} did not start: {words}; its log is beside it", home.path().display())
+            }
+        }
+    }
+    Ok(brokers)
+}
+
+/// The keys of every node as its broker describes them, asked by `bixi doctor`.
 async fn described_keys(homes: &[NodeDirectory]) -> anyhow::Result<Vec<Vec<KeyRecord>>> {
     let mut asked = JoinSet::new();
     for (index, home) in homes.iter().enumerate() {

@@ -107,6 +107,7 @@ impl Standing {
             "lag": self.lag(),
             "mode": self.node["mode"],
             "snapshot": self.node["snapshot"],
+            "custody": self.node["custody"],
             "ordering_height": self.node["orderingHeight"],
             "round": self.node["round"],
             "leader": self.leader(),
@@ -164,6 +165,7 @@ impl Standing {
                 ),
             ),
         ];
+        rows.extend(self.node["custody"].as_str().map(|custody| row("keys", custody.to_owned())));
         rows.extend(self.snapshot().map(|text| row("snapshot", text)));
         rows.extend(self.node["checks"].as_array().into_iter().flatten().map(|check| {
             let fault = check["fault"].as_str().map_or_else(|| "well".to_owned(), |fault| format!("NOT WELL: {fault}"));

@@ -142,6 +142,7 @@ pub(super) fn get_node_status(node: &Node, params: &Positional) -> Answer {
         "decided": status.decided,
         "certified": status.certified,
         "snapshot": joining,
+        "custody": status.custody,
         "blockNumber": node.height(),
         "peers": peers,
         "checks": checks,

@@ -410,6 +410,7 @@ impl NodeApi for Chain {
             decided: height,
             certified: height,
             joining: None,
+            custody: Some("hardware device".into()),
         })
     }
 

@@ -330,6 +330,7 @@ async fn peers_are_told_in_the_shapes_of_fisco_bcos_and_everything_else_in_one_o
         "blockNumber",
         "certified",
         "checks",
+        "custody",
         "decided",
         "mode",
         "name",

@@ -39,6 +39,8 @@ pub struct Preparation {
     pub evm_hash: EvmHash,
     /// The PKCS#11 module.
     pub module: PathBuf,
+    /// Socket of each node's broker, below its directory; empty when the nodes hold their devices themselves.
+    pub broker: PathBuf,
 }
 
 /// Which nodes are to join an existing chain.
@@ -79,7 +81,8 @@ pub fn prepare(wish: &Preparation) -> Result<Vec<Placed>, ChainError> {
     ca.create()?;
     let peers: Vec<String> = addresses(&seats).collect();
     let homes = (0..).map(|index| node_directory(&wish.directory, index));
-    homes.zip(&seats).map(|(home, seat)| place(home, seat, &peers, &wish.module)).collect()
+    let device = Device { module: &wish.module, broker: &wish.broker };
+    homes.zip(&seats).map(|(home, seat)| place(home, seat, &peers, device)).collect()
 }
 
 /// Refuses a wish that this release cannot fulfil, or that no node would take, before anything is made.
@@ -116,7 +119,8 @@ pub fn prepare_expansion(wish: &Expansion) -> Result<Vec<Placed>, ChainError> {
     }
     peers.extend(addresses(&seats));
     let make = |(home, seat): (NodeDirectory, &Seat)| {
-        let placed = place(home, seat, &peers, &wish.module)?;
+        let device = Device { module: &wish.module, broker: Path::new("") };
+        let placed = place(home, seat, &peers, device)?;
         write_new(&placed.home.genesis(), 0o644, genesis.as_bytes())?;
         Ok(placed)
     };
@@ -148,13 +152,21 @@ fn addresses(seats: &[Seat]) -> impl Iterator<Item = String> {
     seats.iter().filter_map(|seat| seat.p2p.as_ref().map(|(address, _)| address.clone()))
 }
 
-fn place(home: NodeDirectory, seat: &Seat, peers: &[String], module: &Path) -> Result<Placed, ChainError> {
+/// What the node files say of the key device.
+#[derive(Clone, Copy)]
+struct Device<'a> {
+    module: &'a Path,
+    broker: &'a Path,
+}
+
+fn place(home: NodeDirectory, seat: &Seat, peers: &[String], device: Device<'_>) -> Result<Placed, ChainError> {
     make_directory(home.path())?;
     home.token_home().create()?;
     let mut config = NodeConfig { name: home.name(), ..NodeConfig::default() };
     config.rpc.listen = seat.rpc;
     config.p2p = P2p { listen: seat.p2p.as_ref().map(|(_, listen)| *listen), peers: peers.to_vec(), ..P2p::default() };
-    config.hsm.module = module.to_owned();
+    config.hsm.module = device.module.to_owned();
+    config.hsm.broker = device.broker.to_owned();
     config.log.filter = LOG_FILTER.to_owned();
     write_new(&home.config(), 0o644, config.render().as_bytes())?;
     Ok(Placed { p2p: seat.p2p.as_ref().map(|(address, _)| address.clone()), rpc: seat.rpc, home })
@@ -209,6 +221,7 @@ mod tests {
             group_id: "group0".into(),
             evm_hash: EvmHash::Sm3,
             module: "/nowhere/token.so".into(),
+            broker: PathBuf::new(),
         }
     }
 

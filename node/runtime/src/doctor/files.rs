@@ -19,7 +19,11 @@ pub(super) fn examine(settings: &Settings) -> Vec<Check> {
     let running = is_running(settings);
     vec![
         if running {
-            Check::new("node", Verdict::Good, "running: a process holds its sign-once guard")
+            Check::new(
+                "node",
+                Verdict::Good,
+                "running, or its broker is: a process holds its sign-once guard or its ordering log",
+            )
         } else {
             Check::new("node", Verdict::Good, "not running")
         },
@@ -30,9 +34,9 @@ pub(super) fn examine(settings: &Settings) -> Vec<Check> {
     ]
 }
 
-/// Whether a node runs on these files.
+/// Whether a node runs on these files, or the broker of one.
 pub(crate) fn is_running(settings: &Settings) -> bool {
-    is_locked(&settings.data("guard.lock"))
+    ["guard.lock", "ordering/LOCK"].into_iter().any(|name| is_locked(&settings.data(name)))
 }
 
 /// Whether a process holds a lock on `file`. `/proc/locks` is read, because taking the lock to find out could make a node that

@@ -15,7 +15,7 @@ use crate::chain::NODES_MAX;
 use crate::ordering_log::{Record, Recovered};
 
 /// Chooses the kernels and runs their known answers before any key is touched (GM/T 0028's power-on self-test).
-pub(super) fn self_test() -> Result<(), Failure> {
+pub(crate) fn self_test() -> Result<(), Failure> {
     cpu::configure_from_env()?;
     selftest::run()?;
     Ok(())

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use bixi_accel::sm2::Registry;
 use bixi_hsm::protocol::{KeyRole, Request, Response, TlsTranscript};
-use bixi_hsm::service::{Client, InProcess};
 use bixi_hsm::verify::SmVerifier;
 use bixi_ledger::Ledger;
 use bixi_network::pki::PkiError;
@@ -31,6 +30,7 @@ use super::members::Members;
 use super::recheck::Recheck;
 use crate::exchange::Door;
 use crate::health::Certificates;
+use crate::keys::NodeSigner;
 use crate::settings::Settings;
 
 /// How long the runtime's threads may take to end.
@@ -47,7 +47,7 @@ pub(super) struct P2p {
 
 /// What the network is made of, settings aside.
 pub(super) struct Parts {
-    pub signer: Arc<Client<InProcess>>,
+    pub signer: Arc<NodeSigner>,
     pub ledger: Arc<Ledger>,
     pub door: Arc<Door>,
 }
@@ -121,12 +121,12 @@ fn refused_certificate(settings: &Settings, error: &PkiError) -> String {
 /// The node's keys, in the device.
 #[derive(Debug)]
 struct Keys {
-    signer: Arc<Client<InProcess>>,
+    signer: Arc<NodeSigner>,
     tls: [u8; 64],
 }
 
 impl Keys {
-    fn of(signer: Arc<Client<InProcess>>) -> Result<Self, Failure> {
+    fn of(signer: Arc<NodeSigner>) -> Result<Self, Failure> {
         match signer.ask(&Request::PublicKey(KeyRole::Tls)).map_err(|error| format!("hsm.tls_key: {error}"))? {
             Response::PublicKey(tls) => Ok(Self { signer, tls }),
             _ => Err("the signing service answered something else than its TLS key".into()),

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bixi_hsm::KeyDevice;
 use bixi_hsm::audit::AuditLog;
-use bixi_hsm::service::{Client, InProcess};
 use bixi_ledger::Ledger;
 use bixi_platform::placement::Role;
 use bixi_platform::threads::{LiveThread, Spawner};
@@ -22,13 +20,12 @@ use crate::api::Api;
 use crate::batches::Batcher;
 use crate::event::{Event, Fault};
 use crate::health::{Certificates, Device};
+use crate::keys::{self, Unlocked};
 use crate::reload::Reloaded;
 use crate::settings::Settings;
 
 /// How often the pool looks for transactions that waited too long.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(1);
-/// How often the trail of ordinary signatures is made durable; refusals and key management are at once.
-const AUDIT_SYNC_PERIOD: Duration = Duration::from_secs(1);
 /// How often the log tells how far a long catching up has come.
 const CATCH_UP_TOLD: Duration = Duration::from_secs(5);
 /// How long a stop waits for the threads behind consensus.
@@ -53,19 +50,10 @@ pub(super) struct Rooms {
 
 /// What is looked at now and then.
 pub(super) struct Watched {
-    pub(super) device: Arc<dyn KeyDevice>,
     pub(super) device_health: Arc<Device>,
     pub(super) certificates: Arc<Certificates>,
-    pub(super) audit: Arc<AuditLog>,
     pub(super) pool: Arc<TxPool>,
     pub(super) batcher: Arc<Batcher>,
-}
-
-/// Has the trail told of handshakes that were counted, and made durable.
-fn tell_and_sync(signer: &Client<InProcess>, audit: &AuditLog) -> Result<(), Failure> {
-    let told = signer.tell_due();
-    audit.sync()?;
-    Ok(told?)
 }
 
 /// Waits for a thread to end; its name when it does not. One that hangs in a device's library ends with the process: everything durable is durable
@@ -122,17 +110,21 @@ impl Node {
         watched: Watched,
     ) -> Result<(), LaunchError> {
         step("catch up", || self.catch_up(highest_decided))?;
-        let Watched { device, device_health, certificates, audit, pool, batcher } = watched;
+        let Watched { device_health, certificates, pool, batcher } = watched;
         step("watchers", || {
             let (rooms, spawner) = (&mut self.rooms, &self.ground.spawner);
-            rooms.watch(spawner, "device-watch", Device::PERIOD, move || device_health.look(device.as_ref()))?;
-            let signer = Arc::clone(&self.ground.unlocked.signer);
-            rooms.watch(spawner, "audit-sync", AUDIT_SYNC_PERIOD, move || {
-                // The log is broken from then on: the next signature is refused and stops the node.
-                if let Err(error) = tell_and_sync(&signer, &audit) {
-                    tracing::error!(%error, "the audit log cannot be written; nothing more will be signed");
-                }
-            })?;
+            let Unlocked { signer, audit, .. } = self.ground.unlocked.clone();
+            let asked = Arc::clone(&signer);
+            rooms.watch(spawner, "device-watch", Device::PERIOD, move || device_health.look(&asked))?;
+            // The trail of a broker is the broker's.
+            if let Some(audit) = audit {
+                rooms.watch(spawner, "audit-sync", AuditLog::SYNC_PERIOD, move || {
+                    // The log is broken from then on: the next signature is refused and stops the node.
+                    if let Err(error) = keys::tell_and_sync(&signer, &audit) {
+                        tracing::error!(%error, "the audit log cannot be written; nothing more will be signed");
+                    }
+                })?;
+            }
             if let Some(mut recheck) = rooms.p2p.as_ref().map(|p2p| p2p.recheck(certificates)) {
                 rooms.watch(spawner, "p2p-recheck", recheck::PERIOD, move || recheck.look())?;
             }

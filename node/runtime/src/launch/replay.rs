@@ -25,7 +25,7 @@ use bixi_types::ports::Signer as _;
 
 use super::{Failure, LaunchError, chain_state, checks, params, step};
 use crate::batches::BatchStore;
-use crate::keys::{self, Unlocked};
+use crate::keys::{self, Holder};
 use crate::ordering_log::{self, Record, Recovered};
 use crate::pipeline::{ExecuteJob, Execution};
 use crate::settings::Settings;
@@ -43,7 +43,7 @@ pub struct Replay {
     asked: u64,
     evidence_dir: PathBuf,
     log: LogFiles,
-    unlocked: Unlocked,
+    holder: Holder,
 }
 
 /// Where the ordering log lies.
@@ -61,20 +61,20 @@ pub fn replay(settings: &Settings, height: u64) -> Result<Replay, LaunchError> {
     let genesis = &settings.genesis;
     step("self-tests", checks::self_test)?;
     step("stopped node", || match doctor::is_running(settings) {
-        true => Err("the node runs on these files; stop it first"),
+        true => Err("the node, or its broker, runs on these files; stop both first"),
         false => Ok(()),
     })?;
     let spawner = Spawner::new(step("placement", || placement::plan(settings))?);
     let storage = step("storage", || settings.storage(&spawner))?;
-    let unlocked = step("unlock keys", || keys::unlock(settings, &storage))?;
-    let ring = unlocked.ring.clone();
+    let holder = step("unlock keys", || keys::hold_here(settings, &storage))?;
+    let ring = holder.ring.clone();
     let log = LogFiles { storage: Arc::clone(&storage), dir: settings.data("ordering"), ring: ring.clone() };
     let ledger = step("ledger", || Ledger::open(params::ledger_params(settings, storage, ring)))?;
     let recovered = step("ordering log", || log.read())?;
     let mut heights = step("replay", || execute_again(genesis, &ledger, recovered.records, height))?;
     let evidence_dir = settings.data("evidence");
     heights.iter_mut().for_each(|replayed| replayed.find_evidence(&evidence_dir));
-    Ok(Replay { head: ledger.height(), heights, asked: height, evidence_dir, log, unlocked })
+    Ok(Replay { head: ledger.height(), heights, asked: height, evidence_dir, log, holder })
 }
 
 impl Replay {
@@ -91,10 +91,10 @@ impl Replay {
     /// When this binary gives no single result, when a height below the one asked for differs, when the others cannot certify, or when
     /// evidence, audit trail or log cannot be written.
     pub fn accept(self) -> Result<Accepted, LaunchError> {
-        let Self { heights, asked, evidence_dir, log, unlocked, .. } = self;
+        let Self { heights, asked, evidence_dir, log, holder, .. } = self;
         step("accept", || {
             let ours =
-                Acceptance { us: unlocked.signer.node_id(), evidence_dir, audit: unlocked.audit.as_ref(), log: &log };
+                Acceptance { us: holder.service.node_id(), evidence_dir, audit: holder.audit.as_ref(), log: &log };
             ours.drop_results(&heights, asked)
         })
     }

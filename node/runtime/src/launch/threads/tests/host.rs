@@ -9,7 +9,7 @@ use bixi_consensus::{Params, Timeouts};
 use bixi_hsm::audit::AuditLog;
 use bixi_hsm::device::decorators::Failing;
 use bixi_hsm::guard::Position;
-use bixi_hsm::service::{Client, InProcess, Keys};
+use bixi_hsm::service::{Channel, Client, InProcess, Keys};
 use bixi_hsm::soft::SoftDevice;
 use bixi_hsm::{CustodyPolicy, Guard, KeyDevice, KeyKind, KeyRef, KeySpec, RetryPolicy, SigningService};
 use bixi_ledger::Ledger;
@@ -175,7 +175,8 @@ impl Host {
             custody: CustodyPolicy::Any,
             audit: Arc::new(AuditLog::open(self.storage(), self.path("audit"), ring())?),
         })?;
-        let signer = Client::connect(InProcess(Arc::new(service)))?;
+        let channel: Arc<dyn Channel> = Arc::new(InProcess(Arc::new(service)));
+        let signer = Client::connect(channel)?;
         let signed = signer.marks()?;
         Ok((Arc::new(signer), signed))
     }

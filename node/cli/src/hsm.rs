@@ -1,0 +1,148 @@
+//! `bixi hsm`: the key device of a node in a process of its own.
+
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use bixi_runtime::broker::{self, End, Pace, Params, Told};
+use bixi_runtime::process::{Notifier, State};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::failure::{Failure, Status};
+use crate::signals::{self, StopSignal};
+use crate::{console, run};
+
+/// What a service manager tells one process and no child of it.
+const MANAGER_VARIABLES: [&str; 6] =
+    ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
+/// The key device of a node.
+#[derive(Debug, Subcommand)]
+pub(crate) enum HsmCommand {
+    Serve(ServeArgs),
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+}
+
+/// Hold a node's key device in a process of its own, and sign for the node.
+///
+/// Listens at hsm.broker of the node file, or on the socket that the service manager opened. Reads the PIN once, and starts a worker that
+/// loads the device's module and alone has sign-once guard and audit log. A worker that dies or whose device hangs is replaced at once,
+/// ever more rarely if that happens again and again; the node waits meanwhile. A PIN that the device refuses is never tried again.
+///
+/// Runs until SIGINT or SIGTERM. Stop the node first: what it asks while it stops is answered, too. Log lines go to standard error.
+///
+/// Exit status: 0 stopped when asked; 1 it could not start; 77 the key device refused the PIN; 78 a file of the operator's cannot be used.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The node file.
+    #[arg(long, value_name = "PATH", default_value = "/etc/bixi/bixi.toml")]
+    config: PathBuf,
+    /// The only user whose processes are served [default: the user who starts it].
+    #[arg(long, value_name = "NUMBER")]
+    uid: Option<u32>,
+    /// Print one JSON line on standard output each time a worker is ready.
+    ///
+    /// {"socket", "worker"}: where it is found, and its process
+    #[arg(long)]
+    ready_json: bool,
+    /// Stop in order when the process PID, which must be the parent, is gone.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    stop_with: Option<i32>,
+}
+
+/// What `serve` starts; takes its sockets from it.
+///
+/// Exit status: as `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArgs {
+    #[arg(long, value_name = "PATH")]
+    config: PathBuf,
+    #[arg(long, value_name = "NUMBER")]
+    uid: u32,
+}
+
+pub(crate) fn run(command: &HsmCommand) -> Result<(), Failure> {
+    match command {
+        HsmCommand::Serve(args) => serve(args),
+        HsmCommand::Worker(args) => {
+            let (settings, _) = run::enter_with_device(&args.config)?;
+            broker::work(&settings, args.uid).map_err(|error| run::refusal("no key device", &error))
+        }
+    }
+}
+
+fn serve(args: &ServeArgs) -> Result<(), Failure> {
+    let (settings, _) = run::enter_with_device(&args.config)?;
+    let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut stop = waiting.block_on(async { StopSignal::new() })?;
+    // Reading the PIN may wait long for a person.
+    stop.end_at_once(true);
+    if let Some(parent) = args.stop_with {
+        signals::end_with(parent)?;
+    }
+    let uid = args.uid.unwrap_or_else(broker::own_uid);
+    let (listener, _made) = broker::listen(&settings, uid).map_err(Failure::configuration)?;
+    let pin = broker::read_pin(&settings).map_err(Failure::configuration)?;
+    stop.end_at_once(false);
+    let socket = settings.broker().unwrap_or_default();
+    let config = args.config.clone();
+    let params = Params {
+        command: Box::new(move || worker(&config, uid)),
+        listener,
+        pin,
+        final_statuses: vec![Status::WrongPin as i32, Status::Configuration as i32],
+        pace: Pace::default(),
+    };
+    let mut herald = Herald { notifier: Notifier::from_env().unwrap_or_default(), socket, is_json: args.ready_json };
+    match waiting.block_on(broker::supervise(&params, |told| herald.tell(&told), stop.wait())) {
+        End::Stopped => Ok(()),
+        End::Final(status) => {
+            let reason = "the worker ended for a reason that another one would meet, too; it is told above";
+            let of_pin = status == Status::WrongPin as i32;
+            Err(Failure::new(if of_pin { Status::WrongPin } else { Status::Configuration }, reason))
+        }
+    }
+}
+
+fn worker(config: &Path, uid: u32) -> io::Result<process::Command> {
+    let mut command = process::Command::new(std::env::current_exe()?);
+    command.args(["hsm", "worker", "--config"]).arg(config).arg("--uid").arg(uid.to_string());
+    // Ctrl-C reaches the supervisor, which then ends the worker in order.
+    command.process_group(0);
+    for name in MANAGER_VARIABLES {
+        command.env_remove(name);
+    }
+    Ok(command)
+}
+
+/// Tells log, service manager and standard output what becomes of the workers.
+struct Herald {
+    notifier: Notifier,
+    socket: PathBuf,
+    is_json: bool,
+}
+
+impl Herald {
+    fn tell(&mut self, told: &Told) {
+        match told {
+            Told::Ready { process } => {
+                let place = self.socket.display().to_string();
+                tracing::info!(worker = process, socket = place, "the broker answers");
+                let status = format!("worker {process} answers");
+                let _ = self.notifier.notify(&[State::Ready, State::Status(&status)]);
+                if self.is_json {
+                    // Whoever started us and no longer listens is not waited for.
+                    let _ = console::result(&json!({"socket": place, "worker": process}).to_string());
+                }
+            }
+            Told::Lost { why, pause } => {
+                let pause_ms = pause.as_millis() as u64;
+                tracing::error!(%why, pause_ms, "the worker is gone; another one starts");
+                let _ = self.notifier.notify(&[State::Status("no worker answers")]);
+            }
+        }
+    }
+}

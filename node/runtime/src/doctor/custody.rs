@@ -1,0 +1,62 @@
+//! The key device as the node would have it: opened here, or behind the broker, which is asked.
+
+use std::sync::Arc;
+
+use bixi_hsm::protocol::KeyRole;
+use bixi_hsm::{Attestation, DeviceInfo, KeyDevice, KeyKind};
+use bixi_types::NodeId;
+
+use crate::chain::KeyRecord;
+use crate::keys::{self, NodeSigner};
+use crate::settings::Settings;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Who holds the device.
+pub(super) enum Held {
+    Here(Arc<dyn KeyDevice>),
+    Broker(NodeSigner),
+}
+
+impl Held {
+    pub(super) fn open(settings: &Settings) -> Result<Self, Failure> {
+        match settings.broker() {
+            Some(socket) => Ok(Self::Broker(keys::ask_broker(settings, socket)?)),
+            None => Ok(Self::Here(keys::open_device(settings, settings.pin())?)),
+        }
+    }
+
+    pub(super) fn info(&self) -> Result<DeviceInfo, Failure> {
+        match self {
+            Self::Here(device) => Ok(device.info()),
+            Self::Broker(signer) => Ok(signer.health()?),
+        }
+    }
+
+    /// The configured keys as the device describes them.
+    pub(super) fn keys(&self, settings: &Settings) -> Result<Vec<KeyRecord>, Failure> {
+        let hsm = &settings.config.hsm;
+        let wanted = [
+            ("consensus", KeyRole::Consensus, &hsm.consensus_key, KeyKind::Sm2Sign),
+            ("tls", KeyRole::Tls, &hsm.tls_key, KeyKind::Sm2Sign),
+            ("kek", KeyRole::Kek, &hsm.kek, KeyKind::Kek),
+        ];
+        let attest = |role, label: &str, kind| -> Result<Attestation, Failure> {
+            match self {
+                Self::Here(device) => Ok(device.attest(&keys::find_key(device.as_ref(), label, kind)?)?),
+                Self::Broker(signer) => Ok(signer.attest(role)?),
+            }
+        };
+        wanted.into_iter().map(|(name, role, label, kind)| Ok(record(name, attest(role, label, kind)?))).collect()
+    }
+}
+
+fn record(role: &str, attested: Attestation) -> KeyRecord {
+    KeyRecord {
+        role: role.to_owned(),
+        uri: attested.key.uri.to_string(),
+        extractable: attested.key.extractable,
+        custody: attested.device.custody.to_string(),
+        public_key: attested.public_key.map(|key| NodeId(key).to_hex()),
+    }
+}
