@@ -4,12 +4,15 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+pub mod broker;
 pub mod chain;
 pub mod console;
 pub mod disk;
 pub mod exposition;
+pub mod fixture;
 pub mod load;
 pub mod node;
+pub mod process;
 pub mod promises;
 pub mod rpc;
 pub mod settings;

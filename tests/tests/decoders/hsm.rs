@@ -2,13 +2,24 @@
 
 use bixi_hsm::protocol::{FrameError, KeyRole, Message, Request, Response, TlsRole, TlsTranscript};
 use bixi_hsm::{KeyRef, KeyUri};
+use bixi_hsm_broker::frame;
 
 use crate::plan::Decoder;
 
-fn frame<M: Message + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> bool {
+fn message<M: Message + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> bool {
     let Ok::<M, FrameError>(read) = M::decode(bytes) else { return false };
     assert_eq!(*read.encode(), bytes);
     true
+}
+
+/// A frame on the broker's socket, whose stream ends with it.
+fn broker_frame(mut bytes: &[u8]) -> bool {
+    let whole = bytes;
+    let Ok(read) = frame::read(&mut bytes) else { return false };
+    let mut written = Vec::new();
+    frame::write(&mut written, &read).expect("memory takes it");
+    assert_eq!(written, whole[..whole.len() - bytes.len()]);
+    bytes.is_empty()
 }
 
 /// What is read is shown in one way, which reads the same.
@@ -46,14 +57,15 @@ pub(crate) fn decoders() -> Vec<Decoder> {
     vec![
         Decoder::new(
             "signing-request",
-            frame::<Request>,
+            message::<Request>,
             requests.iter().map(|request| request.encode().to_vec()).collect(),
         ),
         Decoder::new(
             "signing-response",
-            frame::<Response>,
+            message::<Response>,
             responses.iter().map(|one| one.encode().to_vec()).collect(),
         ),
+        Decoder::new("broker-frame", broker_frame, vec![[&[5, 0, 0, 0][..], b"frame"].concat()]),
         Decoder::open_ended("key-uri", key_uri, vec![uri]),
         Decoder::new("tls-transcript", tls_transcript, vec![transcript.content()]),
     ]

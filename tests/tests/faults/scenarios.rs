@@ -8,9 +8,6 @@ mod network;
 mod process;
 mod settings;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use crate::field::Field;
 use crate::ground::Needs;
 
@@ -82,16 +79,3 @@ pub(crate) static ALL: [Scenario; 28] = [
     Scenario::new("seven-kills", "two of seven are killed, then a third", process::seven).of(7),
     Scenario::new("seven-parts", "seven fall apart, four and three, five and two", network::seven).of(7).privileged(),
 ];
-
-/// A library out of one of our C fixtures, preloaded or loaded by one node.
-///
-/// # Panics
-/// When there is no C compiler: RocksDB needs one, too.
-fn compile(fixture: &str, into: &Path) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(fixture);
-    let library = into.join(fixture).with_extension("so");
-    let ran = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl").output();
-    let ran = ran.expect("a C compiler");
-    assert!(ran.status.success(), "{fixture}: {}", String::from_utf8_lossy(&ran.stderr));
-    library
-}

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
+use bixi_tests::fixture;
+
 use crate::field::Field;
-use crate::scenarios::compile;
 
 const UNWELL: usize = 3;
 const MINUTES_5_MS: i64 = 300_000;
@@ -22,7 +23,7 @@ fn set(field: &Field<'_>, offset_ms: i64) {
 
 pub(super) fn prepare(field: &mut Field<'_>) {
     fs::write(file(field), 0_i64.to_ne_bytes()).expect("a small file");
-    let library = compile("clock.c", field.place());
+    let library = fixture::library("clock.c", field.place());
     field.set_environment(UNWELL, "LD_PRELOAD", library);
     field.set_environment(UNWELL, "BIXI_CLOCK_FILE", file(field));
 }

@@ -6,10 +6,10 @@ use std::process::Command;
 
 use bixi_tests::binary;
 use bixi_tests::disk::copy;
+use bixi_tests::fixture;
 use bixi_tests::settings::set;
 
 use crate::field::Field;
-use crate::scenarios::compile;
 
 const UNWELL: usize = 3;
 /// Room for a node and some load.
@@ -71,7 +71,7 @@ fn gone(field: &Field<'_>) -> PathBuf {
 
 /// The node's module becomes one that can be pulled out.
 pub(super) fn wrap_device(field: &mut Field<'_>) {
-    let wrapper = compile("device.c", field.place());
+    let wrapper = fixture::library("device.c", field.place());
     set(&field.chain.configs[UNWELL], "hsm", "module", &format!("\"{}\"", wrapper.display()));
     field.set_environment(UNWELL, "BIXI_DEVICE_MODULE", binary("libbixi_token.so"));
     field.set_environment(UNWELL, "BIXI_DEVICE_GONE", gone(field));

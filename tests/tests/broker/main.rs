@@ -1,0 +1,10 @@
+//! Nodes whose keys are held by a broker, a process of its own: what it signs, what happens when its worker dies, hangs or is stopped,
+//! who is served, and where the PIN is.
+#![allow(missing_docs)]
+
+mod bench;
+mod chain;
+mod kills;
+mod pin;
+mod socket;
+mod worker;

@@ -1,0 +1,103 @@
+//! A wrong PIN reaches the device once, and the right one is nowhere but in the broker's memory.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+
+use bixi_tests::broker::RunningBroker;
+use bixi_tests::node::{Ended, RunningNode};
+
+use crate::bench::Bench;
+
+/// `EX_NOPERM`, in the unit's RestartPreventExitStatus.
+const WRONG_PIN: i32 = 77;
+const PIECE_BYTES: usize = 1 << 20;
+
+fn refused(bench: &Bench, pin: &str) -> Ended {
+    let path = bench.pin_file();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, pin).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    let ended = RunningBroker::try_start(&bench.config).err().expect("a wrong PIN serves nobody");
+    assert_eq!(ended.status.code(), Some(WRONG_PIN), "{}", ended.said);
+    assert!(!ended.said.contains(pin), "{}", ended.said);
+    ended
+}
+
+#[test]
+fn a_wrong_pin_is_tried_once_and_no_other_worker_is_started() {
+    let bench = Bench::new();
+    let attempts = || fs::read(bench.config.with_file_name("token/slot-0/attempts")).unwrap();
+    let right = fs::read_to_string(bench.pin_file()).unwrap();
+    let ended = refused(&bench, "00000000");
+    assert_eq!(ended.said.matches("attempts left: 4").count(), 1, "{}", ended.said);
+    assert_eq!(ended.said.matches("attempts left").count(), 1, "{}", ended.said);
+    assert!(!ended.said.contains("another one starts"), "{}", ended.said);
+    let counted = attempts();
+    assert!(refused(&bench, "00000000").said.contains("not tried"));
+    assert_eq!(attempts(), counted, "the token was asked again");
+    fs::remove_file(bench.pin_file()).unwrap();
+    fs::write(bench.pin_file(), right).unwrap();
+    fs::set_permissions(bench.pin_file(), fs::Permissions::from_mode(0o400)).unwrap();
+    drop(RunningBroker::start(&bench.config));
+}
+
+/// What a process was started with.
+fn given(process: u32) -> Vec<u8> {
+    let read = |name: &str| fs::read(format!("/proc/{process}/{name}")).expect("a process of ours");
+    [read("cmdline"), read("environ")].concat()
+}
+
+/// How often bytes stand in the memory of a process; an error where this user may not read it.
+fn count_in_memory(process: u32, wanted: &[u8]) -> io::Result<usize> {
+    let memory = File::open(format!("/proc/{process}/mem"))?;
+    let mut count = 0;
+    for line in fs::read_to_string(format!("/proc/{process}/maps"))?.lines() {
+        let mut fields = line.split_whitespace();
+        let (range, rights) = (fields.next().expect("a range"), fields.next().expect("rights"));
+        if !rights.starts_with("rw") {
+            continue;
+        }
+        let (from, to) = range.split_once('-').expect("a range");
+        let address = |text| u64::from_str_radix(text, 16).expect("a number");
+        let (mut at, end) = (address(from), address(to));
+        // Pieces that overlap by as much as one could be cut.
+        while at < end {
+            let mut bytes = vec![0; PIECE_BYTES.min((end - at) as usize)];
+            // What the process gave back meanwhile, and what belongs to the kernel, is not there.
+            if memory.read_exact_at(&mut bytes, at).is_ok() {
+                count += bytes.windows(wanted.len()).filter(|window| *window == wanted).count();
+            }
+            at += (PIECE_BYTES - wanted.len() + 1) as u64;
+        }
+    }
+    Ok(count)
+}
+
+#[test]
+fn the_pin_is_in_the_brokers_memory_and_nowhere_else() {
+    let bench = Bench::new();
+    let pin = fs::read_to_string(bench.pin_file()).unwrap();
+    let pin = pin.trim().as_bytes();
+    let broker = RunningBroker::start(&bench.config);
+    let node = RunningNode::start(&bench.config);
+    let worker = u32::try_from(broker.worker()).unwrap();
+    for process in [broker.id(), worker, node.id()] {
+        assert!(!given(process).windows(pin.len()).any(|window| window == pin), "argument or environment");
+    }
+    assert!(!broker.said().as_bytes().windows(pin.len()).any(|window| window == pin), "log");
+    match count_in_memory(broker.id(), pin) {
+        Ok(held) => {
+            assert!(held > 0, "the search finds what is there");
+            assert_eq!(count_in_memory(node.id(), pin).expect("as the broker's"), 0, "the node has the PIN");
+        }
+        // A hardened process is closed to its own user, too.
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}"),
+    }
+    let modules = fs::read_to_string(format!("/proc/{}/maps", broker.id()));
+    if let (Ok(supervisor), Ok(of_node)) = (modules, fs::read_to_string(format!("/proc/{}/maps", node.id()))) {
+        for maps in [supervisor, of_node] {
+            assert!(!maps.contains("libbixi_token.so"), "a library of the device is loaded");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! A worker that is killed, stopped or hangs in its device is replaced; what was asked is answered by the next one.
+
+use std::fs;
+
+use bixi_accel::sm2;
+use bixi_hsm::verify::SmVerifier;
+use bixi_hsm::{Custody, ErrorKind};
+use bixi_tests::binary;
+use bixi_tests::broker::RunningBroker;
+use bixi_tests::chain::wait_until;
+use bixi_tests::fixture;
+use bixi_tests::node::service;
+use bixi_tests::process::is_running;
+use bixi_types::ports::{Check, SignError, Signer as _, Verifier as _};
+use rustix::process::Signal;
+
+use crate::bench::Bench;
+
+#[test]
+fn the_next_worker_gives_the_signatures_of_the_last_one_and_no_others() {
+    let bench = Bench::new();
+    let broker = RunningBroker::start(&bench.config);
+    let client = bench.client();
+    let vote = bench.vote(&client, 1, 1);
+    let signature = client.sign(&bench.statement(&client, 1, 1)).unwrap();
+    let (node, message) = (client.node_id(), vote.sign_bytes());
+    let check = Check { node: &node, message: &message, signature: &signature };
+    assert!(SmVerifier::new(std::sync::Arc::new(sm2::Registry::new(1))).verify(&[check])[0]);
+    // Durable with the next claim: what comes before it is given again by whoever comes after.
+    client.sign(&bench.statement(&client, 2, 1)).unwrap();
+    assert_eq!(client.health().unwrap().custody, Custody::OtherProcess);
+    broker.signal_worker(Signal::KILL);
+    assert_eq!(client.sign(&bench.statement(&client, 1, 1)).unwrap(), signature);
+    for contradiction in [bench.statement(&client, 1, 2), bench.statement(&client, 2, 2)] {
+        assert!(matches!(client.sign(&contradiction), Err(SignError::Conflict(_))));
+    }
+    assert!(broker.workers().len() >= 2, "{}", broker.said());
+    let ended = broker.stop();
+    assert!(ended.status.success(), "{}", ended.said);
+    assert_eq!(client.health().unwrap_err().kind(), ErrorKind::Retry, "nobody is there");
+    // Another supervisor, another worker, the same guard.
+    let _broker = RunningBroker::start(&bench.config);
+    assert_eq!(client.sign(&bench.statement(&client, 1, 1)).unwrap(), signature);
+}
+
+#[test]
+fn a_stopped_worker_is_killed_and_replaced() {
+    let bench = Bench::new();
+    let broker = RunningBroker::start(&bench.config);
+    let client = bench.client();
+    client.sign(&bench.statement(&client, 1, 1)).unwrap();
+    broker.signal_worker(Signal::STOP);
+    client.sign(&bench.statement(&client, 2, 1)).expect("signed by the next worker");
+    assert!(broker.workers().len() >= 2);
+    assert!(broker.said().contains("said nothing"), "{}", broker.said());
+}
+
+#[test]
+fn a_device_that_hangs_ends_its_worker_and_the_next_one_signs() {
+    let bench = Bench::new();
+    let hangs = bench.place.path().join("hangs");
+    let module = fixture::library("device.c", bench.place.path());
+    bench.set("module", &format!("{:?}", module.display().to_string()));
+    bench.set("timeout_ms", "1000");
+    let mut command = service();
+    command.env("BIXI_DEVICE_MODULE", binary("libbixi_token.so")).env("BIXI_DEVICE_HANGS", &hangs);
+    let broker = RunningBroker::try_start_by(command, &bench.config).unwrap_or_else(|ended| panic!("{}", ended.said));
+    let client = bench.client();
+    client.sign(&bench.statement(&client, 1, 1)).unwrap();
+    fs::write(&hangs, "").unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| client.sign(&bench.statement(&client, 2, 1)));
+        wait_until("the worker ends", || broker.said().contains("the device hangs"));
+        fs::remove_file(&hangs).unwrap();
+        waiting.join().unwrap().expect("signed by a worker whose device does not hang");
+    });
+    assert!(broker.workers().len() >= 2);
+    assert!(matches!(client.sign(&bench.statement(&client, 2, 2)), Err(SignError::Conflict(_))));
+}
+
+#[test]
+fn a_worker_does_not_outlive_its_supervisor() {
+    let bench = Bench::new();
+    let broker = RunningBroker::start(&bench.config);
+    let worker = broker.worker();
+    broker.signal(Signal::KILL);
+    wait_until("the worker ends", || !is_running(worker));
+    drop(broker);
+    let broker = RunningBroker::start(&bench.config);
+    let worker = broker.worker();
+    broker.signal_worker(Signal::STOP);
+    broker.signal(Signal::KILL);
+    wait_until("the stopped worker ends", || !is_running(worker));
+}
