@@ -1,5 +1,6 @@
 //! A software TPM of a test's own: state in a fresh directory, a Unix socket, stopped by its process.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
@@ -17,6 +18,9 @@ pub struct Swtpm {
     directory: tempfile::TempDir,
     child: Option<Child>,
 }
+
+/// Where it is `1`, a machine without swtpm fails the tests that need one.
+const REQUIRED: &str = "BIXI_REQUIRE_SWTPM";
 
 /// A fresh [`Swtpm`]; where this machine has none, word of it and the end of the test.
 #[macro_export]
@@ -38,9 +42,18 @@ impl Swtpm {
     /// A new TPM that nobody has started; `None` where the program is not installed.
     ///
     /// # Panics
-    /// When it is there and does not answer.
+    /// When it is there and does not answer; when it is not there and `BIXI_REQUIRE_SWTPM=1`, as wherever every check is run.
     pub fn fresh() -> Option<Self> {
-        let found = Command::new("swtpm").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        Self::fresh_of("swtpm", std::env::var_os(REQUIRED).as_deref())
+    }
+
+    fn fresh_of(program: &str, required: Option<&OsStr>) -> Option<Self> {
+        let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let required = required.is_some_and(|value| value == "1");
+        assert!(
+            found.is_ok() || !required,
+            "there is no {program}, and {REQUIRED}=1: install it, or unset the variable"
+        );
         found.ok()?;
         let directory = tempfile::tempdir().expect("a temporary directory");
         fs::create_dir(directory.path().join("state")).expect("a directory in it");
@@ -129,4 +142,18 @@ pub fn message(stream: &mut impl std::io::Read) -> Option<Vec<u8>> {
     message.resize(length.max(header.len()), 0);
     stream.read_exact(&mut message[10..]).ok()?;
     Some(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_ends_a_test_quietly_only_where_nobody_requires_it() {
+        let missing = "/nonexistent/swtpm";
+        assert!(Swtpm::fresh_of(missing, None).is_none());
+        assert!(Swtpm::fresh_of(missing, Some(OsStr::new("0"))).is_none());
+        let required = std::panic::catch_unwind(|| Swtpm::fresh_of(missing, Some(OsStr::new("1"))).is_none());
+        assert!(required.is_err(), "the test would have been green without testing anything");
+    }
 }
