@@ -35,6 +35,9 @@ const SIGN: u32 = 1 << 18;
 /// What every key of ours has.
 const SEALED_IN: u32 = FIXED_TPM | FIXED_PARENT | SENSITIVE_DATA_ORIGIN | USER_WITH_AUTH;
 
+/// What a parent of keys of ours has, and nothing more.
+const STORAGE: u32 = SEALED_IN | NO_DICTIONARY_ATTACK | RESTRICTED | DECRYPT;
+
 /// Longest public area that is read.
 pub(crate) const PUBLIC_BYTES_MAX: usize = 512;
 /// Longest wrapped private part that is read.
@@ -138,9 +141,7 @@ impl Public {
     /// The point of a storage key.
     pub(crate) fn storage_point(&self) -> Option<Point> {
         match *self {
-            Self::Ecc { attributes, scheme: ALG_NULL, curve: CURVE_P256, point }
-                if attributes & (RESTRICTED | DECRYPT | SIGN) == RESTRICTED | DECRYPT =>
-            {
+            Self::Ecc { attributes, scheme: ALG_NULL, curve: CURVE_P256, point } if attributes == STORAGE => {
                 Some(point)
             }
             _ => None,
@@ -164,9 +165,13 @@ impl Template {
     /// give the same key.
     pub(crate) fn storage(algorithms: Algorithms) -> Self {
         let cipher = if algorithms.aes { ALG_AES } else { ALG_SM4 };
-        let attributes = SEALED_IN | NO_DICTIONARY_ATTACK | RESTRICTED | DECRYPT;
-        let stem = head(ALG_ECC, attributes).u16(cipher).u16(128).u16(ALG_CFB).u16(ALG_NULL);
+        let stem = head(ALG_ECC, STORAGE).u16(cipher).u16(128).u16(ALG_CFB).u16(ALG_NULL);
         Self { stem: stem.u16(CURVE_P256).u16(ALG_NULL), unique: &[0; 4] }
+    }
+
+    /// Whether `area` is of a parent that some TPM would have made from our template.
+    pub(crate) fn made_storage(area: &[u8]) -> bool {
+        [true, false].into_iter().any(|aes| Self::storage(Algorithms { sm3: false, aes }).made(area))
     }
 
     /// A key of a user's.
@@ -249,6 +254,21 @@ mod tests {
             assert_eq!(Public::decode(&area).unwrap().kind(), None);
             assert!(!Template::hmac().made(&area));
         }
+    }
+
+    #[test]
+    fn a_parent_is_of_our_template_and_of_no_other() {
+        let area = |aes| Template::storage(Algorithms { sm3: false, aes }).area();
+        assert!([true, false].into_iter().all(|aes| Template::made_storage(&area(aes))));
+        for bit in (0..32).map(|at| 1u32 << at) {
+            let mut other = area(true);
+            other[4..8].copy_from_slice(&(STORAGE ^ bit).to_be_bytes());
+            let point = Public::decode(&other).unwrap().storage_point();
+            assert!(point.is_none() && !Template::made_storage(&other), "attribute {bit:#x}");
+        }
+        let mut shorter_key = area(true);
+        shorter_key[12..14].copy_from_slice(&64u16.to_be_bytes());
+        assert!(!Template::made_storage(&shorter_key));
     }
 
     #[test]

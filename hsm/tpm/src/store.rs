@@ -15,7 +15,7 @@ use bixi_hsm::{Cause, DeviceError, KeyInfo, KeyKind, KeyRef, KeyUri, ObjectType,
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::command::Entity;
-use crate::public::{PRIVATE_BYTES_MAX, PUBLIC_BYTES_MAX, Public, name_of};
+use crate::public::{PRIVATE_BYTES_MAX, PUBLIC_BYTES_MAX, Public, Template, name_of};
 use crate::session::SaltKey;
 
 const DEVICE_MAGIC: [u8; 8] = *b"BIXITPM1";
@@ -60,9 +60,11 @@ pub(crate) struct StoreRecord {
 }
 
 impl StoreRecord {
-    /// The parent, as sessions are salted with it; `None` when the file names no such key.
+    /// The parent, as sessions are salted with it; `None` when the file names no such key. Only one of our template is: with a
+    /// parent whose private half somebody else knows, he would read the salt, and with it the PIN of keys that are made.
     pub(crate) fn salt_key(&self) -> Option<SaltKey> {
-        let point = Public::decode(&self.parent_public).ok()?.storage_point()?;
+        let public = Public::decode(&self.parent_public).ok().filter(|_| Template::made_storage(&self.parent_public));
+        let point = public?.storage_point()?;
         let entity = Entity { handle: self.parent_handle, name: name_of(&self.parent_public) };
         Some(SaltKey { entity, point })
     }
@@ -119,8 +121,12 @@ impl Store {
                 unusable(&path, "there is no such file").with_advice("initialise the store, or correct its path")
             );
         };
-        if !record.login.is_sound() || !record.attestation.is_sound() || record.salt_key().is_none() {
-            return Err(unusable(&path, "it names no parent of keys, or keys that are too long"));
+        if record.salt_key().is_none() {
+            return Err(unusable(&path, "it names a parent of keys that was not made from this store's template"));
+        }
+        let made = |template: Template, key: &Wrapped| key.is_sound() && template.made(&key.public);
+        if !made(Template::hmac(), &record.login) || !made(Template::attestation(), &record.attestation) {
+            return Err(unusable(&path, "its login or attestation key was not made from this store's templates"));
         }
         Ok(Self { directory: directory.to_owned(), record })
     }
@@ -223,10 +229,13 @@ fn unusable(path: &Path, what: &str) -> DeviceError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::public::Template;
+
+    fn wrapped_of(template: &Template) -> Wrapped {
+        Wrapped { public: template.area(), private: vec![7; 100] }
+    }
 
     fn wrapped() -> Wrapped {
-        Wrapped { public: Template::hmac().area(), private: vec![7; 100] }
+        wrapped_of(&Template::hmac())
     }
 
     fn store(directory: &Path) -> Store {
@@ -236,7 +245,7 @@ mod tests {
             parent_handle: 0x8100_8000,
             parent_public: Template::storage(algorithms).area(),
             login: wrapped(),
-            attestation: wrapped(),
+            attestation: wrapped_of(&Template::attestation()),
             counter: None,
         };
         Store::create(directory, record).unwrap()
@@ -256,6 +265,29 @@ mod tests {
         other.object_type = Some(ObjectType::Private);
         let misused = opened.find("sign", &KeyRef::new(other).unwrap()).unwrap_err();
         assert_eq!(misused.cause, Cause::WrongKeyUse);
+    }
+
+    #[test]
+    fn a_parent_or_a_key_of_another_template_is_not_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        let sound = store(directory.path()).record;
+        let refused = |record: StoreRecord| {
+            Store::create(directory.path(), record).unwrap();
+            let error = Store::open(directory.path()).unwrap_err();
+            assert_eq!(error.cause, Cause::Setup, "{error}");
+        };
+        // fixedTPM, fixedParent, sensitiveDataOrigin: all in the last byte of the attributes.
+        for bit in [1 << 1, 1 << 4, 1 << 5] {
+            let mut free = sound.clone();
+            free.parent_public[7] ^= bit;
+            refused(free);
+            let mut free = sound.clone();
+            free.login.public[7] ^= bit;
+            refused(free);
+        }
+        refused(StoreRecord { attestation: wrapped(), ..sound.clone() });
+        Store::create(directory.path(), sound).unwrap();
+        Store::open(directory.path()).unwrap();
     }
 
     #[test]
