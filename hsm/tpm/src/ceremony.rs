@@ -7,6 +7,7 @@ use std::time::Duration;
 use bixi_hsm::{Cause, DeviceError, KeyKind, KeySpec};
 use bixi_platform::secret::Secret;
 
+use crate::code::{AUTH_FAIL, BAD_AUTH, ResponseCode};
 use crate::command::{Command, CommandCode, Entity, Protection};
 use crate::connection::{Connection, malformed};
 use crate::line::Address;
@@ -120,8 +121,10 @@ struct Owner<'a> {
 impl Owner<'_> {
     fn run(&self, connection: &mut Connection, command: Command<'_>) -> Result<crate::command::Answer, DeviceError> {
         let command = Command { protection: Some(Protection::by(self.authorization)), ..command };
-        connection.run(command).map_err(|error| match error.cause {
-            Cause::WrongPin => error.with_advice("give the authorization of the TPM's owner; it is not the keys' PIN"),
+        connection.run(command).map_err(|error| match ResponseCode::of(&error).map(ResponseCode::base) {
+            // A hierarchy's wrong authorization is not counted.
+            Some(BAD_AUTH | AUTH_FAIL) => DeviceError { cause: Cause::WrongPin, ..error }
+                .with_advice("give the authorization of the TPM's owner; it is not the keys' PIN"),
             _ => error,
         })
     }

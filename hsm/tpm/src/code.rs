@@ -51,6 +51,7 @@ const LAYER_MASK: u32 = 0xFFFF_0000;
 
 pub(crate) const AUTH_FAIL: u32 = 0x08E;
 pub(crate) const HANDLE: u32 = 0x08B;
+pub(crate) const BAD_AUTH: u32 = 0x0A2;
 pub(crate) const INITIALIZE: u32 = 0x100;
 const NEEDS_TEST: u32 = 0x153;
 const RETRIED: [u32; 5] = [0x908, 0x90A, 0x920, 0x922, 0x923];
@@ -87,6 +88,11 @@ impl ResponseCode {
     fn row(self) -> (&'static str, Cause) {
         let found = TABLE.iter().find(|(code, _, _)| *code == self.base());
         found.map_or(("an unknown code", Cause::Fault), |(_, name, cause)| (name, *cause))
+    }
+
+    /// Of an error that a TPM's code was made into.
+    pub(crate) fn of(error: &DeviceError) -> Option<Self> {
+        error.code.and_then(|code| u32::try_from(code).ok()).map(Self)
     }
 
     /// The room's error.
@@ -147,7 +153,8 @@ const TABLE: &[(u32, &str, Cause)] = &[
     (0x09C, "TPM_RC_KEY", Cause::WrongKeyUse),
     (0x09D, "TPM_RC_POLICY_FAIL", Cause::Setup),
     (0x09F, "TPM_RC_INTEGRITY", Cause::Setup),
-    (0x0A2, "TPM_RC_BAD_AUTH", Cause::WrongPin),
+    // Only where no wrong PIN is counted (part 2, 6.6.3), so never for a PIN of ours: the session's key is not the TPM's.
+    (BAD_AUTH, "TPM_RC_BAD_AUTH", Cause::SessionLost),
     (0x0A3, "TPM_RC_EXPIRED", Cause::SessionLost),
     (0x0A6, "TPM_RC_CURVE", Cause::Unsupported),
     (0x0A7, "TPM_RC_ECC_POINT", Cause::Rejected),
@@ -215,7 +222,7 @@ mod tests {
     #[test]
     fn wrong_pins_lockout_and_load_are_told_apart() {
         let cause = |code| ResponseCode(code).error(CommandCode::Sign).cause;
-        assert_eq!([0x98E, 0x9A2].map(cause), [Cause::WrongPin; 2]);
+        assert_eq!([0x98E, 0x9A2].map(cause), [Cause::WrongPin, Cause::SessionLost]);
         assert_eq!(cause(0x921), Cause::PinLocked);
         assert_eq!([0x902, 0x922, 0x90A].map(cause), [Cause::Busy; 3]);
         assert_eq!(cause(0x9FF), Cause::Fault);

@@ -3,7 +3,8 @@
 //! A TPM has about three slots for loaded objects, and a persistent parent takes one while it is used: so at most two of ours
 //! are loaded. Through the kernel's resource manager they stay loaded between two pieces of work, and the kernel flushes them
 //! when the line ends. Elsewhere the slots are everybody's: what a piece of work loads is flushed at its end, whatever that is,
-//! and the line is given up, because swtpm serves one caller at a time.
+//! and the line is given up, because swtpm serves one caller at a time. What an answer that was lost or spoiled left loaded is known
+//! by comparison: everything that was not there when the line was opened is flushed, and nothing that was.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -11,8 +12,9 @@ use std::time::{Duration, Instant};
 use bixi_hsm::{Cause, DeviceError};
 use zeroize::Zeroizing;
 
-use crate::code::{HANDLE, Remedy, ResponseCode};
+use crate::code::{AUTH_FAIL, BAD_AUTH, HANDLE, Remedy, ResponseCode};
 use crate::command::{Answer, Command, CommandCode, Entity, Protection, response_code};
+use crate::facts;
 use crate::line::{Address, Line};
 use crate::public::{PUBLIC_BYTES_MAX, name_of};
 use crate::session::{Opening, SaltKey, Session};
@@ -24,6 +26,8 @@ const LOADED_MAX: usize = 2;
 /// First and longest pause before a command is sent again.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
+/// What flushing has at least, when a piece of work took all of its own time.
+const CLEANING: Duration = Duration::from_secs(2);
 /// `TPM_SU_CLEAR`.
 const STARTUP_CLEAR: u16 = 0;
 
@@ -41,6 +45,10 @@ pub(crate) struct Connection {
     session: Option<Session>,
     /// Least recently used first.
     loaded: Vec<Entity>,
+    /// What others had loaded when the line was opened: never flushed.
+    of_others: Vec<u32>,
+    /// Something of ours may be loaded of which the handle is not known.
+    unclear: bool,
 }
 
 impl Connection {
@@ -57,6 +65,8 @@ impl Connection {
             salt_key,
             session: None,
             loaded: Vec::new(),
+            of_others: Vec::new(),
+            unclear: false,
         }
     }
 
@@ -79,6 +89,7 @@ impl Connection {
         }
         if !self.address.has_resource_manager() {
             self.resets = Some(self.reset_count()?);
+            self.of_others = facts::loaded(self)?;
         }
         Ok(())
     }
@@ -103,7 +114,7 @@ impl Connection {
         match self.name_at(handle) {
             Ok(name) if name == key.entity.name => Ok(()),
             Ok(_) => Err(refused("the TPM has another key than the parent of this store")),
-            Err(error) if error.code.is_some_and(|code| ResponseCode(code as u32).base() == HANDLE) => {
+            Err(error) if ResponseCode::of(&error).is_some_and(|code| code.base() == HANDLE) => {
                 Err(refused("the TPM has no parent of this store"))
             }
             Err(error) => Err(error),
@@ -141,7 +152,10 @@ impl Connection {
         // Kept whatever follows, so that it is flushed.
         self.session = Some(session);
         let message = command.encode(Some(&authorization?));
-        let response = self.send(&command, &message)?;
+        let response = self.send(&command, &message).map_err(|error| match protection.authorization {
+            None => no_pin_was_judged(error),
+            Some(_) => error,
+        })?;
         let mut answer = Answer::decode(&command, &response).map_err(malformed(command.code))?;
         let session = self.session.as_mut().expect("put there above");
         session.accept(command.code, &mut answer, &protection).map_err(malformed(command.code))?;
@@ -151,11 +165,15 @@ impl Connection {
     fn open_session(&mut self) -> Result<Session, DeviceError> {
         let (opening, command) = Opening::command(self.salt_key.as_ref())?;
         let answer = self.run(command)?;
-        opening.finish(&answer).map_err(malformed(CommandCode::StartAuthSession))
+        let session = opening.finish(&answer).map_err(malformed(CommandCode::StartAuthSession))?;
+        self.unclear = false;
+        Ok(session)
     }
 
     /// Sends a command until the TPM takes it, mending what can be mended.
     fn send(&mut self, command: &Command<'_>, message: &Writer) -> Result<Zeroizing<Vec<u8>>, DeviceError> {
+        // Until whoever wanted it has it: see `adopt`.
+        self.unclear |= command.returns_handle;
         let mut pause = PAUSE_MIN;
         let mut mended = Vec::new();
         loop {
@@ -236,7 +254,7 @@ impl Connection {
         let command = Command::bare(CommandCode::Load, vec![self.parent()?], parameters).returning_handle();
         let answer = self.run_under_parent(command, Protection::by(&[]))?;
         let entity = Entity { handle: answer.handle.expect("asked for"), name };
-        self.loaded.push(entity.clone());
+        self.adopt(entity.clone());
         Ok(entity)
     }
 
@@ -252,13 +270,7 @@ impl Connection {
             let oldest = self.loaded.remove(0);
             self.flush(oldest.handle)?;
         }
-        self.run(Command { protection: Some(protection), ..command }).map_err(|error| match error.cause {
-            Cause::WrongPin => {
-                let message = format!("{}: the session's key is not the TPM's, or the parent has a PIN", error.message);
-                DeviceError { cause: Cause::SessionLost, message, ..error }.with_advice(Cause::SessionLost.advice())
-            }
-            _ => error,
-        })
+        self.run(Command { protection: Some(protection), ..command }).map_err(no_pin_was_judged)
     }
 
     /// The parent of all keys.
@@ -268,9 +280,10 @@ impl Connection {
             .ok_or_else(|| DeviceError::new("connection", Cause::Setup, "no parent key yet"))
     }
 
-    /// Counts an object made by another command among those to flush.
+    /// Counts an object that a command made among those to flush.
     pub(crate) fn adopt(&mut self, entity: Entity) {
         self.loaded.push(entity);
+        self.unclear = false;
     }
 
     fn flush(&mut self, handle: u32) -> Result<(), DeviceError> {
@@ -282,16 +295,34 @@ impl Connection {
     fn close(&mut self) {
         let mut ours: Vec<u32> = self.loaded.drain(..).map(|entity| entity.handle).collect();
         ours.extend(self.session.take().map(|session| session.handle()));
-        let kernel_does_it = self.address.has_resource_manager();
-        for handle in ours {
-            if kernel_does_it || !self.reaches_the_same_run() {
-                break;
-            }
-            if let Err(error) = self.flush(handle) {
-                tracing::warn!(%error, handle, "an object of ours may stay loaded in the TPM");
-            }
+        if !self.address.has_resource_manager() && (self.unclear || !ours.is_empty()) {
+            self.deadline = self.deadline.max(Instant::now() + CLEANING);
+            self.flush_known(ours);
+            self.flush_unknown();
         }
         self.line = None;
+    }
+
+    fn flush_known(&mut self, ours: Vec<u32>) {
+        for handle in ours {
+            // A handle came spoiled when it is somebody else's, or names nothing.
+            let theirs = self.of_others.contains(&handle);
+            self.unclear |= theirs || !self.reaches_the_same_run() || self.flush(handle).is_err();
+        }
+    }
+
+    /// Flushes what was not loaded when the line was opened.
+    fn flush_unknown(&mut self) {
+        if !std::mem::take(&mut self.unclear) || !self.reaches_the_same_run() {
+            return;
+        }
+        let flushed = facts::loaded(self).and_then(|found| {
+            let ours = found.into_iter().filter(|handle| !self.of_others.contains(handle)).collect::<Vec<_>>();
+            ours.into_iter().try_for_each(|handle| self.flush(handle))
+        });
+        if let Err(error) = flushed {
+            tracing::warn!(%error, "an object of ours may stay loaded in the TPM");
+        }
     }
 
     /// Whether handles of ours still mean something: the line is there, or another one leads to a TPM that was not reset since.
@@ -300,7 +331,6 @@ impl Connection {
             return true;
         }
         let Some(resets) = self.resets else { return false };
-        self.deadline = Instant::now() + self.timeout;
         self.line = Line::open(&self.address, self.deadline).ok();
         self.reset_count() == Ok(resets)
     }
@@ -309,6 +339,17 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// The error of a command that no PIN authorized: nothing it answers is a verdict on one.
+fn no_pin_was_judged(error: DeviceError) -> DeviceError {
+    match ResponseCode::of(&error).map(ResponseCode::base) {
+        Some(AUTH_FAIL | BAD_AUTH) => {
+            let message = format!("{}: the session's key is not the TPM's, or the parent has a PIN", error.message);
+            DeviceError { cause: Cause::SessionLost, message, ..error }.with_advice(Cause::SessionLost.advice())
+        }
+        _ => error,
     }
 }
 

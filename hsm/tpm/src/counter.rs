@@ -6,6 +6,7 @@
 
 use bixi_hsm::{Cause, DeviceError};
 
+use crate::code::{HANDLE, ResponseCode};
 use crate::command::{Command, CommandCode, Entity, Protection};
 use crate::connection::{Connection, malformed};
 use crate::kdf::sha256;
@@ -20,6 +21,10 @@ const VALUE_BYTES: u16 = 8;
 /// Where indices of the machine's owner begin (registry of reserved handles), and ours among them.
 const INDEX_FIRST: u32 = 0x0180_8000;
 const INDEX_LAST: u32 = 0x01BF_FFFF;
+
+/// What a counter that is gone means: only its owner, or somebody on the line, takes it away.
+const REMOVED_ADVICE: &str = "whether this disk was set back cannot be told any more: stop, find out who changed the TPM, and take the \
+                              node's state from the other validators";
 
 /// The public area of a counter of ours.
 fn area(index: u32, written: bool) -> Vec<u8> {
@@ -89,7 +94,15 @@ pub(crate) fn read(connection: &mut Connection, index: u32, pin: &[u8], advance:
 fn check(connection: &mut Connection, index: u32) -> Result<(), DeviceError> {
     let code = CommandCode::NvReadPublic;
     let unnamed = Entity { handle: index, name: Vec::new() };
-    let answer = connection.run(Command::bare(code, vec![unnamed], Writer::new()))?;
+    let answer = connection.run(Command::bare(code, vec![unnamed], Writer::new()));
+    let answer = answer.map_err(|error| match ResponseCode::of(&error) {
+        Some(answered) if answered.base() == HANDLE => {
+            let message = format!("the TPM has no index {index:#010x}: the counter of this store was removed");
+            let removed = DeviceError::new(code.name(), Cause::BadAnswer, message).with_advice(REMOVED_ADVICE);
+            removed.with_code(answered.0.into())
+        }
+        _ => error,
+    })?;
     let mut reader = Reader::new(&answer.parameters);
     let found = reader.sized(64, "public area of the counter").map_err(malformed(code))?;
     if found == area(index, true) {
@@ -98,8 +111,7 @@ fn check(connection: &mut Connection, index: u32) -> Result<(), DeviceError> {
     match Reader::new(found).u32("index") {
         Ok(named) if named == index => {
             let message = format!("index {index:#010x} is not the counter of this store any more");
-            Err(DeviceError::new(code.name(), Cause::BadAnswer, message)
-                .with_advice("its owner changed it: whether this disk was set back cannot be told from it"))
+            Err(DeviceError::new(code.name(), Cause::BadAnswer, message).with_advice(REMOVED_ADVICE))
         }
         _ => Err(malformed(code)(Malformed("public area of the counter"))),
     }

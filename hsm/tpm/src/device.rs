@@ -294,7 +294,10 @@ impl KeyDevice for TpmDevice {
             return Ok(());
         }
         let length = out.len();
+        let login = &self.store().record.login;
         let bytes = self.with(|connection, _| {
+            // The session is tried on a key of ours first: see `Connection::run_under_parent`.
+            connection.load(login)?;
             let mut bytes = Secret::zeroed(length);
             key::random(connection, bytes.as_mut_slice())?;
             Ok(bytes)

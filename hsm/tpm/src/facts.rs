@@ -25,6 +25,8 @@ const OBJECTS_FREE: u32 = 0x207;
 const LOCKOUT_COUNTER: u32 = 0x20E;
 /// Bit of the property [`PERMANENT`].
 const IN_LOCKOUT: u32 = 1 << 9;
+const LOADED_SESSION_FIRST: u32 = 0x0200_0000;
+const TRANSIENT_FIRST: u32 = 0x8000_0000;
 /// Most handles one answer holds here.
 const HANDLES_MAX: u32 = 64;
 
@@ -156,6 +158,13 @@ pub(crate) fn handles(connection: &mut Connection, first: u32) -> Result<Vec<u32
             _ => return Ok(all),
         }
     }
+}
+
+/// Handles of everything loaded at present: objects, and sessions of every kind (part 2, 7.2).
+pub(crate) fn loaded(connection: &mut Connection) -> Result<Vec<u32>, DeviceError> {
+    let mut all = handles(connection, TRANSIENT_FIRST)?;
+    all.extend(handles(connection, LOADED_SESSION_FIRST)?);
+    Ok(all)
 }
 
 fn has_algorithm(connection: &mut Connection, algorithm: u16) -> Result<bool, DeviceError> {

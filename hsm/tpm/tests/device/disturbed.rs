@@ -10,6 +10,12 @@ use crate::between::{Between, Spoil};
 use crate::liar::Liar;
 use crate::swtpm::{PIN, Stores as _};
 
+/// Responses of one piece of work: parent, clock, objects, sessions, then these, then two flushes.
+const SESSION: usize = 4;
+const LOAD: usize = 5;
+const COMMAND: usize = 6;
+const WORK: usize = 9;
+
 #[test]
 fn neither_pin_nor_what_is_secret_is_on_the_line() {
     let swtpm = swtpm_or_skip!();
@@ -50,7 +56,8 @@ impl Disturbed {
         Self { device, between, direct, swtpm, vote, kek }
     }
 
-    /// One signature and one PRF, each with its response number `skipped` spoiled; how many were reached.
+    /// One signature, one PRF and one draw of random bytes, each with its response number `skipped` spoiled; how many were
+    /// reached. Each begins on a sound device: nothing that was spoiled before stopped it for good.
     fn spoil(&self, skipped: usize, spoil: Spoil) -> usize {
         let public = PublicKey::from_bytes(&self.direct.public_key(&self.vote).unwrap()).unwrap();
         let mut expected = [0; 32];
@@ -67,30 +74,57 @@ impl Disturbed {
         if self.device.prf(&self.kek, b"x", &mut out).is_ok() {
             assert_eq!(out, expected, "{spoil:?} at {skipped}");
         }
-        usize::from(signing) + usize::from(self.between.disarm())
+        let deriving = self.between.disarm();
+        self.device.health().unwrap();
+        self.between.arm(skipped, spoil);
+        if let Err(refused) = self.device.random(&mut out) {
+            assert_ne!(refused.cause, Cause::WrongPin, "{spoil:?} at {skipped}: {refused}");
+        }
+        [signing, deriving, self.between.disarm()].into_iter().map(usize::from).sum()
     }
 }
 
 #[test]
 fn spoiled_responses_are_refused_and_leave_nothing_behind() {
-    let spoils = [Spoil::Flip(1), Spoil::Flip(90), Spoil::Flip(255), Spoil::Cut(0), Spoil::Cut(200), Spoil::Junk(0xFF)];
+    // Among them the nonce of a session (90), its handle (64), the handle of a loaded key (25).
+    let flips = [1, 25, 64, 90, 255].map(Spoil::Flip);
+    let spoils = [&flips[..], &[Spoil::Cut(0), Spoil::Cut(200), Spoil::Junk(0xFF)]].concat();
+    let disturbed = Disturbed::new(swtpm_or_skip!());
     let mut reached = 0;
-    let mut disturbed = Disturbed::new(swtpm_or_skip!());
     for spoil in spoils {
-        // A piece of work is: parent, clock, session, load, its command, two flushes.
-        for skipped in 0..7 {
+        for skipped in 0..WORK {
             reached += disturbed.spoil(skipped, spoil);
             let facts = disturbed.swtpm.facts();
             assert_eq!(facts.lockout.failed_tries, 0, "{spoil:?} at {skipped} made the TPM count a wrong PIN");
-            let free = (facts.objects_free, facts.sessions_free) == (3, 3);
-            // Where the handle itself came spoiled, nobody but the TPM knows it.
-            assert!(free || [2, 3].contains(&skipped), "{spoil:?} at {skipped} left something loaded: {facts:?}");
-            if !free {
-                disturbed = Disturbed::new(swtpm_or_skip!());
-            }
+            let free = (facts.objects_free, facts.sessions_free);
+            assert_eq!(free, (3, 3), "{spoil:?} at {skipped} left something loaded");
         }
     }
-    assert_eq!(reached, spoils.len() * 7 * 2);
+    assert_eq!(reached, 8 * WORK * 3);
+}
+
+#[test]
+fn a_session_key_that_is_not_the_tpms_is_no_verdict_on_the_pin() {
+    const AUTH_FAIL: u32 = 0x98E;
+    const BAD_AUTH: u32 = 0x9A2;
+    let disturbed = Disturbed::new(swtpm_or_skip!());
+    let mut random = [0; 32];
+    // The nonce that the session's key is made from comes spoiled; nobody's PIN is wrong.
+    disturbed.between.arm(SESSION, Spoil::Flip(90));
+    disturbed.device.random(&mut random).unwrap();
+    assert!(disturbed.between.disarm());
+    // The answer to what no PIN authorizes: loading a key, then the random bytes themselves.
+    for (skipped, code) in [(LOAD, AUTH_FAIL), (LOAD, BAD_AUTH), (COMMAND, AUTH_FAIL), (COMMAND, BAD_AUTH)] {
+        disturbed.between.arm(skipped, Spoil::Answer(code));
+        disturbed.device.random(&mut random).unwrap();
+        assert!(disturbed.between.disarm(), "{code:#x} at {skipped} was not reached");
+    }
+    // A wrong PIN of a key is counted, so it is never what a TPM calls BAD_AUTH.
+    disturbed.between.arm(COMMAND, Spoil::Answer(BAD_AUTH));
+    disturbed.device.sign_digest(&disturbed.vote, &[3; 32]).unwrap();
+    assert!(disturbed.between.disarm());
+    // No PIN was remembered as refused.
+    TpmDevice::open(disturbed.swtpm.params(PIN)).unwrap();
 }
 
 #[test]
@@ -103,7 +137,7 @@ fn a_tpm_that_is_busy_testing_or_not_started_is_asked_again() {
     const INITIALIZE: u32 = 0x100;
     let disturbed = Disturbed::new(swtpm_or_skip!());
     for code in [RETRY, TESTING, YIELDED, NV_RATE, NEEDS_TEST, INITIALIZE] {
-        for skipped in 0..7 {
+        for skipped in 0..WORK {
             disturbed.between.arm(skipped, Spoil::Answer(code));
             disturbed.device.sign_digest(&disturbed.vote, &[3; 32]).unwrap();
             assert!(disturbed.between.disarm(), "{code:#x} at {skipped} was not reached");
@@ -123,8 +157,7 @@ fn what_the_tpm_refuses_is_told_with_function_code_and_advice() {
     ];
     for (code, cause, advice) in cases {
         let disturbed = Disturbed::new(swtpm_or_skip!());
-        // Parent, clock, session, load; then the signature.
-        disturbed.between.arm(4, Spoil::Answer(code));
+        disturbed.between.arm(COMMAND, Spoil::Answer(code));
         let refused = disturbed.device.sign_digest(&disturbed.vote, &[3; 32]).unwrap_err();
         assert_eq!((refused.cause, refused.code), (cause, Some(code.into())), "{refused}");
         assert!(refused.to_string().starts_with("TPM2_Sign: ") && refused.advice.contains(advice), "{refused}");

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use bixi_accel::sm2::{DEFAULT_ID, PublicKey, Signature, identity_digest, message_digest};
-use bixi_hsm::{Cause, KeyDevice, KeyKind, KeySpec, conformance};
+use bixi_hsm::{Cause, ErrorKind, KeyDevice, KeyKind, KeySpec, conformance};
 use bixi_hsm_tpm::{Params, TpmDevice, attestation, initialise_store};
 use bixi_platform::secret::Secret;
 use bixi_tests::swtpm_or_skip;
@@ -168,6 +168,20 @@ fn the_counter_only_goes_up_across_restarts_and_stores() {
     let other = TpmDevice::open(params).unwrap();
     assert_eq!(other.counter().unwrap() + 1, other.advance_counter().unwrap());
     assert_eq!(device.counter().unwrap(), first + 2);
+}
+
+#[test]
+fn a_counter_that_was_removed_is_evidence_and_not_asked_for_again() {
+    let swtpm = swtpm_or_skip!();
+    let device = swtpm.device();
+    device.advance_counter().unwrap();
+    swtpm.remove_counter();
+    for asked in [device.counter(), device.advance_counter()] {
+        let refused = asked.unwrap_err();
+        assert_eq!((refused.cause, refused.code), (Cause::BadAnswer, Some(0x18B)), "{refused}");
+        assert_eq!(refused.kind(), ErrorKind::Halt);
+        assert!(refused.message.contains("was removed") && refused.advice.contains("set back"), "{refused}");
+    }
 }
 
 #[test]

@@ -14,6 +14,10 @@ pub(crate) const PIN: &[u8] = b"tpm-pin-271828";
 /// Longest wait for swtpm in one call; nothing is measured by it.
 pub(crate) const TIMEOUT_MS: u64 = 60_000;
 
+const OWNER: [u8; 4] = [0x40, 0, 0, 1];
+/// The length of an authorization area, and the only authorization in it.
+const EMPTY_PASSWORD: [u8; 13] = [0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0];
+
 /// The store that lies in a software TPM's own directory.
 pub(crate) trait Stores {
     fn address(&self) -> Address;
@@ -25,6 +29,10 @@ pub(crate) trait Stores {
     fn device(&self) -> TpmDevice;
     /// Gives the TPM's owner, who had none, an authorization (`TPM2_HierarchyChangeAuth`).
     fn set_owner_authorization(&self, authorization: &[u8]);
+    /// Takes the first counter of ours away, as the TPM's owner can (`TPM2_NV_UndefineSpace`).
+    fn remove_counter(&self);
+    /// One command that must succeed.
+    fn done(&self, command: &[u8]);
 }
 
 impl Stores for Swtpm {
@@ -62,10 +70,17 @@ impl Stores for Swtpm {
         // Starts it, if nobody has.
         self.facts();
         let length = u8::try_from(authorization.len()).unwrap();
-        let owner_and_empty_password = [0x40, 0, 0, 1, 0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0];
         let header = [0x80, 2, 0, 0, 0, 29 + length, 0, 0, 1, 0x29];
-        let command = [&header[..], &owner_and_empty_password, &[0, length], authorization].concat();
-        let response = self.command(&command);
+        self.done(&[&header[..], &OWNER, &EMPTY_PASSWORD, &[0, length], authorization].concat());
+    }
+
+    fn remove_counter(&self) {
+        let header = [0x80, 2, 0, 0, 0, 31, 0, 0, 1, 0x22];
+        self.done(&[&header[..], &OWNER, &[1, 0x80, 0x80, 0], &EMPTY_PASSWORD].concat());
+    }
+
+    fn done(&self, command: &[u8]) {
+        let response = self.command(command);
         assert_eq!(response[6..10], [0; 4], "{response:02x?}");
     }
 }
