@@ -175,7 +175,7 @@ fn an_interrupted_demonstration_leaves_the_chain_and_no_copy_of_its_keys() {
     assert_eq!(process.end(PATIENCE).code(), Some(130));
     let mut names: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["ca", "node0", "node0.log"]);
+    assert_eq!(names, ["ca", "node0", "node0.broker.log", "node0.log"]);
 }
 
 #[test]

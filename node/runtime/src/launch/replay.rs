@@ -61,7 +61,7 @@ pub fn replay(settings: &Settings, height: u64) -> Result<Replay, LaunchError> {
     let genesis = &settings.genesis;
     step("self-tests", checks::self_test)?;
     step("stopped node", || match doctor::is_running(settings) {
-        true => Err("the node, or its broker, runs on these files; stop both first"),
+        true => Err("the node runs on these files, or its broker does; stop both first"),
         false => Ok(()),
     })?;
     let spawner = Spawner::new(step("placement", || placement::plan(settings))?);
