@@ -65,22 +65,30 @@ impl PinMemory {
     /// [`Cause::PinHeldBack`] for a PIN that was refused or never came back; [`Cause::Setup`] when the memory cannot be
     /// kept; [`Cause::Busy`] when another attempt does not end. In each case no PIN may be tried.
     pub fn begin(&self, pin: &Secret) -> Result<Attempt<'_>, DeviceError> {
-        let turn = self.wait_for_turn()?;
-        let known = self.read()?;
-        let unfinished = match &known {
+        self.turn()?.begin(pin)
+    }
+
+    /// The turn to try a PIN, before anything is noted: for a device that is waited for before the PIN can be sent. Whoever is
+    /// ended while waiting has tried nothing.
+    ///
+    /// # Errors
+    /// [`Cause::Setup`] when the memory cannot be kept; [`Cause::Busy`] when another attempt does not end.
+    pub fn turn(&self) -> Result<Turn<'_>, DeviceError> {
+        self.wait_for_turn().map(|lock| Turn { memory: self, lock })
+    }
+
+    /// How many attempts with this PIN never came back; refuses one that may not be tried.
+    fn unfinished(&self, pin: &Secret) -> Result<u8, DeviceError> {
+        match self.read()? {
             Some(record) if fingerprint(pin, &record.salt)? == record.fingerprint => match record.verdict {
-                REFUSED => return Err(self.held_back("the device has refused this PIN before")),
+                REFUSED => Err(self.held_back("the device has refused this PIN before")),
                 count if count >= UNFINISHED_MAX => {
-                    return Err(self.held_back("the last attempts with this PIN never came back"));
+                    Err(self.held_back("the last attempts with this PIN never came back"))
                 }
-                count => count + 1,
+                count => Ok(count),
             },
-            _ => 1,
-        };
-        let salt = OsRandom.array().map_err(|error| self.unusable(error))?;
-        let record = Record { verdict: unfinished, salt, fingerprint: fingerprint(pin, &salt)? };
-        self.write(&record)?;
-        Ok(Attempt { memory: self, record, _turn: turn })
+            _ => Ok(0),
+        }
     }
 
     /// The lock beside the file, which the system releases when its holder ends, however it ends.
@@ -141,6 +149,35 @@ fn fingerprint(pin: &Secret, salt: &[u8; SALT_BYTES]) -> Result<[u8; FINGERPRINT
     match computed {
         Ok(()) => Ok(out),
         Err(error) => Err(DeviceError::new("pin memory", Cause::Fault, error.to_string())),
+    }
+}
+
+/// The turn to try a PIN: nobody else tries one until it ends, and nothing is noted of it.
+pub struct Turn<'a> {
+    memory: &'a PinMemory,
+    lock: File,
+}
+
+impl<'a> Turn<'a> {
+    /// Refuses `pin` when it may not be tried, and notes nothing.
+    ///
+    /// # Errors
+    /// As [`PinMemory::begin`].
+    pub fn check(&self, pin: &Secret) -> Result<(), DeviceError> {
+        self.memory.unfinished(pin).map(drop)
+    }
+
+    /// Notes that `pin` is sent next.
+    ///
+    /// # Errors
+    /// As [`PinMemory::begin`].
+    pub fn begin(self, pin: &Secret) -> Result<Attempt<'a>, DeviceError> {
+        let Self { memory, lock } = self;
+        let unfinished = memory.unfinished(pin)? + 1;
+        let salt = OsRandom.array().map_err(|error| memory.unusable(error))?;
+        let record = Record { verdict: unfinished, salt, fingerprint: fingerprint(pin, &salt)? };
+        memory.write(&record)?;
+        Ok(Attempt { memory, record, _turn: lock })
     }
 }
 
@@ -214,6 +251,18 @@ mod tests {
         assert!(memory.begin(&pin).is_ok());
         assert!(memory.begin(&pin).is_ok());
         assert_eq!(memory.begin(&pin).err().unwrap().cause, Cause::PinHeldBack);
+    }
+
+    #[test]
+    fn a_turn_that_ends_before_the_pin_is_sent_counts_for_nothing() {
+        let (_dir, memory) = memory();
+        let pin = Secret::from_slice(b"111111");
+        for _ in 0..3 {
+            memory.turn().unwrap().check(&pin).unwrap();
+            assert!(!memory.path.exists());
+        }
+        memory.begin(&pin).unwrap().refuse().unwrap();
+        assert_eq!(memory.turn().unwrap().check(&pin).unwrap_err().cause, Cause::PinHeldBack);
     }
 
     #[test]

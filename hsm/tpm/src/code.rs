@@ -53,6 +53,7 @@ pub(crate) const AUTH_FAIL: u32 = 0x08E;
 pub(crate) const HANDLE: u32 = 0x08B;
 pub(crate) const BAD_AUTH: u32 = 0x0A2;
 pub(crate) const INITIALIZE: u32 = 0x100;
+pub(crate) const LOCKOUT: u32 = 0x921;
 const NEEDS_TEST: u32 = 0x153;
 const RETRIED: [u32; 5] = [0x908, 0x90A, 0x920, 0x922, 0x923];
 
@@ -109,7 +110,7 @@ impl ResponseCode {
     /// Where the TPM's own rules say more than the cause.
     fn advice(self) -> Option<&'static str> {
         Some(match self.base() {
-            0x921 => {
+            LOCKOUT => {
                 "the TPM takes no authorization until its lockout time has passed or its owner resets it \
                  (`tpm2_dictionarylockout --clear-lockout`); losses of power count as wrong PINs"
             }
@@ -193,7 +194,8 @@ const TABLE: &[(u32, &str, Cause)] = &[
     (0x918, "TPM_RC_REFERENCE_S0", Cause::SessionLost),
     (0x919, "TPM_RC_REFERENCE_S1", Cause::SessionLost),
     (0x920, "TPM_RC_NV_RATE", Cause::Busy),
-    (0x921, "TPM_RC_LOCKOUT", Cause::PinLocked),
+    // Whoever logs in again finds how long it lasts, before a PIN is sent: see `Lockout::refuse_when_locked`.
+    (LOCKOUT, "TPM_RC_LOCKOUT", Cause::SessionLost),
     (0x922, "TPM_RC_RETRY", Cause::Busy),
     (0x923, "TPM_RC_NV_UNAVAILABLE", Cause::Busy),
 ];
@@ -223,7 +225,7 @@ mod tests {
     fn wrong_pins_lockout_and_load_are_told_apart() {
         let cause = |code| ResponseCode(code).error(CommandCode::Sign).cause;
         assert_eq!([0x98E, 0x9A2].map(cause), [Cause::WrongPin, Cause::SessionLost]);
-        assert_eq!(cause(0x921), Cause::PinLocked);
+        assert_eq!(cause(0x921), Cause::SessionLost);
         assert_eq!([0x902, 0x922, 0x90A].map(cause), [Cause::Busy; 3]);
         assert_eq!(cause(0x9FF), Cause::Fault);
         let remedies = [0x100, 0x153, 0x922, 0x90A, 0x908, 0x920, 0x921, 0x98E].map(|code| ResponseCode(code).remedy());

@@ -75,8 +75,8 @@ impl TpmDevice {
     ///
     /// # Errors
     /// [`Cause::Setup`] for a store that cannot be used or belongs to another TPM, [`Cause::Absent`] for a TPM that does not
-    /// answer, [`Cause::WrongPin`] once, [`Cause::PinHeldBack`] for every later attempt with the same PIN,
-    /// [`Cause::PinLocked`] when the TPM takes none: [`Cause::concerns_pin`] tells these three.
+    /// answer, [`Cause::WrongPin`] once and [`Cause::PinHeldBack`] for every later attempt with the same PIN:
+    /// [`Cause::concerns_pin`] tells these two. [`Cause::Busy`] while the TPM takes no PIN at all: that ends by itself.
     pub fn open(params: Params) -> Result<Self, DeviceError> {
         let store = Store::open(&params.directory)?;
         let facts = facts::facts(&params.address, params.timeout_ms)?;
@@ -322,6 +322,10 @@ impl KeyDevice for TpmDevice {
     }
 
     fn health(&self) -> Result<(), DeviceError> {
-        self.with(|connection, _| facts::lockout(connection)?.refuse_when_locked())
+        self.with(|connection, _| {
+            // Ends the login: the next one looks again, before a PIN is sent.
+            let ended = |error| DeviceError { cause: Cause::SessionLost, ..error };
+            facts::lockout(connection)?.refuse_when_locked().map_err(ended)
+        })
     }
 }

@@ -121,7 +121,8 @@ pub(crate) fn lockout(connection: &mut Connection) -> Result<Lockout, DeviceErro
 }
 
 impl Lockout {
-    /// No authorization is tried on a TPM that refuses all of them.
+    /// No authorization is tried on a TPM that refuses all of them. That ends by itself, so nobody need be told to stop: the
+    /// error is one to ask again after.
     pub(crate) fn refuse_when_locked(&self) -> Result<(), DeviceError> {
         if !self.locked {
             if self.failed_tries > 0 {
@@ -137,9 +138,9 @@ impl Lockout {
         let Self { failed_tries, tries_max, interval_s, .. } = self;
         let message = format!("the TPM is locked: {failed_tries} failed tries, {tries_max} allowed; no PIN was tried");
         let advice = format!(
-            "it forgets one in {interval_s} s; its owner can reset it at once (`tpm2_dictionarylockout --clear-lockout`)"
+            "asked again by itself; the TPM forgets one in {interval_s} s, and its owner can reset it at once (`tpm2_dictionarylockout --clear-lockout`)"
         );
-        Err(DeviceError::new(CommandCode::GetCapability.name(), Cause::PinLocked, message).with_advice(advice))
+        Err(DeviceError::new(CommandCode::GetCapability.name(), Cause::Busy, message).with_advice(advice))
     }
 }
 
@@ -233,6 +234,8 @@ fn printable(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bixi_hsm::ErrorKind;
+
     use super::*;
 
     #[test]
@@ -250,7 +253,7 @@ mod tests {
     fn a_locked_tpm_is_told_with_its_times() {
         let lockout = Lockout { locked: true, failed_tries: 3, tries_max: 3, interval_s: 1000, recovery_s: 9 };
         let refused = lockout.refuse_when_locked().unwrap_err();
-        assert_eq!(refused.cause, Cause::PinLocked);
+        assert_eq!(refused.kind(), ErrorKind::Retry);
         assert!(refused.to_string().contains("3 allowed") && refused.advice.contains("1000 s"), "{refused}");
         assert_eq!(Lockout { locked: false, ..lockout }.refuse_when_locked(), Ok(()));
     }

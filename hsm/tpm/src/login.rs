@@ -9,6 +9,7 @@ use bixi_hsm::pool::Source;
 use bixi_hsm::{Cause, DeviceError};
 use bixi_platform::secret::Secret;
 
+use crate::code::{LOCKOUT, ResponseCode};
 use crate::command::CommandCode;
 use crate::connection::Connection;
 use crate::line::Address;
@@ -58,19 +59,32 @@ impl Tpm {
     }
 
     /// The turn to try a PIN is taken before the line, and the line given up before the turn: on a line that serves one caller
-    /// at a time two processes would wait for each other otherwise.
+    /// at a time two processes would wait for each other otherwise. The attempt is noted last, when the TPM has answered all that
+    /// goes before: a process that is ended while a TPM hangs has not tried its PIN.
     fn try_pin(&self, connection: &mut Connection) -> Result<(), DeviceError> {
-        let attempt = self.memory.begin(&self.pin)?;
-        let shown = self.show_pin(connection);
+        let turn = self.memory.turn()?;
+        turn.check(&self.pin)?;
+        self.make_ready(connection)?;
+        let attempt = turn.begin(&self.pin)?;
+        let shown = key::hmac(connection, &self.store.record.login, self.pin.as_slice(), DOMAIN).map(drop);
         connection.rest();
-        attempt.judged(shown)
+        match shown {
+            // Locked since it was looked at: the PIN was not judged.
+            Err(error) if is_lockout(&error) => attempt.forget().and(Err(error)),
+            shown => attempt.judged(shown),
+        }
     }
 
-    fn show_pin(&self, connection: &mut Connection) -> Result<(), DeviceError> {
+    /// All that goes before the PIN: the TPM is not locked, and its session's key is ours.
+    fn make_ready(&self, connection: &mut Connection) -> Result<(), DeviceError> {
         connection.begin()?;
         facts::lockout(connection)?.refuse_when_locked()?;
-        key::hmac(connection, &self.store.record.login, self.pin.as_slice(), DOMAIN).map(drop)
+        connection.load(&self.store.record.login).map(drop)
     }
+}
+
+fn is_lockout(error: &DeviceError) -> bool {
+    ResponseCode::of(error).is_some_and(|code| code.base() == LOCKOUT)
 }
 
 impl Source for Tpm {

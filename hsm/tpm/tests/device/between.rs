@@ -28,6 +28,8 @@ pub(crate) enum Spoil {
 struct State {
     seen: Vec<u8>,
     responses: usize,
+    /// Codes of the commands, and whether an attempt with a PIN was noted when each came.
+    commands: Vec<(u32, bool)>,
     /// At which response, counted from now, and how.
     armed: Option<(usize, Spoil)>,
 }
@@ -46,12 +48,13 @@ impl Between {
         let listener = UnixListener::bind(&path).unwrap();
         let (state, over) = (Arc::<Mutex<State>>::default(), Arc::<AtomicBool>::default());
         let (shared, ended) = (Arc::clone(&state), Arc::clone(&over));
+        let memory = path.with_file_name("pin.state");
         let thread = std::thread::spawn(move || {
             while let Ok((caller, _)) = listener.accept() {
                 if ended.load(Ordering::SeqCst) {
                     break;
                 }
-                serve(caller, &tpm, &shared);
+                serve(caller, &tpm, &memory, &shared);
             }
         });
         Self { path, state, over, thread: Some(thread) }
@@ -73,6 +76,11 @@ impl Between {
         self.state.lock().unwrap().armed.take().is_none()
     }
 
+    /// The codes of the commands since it was last asked, and whether an attempt with a PIN was noted when each came.
+    pub(crate) fn commands(&self) -> Vec<(u32, bool)> {
+        std::mem::take(&mut self.state.lock().unwrap().commands)
+    }
+
     /// Whether these bytes went by.
     pub(crate) fn saw(&self, bytes: &[u8]) -> bool {
         self.state.lock().unwrap().seen.windows(bytes.len()).any(|window| window == bytes)
@@ -89,12 +97,14 @@ impl Drop for Between {
 }
 
 /// One caller, until either side ends.
-fn serve(mut caller: UnixStream, tpm: &Path, state: &Mutex<State>) {
+fn serve(mut caller: UnixStream, tpm: &Path, memory: &Path, state: &Mutex<State>) {
     let Ok(mut tpm) = UnixStream::connect(tpm) else { return };
     while let Some(command) = message(&mut caller) {
         let spoil = {
             let mut state = state.lock().unwrap();
             let at = state.responses;
+            let code = u32::from_be_bytes(command[6..10].try_into().unwrap());
+            state.commands.push((code, memory.exists()));
             state.responses += 1;
             state.armed.take_if(|(armed, _)| *armed == at).map(|(_, spoil)| spoil)
         };

@@ -1,7 +1,7 @@
 //! Somebody on the line, or a TPM that answers otherwise than it should.
 
 use bixi_accel::sm2::{PublicKey, Signature, verify_digest};
-use bixi_hsm::{Cause, KeyDevice as _, KeyKind, KeyRef, KeySpec};
+use bixi_hsm::{Cause, ErrorKind, KeyDevice as _, KeyKind, KeyRef, KeySpec};
 use bixi_hsm_tpm::{Initialisation, Params, TpmDevice, initialise_store};
 use bixi_tests::swtpm::Swtpm;
 use bixi_tests::swtpm_or_skip;
@@ -147,10 +147,51 @@ fn a_tpm_that_is_busy_testing_or_not_started_is_asked_again() {
     assert_eq!((facts.objects_free, facts.sessions_free), (3, 3));
 }
 
+/// Of these only the last is sent with the PIN.
+const HMAC: u32 = 0x155;
+const SIGN: u32 = 0x15D;
+
+#[test]
+fn an_attempt_is_noted_when_the_pin_is_sent_and_not_while_a_tpm_is_waited_for() {
+    let swtpm = swtpm_or_skip!();
+    initialise_store(&swtpm.initialisation()).unwrap();
+    let between = Between::new(swtpm.path("between"), swtpm.path("tpm.socket"));
+    TpmDevice::open(Params { address: between.address(), ..swtpm.params(PIN) }).unwrap();
+    let commands = between.commands();
+    let sent = commands.iter().position(|(code, _)| *code == HMAC).unwrap();
+    assert!(sent > WORK && commands[sent].1, "{commands:x?}");
+    assert!(commands[..sent].iter().all(|(_, noted)| !noted), "noted before the PIN was sent: {commands:x?}");
+}
+
+#[test]
+fn a_lockout_ends_by_itself_and_no_pin_is_sent_meanwhile() {
+    let swtpm = swtpm_or_skip!();
+    let disturbed = Disturbed::new(swtpm);
+    let Disturbed { device, between, swtpm, vote, .. } = &disturbed;
+    for attempt in 0..swtpm.facts().lockout.tries_max {
+        TpmDevice::open(swtpm.params(format!("wrong-{attempt}").as_bytes())).unwrap_err();
+    }
+    assert!(swtpm.facts().lockout.locked);
+    let refused = device.health().unwrap_err();
+    assert_eq!((refused.cause, refused.kind()), (Cause::Busy, ErrorKind::Retry), "{refused}");
+    between.commands();
+    for _ in 0..3 {
+        assert_eq!(device.sign_digest(vote, &[3; 32]).unwrap_err().cause, Cause::Busy);
+        assert_eq!(device.health().unwrap_err().cause, Cause::Busy);
+    }
+    let commands = between.commands();
+    assert!(!commands.is_empty() && commands.iter().all(|(code, _)| ![HMAC, SIGN].contains(code)), "{commands:x?}");
+    swtpm.end_lockout();
+    device.sign_digest(vote, &[3; 32]).unwrap();
+    // Between a look at it and the PIN: told by the TPM itself, and looked at again.
+    between.arm(COMMAND, Spoil::Answer(0x921));
+    device.sign_digest(vote, &[3; 32]).unwrap();
+    assert!(between.disarm());
+}
+
 #[test]
 fn what_the_tpm_refuses_is_told_with_function_code_and_advice() {
     let cases = [
-        (0x921, Cause::PinLocked, "tpm2_dictionarylockout"),
         (0x101, Cause::Fault, "failure mode"),
         (0x902, Cause::Busy, "/dev/tpmrm0"),
         (0x2D5, Cause::Rejected, "correct the request"),

@@ -120,13 +120,16 @@ fn a_locked_tpm_is_told_and_no_pin_is_tried() {
     }
     let locked = swtpm.facts().lockout;
     assert!(locked.locked && locked.failed_tries == max, "{locked:?}");
+    // The last was refused: a person must act, however long the lockout lasts.
+    let refused = TpmDevice::open(swtpm.params(format!("wrong-{}", max - 1).as_bytes())).unwrap_err();
+    assert_eq!((refused.cause, refused.code), (Cause::PinHeldBack, None), "{refused}");
     for pin in [PIN, b"another"] {
         let refused = TpmDevice::open(swtpm.params(pin)).unwrap_err();
-        assert_eq!((refused.cause, refused.code), (Cause::PinLocked, None), "{refused}");
+        assert_eq!((refused.cause, refused.code), (Cause::Busy, None), "{refused}");
         assert!(refused.advice.contains("tpm2_dictionarylockout"), "{refused}");
     }
     let signing = device.sign_digest(&key, &[1; 32]).unwrap_err();
-    assert_eq!((signing.cause, signing.code), (Cause::PinLocked, Some(0x921)), "{signing}");
+    assert_eq!((signing.cause, signing.code), (Cause::Busy, None), "{signing}");
 }
 
 #[test]

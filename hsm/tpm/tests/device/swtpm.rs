@@ -31,6 +31,8 @@ pub(crate) trait Stores {
     fn set_owner_authorization(&self, authorization: &[u8]);
     /// Takes the first counter of ours away, as the TPM's owner can (`TPM2_NV_UndefineSpace`).
     fn remove_counter(&self);
+    /// Ends a lockout, as its time does (`TPM2_DictionaryAttackLockReset`).
+    fn end_lockout(&self);
     /// One command that must succeed.
     fn done(&self, command: &[u8]);
 }
@@ -77,6 +79,11 @@ impl Stores for Swtpm {
     fn remove_counter(&self) {
         let header = [0x80, 2, 0, 0, 0, 31, 0, 0, 1, 0x22];
         self.done(&[&header[..], &OWNER, &[1, 0x80, 0x80, 0], &EMPTY_PASSWORD].concat());
+    }
+
+    fn end_lockout(&self) {
+        let header_and_lockout = [0x80, 2, 0, 0, 0, 27, 0, 0, 1, 0x39, 0x40, 0, 0, 0x0A];
+        self.done(&[&header_and_lockout[..], &EMPTY_PASSWORD].concat());
     }
 
     fn done(&self, command: &[u8]) {
