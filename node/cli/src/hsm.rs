@@ -1,6 +1,5 @@
 //! `bixi hsm`: the key device of a node in a process of its own.
 
-use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -90,7 +89,7 @@ fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let socket = settings.broker().unwrap_or_default();
     let config = args.config.clone();
     let params = Params {
-        command: Box::new(move || worker(&config, uid)),
+        command: Box::new(move || Ok(worker(&config, uid))),
         listener,
         pin,
         final_statuses: vec![Status::WrongPin as i32, Status::Configuration as i32],
@@ -107,15 +106,16 @@ fn serve(args: &ServeArgs) -> Result<(), Failure> {
     }
 }
 
-fn worker(config: &Path, uid: u32) -> io::Result<process::Command> {
-    let mut command = process::Command::new(std::env::current_exe()?);
-    command.args(["hsm", "worker", "--config"]).arg(config).arg("--uid").arg(uid.to_string());
+fn worker(config: &Path, uid: u32) -> process::Command {
+    // The program that runs, also when an upgrade has put another one in its place.
+    let mut command = process::Command::new("/proc/self/exe");
+    command.arg0("bixi").args(["hsm", "worker", "--config"]).arg(config).arg("--uid").arg(uid.to_string());
     // Ctrl-C reaches the supervisor, which then ends the worker in order.
     command.process_group(0);
     for name in MANAGER_VARIABLES {
         command.env_remove(name);
     }
-    Ok(command)
+    command
 }
 
 /// Tells log, service manager and standard output what becomes of the workers.

@@ -1,6 +1,7 @@
 //! A worker that is killed, stopped or hangs in its device is replaced; what was asked is answered by the next one.
 
 use std::fs;
+use std::process::Command;
 
 use bixi_accel::sm2;
 use bixi_hsm::verify::SmVerifier;
@@ -34,7 +35,7 @@ fn the_next_worker_gives_the_signatures_of_the_last_one_and_no_others() {
     for contradiction in [bench.statement(&client, 1, 2), bench.statement(&client, 2, 2)] {
         assert!(matches!(client.sign(&contradiction), Err(SignError::Conflict(_))));
     }
-    assert!(broker.workers().len() >= 2, "{}", broker.said());
+    broker.wait_for_another(1);
     let ended = broker.stop();
     assert!(ended.status.success(), "{}", ended.said);
     assert_eq!(client.health().unwrap_err().kind(), ErrorKind::Retry, "nobody is there");
@@ -51,7 +52,7 @@ fn a_stopped_worker_is_killed_and_replaced() {
     client.sign(&bench.statement(&client, 1, 1)).unwrap();
     broker.signal_worker(Signal::STOP);
     client.sign(&bench.statement(&client, 2, 1)).expect("signed by the next worker");
-    assert!(broker.workers().len() >= 2);
+    broker.wait_for_another(1);
     assert!(broker.said().contains("said nothing"), "{}", broker.said());
 }
 
@@ -74,8 +75,21 @@ fn a_device_that_hangs_ends_its_worker_and_the_next_one_signs() {
         fs::remove_file(&hangs).unwrap();
         waiting.join().unwrap().expect("signed by a worker whose device does not hang");
     });
-    assert!(broker.workers().len() >= 2);
+    broker.wait_for_another(1);
     assert!(matches!(client.sign(&bench.statement(&client, 2, 2)), Err(SignError::Conflict(_))));
+}
+
+#[test]
+fn a_worker_is_replaced_also_when_its_program_is() {
+    let bench = Bench::new();
+    let program = bench.place.path().join("bixi");
+    fs::copy(binary("bixi"), &program).unwrap();
+    let broker = RunningBroker::try_start_by(Command::new(&program), &bench.config);
+    let broker = broker.unwrap_or_else(|ended| panic!("{}", ended.said));
+    fs::remove_file(&program).unwrap();
+    broker.signal_worker(Signal::KILL);
+    let client = bench.client();
+    client.sign(&bench.statement(&client, 1, 1)).expect("signed by a worker of the program that runs");
 }
 
 #[test]
