@@ -242,7 +242,7 @@ impl KeyDevice for TpmDevice {
 
     fn generate(&self, spec: &KeySpec) -> Result<KeyRef, DeviceError> {
         spec.check()?;
-        let _turn = self.store().lock()?;
+        let _turn = self.store().lock(self.pool.source().timeout)?;
         let keys = self.store().keys()?;
         if keys.iter().any(|(_, record)| record.label == spec.label) {
             return Err(DeviceError::new("generate", Cause::KeyExists, format!("a key named {:?} exists", spec.label)));

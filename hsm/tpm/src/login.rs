@@ -22,7 +22,7 @@ const DOMAIN: &[u8] = b"BIXI-TPM-LOGIN-V1";
 /// What the pool opens connections to.
 pub(crate) struct Tpm {
     address: Address,
-    timeout: Duration,
+    pub(crate) timeout: Duration,
     pub(crate) store: Store,
     salt_key: SaltKey,
     pub(crate) pin: Secret,

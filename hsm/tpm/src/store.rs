@@ -4,10 +4,11 @@
 //! with the SM3 digest of what stands before it, which finds damage and no more: who can write here can exchange two keys'
 //! labels, but make no key, and a reference with an id (the hash in the key's name) follows the key, not the label.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bixi_accel::sm3;
 use bixi_hsm::device::lookup::{Candidate, lookup};
@@ -23,6 +24,8 @@ const KEY_MAGIC: [u8; 8] = *b"BIXITPK1";
 const DEVICE_FILE: &str = "store.tpm";
 const LOCK_FILE: &str = "store.lock";
 const KEY_EXTENSION: &str = "key";
+/// Between two looks at a lock that another maker of keys holds.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Longest file: four keys and their labels.
 const FILE_BYTES_MAX: u64 = 16 * 1024;
 /// Most keys in a store.
@@ -145,12 +148,24 @@ impl Store {
         Ok(Self { directory: directory.to_owned(), record })
     }
 
-    /// One maker of keys at a time, whatever process it is in; ends when the file is dropped.
-    pub(crate) fn lock(&self) -> Result<File, DeviceError> {
+    /// One maker of keys at a time, whatever process it is in; ends when the file is dropped. Another is waited for no longer
+    /// than `patience`.
+    pub(crate) fn lock(&self, patience: Duration) -> Result<File, DeviceError> {
         let path = self.directory.join(LOCK_FILE);
         let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let locked = opened.and_then(|file| file.lock().map(|()| file));
-        locked.map_err(|error| unusable(&path, &error.to_string()))
+        let file = opened.map_err(|error| unusable(&path, &error.to_string()))?;
+        let began = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(error)) => return Err(unusable(&path, &error.to_string())),
+                Err(TryLockError::WouldBlock) if began.elapsed() < patience => std::thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) => {
+                    let message = format!("another process makes a key; it holds {}", path.display());
+                    return Err(DeviceError::new("generate", Cause::Busy, message));
+                }
+            }
+        }
     }
 
     /// Every key, by label. A file that cannot be read is an error: a key that silently is not there would be made again.
@@ -288,6 +303,16 @@ mod tests {
         refused(StoreRecord { attestation: wrapped(), ..sound.clone() });
         Store::create(directory.path(), sound).unwrap();
         Store::open(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn a_maker_of_keys_that_does_not_end_is_not_waited_for_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(directory.path());
+        let held = store.lock(Duration::ZERO).unwrap();
+        assert_eq!(store.lock(Duration::ZERO).unwrap_err().cause, Cause::Busy);
+        drop(held);
+        store.lock(Duration::ZERO).unwrap();
     }
 
     #[test]
