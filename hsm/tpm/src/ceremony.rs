@@ -12,7 +12,7 @@ use crate::command::{Command, CommandCode, Entity, Protection};
 use crate::connection::{Connection, malformed};
 use crate::line::Address;
 use crate::public::{Algorithms, PUBLIC_BYTES_MAX, Public, Template, name_of};
-use crate::session::SaltKey;
+use crate::session::{NULL_HANDLE, SaltKey};
 use crate::store::{Store, StoreRecord};
 use crate::wire::{Reader, Writer};
 use crate::{counter, facts, key};
@@ -44,13 +44,24 @@ pub struct Initialisation {
     pub timeout_ms: u64,
 }
 
-/// Initialises a store and returns the name of its attestation key, for the ceremony's record: whoever checks evidence later
-/// needs it.
+/// What belongs into the ceremony's record. A name is algorithm ‖ hash of a key's public area.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ceremony {
+    /// The parent's persistent handle.
+    pub parent_handle: u32,
+    /// The parent's name. `tpm2_readpublic -c <handle>` must tell the same, asked from a system that is trusted otherwise: it
+    /// shows that nobody on the line put his own key in its place.
+    pub parent: Vec<u8>,
+    /// The attestation key's name: whoever checks evidence later needs it.
+    pub attestation_key: Vec<u8>,
+}
+
+/// Initialises a store and returns what belongs into the ceremony's record.
 ///
 /// # Errors
 /// [`Cause::Unsupported`] for a TPM without SM2, [`Cause::KeyExists`] when there is a store already. What was made in the TPM
 /// is taken away again.
-pub fn initialise_store(request: &Initialisation) -> Result<Vec<u8>, DeviceError> {
+pub fn initialise_store(request: &Initialisation) -> Result<Ceremony, DeviceError> {
     check(request)?;
     let owner = Owner { entity: Entity::permanent(OWNER), authorization: request.owner_authorization.as_slice() };
     let timeout = Duration::from_millis(request.timeout_ms);
@@ -59,6 +70,7 @@ pub fn initialise_store(request: &Initialisation) -> Result<Vec<u8>, DeviceError
         let mut connection = connect(None);
         connection.begin()?;
         let algorithms = suitable(&mut connection)?;
+        salt_ahead(&mut connection, algorithms)?;
         owner.make_parent(&mut connection, algorithms)?
     };
     let mut connection = connect(Some(parent.clone()));
@@ -112,7 +124,16 @@ pub(crate) fn free_handle(connection: &mut Connection, first: u32, last: u32) ->
     })
 }
 
-/// Whoever may make things in the TPM's storage hierarchy.
+/// Salts the sessions to come with a key of the null hierarchy, which nobody needs an authorization for: a listener cannot guess
+/// the owner's offline then, nor make an answer up once the key is agreed. Who stands between already now can put his own
+/// key here as well as later; that is what the parent's name in [`Ceremony`] is compared for.
+fn salt_ahead(connection: &mut Connection, algorithms: Algorithms) -> Result<(), DeviceError> {
+    let nobody = Owner { entity: Entity::permanent(NULL_HANDLE), authorization: &[] };
+    let (_, key) = nobody.make_primary(connection, algorithms)?;
+    connection.salt_with(key)
+}
+
+/// Whoever may make things in a hierarchy of the TPM's.
 struct Owner<'a> {
     entity: Entity,
     authorization: &'a [u8],
@@ -129,8 +150,8 @@ impl Owner<'_> {
         })
     }
 
-    /// The parent, at a persistent handle.
-    fn make_parent(
+    /// A storage key of the hierarchy, loaded.
+    fn make_primary(
         &self,
         connection: &mut Connection,
         algorithms: Algorithms,
@@ -150,9 +171,38 @@ impl Owner<'_> {
         let point = point.ok_or_else(|| {
             DeviceError::new(code.name(), Cause::BadAnswer, "the TPM made another key than it was asked for")
         })?;
+        Ok((public, SaltKey { entity: primary, point }))
+    }
+
+    /// The parent, at a persistent handle.
+    fn make_parent(
+        &self,
+        connection: &mut Connection,
+        algorithms: Algorithms,
+    ) -> Result<(Vec<u8>, SaltKey), DeviceError> {
+        let (public, SaltKey { entity: primary, point }) = self.make_primary(connection, algorithms)?;
         let handle = free_handle(connection, PARENT_FIRST, PARENT_LAST)?;
-        self.evict(connection, primary.clone(), handle)?;
-        Ok((public, SaltKey { entity: Entity { handle, ..primary }, point }))
+        let parent = SaltKey { entity: Entity { handle, ..primary.clone() }, point };
+        match self.evict(connection, primary, handle) {
+            Ok(()) => Ok((public, parent)),
+            Err(error) => {
+                // What the TPM refused it did not do.
+                if error.code.is_none() {
+                    self.remove_unsure(connection, &parent);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a parent away of which it is not known whether it was made persistent: the answer was lost or spoiled. Another
+    /// key at its handle is nobody's business of ours.
+    fn remove_unsure(&self, connection: &mut Connection, parent: &SaltKey) {
+        connection.give_up();
+        let found = connection.begin().and_then(|()| connection.name_at(parent.entity.handle));
+        if found.is_ok_and(|name| name == parent.entity.name) && connection.salt_with(parent.clone()).is_ok() {
+            self.remove_parent(connection, &parent.entity);
+        }
     }
 
     /// Makes an object persistent, or a persistent one not.
@@ -175,7 +225,7 @@ impl Owner<'_> {
         request: &Initialisation,
         parent: &SaltKey,
         parent_public: Vec<u8>,
-    ) -> Result<Vec<u8>, DeviceError> {
+    ) -> Result<Ceremony, DeviceError> {
         let pin = request.pin.as_slice();
         let login = key::create(connection, &Template::hmac(), pin)?;
         let attestation = key::create(connection, &Template::attestation(), &[])?;
@@ -183,7 +233,11 @@ impl Owner<'_> {
             true => Some(counter::define(connection, &self.entity, self.authorization, pin)?),
             false => None,
         };
-        let attestation_name = name_of(&attestation.public);
+        let ceremony = Ceremony {
+            parent_handle: parent.entity.handle,
+            parent: parent.entity.name.clone(),
+            attestation_key: name_of(&attestation.public),
+        };
         let record = StoreRecord {
             label: request.label.clone(),
             parent_handle: parent.entity.handle,
@@ -196,6 +250,6 @@ impl Owner<'_> {
         if let (Err(_), Some(index)) = (&created, counter) {
             let _ = counter::undefine(connection, &self.entity, self.authorization, index, true);
         }
-        created.map(|_| attestation_name)
+        created.map(|_| ceremony)
     }
 }

@@ -122,7 +122,7 @@ impl Connection {
     }
 
     /// The name of a loaded or persistent key, by its public area.
-    fn name_at(&mut self, handle: u32) -> Result<Vec<u8>, DeviceError> {
+    pub(crate) fn name_at(&mut self, handle: u32) -> Result<Vec<u8>, DeviceError> {
         let command = Command::bare(CommandCode::ReadPublic, vec![Entity { handle, name: Vec::new() }], Writer::new());
         let answer = self.run(command)?;
         let mut reader = Reader::new(&answer.parameters);
@@ -284,6 +284,22 @@ impl Connection {
     pub(crate) fn adopt(&mut self, entity: Entity) {
         self.loaded.push(entity);
         self.unclear = false;
+    }
+
+    /// Sessions are salted by `key` from now on, on this line.
+    pub(crate) fn salt_with(&mut self, key: SaltKey) -> Result<(), DeviceError> {
+        if let Some(session) = &self.session {
+            self.flush(session.handle())?;
+            self.session = None;
+        }
+        self.salt_key = Some(key);
+        Ok(())
+    }
+
+    /// Ends the line, and what was known of the TPM with it; the next piece of work asks anew, on a session without a salt.
+    pub(crate) fn give_up(&mut self) {
+        self.close();
+        self.salt_key = None;
     }
 
     fn flush(&mut self, handle: u32) -> Result<(), DeviceError> {

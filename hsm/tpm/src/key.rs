@@ -6,12 +6,12 @@ use bixi_platform::secret::Secret;
 use crate::command::{Command, CommandCode, Protection};
 use crate::connection::{Connection, malformed};
 use crate::public::{ALG_ECDSA, ALG_NULL, ALG_SM2, PRIVATE_BYTES_MAX, PUBLIC_BYTES_MAX, Template};
+use crate::session::NULL_HANDLE;
 use crate::store::Wrapped;
 use crate::wire::{Malformed, Reader, Writer, number};
 
 /// `TPM_ST_HASHCHECK`, of the null hierarchy and empty: the TPM did not hash what it is to sign.
 const HASH_CHECK: u16 = 0x8024;
-const NULL_HIERARCHY: u32 = 0x4000_0007;
 /// Longest statement of a TPM.
 pub(crate) const STATEMENT_BYTES_MAX: usize = 512;
 /// Random bytes asked for at once: every TPM gives as many as its largest digest has, at least 32.
@@ -54,7 +54,7 @@ pub(crate) fn sign(
 ) -> Result<RawSignature, DeviceError> {
     let code = CommandCode::Sign;
     let entity = connection.load(key)?;
-    let parameters = Writer::new().sized(digest).u16(ALG_NULL).u16(HASH_CHECK).u32(NULL_HIERARCHY).sized(&[]);
+    let parameters = Writer::new().sized(digest).u16(ALG_NULL).u16(HASH_CHECK).u32(NULL_HANDLE).sized(&[]);
     let answer =
         connection.run(Command::bare(code, vec![entity], parameters).protected(Protection::by(authorization)))?;
     let mut reader = Reader::new(&answer.parameters);

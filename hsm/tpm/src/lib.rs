@@ -37,7 +37,7 @@ mod session;
 mod store;
 mod wire;
 
-pub use ceremony::{Initialisation, initialise_store};
+pub use ceremony::{Ceremony, Initialisation, initialise_store};
 pub use device::{Params, TpmDevice};
 pub use facts::{Facts, Lockout, facts};
 pub use line::{Address, AddressError};

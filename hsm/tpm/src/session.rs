@@ -17,8 +17,9 @@ use crate::kdf::{DIGEST_BYTES, Digest, hmac_sha256, kdf_a, kdf_e, obfuscate, sha
 use crate::public::{ALG_NULL, ALG_SHA256, ALG_XOR, Point};
 use crate::wire::{Malformed, Reader, Writer};
 
-/// `TPM_RH_NULL`: nothing to bind to, or no salt.
-const NULL_HANDLE: u32 = 0x4000_0007;
+/// `TPM_RH_NULL`: nothing to bind to, or no salt; also a hierarchy whose authorization is empty and whose seed lasts until the
+/// TPM is reset.
+pub(crate) const NULL_HANDLE: u32 = 0x4000_0007;
 const HMAC_SESSION: u8 = 0;
 const CONTINUE: u8 = 0x01;
 const DECRYPT: u8 = 0x20;

@@ -81,6 +81,11 @@ impl Between {
         std::mem::take(&mut self.state.lock().unwrap().commands)
     }
 
+    /// Everything that went by.
+    pub(crate) fn seen(&self) -> Vec<u8> {
+        self.state.lock().unwrap().seen.clone()
+    }
+
     /// Whether these bytes went by.
     pub(crate) fn saw(&self, bytes: &[u8]) -> bool {
         self.state.lock().unwrap().seen.windows(bytes.len()).any(|window| window == bytes)

@@ -3,6 +3,7 @@
 use bixi_accel::sm2::{PublicKey, Signature, verify_digest};
 use bixi_hsm::{Cause, ErrorKind, KeyDevice as _, KeyKind, KeyRef, KeySpec};
 use bixi_hsm_tpm::{Initialisation, Params, TpmDevice, initialise_store};
+use bixi_platform::secret::Secret;
 use bixi_tests::swtpm::Swtpm;
 use bixi_tests::swtpm_or_skip;
 
@@ -34,6 +35,49 @@ fn neither_pin_nor_what_is_secret_is_on_the_line() {
     for secret in [PIN, &random[..], &prf[..], b"the input of a key encryption key"] {
         assert!(!between.saw(secret), "{secret:02X?} was on the line");
     }
+}
+
+#[test]
+fn the_owners_session_is_salted_and_the_parents_name_is_the_tpms() {
+    let swtpm = swtpm_or_skip!();
+    swtpm.set_owner_authorization(b"of the owner");
+    let between = Between::new(swtpm.path("between"), swtpm.path("tpm.socket"));
+    let owner_authorization = Secret::from_slice(b"of the owner");
+    let request = Initialisation { address: between.address(), owner_authorization, ..swtpm.initialisation() };
+    let ceremony = initialise_store(&request).unwrap();
+    let seen = between.seen();
+    // TPM2_CreatePrimary under the owner, and the TPM2_StartAuthSession before it: its first handle is the salt's key.
+    let primary = seen.windows(8).position(|window| window == [0, 0, 1, 0x31, 0x40, 0, 0, 1]).unwrap();
+    let opened = seen[..primary].windows(4).rposition(|window| window == [0, 0, 1, 0x76]).unwrap();
+    assert_eq!(seen[opened + 4], 0x80, "a loaded key, not the null handle");
+    let handle = ceremony.parent_handle.to_be_bytes();
+    let answer = swtpm.done(&[&[0x80, 1, 0, 0, 0, 14, 0, 0, 1, 0x73][..], &handle].concat());
+    assert!(answer.windows(34).any(|window| window == ceremony.parent), "{ceremony:x?}");
+}
+
+#[test]
+fn a_parent_is_taken_away_when_the_answer_that_it_is_there_was_lost() {
+    const EVICT_CONTROL: u32 = 0x120;
+    let swtpm = swtpm_or_skip!();
+    let between = Between::new(swtpm.path("between"), swtpm.path("tpm.socket"));
+    let request = |directory| Initialisation {
+        address: between.address(),
+        directory: swtpm.path(directory),
+        ..swtpm.initialisation()
+    };
+    // Starts it: else the first ceremony would have more commands than those after it.
+    swtpm.facts();
+    initialise_store(&request("sound")).unwrap();
+    let made = between.commands().iter().position(|(code, _)| *code == EVICT_CONTROL).unwrap();
+    for spoil in [Spoil::Cut(0), Spoil::Flip(255)] {
+        between.arm(made, spoil);
+        initialise_store(&request("spoiled")).unwrap_err();
+        assert!(between.disarm());
+        let facts = swtpm.facts();
+        let left = (swtpm.persistent(), facts.objects_free, facts.sessions_free);
+        assert_eq!(left, (1, 3, 3), "{spoil:?} left something behind");
+    }
+    initialise_store(&request("spoiled")).unwrap();
 }
 
 /// A store on a TPM of its own, used directly and through somebody between.

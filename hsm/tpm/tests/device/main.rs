@@ -135,7 +135,7 @@ fn a_locked_tpm_is_told_and_no_pin_is_tried() {
 #[test]
 fn a_key_is_attested_and_only_under_its_own_challenge_and_attestation_key() {
     let swtpm = swtpm_or_skip!();
-    let printed = initialise_store(&swtpm.initialisation()).unwrap();
+    let printed = initialise_store(&swtpm.initialisation()).unwrap().attestation_key;
     let device = TpmDevice::open(swtpm.params(PIN)).unwrap();
     assert_eq!(device.attestation_key(), printed);
     let key = device.generate(&KeySpec::new("vote", KeyKind::Sm2Sign)).unwrap();

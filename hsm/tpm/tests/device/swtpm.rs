@@ -33,8 +33,10 @@ pub(crate) trait Stores {
     fn remove_counter(&self);
     /// Ends a lockout, as its time does (`TPM2_DictionaryAttackLockReset`).
     fn end_lockout(&self);
-    /// One command that must succeed.
-    fn done(&self, command: &[u8]);
+    /// How many keys are persistent (`TPM2_GetCapability`).
+    fn persistent(&self) -> u32;
+    /// The answer to one command, which must succeed.
+    fn done(&self, command: &[u8]) -> Vec<u8>;
 }
 
 impl Stores for Swtpm {
@@ -86,9 +88,15 @@ impl Stores for Swtpm {
         self.done(&[&header_and_lockout[..], &EMPTY_PASSWORD].concat());
     }
 
-    fn done(&self, command: &[u8]) {
+    fn persistent(&self) -> u32 {
+        let answer = self.done(&[0x80, 1, 0, 0, 0, 22, 0, 0, 1, 0x7A, 0, 0, 0, 1, 0x81, 0, 0, 0, 0, 0, 0, 64]);
+        u32::from_be_bytes(answer[15..19].try_into().unwrap())
+    }
+
+    fn done(&self, command: &[u8]) -> Vec<u8> {
         let response = self.command(command);
         assert_eq!(response[6..10], [0; 4], "{response:02x?}");
+        response
     }
 }
 
