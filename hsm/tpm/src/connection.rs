@@ -3,8 +3,9 @@
 //! A TPM has about three slots for loaded objects, and a persistent parent takes one while it is used: so at most two of ours
 //! are loaded. Through the kernel's resource manager they stay loaded between two pieces of work, and the kernel flushes them
 //! when the line ends. Elsewhere the slots are everybody's: what a piece of work loads is flushed at its end, whatever that is,
-//! and the line is given up, because swtpm serves one caller at a time. What an answer that was lost or spoiled left loaded is known
-//! by comparison: everything that was not there when the line was opened is flushed, and nothing that was.
+//! and the line is given up, because swtpm serves one caller at a time. See `flushing`.
+
+mod flushing;
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -26,8 +27,6 @@ const LOADED_MAX: usize = 2;
 /// First and longest pause before a command is sent again.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
-/// What flushing has at least, when a piece of work took all of its own time.
-const CLEANING: Duration = Duration::from_secs(2);
 /// `TPM_SU_CLEAR`.
 const STARTUP_CLEAR: u16 = 0;
 
@@ -280,12 +279,6 @@ impl Connection {
             .ok_or_else(|| DeviceError::new("connection", Cause::Setup, "no parent key yet"))
     }
 
-    /// Counts an object that a command made among those to flush.
-    pub(crate) fn adopt(&mut self, entity: Entity) {
-        self.loaded.push(entity);
-        self.unclear = false;
-    }
-
     /// Sessions are salted by `key` from now on, on this line.
     pub(crate) fn salt_with(&mut self, key: SaltKey) -> Result<(), DeviceError> {
         if let Some(session) = &self.session {
@@ -300,55 +293,6 @@ impl Connection {
     pub(crate) fn give_up(&mut self) {
         self.close();
         self.salt_key = None;
-    }
-
-    fn flush(&mut self, handle: u32) -> Result<(), DeviceError> {
-        // The handle is a parameter of this command (part 3, 28.4).
-        self.run(Command::bare(CommandCode::FlushContext, Vec::new(), Writer::new().u32(handle))).map(drop)
-    }
-
-    /// Flushes what is ours and ends the line.
-    fn close(&mut self) {
-        let mut ours: Vec<u32> = self.loaded.drain(..).map(|entity| entity.handle).collect();
-        ours.extend(self.session.take().map(|session| session.handle()));
-        if !self.address.has_resource_manager() && (self.unclear || !ours.is_empty()) {
-            self.deadline = self.deadline.max(Instant::now() + CLEANING);
-            self.flush_known(ours);
-            self.flush_unknown();
-        }
-        self.line = None;
-    }
-
-    fn flush_known(&mut self, ours: Vec<u32>) {
-        for handle in ours {
-            // A handle came spoiled when it is somebody else's, or names nothing.
-            let theirs = self.of_others.contains(&handle);
-            self.unclear |= theirs || !self.reaches_the_same_run() || self.flush(handle).is_err();
-        }
-    }
-
-    /// Flushes what was not loaded when the line was opened.
-    fn flush_unknown(&mut self) {
-        if !std::mem::take(&mut self.unclear) || !self.reaches_the_same_run() {
-            return;
-        }
-        let flushed = facts::loaded(self).and_then(|found| {
-            let ours = found.into_iter().filter(|handle| !self.of_others.contains(handle)).collect::<Vec<_>>();
-            ours.into_iter().try_for_each(|handle| self.flush(handle))
-        });
-        if let Err(error) = flushed {
-            tracing::warn!(%error, "an object of ours may stay loaded in the TPM");
-        }
-    }
-
-    /// Whether handles of ours still mean something: the line is there, or another one leads to a TPM that was not reset since.
-    fn reaches_the_same_run(&mut self) -> bool {
-        if self.line.is_some() {
-            return true;
-        }
-        let Some(resets) = self.resets else { return false };
-        self.line = Line::open(&self.address, self.deadline).ok();
-        self.reset_count() == Ok(resets)
     }
 }
 
