@@ -4,8 +4,9 @@
 //! in a file before it is made, and a PIN that was refused is not tried again, by any process, until it changes.
 //! What is stored is Argon2id of the PIN with a random salt. It is the fingerprint of a PIN that does not open the device.
 //!
-//! An attempt that never came back (a crash inside the vendor's library) counts too: after two of them the same PIN
-//! is held back until the file is removed.
+//! An attempt that ended without a verdict counts too: a crash inside the vendor's library, a lost connection, an answer
+//! that speaks of something else. The device may have counted it as wrong, so after two of them in a row the same PIN is held
+//! back until the file is removed. Only a PIN that was right, or was never sent, leaves no trace.
 //!
 //! From reading the file to the device's verdict an attempt holds a lock beside it, so that of several processes with the
 //! same wrong PIN one tries it and the others find it refused.
@@ -29,7 +30,7 @@ const FINGERPRINT_BYTES: usize = 32;
 const FILE_BYTES: usize = MAGIC.len() + 1 + SALT_BYTES + FINGERPRINT_BYTES;
 const MEMORY_KIB: u32 = 16 * 1024;
 const PASSES: u32 = 2;
-/// Verdict of a PIN the device refused; smaller values count attempts that never came back.
+/// Verdict of a PIN the device refused; smaller values count attempts without a verdict.
 const REFUSED: u8 = 0xFF;
 const UNFINISHED_MAX: u8 = 2;
 /// Between two looks at a lock that another attempt holds.
@@ -62,7 +63,7 @@ impl PinMemory {
     /// is dropped.
     ///
     /// # Errors
-    /// [`Cause::PinHeldBack`] for a PIN that was refused or never came back; [`Cause::Setup`] when the memory cannot be
+    /// [`Cause::PinHeldBack`] for a PIN that was refused or twice without a verdict; [`Cause::Setup`] when the memory cannot be
     /// kept; [`Cause::Busy`] when another attempt does not end. In each case no PIN may be tried.
     pub fn begin(&self, pin: &Secret) -> Result<Attempt<'_>, DeviceError> {
         self.turn()?.begin(pin)
@@ -77,13 +78,13 @@ impl PinMemory {
         self.wait_for_turn().map(|lock| Turn { memory: self, lock })
     }
 
-    /// How many attempts with this PIN never came back; refuses one that may not be tried.
-    fn unfinished(&self, pin: &Secret) -> Result<u8, DeviceError> {
-        match self.read()? {
+    /// How many attempts with this PIN ended without a verdict, by what is known; refuses one that may not be tried.
+    fn unfinished(&self, known: Option<&Record>, pin: &Secret) -> Result<u8, DeviceError> {
+        match known {
             Some(record) if fingerprint(pin, &record.salt)? == record.fingerprint => match record.verdict {
                 REFUSED => Err(self.held_back("the device has refused this PIN before")),
                 count if count >= UNFINISHED_MAX => {
-                    Err(self.held_back("the last attempts with this PIN never came back"))
+                    Err(self.held_back("the last attempts with this PIN ended without a verdict"))
                 }
                 count => Ok(count),
             },
@@ -164,7 +165,7 @@ impl<'a> Turn<'a> {
     /// # Errors
     /// As [`PinMemory::begin`].
     pub fn check(&self, pin: &Secret) -> Result<(), DeviceError> {
-        self.memory.unfinished(pin).map(drop)
+        self.memory.unfinished(self.memory.read()?.as_ref(), pin).map(drop)
     }
 
     /// Notes that `pin` is sent next.
@@ -173,38 +174,46 @@ impl<'a> Turn<'a> {
     /// As [`PinMemory::begin`].
     pub fn begin(self, pin: &Secret) -> Result<Attempt<'a>, DeviceError> {
         let Self { memory, lock } = self;
-        let unfinished = memory.unfinished(pin)? + 1;
+        let before = memory.read()?;
+        let unfinished = memory.unfinished(before.as_ref(), pin)? + 1;
         let salt = OsRandom.array().map_err(|error| memory.unusable(error))?;
         let record = Record { verdict: unfinished, salt, fingerprint: fingerprint(pin, &salt)? };
         memory.write(&record)?;
-        Ok(Attempt { memory, record, _turn: lock })
+        Ok(Attempt { memory, before, record, _turn: lock })
     }
 }
 
-/// A noted attempt; say how it ended.
+/// A noted attempt; say how it ended. Dropped, it counts as one without a verdict.
 pub struct Attempt<'a> {
     memory: &'a PinMemory,
+    /// What was known before it.
+    before: Option<Record>,
     record: Record,
     /// Released with the attempt, after its end was noted.
     _turn: File,
 }
 
 impl Attempt<'_> {
-    /// Note the device's verdict, and hand it on.
+    /// Note what the device answered to the PIN, and hand it on. What is neither success nor a refusal may have been counted by
+    /// the device as a wrong PIN: it stays noted, as an attempt without a verdict. A locked device judges and counts nothing.
     ///
     /// # Errors
-    /// The verdict's own; after a right PIN, [`Cause::Setup`] when the memory cannot be kept.
-    pub fn judged(self, verdict: Result<(), DeviceError>) -> Result<(), DeviceError> {
-        let Err(error) = verdict else { return self.forget() };
-        let noted = if error.cause == Cause::WrongPin { self.refuse() } else { self.forget() };
+    /// The answer's own; after a right PIN, [`Cause::Setup`] when the memory cannot be kept.
+    pub fn judged(self, answer: Result<(), DeviceError>) -> Result<(), DeviceError> {
+        let Err(error) = answer else { return self.forget() };
+        let noted = match error.cause {
+            Cause::WrongPin => self.refuse(),
+            Cause::PinLocked => self.withdraw(),
+            _ => Ok(()),
+        };
         if let Err(unnoted) = noted {
             tracing::error!(error = %unnoted, "the device's verdict on a PIN could not be noted");
         }
         Err(error)
     }
 
-    /// The PIN was right, or the device answered without judging it: forget the attempt, durably. Else a right PIN would
-    /// count as unfinished after a loss of power, and be held back after the second.
+    /// The PIN was right: forget the attempt, durably. Else a right PIN would count as one without a verdict after a loss of
+    /// power, and be held back after the second.
     ///
     /// # Errors
     /// [`Cause::Setup`] when the memory cannot be kept.
@@ -212,10 +221,21 @@ impl Attempt<'_> {
         whole_file::remove(&self.memory.path).map_err(|error| self.memory.unusable(error))
     }
 
+    /// The PIN was not sent: what was known before is known again.
+    ///
+    /// # Errors
+    /// [`Cause::Setup`] when the memory cannot be kept; the attempt then counts as one without a verdict.
+    pub fn withdraw(self) -> Result<(), DeviceError> {
+        match &self.before {
+            Some(known) => self.memory.write(known),
+            None => self.forget(),
+        }
+    }
+
     /// The device refused the PIN: never try it again.
     ///
     /// # Errors
-    /// [`Cause::Setup`] when the memory cannot be kept; the attempt then counts as one that never came back.
+    /// [`Cause::Setup`] when the memory cannot be kept; the attempt then counts as one without a verdict.
     pub fn refuse(mut self) -> Result<(), DeviceError> {
         self.record.verdict = REFUSED;
         self.memory.write(&self.record)
@@ -251,6 +271,38 @@ mod tests {
         assert!(memory.begin(&pin).is_ok());
         assert!(memory.begin(&pin).is_ok());
         assert_eq!(memory.begin(&pin).err().unwrap().cause, Cause::PinHeldBack);
+    }
+
+    /// The device may have counted the attempt: what it answered besides does not clear the PIN.
+    #[test]
+    fn answers_without_a_verdict_are_counted() {
+        for cause in [Cause::Absent, Cause::Timeout, Cause::Fault, Cause::KeyNotFound, Cause::Unsupported, Cause::Busy]
+        {
+            let (_dir, memory) = memory();
+            let pin = Secret::from_slice(b"111111");
+            for _ in 0..UNFINISHED_MAX {
+                let answer = Err(DeviceError::new("C_Login", cause, "as told"));
+                assert_eq!(memory.begin(&pin).unwrap().judged(answer).unwrap_err().cause, cause);
+            }
+            assert_eq!(memory.begin(&pin).err().map(|error| error.cause), Some(Cause::PinHeldBack), "{cause:?}");
+            memory.begin(&Secret::from_slice(b"222222")).unwrap().judged(Ok(())).unwrap();
+            assert!(memory.begin(&pin).is_ok(), "a right PIN ends the memory");
+        }
+    }
+
+    #[test]
+    fn a_pin_that_was_not_sent_changes_nothing() {
+        let (_dir, memory) = memory();
+        let (wrong, other) = (Secret::from_slice(b"111111"), Secret::from_slice(b"222222"));
+        for _ in 0..5 {
+            memory.begin(&other).unwrap().withdraw().unwrap();
+        }
+        assert!(memory.read().unwrap().is_none());
+        memory.begin(&wrong).unwrap().refuse().unwrap();
+        memory.begin(&other).unwrap().withdraw().unwrap();
+        let locked = Err(DeviceError::new("C_Login", Cause::PinLocked, "as told"));
+        assert_eq!(memory.begin(&other).unwrap().judged(locked).unwrap_err().cause, Cause::PinLocked);
+        assert_eq!(memory.begin(&wrong).err().unwrap().cause, Cause::PinHeldBack, "the refused PIN is still known");
     }
 
     #[test]

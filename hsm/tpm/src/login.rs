@@ -70,7 +70,7 @@ impl Tpm {
         connection.rest();
         match shown {
             // Locked since it was looked at: the PIN was not judged.
-            Err(error) if is_lockout(&error) => attempt.forget().and(Err(error)),
+            Err(error) if is_lockout(&error) => attempt.withdraw().and(Err(error)),
             shown => attempt.judged(shown),
         }
     }
