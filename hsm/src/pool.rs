@@ -5,8 +5,9 @@
 //!
 //! Invariants:
 //! - never more than `sessions_max` sessions are lent at once, and a panic of whoever works with one costs none;
-//! - a session in which a call of the device failed is closed, never lent again; when the device or its login is lost, every
-//!   idle session of that epoch is closed and the next caller logs in again;
+//! - a session in which a call of the device failed is closed, never lent again; when the device or its login is lost
+//!   ([`Source::ends_login`]), every idle session of that epoch is closed and the next caller logs in again;
+//! - a device that has fewer sessions than `sessions_max` is not asked again and again for more: what it has is learnt;
 //! - an error that concerns the PIN halts the pool: nothing reaches the device any more;
 //! - no lock is held while the device is asked. A call into a library cannot be interrupted: the deadline bounds the wait for
 //!   a free session, not the call.
@@ -40,7 +41,15 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`Cause::Busy`] when the device has no more: the caller then waits for one that comes back.
     fn open(&self) -> Result<Self::Session, DeviceError>;
+
+    /// Whether a failed call says that the login, and with it every session, is lost; else only its own session is closed.
+    fn ends_login(&self, error: &DeviceError) -> bool {
+        matches!(error.cause, Cause::SessionLost | Cause::Absent | Cause::Fault)
+    }
 }
+
+/// After so many lendings a device that had no more sessions is asked for one more.
+const LENDINGS_UNTIL_ASKED_AGAIN: u32 = 4096;
 
 /// Why work with a session failed.
 #[derive(Debug)]
@@ -72,6 +81,10 @@ struct State<S: Source> {
     logging_in: bool,
     idle: Vec<S::Session>,
     in_use: usize,
+    /// Most places at once: `sessions_max`, or fewer once the device had no more.
+    places_max: usize,
+    /// Since the device had no more.
+    lendings: u32,
     /// Once set, nothing reaches the device any more.
     halted: Option<DeviceError>,
 }
@@ -105,7 +118,7 @@ impl<S: Source> Lease<'_, S> {
         if error.cause.concerns_pin() {
             self.pool.halt(error);
         }
-        if matches!(error.cause, Cause::SessionLost | Cause::Absent | Cause::Fault) {
+        if self.pool.source.ends_login(error) {
             self.pool.forget_login(self.epoch);
         }
     }
@@ -133,8 +146,18 @@ impl<S: Source> Drop for Turn<'_, S> {
 impl<S: Source> Pool<S> {
     /// A pool that has not logged in yet; at least one session is allowed.
     pub fn new(source: S, sessions_max: usize, timeout: Duration) -> Self {
-        let state = State { epoch: 0, login: None, logging_in: false, idle: Vec::new(), in_use: 0, halted: None };
-        Self { source, sessions_max: sessions_max.max(1), timeout, state: Mutex::new(state), changed: Condvar::new() }
+        let sessions_max = sessions_max.max(1);
+        let state = State {
+            epoch: 0,
+            login: None,
+            logging_in: false,
+            idle: Vec::new(),
+            in_use: 0,
+            places_max: sessions_max,
+            lendings: 0,
+            halted: None,
+        };
+        Self { source, sessions_max, timeout, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// The device behind the sessions.
@@ -151,6 +174,14 @@ impl<S: Source> Pool<S> {
             Err(error) if error.cause == Cause::SessionLost => self.attempt(&work),
             result => result,
         }
+    }
+
+    /// Run `work` with a session of a login, once, whatever happens: for calls that change the device.
+    ///
+    /// # Errors
+    /// As [`Pool::with`].
+    pub fn once<T>(&self, work: impl Fn(&mut S::Session, Epoch) -> Result<T, Failure>) -> Result<T, DeviceError> {
+        self.attempt(&work)
     }
 
     fn attempt<T>(&self, work: &impl Fn(&mut S::Session, Epoch) -> Result<T, Failure>) -> Result<T, DeviceError> {
@@ -222,13 +253,19 @@ impl<S: Source> Pool<S> {
         }
         Ok(match state.idle.pop() {
             Some(session) => Step::Work(self.lease(state, Some(session))),
-            None if state.in_use < self.sessions_max => Step::Open,
+            None if state.in_use < state.places_max => Step::Open,
             None => Step::Wait,
         })
     }
 
     fn lease(&self, state: &mut State<S>, session: Option<S::Session>) -> Lease<'_, S> {
         state.in_use += 1;
+        if state.places_max < self.sessions_max {
+            state.lendings += 1;
+            if state.lendings >= LENDINGS_UNTIL_ASKED_AGAIN {
+                (state.places_max, state.lendings) = (state.places_max + 1, 0);
+            }
+        }
         Lease { pool: self, session, epoch: state.epoch }
     }
 
@@ -239,6 +276,7 @@ impl<S: Source> Pool<S> {
                 let mut state = self.state();
                 state.epoch += 1;
                 state.login = Some(login);
+                (state.places_max, state.lendings) = (self.sessions_max, 0);
                 Ok(())
             }
             Err(error) => {
@@ -257,13 +295,23 @@ impl<S: Source> Pool<S> {
                 lease.session = Some(session);
                 Ok(Some(lease))
             }
+            Err(error) if error.cause == Cause::Busy && self.gives_up_place(&lease) => Ok(None),
             Err(error) => {
                 lease.settle(Some(&error));
-                let state = self.state();
-                let others = state.in_use > 0 || !state.idle.is_empty();
-                if error.cause == Cause::Busy && others { Ok(None) } else { Err(error) }
+                Err(error)
             }
         }
+    }
+
+    /// The device has no more sessions than the others hold: learns how many, so that nobody asks for more. `false` when there
+    /// are no others to wait for.
+    fn gives_up_place(&self, lease: &Lease<'_, S>) -> bool {
+        let mut state = self.state();
+        let others = state.in_use - 1 + state.idle.len();
+        if others > 0 && lease.epoch == state.epoch {
+            state.places_max = state.places_max.min(others);
+        }
+        others > 0
     }
 
     fn halt(&self, error: &DeviceError) {

@@ -11,6 +11,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Device {
     logins: AtomicUsize,
     open: Arc<AtomicUsize>,
+    asked: AtomicUsize,
+    /// A fault of one session is no fault of the device's.
+    forgiving: bool,
     sessions_max: usize,
     login_answer: Mutex<Option<Cause>>,
 }
@@ -39,9 +42,14 @@ impl Source for Device {
     }
 
     fn open(&self) -> Result<Session, DeviceError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
         let session = Session(Arc::clone(&self.open));
         let before = self.open.fetch_add(1, Ordering::SeqCst);
         if before >= self.sessions_max { Err(fails(Cause::Busy)) } else { Ok(session) }
+    }
+
+    fn ends_login(&self, error: &DeviceError) -> bool {
+        error.cause == Cause::Absent || (!self.forgiving && matches!(error.cause, Cause::SessionLost | Cause::Fault))
     }
 }
 
@@ -155,4 +163,62 @@ fn waiters_get_what_comes_back() {
     });
     assert_eq!(done.load(Ordering::SeqCst), 400);
     assert!(open(&pool) <= 2);
+}
+
+/// Both sessions of the device are held while six others come: each asks for a third at most once, and then never again.
+#[test]
+fn a_device_with_fewer_sessions_than_allowed_is_not_asked_again_and_again() {
+    const WAITERS: usize = 6;
+    let device = Device { sessions_max: 2, ..Device::default() };
+    let pool = Pool::new(device, 2 + WAITERS, PATIENCE);
+    let work = |rounds: usize| (0..rounds).try_for_each(|_| pool.with(|_, _| Ok(())));
+    std::thread::scope(|scope| {
+        let waiters = pool.with(|_, _| {
+            Ok(pool.with(|_, _| Ok((0..WAITERS).map(|_| scope.spawn(|| work(200))).collect::<Vec<_>>()))?)
+        });
+        for waiter in waiters.unwrap() {
+            waiter.join().unwrap().unwrap();
+        }
+    });
+    let asked = pool.source().asked.load(Ordering::SeqCst);
+    assert!((2..=2 + WAITERS).contains(&asked), "asked for a session {asked} times");
+    assert_eq!(open(&pool), 2);
+}
+
+#[test]
+fn a_device_that_had_no_more_is_asked_for_one_more_later_and_after_a_new_login() {
+    let pool = pool(1, Duration::ZERO);
+    let asked = || pool.source().asked.load(Ordering::SeqCst);
+    let second_is_busy = || pool.with(|_, _| Ok(pool.with::<()>(|_, _| Ok(())).unwrap_err().cause)).unwrap();
+    for _ in 0..3 {
+        assert_eq!((second_is_busy(), asked()), (Cause::Busy, 2), "the first time only");
+    }
+    for _ in 0..LENDINGS_UNTIL_ASKED_AGAIN {
+        pool.with(|_, _| Ok(())).unwrap();
+    }
+    assert_eq!((second_is_busy(), asked()), (Cause::Busy, 3));
+    pool.with::<()>(|_, _| Err(Failure::Device(fails(Cause::Absent)))).unwrap_err();
+    assert_eq!((second_is_busy(), asked()), (Cause::Busy, 5), "the new login's first session, and one more");
+}
+
+#[test]
+fn what_ends_a_session_only_leaves_the_login_and_the_other_sessions() {
+    let pool = Pool::new(Device { sessions_max: 2, forgiving: true, ..Device::default() }, 2, PATIENCE);
+    for cause in [Cause::Fault, Cause::SessionLost] {
+        let failed =
+            pool.with(|_, _| Ok(pool.once::<()>(|_, _| Err(Failure::Device(fails(cause)))).unwrap_err().cause));
+        assert_eq!((failed.unwrap(), logins(&pool), open(&pool)), (cause, 1, 1), "its own session is closed");
+    }
+    pool.with::<()>(|_, _| Err(Failure::Device(fails(Cause::Absent)))).unwrap_err();
+    assert_eq!(open(&pool), 0);
+}
+
+#[test]
+fn work_that_changes_the_device_is_done_once() {
+    let (pool, done) = (pool(2, PATIENCE), AtomicUsize::new(0));
+    let lost = pool.once::<()>(|_, _| {
+        done.fetch_add(1, Ordering::SeqCst);
+        Err(Failure::Device(fails(Cause::SessionLost)))
+    });
+    assert_eq!((lost.unwrap_err().cause, done.load(Ordering::SeqCst)), (Cause::SessionLost, 1));
 }
