@@ -164,7 +164,7 @@ functions! {
     /// Says that it is a test device.
     fn SDF_GetDeviceInfo(session: RawHandle, place: *mut RawDeviceInfo) |device| {
         device.in_session(number(session))?;
-        put(place, device_info())
+        put(place, device_info(&device.config))
     };
     /// Random bytes of the system.
     fn SDF_GenerateRandom(session: RawHandle, length: u32, out: *mut u8) |device| {
@@ -277,10 +277,10 @@ pub unsafe extern "C" fn SDF_InternalSign_ECC(
     })
 }
 
-fn device_info() -> RawDeviceInfo {
+fn device_info(config: &Config) -> RawDeviceInfo {
     RawDeviceInfo {
-        issuer: padded("Bixi: TEST DEVICE, protects nothing"),
-        name: padded("test device"),
+        issuer: padded(&config.issuer),
+        name: padded(&config.name),
         serial: padded("0"),
         device_version: 1,
         standard_version: 0x0102_0000,

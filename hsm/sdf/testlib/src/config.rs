@@ -11,6 +11,7 @@
 //! | `cipher_bytes` | declared length of the array in `ECCCipher`; it writes all of it | 1: what is needed |
 //! | `extensions` | whether `SDF_CreateKeyPair_ECC` and `SWCSM_GenerateECCKeyPair` work | true |
 //! | `no_key` | what it answers for an index without a key | 0x01000008 |
+//! | `issuer`, `name` | who it says it is | itself |
 //! | `strict_import` | whether a changed envelope is refused, unlike in real libraries | false |
 
 use std::path::{Path, PathBuf};
@@ -38,6 +39,10 @@ pub struct Config {
     pub no_key: u32,
     /// Whether the vendors' calls work.
     pub extensions: bool,
+    /// Its maker, as it says.
+    pub issuer: String,
+    /// Its own name, as it says.
+    pub name: String,
     /// Whether a changed envelope is refused.
     pub strict_import: bool,
 }
@@ -57,6 +62,8 @@ impl Config {
             cipher_bytes: 1,
             no_key: answers::NO_KEY.0,
             extensions: true,
+            issuer: "Bixi: TEST DEVICE, protects nothing".into(),
+            name: "test device".into(),
             strict_import: false,
         };
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -73,6 +80,8 @@ impl Config {
                 "sm4" => config.sm4 = hexadecimal(value)?,
                 "no_key" => config.no_key = hexadecimal(value)?,
                 "cipher_bytes" => config.cipher_bytes = value.parse().ok()?,
+                "issuer" => config.issuer = value.into(),
+                "name" => config.name = value.into(),
                 "extensions" => config.extensions = value.parse().ok()?,
                 "strict_import" => config.strict_import = value.parse().ok()?,
                 _ => return None,
@@ -82,6 +91,6 @@ impl Config {
     }
 }
 
-fn hexadecimal(value: &str) -> Option<u32> {
+pub(crate) fn hexadecimal(value: &str) -> Option<u32> {
     u32::from_str_radix(value.strip_prefix("0x")?, 16).ok()
 }

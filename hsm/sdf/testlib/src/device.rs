@@ -61,7 +61,7 @@ impl Device {
             self.sessions.clear();
             return Err(answers::LOST);
         }
-        Ok(())
+        Fault::refusal(&self.config.directory, function).map_or(Ok(()), Err)
     }
 
     pub(crate) fn open(&mut self) -> Result<Handle, Refusal> {

@@ -1,7 +1,11 @@
-//! What the device does wrong, as long as the file `fault` in its directory holds the fault's name.
+//! What the device does wrong, as long as the file `fault` in its directory holds the fault's name, or a line
+//! `refuse FUNCTION CODE`, the code in hexadecimal.
 
 use std::path::Path;
 use std::time::Duration;
+
+use crate::Refusal;
+use crate::config::hexadecimal;
 
 /// Name of the file.
 pub const FILE: &str = "fault";
@@ -36,6 +40,13 @@ impl Fault {
     pub fn present(directory: &Path) -> Option<Self> {
         let text = std::fs::read_to_string(directory.join(FILE)).ok()?;
         Self::NAMES.iter().find(|(name, _)| *name == text.trim()).map(|(_, fault)| *fault)
+    }
+
+    /// What `function` answers whatever it is asked, if the device in `directory` is told so.
+    pub fn refusal(directory: &Path, function: &str) -> Option<Refusal> {
+        let text = std::fs::read_to_string(directory.join(FILE)).ok()?;
+        let (refused, code) = text.trim().strip_prefix("refuse ")?.split_once(' ')?;
+        if refused == function { hexadecimal(code).map(Refusal) } else { None }
     }
 
     /// Returns when this is no longer the present fault.
