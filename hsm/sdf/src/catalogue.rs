@@ -1,7 +1,8 @@
 //! Names of a device's keys. A device knows indices only, so names are records of ours in a directory:
 //!
 //! - `keys.toml` names key pairs: written when a pair is generated here, and by the officer who made pairs with the vendor's
-//!   tool. A public key noted there pins the pair: another one at that index is refused.
+//!   tool. A public key noted there pins the pair: another one at that index is refused. Its list `encryption` holds further
+//!   indices whose encryption pairs are ours.
 //! - `*.kek` hold key encryption keys ([`crate::kek`]).
 //!
 //! A signing pair without a name is called `sign-` and its index.
@@ -54,6 +55,9 @@ impl Pair {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Names {
+    /// Indices whose encryption pairs are ours to use, besides those of named pairs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    encryption: BTreeSet<u32>,
     #[serde(default)]
     pair: Vec<Pair>,
 }
@@ -66,6 +70,8 @@ pub(crate) struct Catalogue {
     /// Where pairs are looked for, and made.
     pub indices: RangeInclusive<u32>,
     pub pairs: Vec<Pair>,
+    /// Indices of encryption pairs that were made here, or that the officer gives.
+    encryption: BTreeSet<u32>,
     pub keks: Vec<Arc<KekFile>>,
 }
 
@@ -91,8 +97,9 @@ impl Catalogue {
         let names: Names = toml::from_str(&text).map_err(|error| unusable(&path, &error))?;
         let keks = read_keks(directory).map_err(|error| unusable(directory, &error))?;
         let keks = keks.into_iter().map(|path| KekFile::read(path).map(Arc::new)).collect::<Result<_, _>>()?;
-        let catalogue =
-            Self { directory: directory.to_owned(), token: token.to_owned(), indices, pairs: names.pair, keks };
+        let Names { encryption, pair: pairs } = names;
+        let (directory, token) = (directory.to_owned(), token.to_owned());
+        let catalogue = Self { directory, token, indices, pairs, encryption, keks };
         catalogue.check().map_err(|reason| unusable(&path, &reason))?;
         Ok(catalogue)
     }
@@ -110,6 +117,9 @@ impl Catalogue {
                 ));
             }
         }
+        if let Some(index) = self.encryption.iter().find(|index| !(1..=INDEX_MAX).contains(*index)) {
+            return Err(format!("encryption: index {index} is not within 1 to {INDEX_MAX}"));
+        }
         let named = self.pairs.iter().map(|pair| &pair.label).chain(self.keks.iter().map(|file| &file.kek.label));
         match named.into_iter().find(|label| !labels.insert(label.as_str())) {
             Some(label) => Err(format!("two keys are named {label:?}")),
@@ -120,6 +130,11 @@ impl Catalogue {
     /// Every index that may hold a signing pair.
     pub(crate) fn all_indices(&self) -> BTreeSet<u32> {
         self.indices.clone().chain(self.pairs.iter().map(|pair| pair.index)).collect()
+    }
+
+    /// Every index whose encryption pair is ours to use: another's pair, whose password may be another's too, is left alone.
+    pub(crate) fn encryption_indices(&self) -> BTreeSet<u32> {
+        self.encryption.iter().copied().chain(self.pairs.iter().map(|pair| pair.index)).collect()
     }
 
     /// The name of an index.
@@ -213,12 +228,22 @@ impl Catalogue {
     /// Adds a name and makes it durable.
     pub(crate) fn add_pair(&mut self, pair: Pair) -> Result<(), DeviceError> {
         self.pairs.push(pair);
+        self.write("name it in this file by hand, with its label and index")
+    }
+
+    /// Notes that the encryption pair at an index was made here, durably.
+    pub(crate) fn add_encryption(&mut self, index: u32) -> Result<(), DeviceError> {
+        self.encryption.insert(index);
+        self.write(&format!("add {index} to the list named encryption in this file by hand"))
+    }
+
+    fn write(&self, otherwise: &str) -> Result<(), DeviceError> {
         let path = self.directory.join(FILE);
-        let text = toml::to_string(&Names { pair: self.pairs.clone() });
+        let text = toml::to_string(&Names { encryption: self.encryption.clone(), pair: self.pairs.clone() });
         let written = text.map_err(io::Error::other).and_then(|text| whole_file::replace(&path, text.as_bytes()));
         written.map_err(|error| {
             DeviceError::new("key records", Cause::Setup, format!("{}: {error}", path.display()))
-                .with_advice("the pair was made; name it in this file by hand, with its label and index")
+                .with_advice(format!("the pair was made; {otherwise}"))
         })
     }
 

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::abi::{RawDeviceInfo, right_aligned};
 use crate::catalogue::Catalogue;
+use crate::error::right_lost;
 use crate::ffi::{self, Device, RawSession, Usage};
 use crate::prf::Purpose;
 use crate::profile::Profile;
@@ -27,8 +28,8 @@ use crate::session::{Library, Session};
 
 mod generate;
 
-/// Makers known to be software: their keys are in this process's memory, and reports must say so.
-const SOFTWARE_MANUFACTURERS: [&str; 3] = ["Bixi", "SoftSDF", "GmSSL"];
+/// In a maker's or device's name: software, whatever a profile says.
+const SOFTWARE_WORDS: [&str; 5] = ["bixi", "soft", "gmssl", "simul", "emul"];
 /// Bytes asked for in one call; some devices refuse more.
 const RANDOM_BYTES_MAX: usize = 1024;
 
@@ -85,9 +86,9 @@ impl SdfDevice {
             let device = Arc::new(Device::open(api)?);
             RawSession::open(device)?.info()?
         };
-        let info = device_info(&told, &params.token);
-        let profile = Profile::choose(&params.profile, &params.library_path, &info.manufacturer)
+        let profile = Profile::choose(&params.profile, &params.library_path, &text(&told.issuer))
             .map_err(|error| DeviceError::new("vendor profile", Cause::Setup, error.to_string()))?;
+        let info = device_info(&told, &params.token, &profile);
         let password = params.password.read().map_err(|error| {
             DeviceError::new("PIN source", Cause::Setup, error.to_string()).with_advice("correct the PIN's source")
         })?;
@@ -141,11 +142,14 @@ impl SdfDevice {
         self.public_keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The public key of the signing pair at `index`, which is the one its record pins.
+    /// The public key of the signing pair at `index`, as it was asked for once.
     fn known_public_key(&self, session: &mut Session, index: u32) -> Result<PublicKey, Failure> {
-        if let Some(public) = self.public_keys().get(&index) {
-            return Ok(*public);
-        }
+        let known = self.public_keys().get(&index).copied();
+        known.map_or_else(|| self.exported_public_key(session, index), Ok)
+    }
+
+    /// The public key of the signing pair at `index`, from the device, and the one its record pins.
+    fn exported_public_key(&self, session: &mut Session, index: u32) -> Result<PublicKey, Failure> {
         let Some(public) = session.public_key(self.library(), Usage::Sign, index)? else {
             let message = format!("index {index} of the device holds no signing pair");
             return Err(DeviceError::new("SDF_ExportSignPublicKey_ECC", Cause::KeyNotFound, message)
@@ -166,9 +170,14 @@ impl SdfDevice {
     }
 
     fn sign_at(&self, session: &mut Session, index: u32, digest: &[u8; 32]) -> Result<[u8; 64], Failure> {
-        let public = self.known_public_key(session, index)?;
+        // No password for a pair that is gone, nor over a session that is dead.
+        let public = match session.has_right(index) {
+            true => self.known_public_key(session, index)?,
+            false => self.exported_public_key(session, index)?,
+        };
         session.unlock(self.library(), index)?;
-        let raw = session.raw().sign(index, digest).map_err(Failure::Device)?;
+        let signed = session.raw().sign(index, digest);
+        let raw = signed.map_err(|error| Failure::Device(right_lost(error)))?;
         let refuse = |what: &str| {
             tracing::error!(index, what, "a signature of the device was refused");
             Failure::Ours(DeviceError::new("SDF_InternalSign_ECC", Cause::BadAnswer, what))
@@ -220,17 +229,29 @@ impl SdfDevice {
     }
 }
 
-fn device_info(told: &RawDeviceInfo, token: &str) -> DeviceInfo {
-    let manufacturer = text(&told.issuer);
-    let software = SOFTWARE_MANUFACTURERS.iter().any(|known| manufacturer.contains(known));
+/// A device is hardware if its profile vouches for it and its own words do not say otherwise; else keys are taken to be in this
+/// process's memory, where a library in software has them.
+fn device_info(told: &RawDeviceInfo, token: &str, profile: &Profile) -> DeviceInfo {
+    let (manufacturer, model) = (text(&told.issuer), text(&told.name));
+    let words = format!("{manufacturer} {model}").to_lowercase();
+    let software = SOFTWARE_WORDS.iter().any(|known| words.contains(known));
+    let hardware = !software && profile.vouches_for(&manufacturer);
+    if !hardware {
+        tracing::warn!(
+            manufacturer,
+            model,
+            profile = profile.name,
+            "not known to be hardware: if it is, say hardware = true in a profile of your own"
+        );
+    }
     DeviceInfo {
         backend: "sdf".into(),
         manufacturer,
-        model: text(&told.name),
+        model,
         serial: text(&told.serial),
         token: token.to_owned(),
         version: format!("0x{:08X}, standard 0x{:08X}", told.device_version, told.standard_version),
-        custody: if software { Custody::ProcessMemory } else { Custody::Hardware },
+        custody: if hardware { Custody::Hardware } else { Custody::ProcessMemory },
         monotonic_counter: false,
     }
 }

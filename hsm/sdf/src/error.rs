@@ -13,6 +13,11 @@ const ALGORITHM: Option<&str> = Some("compare the algorithm identifiers in the p
 const RIGHT: Option<&str> =
     Some("check that the key's access password is the configured one and that the index may be used");
 
+/// `SDR_HARDFAIL`
+const HARDFAIL: u32 = 0x04;
+/// `SDR_INARGERR`
+const INARGERR: u32 = 0x1D;
+
 /// `SDR_BASE + 1` onwards (GM/T 0018 annex A).
 #[rustfmt::skip]
 const STANDARD: [Known; 0x1E] = [
@@ -75,12 +80,33 @@ fn describe(code: u32) -> (Cow<'static, str>, Cause, Option<&'static str>) {
     }
 }
 
+/// Whether an answer says that the device itself is lost, not one session or one key: what concerns all of it, and calls that
+/// use no key.
+pub(crate) fn device_is_lost(error: &DeviceError) -> bool {
+    let without_key = matches!(&*error.function, "SDF_OpenDevice" | "SDF_OpenSession" | "SDF_GetDeviceInfo");
+    match error.cause {
+        Cause::Absent => true,
+        Cause::Fault => without_key || error.code == Some(u64::from(SDR_BASE + HARDFAIL)),
+        Cause::SessionLost | Cause::Rejected => without_key,
+        _ => false,
+    }
+}
+
+/// The answer to a call with a private key whose right was taken, and whose arguments are right by construction: libraries that
+/// have lost the right call its index a wrong argument.
+pub(crate) fn right_lost(error: DeviceError) -> DeviceError {
+    if error.code != Some(u64::from(SDR_BASE + INARGERR)) {
+        return error;
+    }
+    DeviceError { cause: Cause::SessionLost, ..error }
+}
+
 /// What an answer to a password means. A device counts wrong ones, and vendors have codes of their own for them: whatever does
 /// not clearly say something else was a wrong password, so that no code can make us try it again.
 pub(crate) fn password_error(function: &'static str, code: u32) -> DeviceError {
     let error = device_error(function, code);
     let about_the_device = matches!(error.cause, Cause::Absent | Cause::KeyNotFound | Cause::Busy | Cause::Unsupported);
-    if about_the_device || code == SDR_BASE + 4 {
+    if about_the_device || code == SDR_BASE + HARDFAIL {
         return error;
     }
     let message = format!("{}: the device refused the password", error.message);
@@ -100,6 +126,23 @@ mod tests {
             text.starts_with("SDF_InternalSign_ECC: SDR_KEYNOTEXIST (code 0x01000008); make the key pair"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_device_is_lost_by_what_concerns_all_of_it() {
+        for (function, code, lost) in [
+            ("SDF_InternalSign_ECC", 0x0100_0003, true),
+            ("SDF_InternalSign_ECC", 0x0100_0004, true),
+            ("SDF_InternalSign_ECC", 0x0101_0201, true),
+            ("SDF_InternalSign_ECC", 0x0100_000C, false),
+            ("SDF_InternalSign_ECC", 0x0101_0042, false),
+            ("SDF_Encrypt", 0x0100_0015, false),
+            ("SDF_GetDeviceInfo", 0x0100_0001, true),
+            ("SDF_OpenSession", 0x0100_001D, true),
+            ("SDF_OpenSession", 0x0100_0006, false),
+        ] {
+            assert_eq!(device_is_lost(&device_error(function, code)), lost, "{function} 0x{code:08X}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! derived from the key's own PRF: whatever was imported must answer the check, and the MAC covers every byte before it.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bixi_accel::sm3::{self, hkdf};
 use bixi_hsm::device::LABEL_BYTES_MAX;
@@ -19,7 +20,8 @@ use bixi_hsm::{Cause, DeviceError, whole_file};
 use bixi_platform::secret::Secret;
 use zeroize::Zeroizing;
 
-use crate::abi::{COORDINATE_BYTES, INDEX_MAX};
+use crate::abi::{COORDINATE_BYTES, INDEX_MAX, SDR_BASE};
+use crate::error::{device_is_lost, right_lost};
 use crate::ffi::CipherBlob;
 
 const MAGIC: &[u8; 8] = b"BIXIKEK1";
@@ -32,6 +34,8 @@ const MAC_BYTES: usize = 32;
 pub(crate) const ID_BYTES: usize = 16;
 const C_BYTES_MAX: usize = 1024;
 const FILE_BYTES_MAX: u64 = 2048;
+/// `SDR_PARDENY` and `SDR_PRKRERR`: the right to the encryption pair is missing.
+const RIGHT_CODES: [u64; 2] = [SDR_BASE as u64 + 0x07, SDR_BASE as u64 + 0x18];
 /// Ending of the files' names.
 pub(crate) const EXTENSION: &str = "kek";
 
@@ -104,11 +108,13 @@ impl Kek {
 }
 
 /// A key and the file it was read from or is written to.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct KekFile {
     pub kek: Kek,
     pub path: PathBuf,
     binding: Binding,
+    /// The device has imported the right key from it: what fails later is not the file's fault.
+    proven: AtomicBool,
 }
 
 impl KekFile {
@@ -121,7 +127,7 @@ impl KekFile {
             DeviceError::new("key file", Cause::Setup, format!("{}: {error}", path.display()))
                 .with_advice("the directory of the device's records must be writable while keys are made")
         })?;
-        Ok(Self { kek, path, binding })
+        Ok(Self { kek, path, binding, proven: AtomicBool::new(false) })
     }
 
     /// Reads a file; what it says is believed only after [`KekFile::verify`].
@@ -132,7 +138,7 @@ impl KekFile {
             Err(error) => return Err(refused(&path, &error.to_string())),
         };
         let (kek, binding) = Kek::parse(&bytes).map_err(|reason| refused(&path, reason))?;
-        Ok(Self { kek, path, binding })
+        Ok(Self { kek, path, binding, proven: AtomicBool::new(false) })
     }
 
     /// Whether the key that answers `answer` is the one this file was made for, and the file unchanged.
@@ -146,6 +152,7 @@ impl KekFile {
         if !bixi_accel::ct::eq(&expected.mac, &self.binding.mac) {
             return Err(refused(&self.path, "its key is right, but label, index or envelope were changed"));
         }
+        self.proven.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -161,10 +168,15 @@ impl KekFile {
         refused(&self.path, &format!("the device has no encryption pair at its index {}", self.kek.index))
     }
 
-    /// The device does not take what is in the file.
+    /// The device does not take what is in the file, by whatever code: libraries have many for an envelope they cannot open.
+    /// A lost device or a right that was taken back says nothing of the file, and neither does a failure after it was proven.
     pub(crate) fn not_imported(&self, error: DeviceError) -> DeviceError {
-        if !matches!(error.cause, Cause::Rejected | Cause::WrongKeyUse | Cause::KeyNotFound) {
+        let right = error.code.is_some_and(|code| RIGHT_CODES.contains(&code));
+        if right || device_is_lost(&error) {
             return error;
+        }
+        if self.proven.load(Ordering::Relaxed) {
+            return right_lost(error);
         }
         let reason = format!("the device does not import it: {}", error.message);
         DeviceError { function: error.function, code: error.code, ..refused(&self.path, &reason) }
@@ -190,6 +202,7 @@ fn take_slice<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], &'stat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::device_error;
 
     fn kek() -> Kek {
         let blob = CipherBlob { x: [1; 64], y: [2; 64], m: [3; 32], c: vec![4; 16] };
@@ -213,6 +226,17 @@ mod tests {
             assert_eq!(refused.cause, Cause::Setup, "byte {at}");
             assert!(refused.message.contains(&*made.path.to_string_lossy()), "byte {at}: {refused}");
         }
+    }
+
+    #[test]
+    fn what_fails_after_a_file_was_proven_is_not_its_fault() {
+        let directory = tempfile::tempdir().unwrap();
+        let answer = Secret::from_slice(&[5; 32]);
+        let file = KekFile::create(directory.path(), kek(), &answer).unwrap();
+        let cause = |code| file.not_imported(device_error("SDF_ImportKeyWithISK_ECC", code)).cause;
+        assert_eq!([cause(0x0100_000C), cause(0x0100_001D)], [Cause::Setup; 2]);
+        file.verify(&answer).unwrap();
+        assert_eq!([cause(0x0100_000C), cause(0x0100_001D)], [Cause::Fault, Cause::SessionLost]);
     }
 
     #[test]

@@ -33,6 +33,18 @@ pub struct Profile {
     pub key_pair: KeyPairCall,
     /// The vendor's tool that makes key pairs, for advice.
     pub tool: String,
+    /// The makers in `manufacturer` keep keys in hardware; in a profile that names no maker, whoever wrote it vouches for the
+    /// device.
+    #[serde(default)]
+    pub hardware: bool,
+}
+
+impl Profile {
+    /// Whether a device of that maker is vouched for as hardware.
+    pub(crate) fn vouches_for(&self, manufacturer: &str) -> bool {
+        let named = |maker: &String| manufacturer.contains(maker.as_str());
+        self.hardware && (self.manufacturer.is_empty() || self.manufacturer.iter().any(named))
+    }
 }
 
 /// Algorithm identifiers, `SGD_` in the standard.

@@ -13,6 +13,7 @@ use bixi_hsm::{Cause, DeviceError};
 use bixi_platform::secret::Secret;
 
 use crate::abi::{RawPublicKey, SM2_BITS, right_aligned};
+use crate::error::device_is_lost;
 use crate::ffi::{Api, CipherBlob, Device, Key, RawSession, Usage};
 use crate::kek::{ID_BYTES, KekFile};
 use crate::prf::{self, Purpose};
@@ -60,10 +61,17 @@ impl Source for Library {
         Ok(device)
     }
 
+    /// A session that opens on a device that was lost meanwhile shows it here, so later failures in it are its own.
     fn open(&self) -> Result<Session, DeviceError> {
         let device = self.device.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
         let lost = || DeviceError::new("SDF_OpenSession", Cause::SessionLost, "the device was closed a moment ago");
-        Ok(Session::new(RawSession::open(device.ok_or_else(lost)?)?))
+        let mut raw = RawSession::open(device.ok_or_else(lost)?)?;
+        raw.info()?;
+        Ok(Session::new(raw))
+    }
+
+    fn ends_login(&self, error: &DeviceError) -> bool {
+        device_is_lost(error)
     }
 }
 
@@ -83,9 +91,14 @@ impl Session {
         &mut self.raw
     }
 
+    /// Whether the right to the private keys of `index` was taken.
+    pub(crate) fn has_right(&self, index: u32) -> bool {
+        self.rights.contains(&index)
+    }
+
     /// The right to use the private keys of `index`.
     pub(crate) fn unlock(&mut self, library: &Library, index: u32) -> Result<(), Failure> {
-        if self.rights.contains(&index) {
+        if self.has_right(index) {
             return Ok(());
         }
         let attempt = library.memory.begin(&library.password).map_err(Failure::Device)?;

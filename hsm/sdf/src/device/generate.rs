@@ -1,6 +1,7 @@
 //! Making keys: a pair at a free index by the vendor's call, a session key as key encryption key by the standard's.
 //!
-//! Nothing is ever made at an index that holds something: a vendor's call would overwrite it.
+//! Nothing is ever made at an index that holds a pair of either kind: a vendor's call would overwrite it, and the other pair may
+//! be another's. A call that makes a pair is never repeated by itself: it may have been carried out.
 
 use std::sync::PoisonError;
 
@@ -43,14 +44,13 @@ impl SdfDevice {
     }
 
     fn generate_pair(&self, spec: &KeySpec) -> Result<KeyRef, DeviceError> {
-        let (index, public) = self.pool.with(|session, _| {
-            let index = self.free_index(session)?;
-            session.make_pair(self.library(), Usage::Sign, index)?;
+        let index = self.make_pair(Usage::Sign)?;
+        let public = self.pool.with(|session, _| {
             let public = session.public_key(self.library(), Usage::Sign, index)?.ok_or_else(|| {
                 let message = format!("SDR_OK, and no public key at index {index}");
                 DeviceError::new("generate", Cause::BadAnswer, message)
             })?;
-            Ok((index, public))
+            Ok(public)
         })?;
         let public_key = Some(hex::encode(public.to_bytes()));
         let pair = Pair { label: spec.label.clone(), index, public_key, generated: true };
@@ -60,16 +60,26 @@ impl SdfDevice {
         self.catalogue().pair_uri(index)
     }
 
+    /// Makes a pair at the lowest index that is free.
+    fn make_pair(&self, usage: Usage) -> Result<u32, DeviceError> {
+        self.pool.once(|session, _| {
+            let index = self.free_index(session)?;
+            session.make_pair(self.library(), usage, index)?;
+            Ok(index)
+        })
+    }
+
+    /// The lowest index that has no name and no pair of either kind.
     fn free_index(&self, session: &mut Session) -> Result<u32, Failure> {
-        let indices = self.catalogue().indices.clone();
-        for index in indices.clone() {
-            if self.catalogue().pair(index).is_none()
-                && session.public_key(self.library(), Usage::Sign, index)?.is_none()
+        let (indices, ours) = (self.catalogue().indices.clone(), self.catalogue().encryption_indices());
+        for index in indices.clone().filter(|index| !ours.contains(index)) {
+            if session.public_key(self.library(), Usage::Sign, index)?.is_none()
+                && session.public_key(self.library(), Usage::Encrypt, index)?.is_none()
             {
                 return Ok(index);
             }
         }
-        let message = format!("every index of {indices:?} holds a signing pair");
+        let message = format!("every index of {indices:?} has a name or holds a pair");
         Err(DeviceError::new("generate", Cause::Rejected, message)
             .with_advice("widen the range of indices, or name a pair that exists in keys.toml")
             .into())
@@ -79,8 +89,8 @@ impl SdfDevice {
         let random = |error| DeviceError::new("getrandom", Cause::Fault, format!("no id for the key: {error}"));
         let id = OsRandom.array().map_err(random)?;
         let directory = self.catalogue().directory().to_owned();
+        let index = self.encryption_index()?;
         let file = self.pool.with(|session, _| {
-            let index = self.encryption_index(session)?;
             let (blob, key) = session.make_kek(self.library(), index)?;
             let kek = Kek { id, index, label: spec.label.clone(), blob };
             let answer = session.prf(self.library(), key, Purpose::Binding, kek.binding_input());
@@ -100,16 +110,22 @@ impl SdfDevice {
         Ok(uri)
     }
 
-    /// The lowest index with an encryption pair; made at the first free one if no index has one.
-    fn encryption_index(&self, session: &mut Session) -> Result<u32, Failure> {
-        let indices = self.catalogue().all_indices();
-        for index in &indices {
-            if session.public_key(self.library(), Usage::Encrypt, *index)?.is_some() {
-                return Ok(*index);
+    /// The lowest index of ours with an encryption pair; one is made if there is none.
+    fn encryption_index(&self) -> Result<u32, DeviceError> {
+        let ours = self.catalogue().encryption_indices();
+        let present = self.pool.with(|session, _| {
+            for index in &ours {
+                if session.public_key(self.library(), Usage::Encrypt, *index)?.is_some() {
+                    return Ok(Some(*index));
+                }
             }
+            Ok(None)
+        })?;
+        if let Some(index) = present {
+            return Ok(index);
         }
-        let first = *indices.first().expect("a range of indices is not empty");
-        session.make_pair(self.library(), Usage::Encrypt, first)?;
-        Ok(first)
+        let made = self.make_pair(Usage::Encrypt)?;
+        self.catalogue.write().unwrap_or_else(PoisonError::into_inner).add_encryption(made)?;
+        Ok(made)
     }
 }

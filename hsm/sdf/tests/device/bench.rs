@@ -12,6 +12,8 @@ use bixi_platform::credentials::PinSource;
 
 /// Longest wait for something that happens at once.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Where the index of a key file is, behind its magic and its id.
+const KEK_INDEX_AT: usize = 8 + 16;
 /// Sansec's numbers and lengths.
 pub(crate) const SANSEC: &str = "sm4 = 0x2000\ncipher_bytes = 32\n";
 
@@ -74,6 +76,11 @@ impl Bench {
         std::fs::write(self.path("state/fault"), name).unwrap();
     }
 
+    /// From here on `function` answers `code`.
+    pub(crate) fn refuse(&self, function: &str, code: u32) {
+        self.fault(&format!("refuse {function} 0x{code:08X}"));
+    }
+
     pub(crate) fn mend(&self) {
         std::fs::remove_file(self.path("state/fault")).unwrap();
     }
@@ -86,6 +93,12 @@ impl Bench {
     pub(crate) fn name_pair(&self, text: &str) {
         std::fs::create_dir_all(self.path("records")).unwrap();
         std::fs::write(self.path("records/keys.toml"), text).unwrap();
+    }
+
+    /// The index of the encryption pair under which the one key encryption key is.
+    pub(crate) fn kek_index(&self) -> u32 {
+        let file = std::fs::read(self.kek_file()).unwrap();
+        u32::from_be_bytes(file[KEK_INDEX_AT..KEK_INDEX_AT + 4].try_into().unwrap())
     }
 
     /// The one file of a key encryption key.

@@ -4,7 +4,9 @@
 #![allow(missing_docs)]
 
 mod bench;
+mod codes;
 mod faults;
+mod making;
 
 use bixi_accel::sm2;
 use bixi_hsm::profile::ProfileChoice;
@@ -96,20 +98,7 @@ fn pairs_of_the_vendors_tool_are_found_and_named() {
     assert!(refused.advice.contains("the vendor's management tool"), "{refused}");
     kek(&device);
     assert_eq!(bench.calls("SDF_CreateKeyPair_ECC"), 1, "the key encryption key took the pair that was there");
-}
-
-#[test]
-fn generation_overwrites_nothing() {
-    let bench = Bench::new("pairs = 1,3\n");
-    let device = SdfDevice::open(Params { indices: 1..=4, ..bench.params("standard") }).unwrap();
-    let before = device.public_key(&key("sdf:object=sign-3")).unwrap();
-    for (label, id) in [("a", "%00%00%00%02"), ("b", "%00%00%00%04")] {
-        let made = device.generate(&KeySpec::new(label, KeyKind::Sm2Sign)).unwrap();
-        assert!(made.to_string().contains(id), "{made}");
-    }
-    let full = device.generate(&KeySpec::new("c", KeyKind::Sm2Sign)).unwrap_err();
-    assert_eq!((full.cause, full.message.as_str()), (Cause::Rejected, "every index of 1..=4 holds a signing pair"));
-    assert_eq!(device.public_key(&key("sdf:object=sign-3")).unwrap(), before);
+    assert_eq!(bench.kek_index(), 5, "the named one, not the other");
 }
 
 #[test]
@@ -124,4 +113,28 @@ fn another_pair_than_the_pinned_one_is_refused() {
     assert_eq!(refused.cause, Cause::BadAnswer);
     assert!(refused.message.contains("another key pair than keys.toml says"), "{refused}");
     assert!(device.list().unwrap().is_empty());
+}
+
+/// Hardware is what a profile vouches for by the maker's name, and what does not call itself software.
+#[test]
+fn a_device_is_hardware_only_if_its_profile_says_so() {
+    let own = include_str!("../../profiles/standard.toml").replace("\n[algorithms]", "\nhardware = true\n[algorithms]");
+    for (issuer, name, profile, custody) in [
+        ("Sansec", "SJK1926", "sansec", Custody::Hardware),
+        ("Sansec", "SJK1926", "standard", Custody::ProcessMemory),
+        ("Sansec", "Soft-SDF", "sansec", Custody::ProcessMemory),
+        ("Acme", "card", "sansec", Custody::ProcessMemory),
+        ("Acme", "card", "own", Custody::Hardware),
+        ("Acme", "SDF Simulator", "own", Custody::ProcessMemory),
+        ("GMSSL", "card", "own", Custody::ProcessMemory),
+    ] {
+        let bench = Bench::new(&format!("issuer = {issuer}\nname = {name}\n"));
+        std::fs::write(bench.path("own.toml"), &own).unwrap();
+        let profile_choice = match profile {
+            "own" => ProfileChoice::File(bench.path("own.toml")),
+            shipped => ProfileChoice::Named(shipped.into()),
+        };
+        let device = SdfDevice::open(Params { profile: profile_choice, ..bench.params("") }).unwrap();
+        assert_eq!(device.info().custody, custody, "{issuer} {name} under {profile}");
+    }
 }
