@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bixi_config::{HsmBackend, NodeConfig};
-use bixi_hsm::{KeyDevice, KeyKind, KeySpec};
+use bixi_hsm::{Cause, DeviceError, KeyDevice, KeyKind, KeySpec};
 use bixi_hsm_pkcs11::{Initialisation, Params, Pkcs11Device, ProfileChoice, TokenSelector, initialise_token};
 use bixi_hsm_tpm::{Address, initialise_store};
 use bixi_platform::credentials::PinSource;
@@ -98,8 +98,9 @@ impl NodeKeys {
     }
 }
 
-/// Makes the node's keys inside its device: a token is initialised first; in an SDF device, keys that it has under their names
-/// already are taken. The public parts go to `conf/keys.json`.
+/// Makes the node's keys inside its device: a token is initialised first; in an SDF device, signing pairs that it has under their
+/// names already are taken. A key encryption key is always made: of one that is there, nobody knows who knows it. The public parts
+/// go to `conf/keys.json`.
 pub fn make_keys(node: &NodeDirectory) -> Result<NodeKeys, ChainError> {
     if node.keys().exists() {
         return Err(ChainError::Exists(node.keys()));
@@ -126,6 +127,15 @@ pub fn make_keys(node: &NodeDirectory) -> Result<NodeKeys, ChainError> {
 fn make_key(device: &dyn KeyDevice, role: &str, label: &str, kind: KeyKind) -> Result<KeyRecord, ChainError> {
     let made = device.list()?.into_iter().find(|key| key.label == label && key.kind == kind);
     let uri = match made {
+        Some(key) if kind == KeyKind::Kek => {
+            let message = format!("{} is there already, and this ceremony did not make it", key.uri);
+            return Err(DeviceError::new("generate", Cause::KeyExists, message)
+                .with_advice(
+                    "if an earlier attempt at this step made it and nothing is sealed under it, remove it (in an SDF device: \
+                     its .kek file); else choose another hsm.kek",
+                )
+                .into());
+        }
         Some(key) => key.uri,
         None => device.generate(&KeySpec::new(label, kind))?,
     };
@@ -200,4 +210,25 @@ pub(super) fn open_token(home: &TokenHome, module: &Path, label: &str) -> Result
         sessions_max: SESSIONS_MAX,
         timeout_ms: TIMEOUT_MS,
     })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use bixi_hsm::soft::SoftDevice;
+
+    use super::*;
+
+    /// Whoever can write the records could have planted a key encryption key that he knows; a signing pair is the one its
+    /// officer made.
+    #[test]
+    fn a_key_encryption_key_that_is_there_already_is_not_taken() {
+        let device = SoftDevice::new("test");
+        let pair = device.generate(&KeySpec::new("consensus", KeyKind::Sm2Sign)).unwrap();
+        device.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
+        let taken = make_key(&device, "consensus", "consensus", KeyKind::Sm2Sign).unwrap();
+        assert_eq!(taken.uri, pair.to_string());
+        let refused = make_key(&device, "kek", "kek", KeyKind::Kek).unwrap_err().to_string();
+        assert!(refused.contains("this ceremony did not make it") && refused.contains("object=kek"), "{refused}");
+        make_key(&device, "kek", "another", KeyKind::Kek).unwrap();
+    }
 }
