@@ -599,3 +599,29 @@ fn doctor_tells_a_running_node_from_a_stopped_one_and_disturbs_neither() {
     let table = String::from_utf8_lossy(&asked.stdout).into_owned();
     assert!(table.contains("no guard in"), "{table}");
 }
+
+#[test]
+fn a_probe_names_the_profile_of_a_nodes_module_and_asks_for_no_pin() {
+    let place = tempfile::tempdir().unwrap();
+    let config = make_chain(place.path());
+    fs::remove_file(config.with_file_name("secrets").join("user.pin")).unwrap();
+    let config = config.to_str().unwrap();
+    let asked = bixi(&["hsm", "probe", "--json", "--config", config]);
+    assert!(asked.status.success(), "{}", said(&asked));
+    let found: Value = serde_json::from_slice(&asked.stdout).unwrap();
+    let token = &found["tokens"][0];
+    assert_eq!(
+        (&found["manufacturer"], &token["label"], &token["ready"]),
+        (&json!("Bixi"), &json!("bixi"), &json!(true))
+    );
+    assert_eq!(token["fits"][0], json!({"profile": "bixi-token", "named": true, "missing": []}));
+    let table = bixi(&["hsm", "probe", "--config", config]);
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    for wanted in ["bixi-token", "named by the module", "fits", "lacks", "CKM_EC_KEY_PAIR_GEN"] {
+        assert!(table.contains(wanted), "{wanted} in {table}");
+    }
+    let missing = place.path().join("missing.so");
+    let refused = bixi(&["hsm", "probe", "--module", missing.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(78));
+    assert!(said(&refused).contains("missing.so"), "{}", said(&refused));
+}

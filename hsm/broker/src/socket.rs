@@ -2,11 +2,15 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+/// Callers that may wait to be accepted.
+const BACKLOG: i32 = 128;
 /// Longest path an address holds (unix(7), `sun_path` without its NUL).
 const ADDRESS_BYTES_MAX: usize = 107;
 
@@ -28,10 +32,17 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let listener = Address::of(path)?.with(|address| UnixListener::bind(address))?;
-    // Who may connect is asked of every caller; the mode keeps others from taking places in the queue.
-    fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    Ok(listener)
+    Address::of(path)?.with(bind)
+}
+
+/// Who may connect is asked of every caller; the mode keeps others from taking places in the queue. The socket has it before it has a
+/// name, which Linux makes with the socket's own mode: by its name another file could be meant by then.
+fn bind(address: &Path) -> io::Result<UnixListener> {
+    let socket = File::from(net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?);
+    socket.set_permissions(Permissions::from_mode(0o600))?;
+    net::bind(&socket, &SocketAddrUnix::new(address)?)?;
+    net::listen(&socket, BACKLOG)?;
+    Ok(OwnedFd::from(socket).into())
 }
 
 /// Connects to the socket.

@@ -47,7 +47,7 @@ pub struct Pace {
 impl Default for Pace {
     /// Twenty beats of silence: a busy machine delays some.
     fn default() -> Self {
-        let (first_beat, silence) = (Duration::from_secs(30), BEAT_PERIOD * 20);
+        let (first_beat, silence) = (Duration::from_secs(30), BEAT_PERIOD * 50);
         Self { first_beat, silence, proven: Duration::from_secs(1) }
     }
 }

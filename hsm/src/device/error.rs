@@ -84,7 +84,7 @@ impl Cause {
             Self::Absent => "check that the device is connected and its service runs",
             Self::SessionLost | Self::Busy | Self::Timeout => "retried by itself; check the device's load if it stays",
             Self::Fault => "read the device's own log",
-            Self::KeyNotFound => "compare the key's URI with `bixi hsm list`",
+            Self::KeyNotFound => "compare the key's URI with what `bixi doctor` lists",
             Self::KeyAmbiguous => "add the id to the key's URI",
             Self::KeyExists => "choose another label, or use the existing key",
             Self::WrongKeyUse => "use a key that was generated for this purpose",

@@ -1,4 +1,6 @@
-//! `bixi hsm`: the key device of a node in a process of its own.
+//! `bixi hsm`: the key device of a node, in a process of its own and before it has a node.
+
+mod probe;
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ const MANAGER_VARIABLES: [&str; 6] =
 #[derive(Debug, Subcommand)]
 pub(crate) enum HsmCommand {
     Serve(ServeArgs),
+    Probe(probe::ProbeArgs),
     #[command(hide = true)]
     Worker(WorkerArgs),
 }
@@ -66,6 +69,7 @@ pub(crate) struct WorkerArgs {
 pub(crate) fn run(command: &HsmCommand) -> Result<(), Failure> {
     match command {
         HsmCommand::Serve(args) => serve(args),
+        HsmCommand::Probe(args) => probe::run(args),
         HsmCommand::Worker(args) => {
             let (settings, _) = run::enter_with_device(&args.config)?;
             broker::work(&settings, args.uid).map_err(|error| run::refusal("no key device", &error))

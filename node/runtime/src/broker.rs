@@ -69,7 +69,7 @@ pub fn listen(settings: &Settings, served_uid: u32) -> io::Result<(UnixListener,
     let listener = socket::listen(&path).map_err(named)?;
     let made = MadeSocket(path.clone());
     if served_uid != own_uid() {
-        std::os::unix::fs::chown(&path, Some(served_uid), None).map_err(named)?;
+        std::os::unix::fs::lchown(&path, Some(served_uid), None).map_err(named)?;
     }
     Ok((listener, Some(made)))
 }

@@ -38,6 +38,7 @@ mod metrics;
 mod ordering_log;
 mod pipeline;
 mod placement;
+pub mod probe;
 pub mod process;
 mod reload;
 mod settings;
