@@ -45,7 +45,7 @@ pub struct Pace {
 }
 
 impl Default for Pace {
-    /// Twenty beats of silence: a busy machine delays some.
+    /// Fifty beats of silence: a busy machine delays some, and a worker that is replaced has to log in.
     fn default() -> Self {
         let (first_beat, silence) = (Duration::from_secs(30), BEAT_PERIOD * 50);
         Self { first_beat, silence, proven: Duration::from_secs(1) }
