@@ -15,9 +15,14 @@ fn step(name: &str, node: &Path) {
     assert!(done.status.success(), "bixi chain {name}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// The record of the key of a role in `conf/keys.json`.
+/// `conf/keys.json`.
+fn record(node: &Path) -> Value {
+    serde_json::from_slice(&fs::read(node.join("conf/keys.json")).unwrap()).unwrap()
+}
+
+/// The record of the key of a role.
 fn key(node: &Path, role: &str) -> Value {
-    let record: Value = serde_json::from_slice(&fs::read(node.join("conf/keys.json")).unwrap()).unwrap();
+    let record = record(node);
     let keys = record["keys"].as_array().unwrap();
     keys.iter().find(|key| key["role"] == role).unwrap().clone()
 }
@@ -35,6 +40,12 @@ fn move_to_tpm(config: &Path, socket: &Path) {
     let of_tpm = key(node, "consensus");
     assert!(of_tpm["uri"].as_str().unwrap().starts_with("tpm:token=bixi;object=consensus;"), "{of_tpm}");
     assert_eq!(of_tpm["extractable"], false);
+    let ceremony = record(node)["tpm"].clone();
+    assert_eq!(ceremony["parent_handle"], "0x81008000");
+    // Algorithm and hash.
+    for name in ["parent", "attestation_key"] {
+        assert_eq!(ceremony[name].as_str().unwrap().len(), 2 * 34, "{ceremony}");
+    }
     let id = |key: &Value| key["public_key"].as_str().unwrap().to_owned();
     let genesis = node.join("genesis.toml");
     let text = fs::read_to_string(&genesis).unwrap();

@@ -65,12 +65,19 @@ impl KeyRecord {
 pub struct NodeKeys {
     /// Consensus, TLS and key encryption key.
     pub keys: Vec<KeyRecord>,
+    /// Names in a TPM that was made ready, for the ceremony's record: of the parent, to be compared with what the TPM tells
+    /// otherwise, and of the key that signs its statements.
+    pub tpm: Option<Value>,
 }
 
 impl NodeKeys {
     /// As written to `conf/keys.json`.
     pub fn to_json(&self) -> Value {
-        json!({"keys": self.keys.iter().map(KeyRecord::to_json).collect::<Vec<_>>()})
+        let mut record = json!({"keys": self.keys.iter().map(KeyRecord::to_json).collect::<Vec<_>>()});
+        if let Some(tpm) = &self.tpm {
+            record["tpm"] = tpm.clone();
+        }
+        record
     }
 
     /// Reads what [`make_keys`] wrote.
@@ -80,7 +87,7 @@ impl NodeKeys {
         let bad = |detail: String| ChainError::Record { path: path.clone(), detail };
         let value: Value = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
         let rows = value["keys"].as_array().ok_or_else(|| bad("no list named keys".into()))?;
-        Ok(Self { keys: rows.iter().map(KeyRecord::from_json).collect() })
+        Ok(Self { keys: rows.iter().map(KeyRecord::from_json).collect(), tpm: value.get("tpm").cloned() })
     }
 
     /// X ‖ Y of the consensus key: the node's id.
@@ -106,7 +113,7 @@ pub fn make_keys(node: &NodeDirectory) -> Result<NodeKeys, ChainError> {
         return Err(ChainError::Exists(node.keys()));
     }
     let config = node.node_config()?;
-    make_ready(node, &config)?;
+    let tpm = make_ready(node, &config)?;
     let device = open_device(node, &config)?;
     let config = config.hsm;
     let wanted = [
@@ -118,7 +125,7 @@ pub fn make_keys(node: &NodeDirectory) -> Result<NodeKeys, ChainError> {
     for (role, label, kind) in wanted {
         keys.push(make_key(device.as_ref(), role, label, kind)?);
     }
-    let made = NodeKeys { keys };
+    let made = NodeKeys { keys, tpm };
     let text = format!("{:#}\n", made.to_json());
     write_new(&node.keys(), 0o644, text.as_bytes())?;
     Ok(made)
@@ -149,12 +156,13 @@ fn make_key(device: &dyn KeyDevice, role: &str, label: &str, kind: KeyKind) -> R
     })
 }
 
-/// Initialises the token or the TPM's store; an SDF device was made ready by its vendor's tool.
-fn make_ready(node: &NodeDirectory, config: &NodeConfig) -> Result<(), ChainError> {
+/// Initialises the token or the TPM's store, and returns what a TPM's ceremony records; an SDF device was made ready by its
+/// vendor's tool.
+fn make_ready(node: &NodeDirectory, config: &NodeConfig) -> Result<Option<Value>, ChainError> {
     let (hsm, home) = (&config.hsm, node.token_home());
     match hsm.backend {
-        HsmBackend::Pkcs11 => new_token(home, &node.path().join(&hsm.module), &hsm.token).map(drop),
-        HsmBackend::Sdf => Ok(()),
+        HsmBackend::Pkcs11 => new_token(home, &node.path().join(&hsm.module), &hsm.token).map(|_| None),
+        HsmBackend::Sdf => Ok(None),
         HsmBackend::Tpm => {
             let request = bixi_hsm_tpm::Initialisation {
                 address: Address::of_path(&node.path().join(&hsm.module)),
@@ -165,8 +173,12 @@ fn make_ready(node: &NodeDirectory, config: &NodeConfig) -> Result<(), ChainErro
                 counter: true,
                 timeout_ms: TPM_INITIALISATION_MS,
             };
-            initialise_store(&request)?;
-            Ok(())
+            let made = initialise_store(&request)?;
+            Ok(Some(json!({
+                "parent_handle": format!("{:#010x}", made.parent_handle),
+                "parent": hex::encode(&made.parent),
+                "attestation_key": hex::encode(&made.attestation_key),
+            })))
         }
     }
 }
