@@ -41,7 +41,7 @@ struct Decoded {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TraceError {
     #[error("this system does not let a process be traced: {0}")]
-    Forbidden(nix::Error),
+    Forbidden(std::io::Error),
     #[error("the process ended, or was stopped by something else: {0:?}")]
     Ended(WaitStatus),
     #[error(
@@ -72,7 +72,6 @@ pub(crate) fn stay_on_one_core() {
 
 /// Runs a command that calls [`mark`] twice, and returns what it does between the two.
 pub(crate) fn trace(mut command: Command) -> Result<Vec<Step>, TraceError> {
-    ptrace_is_allowed()?;
     let traced = || {
         ptrace::traceme()?;
         personality::set(personality::get()? | Persona::ADDR_NO_RANDOMIZE)?;
@@ -80,7 +79,11 @@ pub(crate) fn trace(mut command: Command) -> Result<Vec<Step>, TraceError> {
     };
     // SAFETY: between fork and exec it makes two system calls and takes no lock.
     unsafe { command.pre_exec(traced) };
-    let mut child = command.spawn().map_err(TraceError::System)?;
+    let mut child = command.spawn().map_err(|error| match error.kind() {
+        // Containers forbid tracing, or fixed addresses.
+        std::io::ErrorKind::PermissionDenied => TraceError::Forbidden(error),
+        _ => TraceError::System(error),
+    })?;
     let process = Pid::from_raw(child.id() as i32);
     let steps = (|| {
         wait_for_trap(process)?;
@@ -91,19 +94,6 @@ pub(crate) fn trace(mut command: Command) -> Result<Vec<Step>, TraceError> {
     let _ = child.kill();
     let _ = child.wait();
     steps
-}
-
-/// Containers may forbid it; that is told apart from what goes wrong later.
-fn ptrace_is_allowed() -> Result<(), TraceError> {
-    let forbidden =
-        |error: std::io::Error| TraceError::Forbidden(nix::Error::from_raw(error.raw_os_error().unwrap_or(0)));
-    let mut probe = Command::new("/bin/true");
-    // SAFETY: between fork and exec it makes one system call and takes no lock.
-    unsafe { probe.pre_exec(|| Ok(ptrace::traceme()?)) };
-    let mut child = probe.spawn().map_err(forbidden)?;
-    let _ = child.kill();
-    let _ = child.wait();
-    Ok(())
 }
 
 fn wait_for_trap(process: Pid) -> Result<(), TraceError> {
