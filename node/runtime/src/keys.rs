@@ -13,7 +13,7 @@ use bixi_hsm::profile::ProfileChoice;
 use bixi_hsm::service::{
     Channel, Client, ClientError, CustodyPolicy, InProcess, Keys, Params, RetryPolicy, SigningService,
 };
-use bixi_hsm::{DeviceError, KeyDevice, KeyKind, KeyRef};
+use bixi_hsm::{DeviceError, KeyDevice, KeyInfo, KeyKind, KeyRef};
 use bixi_hsm_pkcs11::{Pkcs11Device, TokenSelector};
 use bixi_hsm_sdf::SdfDevice;
 use bixi_hsm_tpm::{Address, TpmDevice};
@@ -111,18 +111,32 @@ fn profile_choice(hsm: &Hsm, base: &Path) -> ProfileChoice {
     }
 }
 
-/// The key of a label and kind; exactly one must be there.
-pub(crate) fn find_key(device: &dyn KeyDevice, label: &str, kind: KeyKind) -> Result<KeyRef, Failure> {
-    let mut found: Vec<KeyRef> =
-        device.list()?.into_iter().filter(|key| key.label == label && key.kind == kind).map(|key| key.uri).collect();
-    match found.len() {
-        1 => Ok(found.remove(0)),
-        0 => Err(format!(
-            "the token {:?} holds no {kind:?} key labelled {label:?}; generate it with `bixi chain keys` or correct hsm.*_key",
-            device.info().token
-        )
-        .into()),
-        count => Err(format!("the token holds {count} {kind:?} keys labelled {label:?}; remove all but one").into()),
+/// What a device lists, asked for once: some devices look at thousands of places to answer.
+pub(crate) struct Listed {
+    token: String,
+    keys: Vec<KeyInfo>,
+}
+
+impl Listed {
+    pub(crate) fn of(device: &dyn KeyDevice) -> Result<Self, DeviceError> {
+        Ok(Self { token: device.info().token, keys: device.list()? })
+    }
+
+    /// The key of a label and kind; exactly one must be there.
+    pub(crate) fn find(&self, label: &str, kind: KeyKind) -> Result<KeyRef, Failure> {
+        let found: Vec<&KeyInfo> = self.keys.iter().filter(|key| key.label == label && key.kind == kind).collect();
+        match found[..] {
+            [key] => Ok(key.uri.clone()),
+            [] => Err(format!(
+                "the token {:?} holds no {kind:?} key labelled {label:?}; generate it with `bixi chain keys` or correct hsm.*_key",
+                self.token
+            )
+            .into()),
+            _ => {
+                let count = found.len();
+                Err(format!("the token holds {count} {kind:?} keys labelled {label:?}; remove all but one").into())
+            }
+        }
     }
 }
 
@@ -163,10 +177,11 @@ pub(crate) fn hold(
     device: Arc<dyn KeyDevice>,
 ) -> Result<Holder, Failure> {
     let hsm = &settings.config.hsm;
+    let listed = Listed::of(device.as_ref())?;
     let keys = Keys {
-        consensus: find_key(device.as_ref(), &hsm.consensus_key, KeyKind::Sm2Sign)?,
-        tls: Some(find_key(device.as_ref(), &hsm.tls_key, KeyKind::Sm2Sign)?),
-        kek: Some(find_key(device.as_ref(), &hsm.kek, KeyKind::Kek)?),
+        consensus: listed.find(&hsm.consensus_key, KeyKind::Sm2Sign)?,
+        tls: Some(listed.find(&hsm.tls_key, KeyKind::Sm2Sign)?),
+        kek: Some(listed.find(&hsm.kek, KeyKind::Kek)?),
     };
     let kek = keys.kek.clone().expect("set above");
     let kek = DeviceKek { device: device.as_ref(), key: &kek };

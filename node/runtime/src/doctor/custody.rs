@@ -37,17 +37,21 @@ impl Held {
     pub(super) fn keys(&self, settings: &Settings) -> Result<Vec<KeyRecord>, Failure> {
         let hsm = &settings.config.hsm;
         let wanted = [
-            ("consensus", KeyRole::Consensus, &hsm.consensus_key, KeyKind::Sm2Sign),
-            ("tls", KeyRole::Tls, &hsm.tls_key, KeyKind::Sm2Sign),
-            ("kek", KeyRole::Kek, &hsm.kek, KeyKind::Kek),
+            ("consensus", KeyRole::Consensus, hsm.consensus_key.as_str(), KeyKind::Sm2Sign),
+            ("tls", KeyRole::Tls, hsm.tls_key.as_str(), KeyKind::Sm2Sign),
+            ("kek", KeyRole::Kek, hsm.kek.as_str(), KeyKind::Kek),
         ];
-        let attest = |role, label: &str, kind| -> Result<Attestation, Failure> {
-            match self {
-                Self::Here(device) => Ok(device.attest(&keys::find_key(device.as_ref(), label, kind)?)?),
-                Self::Broker(signer) => Ok(signer.attest(role)?),
+        let attested: Vec<Attestation> = match self {
+            Self::Here(device) => {
+                let listed = keys::Listed::of(device.as_ref())?;
+                let attest = |(_, _, label, kind): (_, _, &str, _)| Ok(device.attest(&listed.find(label, kind)?)?);
+                wanted.into_iter().map(attest).collect::<Result<_, Failure>>()?
+            }
+            Self::Broker(signer) => {
+                wanted.into_iter().map(|(_, role, ..)| signer.attest(role)).collect::<Result<_, _>>()?
             }
         };
-        wanted.into_iter().map(|(name, role, label, kind)| Ok(record(name, attest(role, label, kind)?))).collect()
+        Ok(wanted.into_iter().zip(attested).map(|((name, ..), attested)| record(name, attested)).collect())
     }
 }
 
