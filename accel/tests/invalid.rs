@@ -13,7 +13,9 @@ mod rungs;
 #[path = "invalid/table.rs"]
 mod table;
 
-use bixi_accel::sm2::{self, IdentifiedKey, KeyRef, PrivateKey, PublicKey, Registry, Signature, VerifyItem};
+use bixi_accel::sm2::{
+    self, IdentifiedKey, KeyRef, PrivateKey, PublicKey, RegisteredKey, Registry, Signature, VerifyItem,
+};
 use cases::oracle;
 use std::collections::HashSet;
 use table::{Case, Digest, Encoded, KeyBytes};
@@ -80,6 +82,7 @@ fn verdicts(case: &Case, neighbours: &Neighbours) -> Vec<(String, bool)> {
         all.push(("verify".into(), sm2::verify(key, &case.id, &case.message, &signature)));
         let e = sm2::message_digest(&sm2::identity_digest(&case.id, key), &case.message);
         all.push(("verify_digest".into(), sm2::verify_digest(key, &e, &signature)));
+        all.push(("verify_digest by a table".into(), RegisteredKey::new(key).verify_digest(&e, &signature)));
         references.push(("identified", KeyRef::Identified(identified)));
         if case.id == sm2::DEFAULT_ID {
             references.push(("known", KeyRef::Known(key)));
@@ -111,8 +114,11 @@ fn every_case() {
         }
     }
     for Digest { name, key, e, signature, valid } in table::digests() {
-        let verdict = PublicKey::from_bytes(&key).is_ok_and(|key| sm2::verify_digest(&key, &e, &Signature(signature)));
-        assert_eq!(verdict, valid, "{name}");
+        let signature = Signature(signature);
+        let verdict = PublicKey::from_bytes(&key).map_or((false, false), |key| {
+            (sm2::verify_digest(&key, &e, &signature), RegisteredKey::new(&key).verify_digest(&e, &signature))
+        });
+        assert_eq!(verdict, (valid, valid), "{name}");
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - a digest goes to the device only after its claim (key, position, digest) is durable: *claim → fsync → device → signature*;
+//!   callers who come at once share an fsync (group commit), and a repeated claim waits for the first one's;
 //! - in each lane only a position above every earlier one opens a new claim; the same statement at a remembered position gets
 //!   its stored signature, or is signed again when the crash came before the signature was stored (SM2 nonces are fresh, and
 //!   two signatures of one statement say the same thing); anything else is a conflict, for ever;
@@ -15,8 +16,8 @@
 //! witness find that.
 //!
 //! ```text
-//! claim ─ judge ─ Fresh ─▶ append + fsync ─▶ Grant::Sign ─▶ device ─▶ store (durable with the next claim)
-//!               ├ Repeat ─▶ Grant::Stored | Grant::Sign
+//! claim ─ judge ─ Fresh ─▶ append ─▶ fsync, one for all who wait ─▶ Grant::Sign ─▶ device ─▶ store (durable with the next claim)
+//!               ├ Repeat ─▶ Grant::Stored | wait for the fsync ─▶ Grant::Sign
 //!               └ other ──▶ Conflict
 //! ```
 
@@ -26,7 +27,7 @@ mod lane;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bixi_platform::io::Storage;
 use bixi_sealed::KeyRing;
@@ -121,11 +122,26 @@ pub enum Grant {
 pub struct Guard {
     path: PathBuf,
     inner: Mutex<Inner>,
+    /// A sync has ended, well or not.
+    synced: Condvar,
 }
 
 struct Inner {
+    /// What was claimed, durable or about to be: a claim on its way to the disk stands against every other at once.
     lanes: Lanes,
     journal: Journal,
+    /// Somebody syncs for all who wait.
+    syncing: bool,
+}
+
+/// The turn of the one who syncs, however it ends.
+struct Turn<'a>(&'a Guard);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.lock().syncing = false;
+        self.0.synced.notify_all();
+    }
 }
 
 impl std::fmt::Debug for Guard {
@@ -158,7 +174,8 @@ impl Guard {
     }
 
     fn new(path: &Path, lanes: Lanes, journal: Journal) -> Self {
-        Self { path: path.to_owned(), inner: Mutex::new(Inner { lanes, journal }) }
+        let inner = Mutex::new(Inner { lanes, journal, syncing: false });
+        Self { path: path.to_owned(), inner, synced: Condvar::new() }
     }
 
     /// Grants a claim, durably, before the digest may go to the device.
@@ -166,14 +183,40 @@ impl Guard {
         let mut inner = self.lock();
         inner.journal.check_usable()?;
         match inner.lanes.judge(claim) {
-            Verdict::Repeat(Some(signature)) => Ok(Grant::Stored(signature)),
-            Verdict::Repeat(None) => Ok(Grant::Sign),
-            Verdict::Contradiction => Err(conflict(claim, "another statement was signed here".to_owned())),
-            Verdict::Below(mark) => Err(conflict(claim, format!("below the mark, which stands at {mark}"))),
+            Verdict::Repeat(Some(signature)) => return Ok(Grant::Stored(signature)),
+            // It may still be on its way to the disk.
+            Verdict::Repeat(None) => {}
+            Verdict::Contradiction => return Err(conflict(claim, "another statement was signed here".to_owned())),
+            Verdict::Below(mark) => return Err(conflict(claim, format!("below the mark, which stands at {mark}"))),
             Verdict::Fresh if !inner.lanes.has_room_for(&claim.key) => {
-                Err(GuardError::TooManyKeys { path: self.path.clone() })
+                return Err(GuardError::TooManyKeys { path: self.path.clone() });
             }
-            Verdict::Fresh => inner.enter(claim).map(|()| Grant::Sign),
+            Verdict::Fresh => inner.enter(claim)?,
+        }
+        self.until_durable(inner).map(|()| Grant::Sign)
+    }
+
+    /// Waits until every record written by now is durable. Whoever finds nobody syncing syncs, for all who have written by then;
+    /// others write meanwhile and wait for the next one.
+    fn until_durable<'a>(&'a self, mut inner: MutexGuard<'a, Inner>) -> Result<(), GuardError> {
+        let wanted = inner.journal.written();
+        loop {
+            inner.journal.check_usable()?;
+            if inner.journal.is_durable(wanted) {
+                return Ok(());
+            }
+            if inner.syncing {
+                inner = self.synced.wait(inner).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            inner.syncing = true;
+            let pending = inner.journal.pending();
+            drop(inner);
+            let turn = Turn(self);
+            let result = pending.sync();
+            self.lock().journal.settle(&pending, result)?;
+            drop(turn);
+            inner = self.lock();
         }
     }
 
@@ -217,14 +260,14 @@ impl Guard {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic inside (a caller's broken promise) leaves lanes and journal as they were: both change only at the end.
-        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
-    /// Durable first, then in memory: a claim that memory knows is on the disk.
+    /// Writes a claim, which is not yet durable.
     fn enter(&mut self, claim: &Claim) -> Result<(), GuardError> {
-        self.journal.append_synced(&Record::Claimed(*claim))?;
+        self.journal.append(&Record::Claimed(*claim))?;
         assert!(self.lanes.claim(claim), "a claim judged fresh enters");
         if self.journal.wants_compaction() {
             self.journal.compact(&self.lanes)?;

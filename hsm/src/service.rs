@@ -25,7 +25,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bixi_accel::sm2::{self, PublicKey, Signature};
+use bixi_accel::sm2::{self, PublicKey, RegisteredKey, Signature};
 use bixi_types::consensus::SignatureBytes;
 use bixi_types::ports::{SignError, Signer, Statement};
 use bixi_types::session::SessionProof;
@@ -48,12 +48,10 @@ pub use client::{Channel, ChannelError, Client, ClientError, InProcess};
 pub use retry::RetryPolicy;
 pub use setup::{CustodyPolicy, Keys, Params, ServiceError};
 
-/// A signing key with what its digests need, read once.
+/// A signing key with what its digests and the check of its signatures need, read once.
 struct SigningKey {
     key: KeyRef,
-    public: PublicKey,
-    /// Z for the default identity.
-    z: [u8; 32],
+    public: RegisteredKey,
 }
 
 impl SigningKey {
@@ -62,7 +60,17 @@ impl SigningKey {
         let public = PublicKey::from_bytes(&bytes).map_err(|_| {
             DeviceError::new("public_key", Cause::BadAnswer, format!("{key}: not a point of the SM2 curve"))
         })?;
-        Ok(Self { z: sm2::identity_digest(sm2::DEFAULT_ID, &public), key, public })
+        Ok(Self { key, public: RegisteredKey::new(&public) })
+    }
+
+    /// e of a message under the default identity.
+    fn digest(&self, message: &[u8]) -> [u8; 32] {
+        sm2::message_digest(self.public.z(), message)
+    }
+
+    /// X ‖ Y.
+    fn bytes(&self) -> [u8; 64] {
+        self.public.key().to_bytes()
     }
 }
 
@@ -100,7 +108,7 @@ impl SigningService {
         }
         let consensus = SigningKey::load(&*device, keys.consensus, retry)?;
         let tls = keys.tls.map(|key| SigningKey::load(&*device, key, retry)).transpose()?;
-        if let Some(tls) = tls.as_ref().filter(|tls| tls.public == consensus.public) {
+        if let Some(tls) = tls.as_ref().filter(|tls| tls.bytes() == consensus.bytes()) {
             return Err(ServiceError::SharedKey(Box::new(tls.key.clone())));
         }
         Ok(Self {
@@ -175,7 +183,7 @@ impl SigningService {
     fn sign_statement(&self, statement: &Statement) -> Result<Done, Denied> {
         let node = self.node_id();
         let (position, message) = statement::check(statement, &self.chain, &node, self.suite)?;
-        let claim = Claim { key: node, position, digest: sm2::message_digest(&self.consensus.z, &message) };
+        let claim = Claim { key: node, position, digest: self.consensus.digest(&message) };
         let digest = Some(claim.digest);
         match self.sign_claim(&claim) {
             Ok((signature, outcome)) => Ok(Done { response: Response::Signature(signature), outcome, digest }),
@@ -194,19 +202,19 @@ impl SigningService {
 
     fn sign_tls(&self, transcript: &TlsTranscript) -> Result<Done, Denied> {
         let key = self.tls.as_ref().ok_or(Refusal::NoKey(KeyRole::Tls))?;
-        let z = sm2::identity_digest(sm2::TLS_ID, &key.public);
+        let z = sm2::identity_digest(sm2::TLS_ID, key.public.key());
         self.sign_free(key, sm2::message_digest(&z, &transcript.content()), Priority::Handshake)
     }
 
     fn sign_certificate_request(&self, info: &[u8]) -> Result<Done, Denied> {
         let key = self.tls.as_ref().ok_or(Refusal::NoKey(KeyRole::Tls))?;
-        certificate_request::check(info, &key.public.to_bytes())?;
-        self.sign_free(key, sm2::message_digest(&key.z, info), Priority::Keeping)
+        certificate_request::check(info, &key.bytes())?;
+        self.sign_free(key, key.digest(info), Priority::Keeping)
     }
 
     fn sign_session(&self, proof: &SessionProof) -> Result<Done, Denied> {
         statement::check_origin(&proof.chain, &proof.node, &self.chain, &self.node_id())?;
-        let digest = sm2::message_digest(&self.consensus.z, &proof.sign_bytes());
+        let digest = self.consensus.digest(&proof.sign_bytes());
         self.sign_free(&self.consensus, digest, Priority::Handshake)
     }
 
@@ -218,7 +226,7 @@ impl SigningService {
 
     fn sign_verified(&self, key: &SigningKey, digest: &[u8; 32], priority: Priority) -> Result<[u8; 64], DeviceError> {
         let signature = self.at_device(priority, || self.device.sign_digest(&key.key, digest))?;
-        if sm2::verify_digest(&key.public, digest, &Signature(signature)) {
+        if key.public.verify_digest(digest, &Signature(signature)) {
             return Ok(signature);
         }
         let message = format!("{}: the device's signature does not verify in software", key.key);
@@ -279,13 +287,13 @@ impl SigningService {
             KeyRole::Tls => self.tls.as_ref(),
             KeyRole::Kek => None,
         };
-        key.map(|key| key.public.to_bytes()).ok_or(Refusal::NoKey(role))
+        key.map(SigningKey::bytes).ok_or(Refusal::NoKey(role))
     }
 }
 
 impl Signer for SigningService {
     fn node_id(&self) -> NodeId {
-        NodeId(self.consensus.public.to_bytes())
+        NodeId(self.consensus.bytes())
     }
 
     fn sign(&self, statement: &Statement) -> Result<SignatureBytes, SignError> {

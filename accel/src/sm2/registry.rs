@@ -21,6 +21,12 @@ struct Entry {
 }
 
 impl RegisteredKey {
+    /// Builds the table of a key that no registry holds: about the work of three verifications, 32 KiB.
+    pub fn new(key: &PublicKey) -> Self {
+        let comb = Arc::new(Comb::new(&key.point));
+        Self(Arc::new(Entry { key: IdentifiedKey::new(DEFAULT_ID, *key), comb, flat: None }))
+    }
+
     /// The key.
     pub fn key(&self) -> &PublicKey {
         self.0.key.key()
@@ -175,13 +181,7 @@ impl Registry {
     fn insert(&self, key: &PublicKey, pin: bool) -> Result<RegisteredKey, RegistryError> {
         let bytes = key.to_bytes();
         let known = self.lookup(&bytes);
-        let registered = known.unwrap_or_else(|| {
-            RegisteredKey(Arc::new(Entry {
-                key: IdentifiedKey::new(DEFAULT_ID, *key),
-                comb: Arc::new(Comb::new(&key.point)),
-                flat: None,
-            }))
-        });
+        let registered = known.unwrap_or_else(|| RegisteredKey::new(key));
         let mut slots = self.write();
         if let Some(slot) = slots.get_mut(&bytes) {
             slot.pinned |= pin;

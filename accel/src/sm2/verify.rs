@@ -5,7 +5,7 @@ use super::field::{self, Arithmetic, Calls, Element, with_field};
 use super::limbs::{self, Limbs};
 use super::point::{Affine, G, Jacobian};
 use super::scalar::{self, Scalar};
-use super::{PublicKey, Signature, wnaf};
+use super::{PublicKey, RegisteredKey, Signature, wnaf};
 use crate::sm3::{self, Hasher};
 use std::sync::LazyLock;
 
@@ -110,6 +110,13 @@ pub fn verify(key: &PublicKey, id: &[u8], message: &[u8], signature: &Signature)
 /// Whether `signature` signs the digest `e` made of `Z` and the message.
 pub fn verify_digest(key: &PublicKey, e: &[u8; 32], signature: &Signature) -> bool {
     Claim::new(e, signature).is_some_and(|claim| claim.holds_under(&key.point))
+}
+
+impl RegisteredKey {
+    /// [`verify_digest`] with the key's table.
+    pub fn verify_digest(&self, e: &[u8; 32], signature: &Signature) -> bool {
+        Claim::new(e, signature).is_some_and(|claim| claim.holds_under_comb(self.comb()))
+    }
 }
 
 /// What a well-formed signature claims: `[s]G + [t]P` has the x coordinate `r - e mod n`.

@@ -74,8 +74,11 @@ pub(crate) fn verify(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<()> {
     } else {
         crafted(u, &d)?
     };
-    let verdict = sm2::verify_digest(&PublicKey::from_bytes(&key).expect("a point"), &e, &Signature(signature));
+    let public = PublicKey::from_bytes(&key).expect("a point");
+    let verdict = sm2::verify_digest(&public, &e, &Signature(signature));
     assert_eq!(verdict, oracle::verifies(&key, &e, &signature), "d {d:?} e {e:02x?} signature {signature:02x?}");
+    let by_table = RegisteredKey::new(&public).verify_digest(&e, &Signature(signature));
+    assert_eq!(by_table, verdict, "d {d:?} e {e:02x?} signature {signature:02x?}");
     seen.add(&[u8::from(verdict)]);
     Ok(())
 }

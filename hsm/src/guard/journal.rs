@@ -1,5 +1,7 @@
 //! The guard's file: sealed frames, each a run of records; claims are durable before they are granted.
 //!
+//! Records are written under the guard's lock and synced without it ([`Pending`]), so that callers share a sync.
+//!
 //! Opening never appends to a file of an earlier life: everything is read, then written compactly into a new file that
 //! replaces the old one atomically. So a torn tail ends with the life that tore it, and the file stays small.
 
@@ -7,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bixi_platform::io::{Lock, OpenMode, Storage};
+use bixi_platform::io::{File, Lock, OpenMode, Storage};
 use bixi_sealed::frames::{Reader, Writer};
 use bixi_sealed::{KeyRing, Purpose, SealedError};
 use bixi_types::H256;
@@ -39,14 +41,40 @@ pub(super) struct Journal {
     path: PathBuf,
     ring: KeyRing,
     chain: H256,
-    writer: Writer,
-    /// The file being written, which must stay the one its name leads to.
-    inode: u64,
+    current: Current,
+    /// Records in the file besides what it began with.
     records: usize,
+    /// Records written in the journal's life.
+    written: u64,
+    /// How many of them are durable.
+    durable: u64,
     poisoned: bool,
     #[cfg(test)]
     pub(super) sync_claims: bool,
     _lock: Box<dyn Lock>,
+}
+
+/// The file being written.
+struct Current {
+    /// The file behind `writer`, to be synced without the guard's lock.
+    file: Arc<dyn File>,
+    writer: Writer,
+    /// It must stay the one its name leads to.
+    inode: u64,
+}
+
+/// What a sync makes durable.
+pub(super) struct Pending {
+    file: Arc<dyn File>,
+    inode: u64,
+    file_len: u64,
+    records: u64,
+}
+
+impl Pending {
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
 }
 
 impl Journal {
@@ -85,15 +113,16 @@ impl Journal {
         lanes: &Lanes,
         lock: Box<dyn Lock>,
     ) -> Result<Self, GuardError> {
-        let (writer, inode) = write_compact(&*storage, path, &ring, chain, lanes)?;
+        let current = write_compact(&*storage, path, &ring, chain, lanes)?;
         Ok(Self {
             storage,
             path: path.to_owned(),
             ring,
             chain,
-            writer,
-            inode,
+            current,
             records: 0,
+            written: 0,
+            durable: 0,
             poisoned: false,
             #[cfg(test)]
             sync_claims: true,
@@ -105,31 +134,50 @@ impl Journal {
         if self.poisoned { Err(failed(&self.path, "write", &"an earlier write failed")) } else { Ok(()) }
     }
 
-    /// Appends a record that may be lost with the power.
+    /// Writes a record, which may be lost with the power until a sync is [settled](Self::settle).
     pub(super) fn append(&mut self, record: &Record) -> Result<(), GuardError> {
-        self.write(record, false)
-    }
-
-    /// Appends a record and returns when it is durable.
-    pub(super) fn append_synced(&mut self, record: &Record) -> Result<(), GuardError> {
-        #[cfg(test)]
-        let sync = self.sync_claims;
-        #[cfg(not(test))]
-        let sync = true;
-        self.write(record, sync)
-    }
-
-    fn write(&mut self, record: &Record, sync: bool) -> Result<(), GuardError> {
         self.check_usable()?;
         self.poisoned = true;
         let bytes = borsh::to_vec(record).expect("borsh into memory cannot fail");
-        let written =
-            self.writer.append(&bytes).and_then(|()| if sync { self.writer.sync() } else { self.writer.flush() });
-        written.map_err(|error| failed(&self.path, "append", &error))?;
-        if sync {
-            self.check_in_place()?;
-        }
+        let writer = &mut self.current.writer;
+        writer.append(&bytes).and_then(|()| writer.flush()).map_err(|error| failed(&self.path, "append", &error))?;
         self.records += 1;
+        self.written += 1;
+        self.poisoned = false;
+        Ok(())
+    }
+
+    /// Records written so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether the first `records` records survive the loss of power.
+    pub(super) fn is_durable(&self, records: u64) -> bool {
+        #[cfg(test)]
+        if !self.sync_claims {
+            return true;
+        }
+        records <= self.durable
+    }
+
+    /// What is written by now, to be synced without the lock and then [settled](Self::settle).
+    pub(super) fn pending(&self) -> Pending {
+        let Current { file, writer, inode } = &self.current;
+        Pending { file: Arc::clone(file), inode: *inode, file_len: writer.file_len(), records: self.written }
+    }
+
+    /// Takes note of how a sync ended; one that failed ends all grants.
+    pub(super) fn settle(&mut self, pending: &Pending, synced: io::Result<()>) -> Result<(), GuardError> {
+        self.check_usable()?;
+        self.poisoned = true;
+        synced.map_err(|error| failed(&self.path, "sync", &error))?;
+        self.check_in_place()?;
+        // Else the file was rewritten meanwhile, and everything is durable in the new one.
+        if pending.inode == self.current.inode {
+            self.current.writer.note_synced(pending.file_len);
+            self.durable = self.durable.max(pending.records);
+        }
         self.poisoned = false;
         Ok(())
     }
@@ -137,7 +185,7 @@ impl Journal {
     /// A claim is worth something only in the file that the next start will read.
     fn check_in_place(&self) -> Result<(), GuardError> {
         match self.storage.metadata(&self.path) {
-            Ok(found) if found.inode == self.inode => Ok(()),
+            Ok(found) if found.inode == self.current.inode => Ok(()),
             Ok(_) => Err(failed(&self.path, "look", &"another file was put in its place while it was in use")),
             Err(error) => Err(failed(&self.path, "look", &error)),
         }
@@ -151,9 +199,10 @@ impl Journal {
     pub(super) fn compact(&mut self, lanes: &Lanes) -> Result<(), GuardError> {
         self.check_usable()?;
         self.poisoned = true;
-        (self.writer, self.inode) = write_compact(&*self.storage, &self.path, &self.ring, self.chain, lanes)?;
+        self.current = write_compact(&*self.storage, &self.path, &self.ring, self.chain, lanes)?;
         // What the lanes remember does not count: else a full history would be rewritten with every claim.
         self.records = 0;
+        self.durable = self.written;
         self.poisoned = false;
         Ok(())
     }
@@ -193,14 +242,14 @@ fn beside(path: &Path, extension: &str) -> PathBuf {
     name.into()
 }
 
-/// Writes the new file under another name, durable with its name, and moves it into place. Also returns its number.
+/// Writes the new file under another name, durable with its name, and moves it into place.
 fn write_compact(
     storage: &dyn Storage,
     path: &Path,
     ring: &KeyRing,
     chain: H256,
     lanes: &Lanes,
-) -> Result<(Writer, u64), GuardError> {
+) -> Result<Current, GuardError> {
     let mut records = vec![Record::Identity { format: FORMAT, chain }];
     for (claim, signature) in lanes.entries() {
         records.push(Record::Claimed(claim));
@@ -213,18 +262,18 @@ fn write_compact(
     replace(storage, path, ring, &frame).map_err(|error| failed(path, "rewrite", &error))
 }
 
-fn replace(storage: &dyn Storage, path: &Path, ring: &KeyRing, frame: &[u8]) -> Result<(Writer, u64), SealedError> {
+fn replace(storage: &dyn Storage, path: &Path, ring: &KeyRing, frame: &[u8]) -> Result<Current, SealedError> {
     let io = |action| move |source| SealedError::Io { action, source };
     let temporary = beside(path, "tmp");
-    let file = storage.open(&temporary, OpenMode::Truncate).map_err(io("create"))?;
-    let mut writer = Writer::create(file, ring, Purpose::Guard)?;
+    let file: Arc<dyn File> = storage.open(&temporary, OpenMode::Truncate).map_err(io("create"))?.into();
+    let mut writer = Writer::create(Arc::clone(&file), ring, Purpose::Guard)?;
     writer.append(frame)?;
     writer.sync()?;
     let inode = storage.metadata(&temporary).map_err(io("look at"))?.inode;
     storage.rename(&temporary, path).map_err(io("rename"))?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     storage.sync_dir(directory).map_err(io("sync the directory of"))?;
-    Ok((writer, inode))
+    Ok(Current { file, writer, inode })
 }
 
 /// Reads and authenticates the whole file. The disk's own errors are told apart from damage: they may pass.

@@ -1,4 +1,5 @@
 mod disk;
+mod group;
 mod links;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use bixi_platform::io::{File, Lock, Metadata, OpenMode, Storage};
@@ -61,11 +61,60 @@ struct State {
     dice: Dice,
 }
 
+/// Where syncs can be held up and are counted.
+#[derive(Debug, Default)]
+pub(super) struct SyncGate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    is_shut: bool,
+    waiting: usize,
+    passed: usize,
+}
+
+impl SyncGate {
+    /// From here on whoever syncs waits; returns how many syncs went through before.
+    pub(super) fn shut(&self) -> usize {
+        let mut state = self.state.lock().unwrap();
+        state.is_shut = true;
+        state.passed
+    }
+
+    /// Lets all through.
+    pub(super) fn open(&self) {
+        self.state.lock().unwrap().is_shut = false;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn passed(&self) -> usize {
+        self.state.lock().unwrap().passed
+    }
+
+    /// Returns once somebody waits at the gate.
+    pub(super) fn until_somebody_waits(&self) {
+        let state = self.state.lock().unwrap();
+        drop(self.changed.wait_while(state, |state| state.waiting == 0).unwrap());
+    }
+
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.waiting += 1;
+        self.changed.notify_all();
+        state = self.changed.wait_while(state, |state| state.is_shut).unwrap();
+        state.waiting -= 1;
+        state.passed += 1;
+    }
+}
+
 /// Handles of an earlier life stay dead after [`CrashDisk::crash`].
 #[derive(Debug, Clone)]
 pub(super) struct CrashDisk {
     state: Arc<Mutex<State>>,
     life: u64,
+    pub(super) syncs: Arc<SyncGate>,
 }
 
 impl CrashDisk {
@@ -79,7 +128,7 @@ impl CrashDisk {
             steps_left: u64::MAX,
             dice: Dice(seed),
         };
-        Self { state: Arc::new(Mutex::new(state)), life: 0 }
+        Self { state: Arc::new(Mutex::new(state)), life: 0, syncs: Arc::default() }
     }
 
     /// The disk dies in the middle of its `steps`-th change from now.
@@ -111,7 +160,7 @@ impl CrashDisk {
         state.locks.clear();
         state.steps_left = u64::MAX;
         state.life += 1;
-        Self { state: self.state.clone(), life: state.life }
+        Self { state: self.state.clone(), life: state.life, syncs: Arc::clone(&self.syncs) }
     }
 
     pub(super) fn content(&self, path: &Path) -> Vec<u8> {
@@ -285,6 +334,7 @@ impl File for CrashFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.disk.syncs.pass();
         let (mut state, survives) = self.disk.change()?;
         if survives {
             let inode = &mut state.inodes[self.inode];
