@@ -1,5 +1,8 @@
 //! `bixi hsm`: the key device of a node, in a process of its own and before it has a node.
 
+mod attest;
+mod generate;
+mod list;
 mod probe;
 
 use std::os::unix::process::CommandExt as _;
@@ -24,6 +27,9 @@ const MANAGER_VARIABLES: [&str; 6] =
 pub(crate) enum HsmCommand {
     Serve(ServeArgs),
     Probe(probe::ProbeArgs),
+    List(list::ListArgs),
+    Generate(generate::GenerateArgs),
+    Attest(attest::AttestArgs),
     #[command(hide = true)]
     Worker(WorkerArgs),
 }
@@ -70,6 +76,9 @@ pub(crate) fn run(command: &HsmCommand) -> Result<(), Failure> {
     match command {
         HsmCommand::Serve(args) => serve(args),
         HsmCommand::Probe(args) => probe::run(args),
+        HsmCommand::List(args) => list::run(args),
+        HsmCommand::Generate(args) => generate::run(args),
+        HsmCommand::Attest(args) => attest::run(args),
         HsmCommand::Worker(args) => {
             let (settings, _) = run::enter_with_device(&args.config)?;
             broker::work(&settings, args.uid).map_err(|error| run::refusal("no key device", &error))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bixi_config::P2p;
 use bixi_runtime::process::{self, Notifier, State};
-use bixi_runtime::{Fault, LaunchError, Node, Reloaded, Settings, launch, launch_on};
+use bixi_runtime::{Fault, LaunchError, Node, Reloaded, Settings, launch, launch_on, lifecycle};
 use clap::Args;
 use serde_json::json;
 
@@ -55,6 +55,14 @@ pub(crate) fn enter_with_device(config: &Path) -> Result<(Settings, Filter), Fai
     token::bind_for(&settings)?;
     token::expect_module(&settings.path(&settings.config.hsm.module))?;
     begin(settings)
+}
+
+/// The same for a command that asks the broker instead while it runs.
+pub(crate) fn enter_to_ask(config: &Path) -> Result<Settings, Failure> {
+    let settings = Settings::load(config).map_err(Failure::configuration)?;
+    let (settings, _) =
+        if lifecycle::is_held_by_broker(&settings) { begin(settings) } else { enter_with_device(config) }?;
+    Ok(settings)
 }
 
 /// The same for a node, which opens no device when it has a broker.

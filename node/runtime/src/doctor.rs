@@ -4,13 +4,13 @@
 //! asked, because that takes the PIN.
 
 mod certificates;
-mod custody;
+pub(crate) mod custody;
 mod files;
 mod host;
 
 pub use certificates::{CertificateDays, certificate_days};
 pub use files::free_mib;
-pub(crate) use files::is_running;
+pub(crate) use files::{expect_stopped, is_running};
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;

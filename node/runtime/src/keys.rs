@@ -122,6 +122,11 @@ impl Listed {
         Ok(Self { token: device.info().token, keys: device.list()? })
     }
 
+    /// A key of that label, of whatever kind.
+    pub(crate) fn labelled(&self, label: &str) -> Option<&KeyRef> {
+        self.keys.iter().find(|key| key.label == label).map(|key| &key.uri)
+    }
+
     /// The key of a label and kind; exactly one must be there.
     pub(crate) fn find(&self, label: &str, kind: KeyKind) -> Result<KeyRef, Failure> {
         let found: Vec<&KeyInfo> = self.keys.iter().filter(|key| key.label == label && key.kind == kind).collect();

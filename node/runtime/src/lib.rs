@@ -32,6 +32,7 @@ mod fingerprint;
 mod health;
 mod keys;
 mod launch;
+pub mod lifecycle;
 mod links;
 mod log_thread;
 mod metrics;

@@ -39,6 +39,14 @@ pub(crate) fn is_running(settings: &Settings) -> bool {
     ["guard.lock", "ordering/LOCK"].into_iter().any(|name| is_locked(&settings.data(name)))
 }
 
+/// For what would get in the way of a node on these files, and a node in the way of it.
+pub(crate) fn expect_stopped(settings: &Settings) -> Result<(), &'static str> {
+    match is_running(settings) {
+        true => Err("the node runs on these files, or its broker does; stop both first"),
+        false => Ok(()),
+    }
+}
+
 /// Whether a process holds a lock on `file`. `/proc/locks` is read, because taking the lock to find out could make a node that
 /// starts at this moment fail.
 fn is_locked(file: &Path) -> bool {

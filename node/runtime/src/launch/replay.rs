@@ -60,10 +60,7 @@ struct LogFiles {
 pub fn replay(settings: &Settings, height: u64) -> Result<Replay, LaunchError> {
     let genesis = &settings.genesis;
     step("self-tests", checks::self_test)?;
-    step("stopped node", || match doctor::is_running(settings) {
-        true => Err("the node runs on these files, or its broker does; stop both first"),
-        false => Ok(()),
-    })?;
+    step("stopped node", || doctor::expect_stopped(settings))?;
     let spawner = Spawner::new(step("placement", || placement::plan(settings))?);
     let storage = step("storage", || settings.storage(&spawner))?;
     let holder = step("unlock keys", || keys::hold_here(settings, &storage))?;

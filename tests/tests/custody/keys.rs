@@ -1,0 +1,105 @@
+//! Keys are listed, made and stated.
+
+use std::fs;
+
+use bixi_tests::broker::{RunningBroker, configure};
+use bixi_tests::node::RunningNode;
+use bixi_tests::{settings, swtpm_or_skip};
+use serde_json::Value;
+
+use crate::bench::{Bench, hsm, json, refused};
+
+fn labels(listed: &Value) -> Vec<(&str, &str)> {
+    let rows = listed["keys"].as_array().unwrap();
+    rows.iter().map(|row| (row["role"].as_str().unwrap_or("-"), row["label"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn a_key_is_made_once_and_listed_as_used_for_nothing() {
+    let bench = Bench::new();
+    let before = bench.json(&["list"]);
+    assert_eq!(labels(&before), [("consensus", "consensus"), ("tls", "tls"), ("kek", "kek")]);
+    let made = bench.json(&["generate", "--label", "spare", "--kind", "sm2-sign"]);
+    assert_eq!(
+        (&made["role"], &made["key"]["local"], &made["key"]["extractable"]),
+        (&Value::Null, &true.into(), &false.into())
+    );
+    let after = bench.json(&["list"]);
+    assert_eq!(labels(&after), [("consensus", "consensus"), ("tls", "tls"), ("kek", "kek"), ("-", "spare")]);
+    assert_eq!(after["keys"][3]["fingerprint"], made["fingerprint"]);
+    assert_eq!(after["keys"][2]["fingerprint"], Value::Null, "a secret key has no public half");
+    // Of whatever kind.
+    for label in ["spare", "consensus"] {
+        let words = bench.refused(1, &["generate", "--label", label, "--kind", "kek"]);
+        assert!(words.contains("has this label already"), "{words}");
+    }
+    assert_eq!(bench.json(&["list"]), after);
+    settings::set(&bench.config, "hsm", "tls_key", "\"absent\"");
+    let words = bench.refused(1, &["list"]);
+    assert!(words.contains("\"absent\"") && words.contains("tls"), "{words}");
+}
+
+#[test]
+fn no_key_is_made_while_the_node_runs_and_its_keys_are_told_by_whoever_holds_them() {
+    let bench = Bench::new();
+    let node = RunningNode::start(&bench.config);
+    let words = bench.refused(1, &["generate", "--label", "spare", "--kind", "kek"]);
+    assert!(words.contains("stop both first"), "{words}");
+    assert_eq!(bench.json(&["list"])["through"], "device");
+    drop(node);
+    let listed = bench.json(&["list"]);
+    configure(&bench.config);
+    assert_eq!(bench.json(&["list"]), listed, "a broker that does not run is not asked");
+    let _broker = RunningBroker::start(&bench.config);
+    let through = bench.json(&["list"]);
+    assert_eq!(through["through"], "broker");
+    let prints = |listed: &Value| {
+        listed["keys"].as_array().unwrap().iter().map(|key| key["fingerprint"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(prints(&through), prints(&listed));
+    let words = bench.refused(1, &["attest", "--key", "spare"]);
+    assert!(words.contains("the broker tells of"), "{words}");
+}
+
+#[test]
+fn a_software_tokens_word_is_called_its_word() {
+    let bench = Bench::new();
+    let file = bench.path("consensus.json");
+    let stated = bench.json(&["attest", "--out", file.to_str().unwrap()]);
+    assert_eq!((stated["role"].as_str(), stated["trust"].as_str()), (Some("consensus"), Some("self-reported")));
+    let again = bench.refused(1, &["attest", "--out", file.to_str().unwrap()]);
+    assert!(again.contains("consensus.json"), "{again}");
+    let judged = hsm(&["attest", "--json", "--verify", file.to_str().unwrap()], &bench.config);
+    let worth: Value = serde_json::from_slice(&judged.stdout).unwrap();
+    assert_eq!(worth["worth"], "self-reported");
+    assert!(refused(1, &judged).contains("nothing proves it"));
+    let changed = fs::read_to_string(&file).unwrap().replace("\"extractable\": false", "\"extractable\": true");
+    fs::write(&file, changed).unwrap();
+    let words = bench.refused(78, &["attest", "--verify", file.to_str().unwrap()]);
+    assert!(words.contains("it was changed"), "{words}");
+}
+
+#[test]
+fn a_tpms_statement_is_proven_by_the_key_of_its_ceremony_and_no_other() {
+    let swtpm = swtpm_or_skip!();
+    let bench = Bench::new();
+    let node = bench.config.parent().unwrap();
+    settings::set(&bench.config, "hsm", "backend", "\"tpm\"");
+    settings::set(&bench.config, "hsm", "module", &format!("{:?}", swtpm.socket()));
+    settings::set(&bench.config, "hsm", "timeout_ms", "60000");
+    fs::remove_file(node.join("conf/keys.json")).unwrap();
+    fs::remove_dir_all(node.join("data")).unwrap();
+    let step = std::process::Command::new(bixi_tests::binary("bixi"))
+        .args(["chain", "keys", "--dir"])
+        .arg(node)
+        .output()
+        .unwrap();
+    assert!(step.status.success(), "{}", String::from_utf8_lossy(&step.stderr));
+    let file = bench.path("kek.json");
+    bench.json(&["attest", "--key", "kek", "--out", file.to_str().unwrap()]);
+    let verify = ["attest", "--json", "--verify", file.to_str().unwrap()];
+    assert_eq!(json(&hsm(&verify, &bench.config))["worth"], "proven");
+    let other = "00".repeat(34);
+    let words = refused(1, &hsm(&[&verify[..], &["--attestation-key", &other]].concat(), &bench.config));
+    assert!(words.contains("another attestation key"), "{words}");
+}

@@ -1,0 +1,5 @@
+//! The life cycle of a node's keys, by the program that officers use.
+#![allow(missing_docs)]
+
+mod bench;
+mod keys;
