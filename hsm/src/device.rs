@@ -9,15 +9,15 @@
 //!
 //! Calls block for as long as the device takes: call them from signer threads, never from an async worker.
 
+mod custody;
 mod decorator;
 pub mod decorators;
 mod error;
 pub mod lookup;
 
-use std::fmt;
-
 use borsh::{BorshDeserialize, BorshSerialize};
 
+pub use custody::Custody;
 pub use decorator::Decorator;
 pub use error::{Cause, DeviceError, ErrorKind};
 
@@ -129,27 +129,6 @@ pub struct KeyInfo {
     pub sensitive: bool,
     /// It was generated inside the device, not imported.
     pub local: bool,
-}
-
-/// Where the bytes of the keys are while they are used. Printed as it is in every report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
-pub enum Custody {
-    /// In the memory of the process that calls: a software token loaded as a library, or a test device.
-    ProcessMemory,
-    /// In the memory of another process on this host.
-    OtherProcess,
-    /// In hardware of its own.
-    Hardware,
-}
-
-impl fmt::Display for Custody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ProcessMemory => "software token (key in process memory)",
-            Self::OtherProcess => "software token (key in another process's memory)",
-            Self::Hardware => "hardware device",
-        })
-    }
 }
 
 /// What a device says about itself.

@@ -91,6 +91,18 @@ pub trait VendorProfile: DeserializeOwned {
     /// Parts of library file names, and manufacturers as libraries report them, that this profile is for.
     fn matching(&self) -> (&[String], &[String]);
 
+    /// Whether the profile says that the makers it names keep keys in hardware.
+    fn is_hardware(&self) -> bool;
+
+    /// Whether a device of that maker is vouched for as hardware. In a profile that names no maker, whoever wrote it vouches for
+    /// the device.
+    #[must_use]
+    fn vouches_for(&self, manufacturer: &str) -> bool {
+        let (_, manufacturers) = self.matching();
+        let named = |maker: &String| manufacturer.contains(maker.as_str());
+        self.is_hardware() && (manufacturers.is_empty() || manufacturers.iter().any(named))
+    }
+
     /// Whether it is for a library of this file name, or of this manufacturer.
     #[must_use]
     fn is_for(&self, module: &Path, manufacturer: &str) -> bool {

@@ -23,7 +23,7 @@ as_root() {
 
 if command -v apt-get >/dev/null; then
     wanted=(clang libclang-dev cmake g++ libhwloc-dev libudev-dev libssl-dev pkg-config protobuf-compiler)
-    $tests && wanted+=(openssl opensc softhsm2 swtpm)
+    $tests && wanted+=(openssl opensc softhsm2 swtpm p11-kit)
     missing=()
     for package in "${wanted[@]}"; do
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
@@ -35,7 +35,7 @@ if command -v apt-get >/dev/null; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
 elif command -v dnf >/dev/null; then
     wanted=(clang clang-devel cmake gcc-c++ hwloc-devel systemd-devel openssl-devel pkgconf-pkg-config protobuf-compiler)
-    $tests && wanted+=(openssl opensc softhsm swtpm)
+    $tests && wanted+=(openssl opensc softhsm swtpm p11-kit)
     missing=()
     for package in "${wanted[@]}"; do
         rpm -q --quiet "$package" || missing+=("$package")

@@ -36,7 +36,7 @@ pub fn initialise_token(request: &Initialisation) -> Result<String, DeviceError>
     if request.label.is_empty() || request.label.len() > 32 {
         return Err(DeviceError::new("C_InitToken", Cause::Rejected, "a token label has 1 to 32 bytes"));
     }
-    let loaded = module::load(&request.module_path)?;
+    let loaded = module::load(&request.module_path)?.pkcs11;
     let slots = loaded.get_slots_with_token().map_err(|error| device_error("list the slots", &error))?;
     let is_fresh = |slot: &&Slot| loaded.get_token_info(**slot).is_ok_and(|info| !info.token_initialized());
     let slot = match request.slot {

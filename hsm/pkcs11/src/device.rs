@@ -20,14 +20,12 @@ use cryptoki::session::{Session, SessionState};
 use cryptoki::slot::{Slot, TokenInfo};
 
 use crate::error::device_error;
+use crate::module::{self, Module};
 use crate::pool::{Failure, Pool, Token};
 use crate::profile::Profile;
-use crate::{diagnosis, keys, module, prf};
+use crate::raw::Functions;
+use crate::{diagnosis, keys, prf};
 
-/// Manufacturer our own token reports: its keys are in this process's memory, and reports must say so.
-const SOFTWARE_TOKEN: &str = "Bixi";
-/// Modules known to be software.
-const SOFTWARE_MANUFACTURERS: [&str; 3] = [SOFTWARE_TOKEN, "SoftHSM", "Kryoptic"];
 /// Most handles kept; a node has a handful of keys.
 const CACHE_MAX: usize = 1024;
 
@@ -91,6 +89,7 @@ pub struct Params {
 /// A logged-in token.
 pub struct Pkcs11Device {
     pool: Pool,
+    functions: Functions,
     profile: Profile,
     info: DeviceInfo,
     handles: Mutex<BTreeMap<(KeyRef, KeyKind), (Epoch, ObjectHandle)>>,
@@ -111,21 +110,29 @@ impl Pkcs11Device {
     /// [`Cause::WrongPin`] once, [`Cause::PinHeldBack`] for every later attempt with the same PIN, [`Cause::PinLocked`]
     /// when the device takes none: [`Cause::concerns_pin`] tells these three.
     pub fn open(params: Params) -> Result<Self, DeviceError> {
-        let loaded = module::load(&params.module_path)?;
+        let loaded = module::load(&params.module_path)?.pkcs11;
         let library = loaded.get_library_info().map_err(|error| device_error("read the module", &error))?;
-        let (_, token) = module::find_slot(&loaded, &params.token)?;
         let profile = Profile::choose(&params.profile, &params.module_path, library.manufacturer_id())
             .map_err(|error| DeviceError::new("vendor profile", Cause::Setup, error.to_string()))?;
-        let info = device_info(&token, library.manufacturer_id());
+        Self::open_under(profile, params)
+    }
+
+    /// Log in under a profile that may be no checked one.
+    fn open_under(profile: Profile, params: Params) -> Result<Self, DeviceError> {
+        let Module { pkcs11: module, functions } = module::load(&params.module_path)?;
+        let library = module.get_library_info().map_err(|error| device_error("read the module", &error))?;
+        let (_, token) = module::find_slot(&module, &params.token)?;
+        let info = device_info(&token, library.manufacturer_id(), &profile);
         let pin = params.pin.read().map_err(|error| {
             DeviceError::new("PIN source", Cause::Setup, error.to_string()).with_advice("correct the PIN's source")
         })?;
         let timeout = Duration::from_millis(params.timeout_ms);
         let memory = PinMemory::new(params.pin_state_path, timeout, "C_Login");
-        let token = Token { module: loaded, selector: params.token, pin, memory };
+        let token = Token { module, selector: params.token, pin, memory };
         let pool = Pool::new(token, params.sessions_max, timeout);
         let device = Self {
             pool,
+            functions,
             profile,
             info,
             handles: Mutex::new(BTreeMap::new()),
@@ -182,7 +189,7 @@ impl Pkcs11Device {
     fn sign_once(&self, session: &Session, epoch: Epoch, key: &KeyRef, digest: &[u8; 32]) -> Result<[u8; 64], Failure> {
         let private = self.handle(session, epoch, key, KeyKind::Sm2Sign)?;
         let public = self.known_public_key(session, epoch, key)?;
-        let answer = session.sign(&keys::vendor(self.profile.sm2.sign_digest)?, private, digest)?;
+        let answer = self.functions.sign(session, self.profile.sm2.sign_digest, private, digest)?;
         diagnosis::accept(&public, digest, &answer, self.profile.sm2.signature).map_err(|what| {
             tracing::error!(%key, %what, "a signature of the device was refused");
             DeviceError::new("C_Sign", Cause::BadAnswer, what).into()
@@ -190,8 +197,8 @@ impl Pkcs11Device {
     }
 }
 
-fn device_info(token: &TokenInfo, manufacturer: &str) -> DeviceInfo {
-    let software = SOFTWARE_MANUFACTURERS.iter().any(|known| manufacturer.contains(known));
+fn device_info(token: &TokenInfo, manufacturer: &str, profile: &Profile) -> DeviceInfo {
+    let words = [manufacturer, token.manufacturer_id(), token.model()];
     let firmware = token.firmware_version();
     DeviceInfo {
         backend: "pkcs11".into(),
@@ -200,7 +207,7 @@ fn device_info(token: &TokenInfo, manufacturer: &str) -> DeviceInfo {
         serial: token.serial_number().into(),
         token: token.label().into(),
         version: format!("{}.{}", firmware.major(), firmware.minor()),
-        custody: if software { Custody::ProcessMemory } else { Custody::Hardware },
+        custody: Custody::judged(&words, profile.vouches_for(manufacturer)),
         monotonic_counter: false,
     }
 }
@@ -211,14 +218,15 @@ impl KeyDevice for Pkcs11Device {
     }
 
     fn list(&self) -> Result<Vec<KeyInfo>, DeviceError> {
-        self.pool.with("list the keys", |session, _| keys::list(session, &self.info.token, &self.profile))
+        self.pool
+            .with("list the keys", |session, _| keys::list(session, self.functions, &self.info.token, &self.profile))
     }
 
     fn generate(&self, spec: &KeySpec) -> Result<KeyRef, DeviceError> {
         spec.check()?;
-        let made = self
-            .pool
-            .with("generate a key", |session, _| keys::generate(session, &self.info.token, &self.profile, spec))?;
+        let made = self.pool.with("generate a key", |session, _| {
+            keys::generate(session, self.functions, &self.info.token, &self.profile, spec)
+        })?;
         if spec.kind == KeyKind::Sm2Sign {
             // Shows a wrong profile now, not at the first vote.
             self.sign_digest(&made.uri, &[0x5A; 32])?;
@@ -240,7 +248,7 @@ impl KeyDevice for Pkcs11Device {
         check_prf_input("prf", input)?;
         let answer = self.pool.with("evaluate the PRF", |session, epoch| {
             let handle = self.handle(session, epoch, key, KeyKind::Kek)?;
-            prf::evaluate(session, handle, &self.profile.prf, input)
+            prf::evaluate(session, self.functions, handle, &self.profile.prf, input)
         })?;
         out.copy_from_slice(answer.as_slice());
         Ok(())
@@ -299,3 +307,6 @@ impl KeyDevice for Pkcs11Device {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,13 @@
 use bixi_accel::sm2::PublicKey;
 use bixi_hsm::{Cause, DeviceError, KeyInfo, KeyKind, KeyRef, KeySpec, KeyUri, ObjectType, Scheme};
 use bixi_platform::random::OsRandom;
-use cryptoki::mechanism::vendor_defined::VendorDefinedMechanism;
-use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
+use cryptoki_sys::*;
 
 use crate::pool::Failure;
 use crate::profile::{PrfKind, Profile};
+use crate::raw::{Functions, Template};
 
 /// `OBJECT IDENTIFIER 1.2.156.10197.1.301`.
 const SM2_OID: [u8; 10] = [0x06, 0x08, 0x2A, 0x81, 0x1C, 0xCF, 0x55, 0x01, 0x82, 0x2D];
@@ -21,28 +21,6 @@ pub(crate) fn class_of(kind: KeyKind) -> ObjectClass {
     match kind {
         KeyKind::Sm2Sign => ObjectClass::PRIVATE_KEY,
         _ => ObjectClass::SECRET_KEY,
-    }
-}
-
-/// A mechanism by number; the few standard ones by name.
-fn mechanism(number: u64) -> Result<Mechanism<'static>, Failure> {
-    Ok(match number {
-        cryptoki_sys::CKM_EC_KEY_PAIR_GEN => Mechanism::EccKeyPairGen,
-        cryptoki_sys::CKM_GENERIC_SECRET_KEY_GEN => Mechanism::GenericSecretKeyGen,
-        _ => vendor(number)?,
-    })
-}
-
-/// A vendor's mechanism without parameter.
-pub(crate) fn vendor(number: u64) -> Result<Mechanism<'static>, Failure> {
-    let number = MechanismType::new_vendor_defined(number)?;
-    Ok(Mechanism::VendorDefined(VendorDefinedMechanism::new::<u8>(number, None)))
-}
-
-fn key_type(number: u64) -> Result<KeyType, Failure> {
-    match number {
-        cryptoki_sys::CKK_GENERIC_SECRET => Ok(KeyType::GENERIC_SECRET),
-        _ => Ok(KeyType::new_vendor_defined(number)?),
     }
 }
 
@@ -123,12 +101,18 @@ pub(crate) fn describe(
 }
 
 /// Every hidden key of the profile's types.
-pub(crate) fn list(session: &Session, token: &str, profile: &Profile) -> Result<Vec<KeyInfo>, Failure> {
+pub(crate) fn list(
+    session: &Session,
+    functions: Functions,
+    token: &str,
+    profile: &Profile,
+) -> Result<Vec<KeyInfo>, Failure> {
     let mut infos = Vec::new();
     for (kind, number) in [(KeyKind::Sm2Sign, profile.sm2.key_type), (KeyKind::Kek, profile.prf.key_type)] {
-        let template =
-            [Attribute::Token(true), Attribute::Class(class_of(kind)), Attribute::KeyType(key_type(number)?)];
-        for handle in session.find_objects(&template)? {
+        for handle in session.find_objects(&[Attribute::Token(true), Attribute::Class(class_of(kind))])? {
+            if functions.key_type(session, handle)? != number {
+                continue;
+            }
             match describe(session, token, handle, kind) {
                 Ok(info) => infos.push(info),
                 // Another application's key, with a name that no reference of ours can hold.
@@ -185,11 +169,17 @@ fn parse_point(bytes: &[u8]) -> Result<PublicKey, Failure> {
 }
 
 /// Make a key that cannot leave the device, read it back, and destroy it when the device did otherwise.
-pub(crate) fn generate(session: &Session, token: &str, profile: &Profile, spec: &KeySpec) -> Result<KeyInfo, Failure> {
+pub(crate) fn generate(
+    session: &Session,
+    functions: Functions,
+    token: &str,
+    profile: &Profile,
+    spec: &KeySpec,
+) -> Result<KeyInfo, Failure> {
     refuse_taken(session, spec)?;
     let handles = match spec.kind {
-        KeyKind::Sm2Sign => generate_pair(session, profile, spec)?,
-        KeyKind::Kek => vec![generate_kek(session, profile, spec)?],
+        KeyKind::Sm2Sign => generate_pair(session, functions, profile, spec)?,
+        KeyKind::Kek => vec![generate_kek(session, functions, profile, spec)?],
         _ => {
             let message = format!("{:?} keys are not known to this backend", spec.kind);
             return Err(DeviceError::new("generate", Cause::Unsupported, message).into());
@@ -218,41 +208,49 @@ fn refuse_taken(session: &Session, spec: &KeySpec) -> Result<(), Failure> {
     Ok(())
 }
 
-fn identity(spec: &KeySpec) -> Result<[Attribute; 3], Failure> {
+fn identity(spec: &KeySpec) -> Result<Template, Failure> {
     let id: [u8; ID_BYTES] = OsRandom
         .array()
         .map_err(|error| DeviceError::new("getrandom", Cause::Fault, format!("no id for the key: {error}")))?;
-    Ok([Attribute::Token(true), Attribute::Label(spec.label.as_bytes().to_vec()), Attribute::Id(id.to_vec())])
+    Ok(Template::default().flag(CKA_TOKEN, true).bytes(CKA_LABEL, spec.label.as_bytes()).bytes(CKA_ID, &id))
 }
 
 /// What keeps a key inside.
-const SEALED_IN: [Attribute; 3] = [Attribute::Private(true), Attribute::Sensitive(true), Attribute::Extractable(false)];
+fn sealed_in(template: Template) -> Template {
+    template.flag(CKA_PRIVATE, true).flag(CKA_SENSITIVE, true).flag(CKA_EXTRACTABLE, false)
+}
 
 /// Private key first.
-fn generate_pair(session: &Session, profile: &Profile, spec: &KeySpec) -> Result<Vec<ObjectHandle>, Failure> {
-    let named = identity(spec)?;
-    let key_type = key_type(profile.sm2.key_type)?;
-    let mut public = named.to_vec();
-    public.extend([Attribute::KeyType(key_type), Attribute::Verify(true), Attribute::Private(false)]);
+fn generate_pair(
+    session: &Session,
+    functions: Functions,
+    profile: &Profile,
+    spec: &KeySpec,
+) -> Result<Vec<ObjectHandle>, Failure> {
+    let named = identity(spec)?.number(CKA_KEY_TYPE, profile.sm2.key_type);
+    let mut public = named.clone().flag(CKA_VERIFY, true).flag(CKA_PRIVATE, false);
     if profile.sm2.send_curve {
-        public.push(Attribute::EcParams(SM2_OID.to_vec()));
+        public = public.bytes(CKA_EC_PARAMS, &SM2_OID);
     }
-    let mut private = named.to_vec();
-    private.extend(SEALED_IN);
-    private.extend([Attribute::KeyType(key_type), Attribute::Sign(true)]);
-    let mechanism = mechanism(profile.sm2.key_pair_generation)?;
-    let (public, private) = session.generate_key_pair(&mechanism, &public, &private)?;
+    let private = sealed_in(named).flag(CKA_SIGN, true);
+    let [public, private] = functions.generate_key_pair(session, profile.sm2.key_pair_generation, [public, private])?;
     Ok(vec![private, public])
 }
 
-fn generate_kek(session: &Session, profile: &Profile, spec: &KeySpec) -> Result<ObjectHandle, Failure> {
-    let mut template = identity(spec)?.to_vec();
-    template.extend(SEALED_IN);
-    template.push(Attribute::KeyType(key_type(profile.prf.key_type)?));
+fn generate_kek(
+    session: &Session,
+    functions: Functions,
+    profile: &Profile,
+    spec: &KeySpec,
+) -> Result<ObjectHandle, Failure> {
     let signs = profile.prf.kind != PrfKind::Sm4Ecb;
-    template.extend([Attribute::Sign(signs), Attribute::Encrypt(!signs), Attribute::Decrypt(false)]);
+    let mut template = sealed_in(identity(spec)?)
+        .number(CKA_KEY_TYPE, profile.prf.key_type)
+        .flag(CKA_SIGN, signs)
+        .flag(CKA_ENCRYPT, !signs)
+        .flag(CKA_DECRYPT, false);
     if profile.prf.kind == PrfKind::HmacSm3 {
-        template.push(Attribute::ValueLen(HMAC_KEY_BYTES.into()));
+        template = template.number(CKA_VALUE_LEN, HMAC_KEY_BYTES);
     }
-    Ok(session.generate_key(&mechanism(profile.prf.key_generation)?, &template)?)
+    Ok(functions.generate_key(session, profile.prf.key_generation, template)?)
 }

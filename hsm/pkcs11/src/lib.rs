@@ -3,6 +3,7 @@
 //! ```text
 //!  KeyDevice ─▶ device ─▶ pool (bounded sessions, one login, epochs) ─▶ module (one per process and path, never unloaded)
 //!                 │          └▶ bixi_hsm::{pool, pin} (what every backend's sessions and PINs share)
+//!                 ├▶ raw (mechanisms by a vendor's number: the only unsafe code)
 //!                 └▶ profile (which numbers, raw or DER)   └▶ diagnosis (what a wrong signature is instead)
 //! ```
 //!
@@ -12,7 +13,11 @@
 //! - a module is loaded and initialised once per process and never unloaded;
 //! - a session in which a call failed is closed, never reused; handles live as long as one login;
 //! - a generated key is read back, and destroyed again when the device made it extractable or readable.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+
+/// Tests inside and outside share the processes of their cases.
+#[cfg(test)]
+extern crate self as bixi_hsm_pkcs11;
 
 mod ceremony;
 mod device;
@@ -24,6 +29,7 @@ mod pool;
 mod prf;
 mod probe;
 pub mod profile;
+mod raw;
 
 pub use bixi_hsm::profile::{ProfileChoice, ProfileError, VendorProfile};
 pub use ceremony::{Initialisation, initialise_token};

@@ -11,14 +11,23 @@ use bixi_hsm::{Cause, DeviceError};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Function, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki_sys::CKR_CRYPTOKI_NOT_INITIALIZED;
 
 use crate::device::TokenSelector;
 use crate::error::device_error;
+use crate::raw::Functions;
 
-static LOADED: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
+static LOADED: Mutex<BTreeMap<PathBuf, Module>> = Mutex::new(BTreeMap::new());
+
+/// An initialised module: what `cryptoki` calls, and what it would refuse to.
+#[derive(Clone)]
+pub(crate) struct Module {
+    pub pkcs11: Pkcs11,
+    pub functions: Functions,
+}
 
 /// The initialised module at `path`.
-pub(crate) fn load(path: &Path) -> Result<Pkcs11, DeviceError> {
+pub(crate) fn load(path: &Path) -> Result<Module, DeviceError> {
     let absent = |error: std::io::Error| {
         DeviceError::new("dlopen", Cause::Setup, format!("module {}: {error}", path.display()))
             .with_advice("check the module's path in the configuration")
@@ -28,13 +37,31 @@ pub(crate) fn load(path: &Path) -> Result<Pkcs11, DeviceError> {
     if let Some(module) = loaded.get(&path) {
         return Ok(module.clone());
     }
-    let module = Pkcs11::new(&path).map_err(|error| device_error("load the module", &error))?;
-    match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-        Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, Function::Initialize)) => {}
-        Err(error) => return Err(device_error("initialise the module", &error)),
-    }
+    let pkcs11 = Pkcs11::new(&path).map_err(|error| device_error("load the module", &error))?;
+    initialise(&pkcs11)?;
+    let module = Module { pkcs11, functions: Functions::of(&path)? };
     loaded.insert(path, module.clone());
     Ok(module)
+}
+
+fn initialise(module: &Pkcs11) -> Result<(), DeviceError> {
+    match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, Function::Initialize)) => Ok(()),
+        Err(error) => Err(device_error("initialise the module", &error)),
+    }
+}
+
+/// The one slot whose token answers to `selector`, after another user of the module in this process may have finalised it.
+pub(crate) fn find_slot_again(module: &Pkcs11, selector: &TokenSelector) -> Result<Slot, DeviceError> {
+    let found = match find_slot(module, selector) {
+        Err(error) if error.code == Some(CKR_CRYPTOKI_NOT_INITIALIZED) => {
+            tracing::warn!("somebody finalised the PKCS#11 module; it is initialised again");
+            initialise(module)?;
+            find_slot(module, selector)
+        }
+        found => found,
+    };
+    found.map(|(slot, _)| slot)
 }
 
 /// The one slot whose token answers to `selector`.

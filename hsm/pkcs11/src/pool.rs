@@ -28,7 +28,7 @@ pub(crate) struct Token {
 
 impl Token {
     fn session(&self, what: &'static str) -> Result<Session, DeviceError> {
-        let (slot, _) = module::find_slot(&self.module, &self.selector)?;
+        let slot = module::find_slot_again(&self.module, &self.selector)?;
         self.module.open_rw_session(slot).map_err(|error| device_error(what, &error))
     }
 }

@@ -11,35 +11,38 @@
 
 use bixi_accel::sm3;
 use bixi_platform::secret::Secret;
-use cryptoki::mechanism::vendor_defined::VendorDefinedMechanism;
-use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use zeroize::Zeroizing;
 
 use crate::pool::Failure;
 use crate::profile::{Prf, PrfKind};
+use crate::raw::Functions;
 
 const DOMAIN: &[u8] = b"BIXI-PKCS11-PRF-V1";
 
 /// PRF(key, input).
-pub(crate) fn evaluate(session: &Session, key: ObjectHandle, prf: &Prf, input: &[u8]) -> Result<Secret, Failure> {
-    let number = MechanismType::new_vendor_defined(prf.mechanism)?;
-    let mechanism = Mechanism::VendorDefined(VendorDefinedMechanism::new::<u8>(number, None));
+pub(crate) fn evaluate(
+    session: &Session,
+    functions: Functions,
+    key: ObjectHandle,
+    prf: &Prf,
+    input: &[u8],
+) -> Result<Secret, Failure> {
     let labelled = [DOMAIN, input].concat();
     if prf.kind == PrfKind::HmacSm3 {
-        let tag = Zeroizing::new(session.sign(&mechanism, key, &labelled)?);
+        let tag = functions.sign(session, prf.mechanism, key, &labelled)?;
         return Ok(Secret::from_slice(exactly(&tag, 32)?));
     }
     let inner = sm3::digest(&labelled);
     let answers = match prf.kind {
-        PrfKind::Sm4Ecb => Zeroizing::new(session.encrypt(&mechanism, key, &inner)?),
+        PrfKind::Sm4Ecb => functions.encrypt(session, prf.mechanism, key, &inner)?,
         _ => {
             let mut answers = Zeroizing::new(Vec::with_capacity(32));
             for counter in [1, 2] {
                 let mut block = [0; 16];
                 block[15] = counter;
-                let tag = Zeroizing::new(session.sign(&mechanism, key, &[&block[..], &inner].concat())?);
+                let tag = functions.sign(session, prf.mechanism, key, &[&block[..], &inner].concat())?;
                 answers.extend_from_slice(exactly(&tag, 16)?);
             }
             answers

@@ -8,14 +8,15 @@ use std::path::Path;
 
 use bixi_hsm::profile::VendorProfile as _;
 use bixi_hsm::{Cause, DeviceError};
-use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
-use cryptoki::mechanism::{MechanismInfo, MechanismType};
+use cryptoki::mechanism::MechanismType;
 use cryptoki::slot::Slot;
+use cryptoki_sys::*;
 
 use crate::error::device_error;
-use crate::module;
-use crate::profile::{PrfKind, Profile, VENDOR_DEFINED};
+use crate::module::{self, Module};
+use crate::profile::{PrfKind, Profile};
+use crate::raw::Functions;
 
 /// A module and its tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub struct ProbedToken {
     pub serial: String,
     /// It was initialised, and a user PIN was set.
     pub is_ready: bool,
-    /// Its mechanisms in the order of their numbers, as far as they have a name in PKCS#11 or a place in a shipped profile.
+    /// Its mechanisms in the order of their numbers, and those of shipped profiles it has without listing them.
     pub mechanisms: Vec<Mechanism>,
     /// Every shipped profile, the best fit first.
     pub fits: Vec<Fit>,
@@ -93,8 +94,8 @@ impl Fit {
 /// When the module cannot be loaded or does not answer; the message names module or function.
 pub fn probe(path: &Path) -> Result<Probe, DeviceError> {
     let loaded = module::load(path)?;
-    let library = loaded.get_library_info().map_err(|error| device_error("read the module", &error))?;
-    let slots = loaded.get_slots_with_token().map_err(|error| device_error("list the slots", &error))?;
+    let library = loaded.pkcs11.get_library_info().map_err(|error| device_error("read the module", &error))?;
+    let slots = loaded.pkcs11.get_slots_with_token().map_err(|error| device_error("list the slots", &error))?;
     let manufacturer = library.manufacturer_id().to_owned();
     let token = |slot| probe_token(&loaded, slot, path, &manufacturer);
     let tokens = slots.into_iter().map(token).collect::<Result<_, _>>()?;
@@ -107,18 +108,15 @@ pub fn probe(path: &Path) -> Result<Probe, DeviceError> {
     })
 }
 
-fn probe_token(module: &Pkcs11, slot: Slot, path: &Path, manufacturer: &str) -> Result<ProbedToken, DeviceError> {
-    let info = module.get_token_info(slot).map_err(|error| device_error("read the token", &error))?;
-    let named = module.get_mechanism_list(slot).map_err(|error| device_error("list the mechanisms", &error))?;
+fn probe_token(module: &Module, slot: Slot, path: &Path, manufacturer: &str) -> Result<ProbedToken, DeviceError> {
+    let info = module.pkcs11.get_token_info(slot).map_err(|error| device_error("read the token", &error))?;
+    let listed = module.functions.mechanisms(slot).map_err(|error| device_error("list the mechanisms", &error))?;
     let shipped = Profile::names().into_iter().map(Profile::named).collect::<Result<Vec<_>, _>>();
     let profiles = shipped.map_err(|error| DeviceError::new("vendor profile", Cause::Setup, error.to_string()))?;
-    // The list leaves vendors' numbers out; each that a profile knows is asked for.
-    let numbered: BTreeSet<u64> =
-        profiles.iter().flat_map(numbers).filter(|number| *number >= VENDOR_DEFINED).collect();
-    let numbered = numbered.into_iter().filter_map(|number| MechanismType::new_vendor_defined(number).ok());
-    let described = named.into_iter().chain(numbered).map(|mechanism| describe(module, slot, mechanism));
-    let mut mechanisms: Vec<Mechanism> = described.filter_map(Result::transpose).collect::<Result<_, _>>()?;
-    mechanisms.sort_by_key(|mechanism| mechanism.number);
+    // Some modules leave their vendor's numbers out of the list; each that a profile knows is asked for.
+    let numbers: BTreeSet<u64> = profiles.iter().flat_map(numbers).chain(listed).collect();
+    let described = numbers.into_iter().map(|number| describe(module.functions, slot, number));
+    let mechanisms: Vec<Mechanism> = described.filter_map(Result::transpose).collect::<Result<_, _>>()?;
     let mut fits: Vec<Fit> = profiles.iter().map(|profile| fit(profile, path, manufacturer, &mechanisms)).collect();
     // The order of the shipped profiles decides between equals.
     fits.sort_by_key(|fit| (fit.missing.len(), !fit.is_named));
@@ -140,37 +138,37 @@ fn numbers(profile: &Profile) -> [u64; 4] {
 }
 
 /// What the token says of a mechanism; nothing when it has none of that number.
-fn describe(module: &Pkcs11, slot: Slot, mechanism: MechanismType) -> Result<Option<Mechanism>, DeviceError> {
-    let info = match module.get_mechanism_info(slot, mechanism) {
+fn describe(functions: Functions, slot: Slot, number: CK_MECHANISM_TYPE) -> Result<Option<Mechanism>, DeviceError> {
+    let info = match functions.mechanism_info(slot, number) {
         Ok(info) => info,
         Err(Error::Pkcs11(RvError::MechanismInvalid, _)) => return Ok(None),
         Err(error) => return Err(device_error("read a mechanism", &error)),
     };
-    let (number, name) = (*mechanism, mechanism.to_string());
+    let standard = MechanismType::try_from(number).ok().map(|named| named.to_string());
     Ok(Some(Mechanism {
-        name: if number >= VENDOR_DEFINED { format!("0x{number:08X}") } else { name },
         number,
-        key_min: info.min_key_size() as u64,
-        key_max: info.max_key_size() as u64,
-        uses: uses(&info),
+        name: standard.filter(|name| name.starts_with("CKM_")).unwrap_or_else(|| format!("0x{number:08X}")),
+        key_min: info.ulMinKeySize,
+        key_max: info.ulMaxKeySize,
+        uses: uses(info.flags),
     }))
 }
 
-fn uses(info: &MechanismInfo) -> Vec<&'static str> {
+fn uses(flags: CK_FLAGS) -> Vec<&'static str> {
     let all = [
-        ("hardware", info.hardware()),
-        ("generate", info.generate()),
-        ("generate-pair", info.generate_key_pair()),
-        ("sign", info.sign()),
-        ("verify", info.verify()),
-        ("encrypt", info.encrypt()),
-        ("decrypt", info.decrypt()),
-        ("digest", info.digest()),
-        ("wrap", info.wrap()),
-        ("unwrap", info.unwrap()),
-        ("derive", info.derive()),
+        ("hardware", CKF_HW),
+        ("generate", CKF_GENERATE),
+        ("generate-pair", CKF_GENERATE_KEY_PAIR),
+        ("sign", CKF_SIGN),
+        ("verify", CKF_VERIFY),
+        ("encrypt", CKF_ENCRYPT),
+        ("decrypt", CKF_DECRYPT),
+        ("digest", CKF_DIGEST),
+        ("wrap", CKF_WRAP),
+        ("unwrap", CKF_UNWRAP),
+        ("derive", CKF_DERIVE),
     ];
-    all.into_iter().filter_map(|(name, is_allowed)| is_allowed.then_some(name)).collect()
+    all.into_iter().filter_map(|(name, flag)| (flags & flag != 0).then_some(name)).collect()
 }
 
 fn fit(profile: &Profile, path: &Path, manufacturer: &str, mechanisms: &[Mechanism]) -> Fit {

@@ -6,8 +6,8 @@
 use bixi_hsm::profile::{ProfileError, VendorProfile};
 use serde::Deserialize;
 
-/// First number of the vendors' range; `cryptoki` takes no other mechanism by number.
-pub(crate) const VENDOR_DEFINED: u64 = 0x8000_0000;
+/// First number that is not the standard's own. Vendors belong at 0x80000000 and above, and not all keep to it.
+const BEYOND_STANDARD: u64 = 0x1_0000;
 
 /// One vendor's numbers and habits.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -23,6 +23,10 @@ pub struct Profile {
     pub manufacturer: Vec<String>,
     /// Signing keys.
     pub sm2: Sm2,
+    /// The makers in `manufacturer` keep keys in hardware; in a profile that names no maker, whoever wrote it vouches for the
+    /// device.
+    #[serde(default)]
+    pub hardware: bool,
     /// Key encryption keys.
     pub prf: Prf,
 }
@@ -90,10 +94,15 @@ impl VendorProfile for Profile {
         ("koal", include_str!("../profiles/koal.toml")),
         ("luna", include_str!("../profiles/luna.toml")),
         ("ibm-ep11", include_str!("../profiles/ibm-ep11.toml")),
+        ("mk-1", include_str!("../profiles/mk-1.toml")),
     ];
 
     fn matching(&self) -> (&[String], &[String]) {
         (&self.module, &self.manufacturer)
+    }
+
+    fn is_hardware(&self) -> bool {
+        self.hardware
     }
 
     fn check(&self, origin: &str) -> Result<(), ProfileError> {
@@ -103,10 +112,10 @@ impl VendorProfile for Profile {
             ("prf.mechanism", self.prf.mechanism),
         ];
         for (field, number) in vendor {
-            if number < VENDOR_DEFINED {
+            if number < BEYOND_STANDARD {
                 let reason = match number {
                     cryptoki_sys::CKM_ECDSA => "CKM_ECDSA on an SM2 key is not an SM2 signature",
-                    _ => "numbers below 0x80000000 belong to the standard, which has none for this",
+                    _ => "numbers below 0x10000 belong to the standard, which has none for this",
                 };
                 return Err(ProfileError::Number { origin: origin.into(), field, number, reason });
             }
@@ -117,8 +126,8 @@ impl VendorProfile for Profile {
             ("prf.key_type", self.prf.key_type, cryptoki_sys::CKK_GENERIC_SECRET),
         ];
         for (field, number, allowed) in standard {
-            if number < VENDOR_DEFINED && number != allowed {
-                let reason = "below 0x80000000 only the standard's own generation and generic secret are known here";
+            if number < BEYOND_STANDARD && number != allowed {
+                let reason = "below 0x10000 only the standard's own generation and generic secret are known here";
                 return Err(ProfileError::Number { origin: origin.into(), field, number, reason });
             }
         }

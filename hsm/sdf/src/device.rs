@@ -28,8 +28,6 @@ use crate::session::{Library, Session};
 
 mod generate;
 
-/// In a maker's or device's name: software, whatever a profile says.
-const SOFTWARE_WORDS: [&str; 5] = ["bixi", "soft", "gmssl", "simul", "emul"];
 /// Bytes asked for in one call; some devices refuse more.
 const RANDOM_BYTES_MAX: usize = 1024;
 
@@ -229,21 +227,9 @@ impl SdfDevice {
     }
 }
 
-/// A device is hardware if its profile vouches for it and its own words do not say otherwise; else keys are taken to be in this
-/// process's memory, where a library in software has them.
 fn device_info(told: &RawDeviceInfo, token: &str, profile: &Profile) -> DeviceInfo {
     let (manufacturer, model) = (text(&told.issuer), text(&told.name));
-    let words = format!("{manufacturer} {model}").to_lowercase();
-    let software = SOFTWARE_WORDS.iter().any(|known| words.contains(known));
-    let hardware = !software && profile.vouches_for(&manufacturer);
-    if !hardware {
-        tracing::warn!(
-            manufacturer,
-            model,
-            profile = profile.name,
-            "not known to be hardware: if it is, say hardware = true in a profile of your own"
-        );
-    }
+    let custody = Custody::judged(&[&manufacturer, &model], profile.vouches_for(&manufacturer));
     DeviceInfo {
         backend: "sdf".into(),
         manufacturer,
@@ -251,7 +237,7 @@ fn device_info(told: &RawDeviceInfo, token: &str, profile: &Profile) -> DeviceIn
         serial: text(&told.serial),
         token: token.to_owned(),
         version: format!("0x{:08X}, standard 0x{:08X}", told.device_version, told.standard_version),
-        custody: if hardware { Custody::Hardware } else { Custody::ProcessMemory },
+        custody,
         monotonic_counter: false,
     }
 }

@@ -39,14 +39,6 @@ pub struct Profile {
     pub hardware: bool,
 }
 
-impl Profile {
-    /// Whether a device of that maker is vouched for as hardware.
-    pub(crate) fn vouches_for(&self, manufacturer: &str) -> bool {
-        let named = |maker: &String| manufacturer.contains(maker.as_str());
-        self.hardware && (self.manufacturer.is_empty() || self.manufacturer.iter().any(named))
-    }
-}
-
 /// Algorithm identifiers, `SGD_` in the standard.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,6 +78,10 @@ impl VendorProfile for Profile {
 
     fn matching(&self) -> (&[String], &[String]) {
         (&self.library, &self.manufacturer)
+    }
+
+    fn is_hardware(&self) -> bool {
+        self.hardware
     }
 }
 

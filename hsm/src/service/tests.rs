@@ -440,5 +440,6 @@ fn production_refuses_the_test_device_and_asks_before_a_software_token() {
     assert!(!accepts("pkcs11", Custody::ProcessMemory, false));
     assert!(accepts("pkcs11", Custody::ProcessMemory, true));
     assert!(accepts("pkcs11", Custody::Hardware, false));
+    assert!(!accepts("pkcs11", Custody::Unknown, false), "what nobody vouches for is no hardware");
     assert!(CustodyPolicy::Any.check(&SoftDevice::new("t")).is_ok());
 }

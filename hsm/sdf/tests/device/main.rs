@@ -121,9 +121,9 @@ fn a_device_is_hardware_only_if_its_profile_says_so() {
     let own = include_str!("../../profiles/standard.toml").replace("\n[algorithms]", "\nhardware = true\n[algorithms]");
     for (issuer, name, profile, custody) in [
         ("Sansec", "SJK1926", "sansec", Custody::Hardware),
-        ("Sansec", "SJK1926", "standard", Custody::ProcessMemory),
+        ("Sansec", "SJK1926", "standard", Custody::Unknown),
         ("Sansec", "Soft-SDF", "sansec", Custody::ProcessMemory),
-        ("Acme", "card", "sansec", Custody::ProcessMemory),
+        ("Acme", "card", "sansec", Custody::Unknown),
         ("Acme", "card", "own", Custody::Hardware),
         ("Acme", "SDF Simulator", "own", Custody::ProcessMemory),
         ("GMSSL", "card", "own", Custody::ProcessMemory),
