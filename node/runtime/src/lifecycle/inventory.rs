@@ -127,6 +127,7 @@ pub(super) fn custody_word(custody: Custody) -> &'static str {
         Custody::ProcessMemory => "process-memory",
         Custody::OtherProcess => "other-process",
         Custody::Hardware => "hardware",
+        Custody::Unknown => "unknown",
     }
 }
 

@@ -275,7 +275,7 @@ fn key_of(value: &Value) -> Option<KeyInfo> {
 
 fn device_of(value: &Value) -> Option<DeviceInfo> {
     let text = |name: &str| Some(value[name].as_str()?.to_owned());
-    let custodies = [Custody::ProcessMemory, Custody::OtherProcess, Custody::Hardware];
+    let custodies = [Custody::ProcessMemory, Custody::OtherProcess, Custody::Hardware, Custody::Unknown];
     Some(DeviceInfo {
         backend: text("backend")?,
         manufacturer: text("manufacturer")?,
