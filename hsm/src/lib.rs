@@ -13,6 +13,7 @@
 pub mod audit;
 pub mod conformance;
 pub mod device;
+pub mod elf;
 pub mod gate;
 pub mod guard;
 pub mod pin;

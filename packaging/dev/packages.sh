@@ -24,6 +24,8 @@ as_root() {
 if command -v apt-get >/dev/null; then
     wanted=(clang libclang-dev cmake g++ libhwloc-dev libudev-dev libssl-dev pkg-config protobuf-compiler)
     $tests && wanted+=(openssl opensc softhsm2 swtpm p11-kit)
+    # An engine and a provider to load; Debian 13 has it no more.
+    $tests && apt-cache show libengine-gost-openssl >/dev/null 2>&1 && wanted+=(libengine-gost-openssl)
     missing=()
     for package in "${wanted[@]}"; do
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")

@@ -31,6 +31,9 @@ const HOUSE: &[Room] = &[
     room("config",     "config",               "types"),
     room("hsm",        "hsm",                  "accel platform sealed types hsm-randomness"),
     room("hsm-broker", "hsm/broker",           "platform hsm"),
+    room("hsm-openssl", "hsm/openssl",         "accel hsm hsm-openssl-abi"),
+    room("hsm-openssl-abi", "hsm/openssl/abi", ""),
+    room("hsm-openssl-plugin", "hsm/openssl/plugin", "hsm-openssl-abi"),
     room("hsm-pkcs11", "hsm/pkcs11",           "accel platform hsm"),
     room("hsm-randomness", "hsm/randomness",   ""),
     room("hsm-sdf",    "hsm/sdf",              "accel platform hsm"),
@@ -53,13 +56,15 @@ const HOUSE: &[Room] = &[
 
 /// Crates that may hold `unsafe`, each for one reason.
 const UNSAFE: &[&str] = &[
-    "accel",           // instruction sets
-    "platform",        // mlock, madvise, affinity, io_uring
-    "hsm-sdf",         // the C boundary of SDF libraries
-    "hsm-sdf-testlib", // the same boundary from the other side
-    "hsm-pkcs11",      // mechanisms by a vendor's number
-    "hsm-token",       // the C boundary of PKCS#11
-    "cipherfs",        // the C boundary of RocksDB's file system
+    "accel",              // instruction sets
+    "platform",           // mlock, madvise, affinity, io_uring
+    "hsm-openssl",        // the C boundary of plugins for accelerators
+    "hsm-openssl-plugin", // the same boundary from the other side, and libcrypto
+    "hsm-sdf",            // the C boundary of SDF libraries
+    "hsm-sdf-testlib",    // the same boundary from the other side
+    "hsm-pkcs11",         // mechanisms by a vendor's number
+    "hsm-token",          // the C boundary of PKCS#11
+    "cipherfs",           // the C boundary of RocksDB's file system
 ];
 
 /// What starts threads. Tasks (`tokio::spawn`) run on threads of a runtime that platform made; a current-thread runtime, such as
@@ -307,9 +312,9 @@ fn rooms_do_not_reach_what_they_must_not_know() {
         ("consensus", &["platform", "sealed", "ledger", "hsm", "config"]),
         ("execution", &["sealed", "ledger", "hsm", "config"]),
         ("hsm-token", &["hsm", "types", "config"]),
-        ("runtime", &["hsm-token", "hsm-sdf-testlib", "cli"]),
-        // The token is a module loaded by path, like any vendor's; the test library is no part of the node at all.
-        ("cli", &["hsm-token", "hsm-sdf-testlib"]),
+        ("runtime", &["hsm-token", "hsm-openssl-plugin", "hsm-sdf-testlib", "cli"]),
+        // The token is a module loaded by path, like any vendor's, and so is what links OpenSSL; the test library is no part of the node.
+        ("cli", &["hsm-token", "hsm-openssl-plugin", "hsm-sdf-testlib"]),
     ];
     for (room, unknown) in never {
         let reach = workspace.reach(room);
@@ -340,7 +345,7 @@ fn cipherfs_alone_holds_another_language() {
     let found =
         workspace.packages.iter().flat_map(|package| files_of(&package.directory, &["c", "cc", "cpp", "h", "hpp"]));
     let homes: BTreeSet<_> = found.map(|file| file.parent().expect("a file has a directory").to_owned()).collect();
-    // A wrong clock and a device that can be pulled out stand around a node under test, never in it.
+    // A wrong clock, a device that can be pulled out and an engine that lies stand around a node under test, never in it.
     let fixtures = workspace.root.join("tests/fixtures");
     assert_eq!(homes, BTreeSet::from([workspace.root.join("node/ledger/cipherfs/shim"), fixtures]));
 }

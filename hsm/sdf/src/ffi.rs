@@ -5,7 +5,6 @@
 #![allow(unsafe_code)]
 
 mod calls;
-mod elf;
 
 use std::collections::BTreeMap;
 use std::ffi::c_int;
@@ -13,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
-use bixi_hsm::{Cause, DeviceError};
+use bixi_hsm::{Cause, DeviceError, elf};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use crate::abi::{RawDeviceInfo, RawHandle, RawPublicKey, RawSignature};

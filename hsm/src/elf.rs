@@ -4,14 +4,17 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use bixi_hsm::{Cause, DeviceError};
+use crate::device::{Cause, DeviceError};
 
 const HEADER_BYTES: usize = 20;
 const MACHINES: [(u16, &str); 6] =
     [(3, "x86"), (40, "arm"), (62, "x86_64"), (183, "aarch64"), (243, "riscv64"), (258, "loongarch64")];
 
 /// Refuses what is no shared library of this machine's architecture.
-pub(super) fn check(path: &Path) -> Result<(), DeviceError> {
+///
+/// # Errors
+/// [`Cause::Setup`], saying what the file is instead.
+pub fn check(path: &Path) -> Result<(), DeviceError> {
     let refuse = |what: String, advice: &'static str| {
         let message = format!("library {}: {what}", path.display());
         Err(DeviceError::new("dlopen", Cause::Setup, message).with_advice(advice))
