@@ -10,6 +10,7 @@ mod meter;
 mod options;
 mod report;
 
+pub use machine::describe as machine;
 pub use measure::{Case, Contender};
 pub use meter::Meter;
 pub use options::Options;
@@ -58,7 +59,7 @@ impl Bench {
 
     /// Whether `name` was asked for.
     pub fn wants(&self, case: &Case) -> bool {
-        self.options.filters.is_empty() || self.options.filters.iter().any(|filter| case.name().contains(filter))
+        self.options.wants(&case.name())
     }
 
     /// Measures the contenders of one case against each other.

@@ -26,7 +26,7 @@ const FLAGS: &[&str] = &[
 ];
 
 /// Processor, flags, cores, load, kernels, build.
-pub(crate) fn describe(kernels: &[(&str, &str)]) -> Value {
+pub fn describe(kernels: &[(&str, &str)]) -> Value {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     json!({

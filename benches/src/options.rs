@@ -31,7 +31,13 @@ impl Options {
         Some(options)
     }
 
-    pub(crate) fn from_args_or_exit() -> Self {
+    /// Whether a row of that name was asked for.
+    pub fn wants(&self, row: &str) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| row.contains(filter))
+    }
+
+    /// Options of this process. Ends it, with the usage, on an argument that is not known.
+    pub fn from_args_or_exit() -> Self {
         Self::parse(std::env::args().skip(1)).unwrap_or_else(|| {
             use std::io::Write as _;
             // Nothing can be said where standard error is closed.

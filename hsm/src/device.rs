@@ -3,7 +3,7 @@
 //!
 //! Invariants every backend keeps, and [`conformance`](crate::conformance) checks:
 //! - a generated key is sensitive, local and not extractable; there is no call that returns private or secret key bytes;
-//! - `sign_digest` signs e = SM3(Z ‖ M) computed by the caller (GB/T 32918.2 6.1 A3 onwards) and returns raw r ‖ s;
+//! - `sign_digest` signs e = SM3(Z ‖ M) computed by the caller (GB/T 32918.2 6.1 A3 onwards) and returns raw r ‖ s, verified;
 //! - `prf` is a deterministic keyed function of its whole input that no caller can invert or predict;
 //! - an error names the function, the code the device answered and what an officer can do.
 //!
@@ -15,6 +15,7 @@ pub mod decorators;
 mod error;
 pub mod lookup;
 
+use bixi_accel::sm2::{RegisteredKey, Signature};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 pub use custody::Custody;
@@ -59,6 +60,11 @@ pub trait KeyDevice: Send + Sync {
     /// Raw r ‖ s over the digest e.
     fn sign_digest(&self, key: &KeyRef, digest: &[u8; 32]) -> Result<[u8; 64], DeviceError>;
 
+    /// As [`Self::sign_digest`], for a caller who verifies with a table of the key: a backend may leave it to him.
+    fn sign_unverified(&self, key: &KeyRef, digest: &[u8; 32]) -> Result<Unverified, DeviceError> {
+        self.sign_digest(key, digest).map(Unverified)
+    }
+
     /// Writes PRF(key, input) to `out`, which the caller keeps in locked memory. `input` has 1 to [`PRF_INPUT_BYTES_MAX`] bytes.
     /// The answer must never change for a key, whatever version of the backend computes it: data at rest hangs on it.
     fn prf(&self, key: &KeyRef, input: &[u8], out: &mut [u8; PRF_BYTES]) -> Result<(), DeviceError>;
@@ -71,6 +77,28 @@ pub trait KeyDevice: Send + Sync {
 
     /// One cheap round trip that shows the device present and the user logged in.
     fn health(&self) -> Result<(), DeviceError>;
+}
+
+/// Raw r ‖ s as a device gave it: nobody has verified it yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Unverified([u8; 64]);
+
+impl Unverified {
+    /// What a device answered.
+    pub const fn new(signature: [u8; 64]) -> Self {
+        Self(signature)
+    }
+
+    /// The signature, if it is one of `digest` by `key`.
+    pub fn verified(self, key: &RegisteredKey, digest: &[u8; 32]) -> Option<[u8; 64]> {
+        key.verify_digest(digest, &Signature(self.0)).then_some(self.0)
+    }
+
+    /// Another answer in place of this one.
+    #[must_use]
+    pub fn map(self, change: impl FnOnce([u8; 64]) -> [u8; 64]) -> Self {
+        Self(change(self.0))
+    }
 }
 
 /// What a key is for. One key has one use.

@@ -25,7 +25,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bixi_accel::sm2::{self, PublicKey, RegisteredKey, Signature};
+use bixi_accel::sm2::{self, PublicKey, RegisteredKey};
 use bixi_types::consensus::SignatureBytes;
 use bixi_types::ports::{SignError, Signer, Statement};
 use bixi_types::session::SessionProof;
@@ -225,12 +225,12 @@ impl SigningService {
     }
 
     fn sign_verified(&self, key: &SigningKey, digest: &[u8; 32], priority: Priority) -> Result<[u8; 64], DeviceError> {
-        let signature = self.at_device(priority, || self.device.sign_digest(&key.key, digest))?;
-        if key.public.verify_digest(digest, &Signature(signature)) {
-            return Ok(signature);
-        }
-        let message = format!("{}: the device's signature does not verify in software", key.key);
-        Err(DeviceError::new("sign_digest", Cause::BadAnswer, message))
+        let answer = self.at_device(priority, || self.device.sign_unverified(&key.key, digest))?;
+        answer.verified(&key.public, digest).ok_or_else(|| {
+            let message = format!("{}: the device's signature does not verify in software", key.key);
+            DeviceError::new("sign_digest", Cause::BadAnswer, message)
+                .with_advice("`bixi hsm doctor` has the device sign a known digest and says what comes out instead")
+        })
     }
 
     fn derive(&self, input: &[u8]) -> Result<Done, Denied> {

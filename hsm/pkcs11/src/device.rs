@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bixi_accel::sm2::PublicKey;
-use bixi_hsm::device::{PRF_BYTES, check_prf_input};
+use bixi_hsm::device::{PRF_BYTES, Unverified, check_prf_input};
 use bixi_hsm::pin::PinMemory;
 use bixi_hsm::pool::Epoch;
 use bixi_hsm::profile::{ProfileChoice, VendorProfile as _};
@@ -18,6 +18,7 @@ use bixi_platform::credentials::PinSource;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::{Session, SessionState};
 use cryptoki::slot::{Slot, TokenInfo};
+use zeroize::Zeroizing;
 
 use crate::error::device_error;
 use crate::module::{self, Module};
@@ -186,11 +187,28 @@ impl Pkcs11Device {
         Ok(public)
     }
 
-    fn sign_once(&self, session: &Session, epoch: Epoch, key: &KeyRef, digest: &[u8; 32]) -> Result<[u8; 64], Failure> {
+    /// The answer of the device, in the form it has.
+    fn sign_once(
+        &self,
+        session: &Session,
+        epoch: Epoch,
+        key: &KeyRef,
+        digest: &[u8; 32],
+    ) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let private = self.handle(session, epoch, key, KeyKind::Sm2Sign)?;
+        self.functions.sign(session, self.profile.sm2.sign_digest, private, digest)
+    }
+
+    fn accept(
+        &self,
+        session: &Session,
+        epoch: Epoch,
+        key: &KeyRef,
+        digest: &[u8; 32],
+        answer: &[u8],
+    ) -> Result<[u8; 64], Failure> {
         let public = self.known_public_key(session, epoch, key)?;
-        let answer = self.functions.sign(session, self.profile.sm2.sign_digest, private, digest)?;
-        diagnosis::accept(&public, digest, &answer, self.profile.sm2.signature).map_err(|what| {
+        diagnosis::accept(&public, digest, answer, self.profile.sm2.signature).map_err(|what| {
             tracing::error!(%key, %what, "a signature of the device was refused");
             DeviceError::new("C_Sign", Cause::BadAnswer, what).into()
         })
@@ -241,7 +259,20 @@ impl KeyDevice for Pkcs11Device {
     }
 
     fn sign_digest(&self, key: &KeyRef, digest: &[u8; 32]) -> Result<[u8; 64], DeviceError> {
-        self.pool.with("sign", |session, epoch| self.sign_once(session, epoch, key, digest))
+        self.pool.with("sign", |session, epoch| {
+            let answer = self.sign_once(session, epoch, key, digest)?;
+            self.accept(session, epoch, key, digest, &answer)
+        })
+    }
+
+    fn sign_unverified(&self, key: &KeyRef, digest: &[u8; 32]) -> Result<Unverified, DeviceError> {
+        self.pool.with("sign", |session, epoch| {
+            let answer = self.sign_once(session, epoch, key, digest)?;
+            match diagnosis::read(&answer, self.profile.sm2.signature) {
+                Some(signature) => Ok(Unverified::new(signature.0)),
+                None => self.accept(session, epoch, key, digest, &answer).map(Unverified::new),
+            }
+        })
     }
 
     fn prf(&self, key: &KeyRef, input: &[u8], out: &mut [u8; PRF_BYTES]) -> Result<(), DeviceError> {

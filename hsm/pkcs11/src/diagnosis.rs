@@ -9,22 +9,26 @@ use bixi_accel::sm3;
 
 use crate::profile::SignatureForm;
 
-/// The signature in raw form, or why it is none.
+/// A signature in that form.
+pub(crate) fn read(answer: &[u8], form: SignatureForm) -> Option<Signature> {
+    match form {
+        SignatureForm::Raw => answer.try_into().ok().map(Signature),
+        SignatureForm::Der => Signature::from_der(answer).ok(),
+    }
+}
+
+/// The signature in raw form, verified, or why it is none.
 pub(crate) fn accept(
     key: &PublicKey,
     digest: &[u8; 32],
     answer: &[u8],
     form: SignatureForm,
 ) -> Result<[u8; 64], String> {
-    let read = |form| match form {
-        SignatureForm::Raw => answer.try_into().ok().map(Signature),
-        SignatureForm::Der => Signature::from_der(answer).ok(),
-    };
     let (other, other_name) = match form {
         SignatureForm::Raw => (SignatureForm::Der, "DER"),
         SignatureForm::Der => (SignatureForm::Raw, "raw r ‖ s"),
     };
-    match (read(form), read(other)) {
+    match (read(answer, form), read(answer, other)) {
         (Some(signature), _) if sm2::verify_digest(key, digest, &signature) => Ok(signature.0),
         (_, Some(signature)) if sm2::verify_digest(key, digest, &signature) => {
             Err(format!("the signature is right but in {other_name} form: correct `signature` in the profile"))

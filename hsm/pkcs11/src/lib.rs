@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Invariants:
-//! - no signature leaves this crate that has not been verified in software;
+//! - no signature leaves this crate that has not been verified in software, but as [`bixi_hsm::device::Unverified`];
 //! - one wrong PIN stops the device for this process and, by its stored fingerprint, for every later one until it changes;
 //! - a module is loaded and initialised once per process and never unloaded;
 //! - a session in which a call failed is closed, never reused; handles live as long as one login;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use bixi_accel::sm2::{self, PublicKey, Signature};
-use bixi_hsm::device::{PRF_BYTES, check_prf_input};
+use bixi_hsm::device::{PRF_BYTES, Unverified, check_prf_input};
 use bixi_hsm::pin::PinMemory;
 use bixi_hsm::pool::{Failure, Pool};
 use bixi_hsm::profile::{ProfileChoice, VendorProfile as _};
@@ -168,6 +168,20 @@ impl SdfDevice {
     }
 
     fn sign_at(&self, session: &mut Session, index: u32, digest: &[u8; 32]) -> Result<[u8; 64], Failure> {
+        let (public, signature) = self.answer_at(session, index, digest)?;
+        match sm2::verify_digest(&public, digest, &Signature(signature)) {
+            true => Ok(signature),
+            false => Err(refused(index, "the signature does not verify: another key, another digest, or a defect")),
+        }
+    }
+
+    /// The device's answer, not verified, and the key it should be by.
+    fn answer_at(
+        &self,
+        session: &mut Session,
+        index: u32,
+        digest: &[u8; 32],
+    ) -> Result<(PublicKey, [u8; 64]), Failure> {
         // No password for a pair that is gone, nor over a session that is dead.
         let public = match session.has_right(index) {
             true => self.known_public_key(session, index)?,
@@ -176,20 +190,13 @@ impl SdfDevice {
         session.unlock(self.library(), index)?;
         let signed = session.raw().sign(index, digest);
         let raw = signed.map_err(|error| Failure::Device(right_lost(error)))?;
-        let refuse = |what: &str| {
-            tracing::error!(index, what, "a signature of the device was refused");
-            Failure::Ours(DeviceError::new("SDF_InternalSign_ECC", Cause::BadAnswer, what))
-        };
         let (Some(r), Some(s)) = (right_aligned(&raw.r), right_aligned(&raw.s)) else {
-            return Err(refuse("r or s is not right-aligned in its 64 bytes, or longer than 256 bits"));
+            return Err(refused(index, "r or s is not right-aligned in its 64 bytes, or longer than 256 bits"));
         };
         let mut signature = [0; 64];
         signature[..32].copy_from_slice(&r);
         signature[32..].copy_from_slice(&s);
-        if !sm2::verify_digest(&public, digest, &Signature(signature)) {
-            return Err(refuse("the signature does not verify: another key, another digest, or a defect"));
-        }
-        Ok(signature)
+        Ok((public, signature))
     }
 
     /// What is known of the signing pair at `index`; what the device does not say is taken as the worst, but that SDF has no
@@ -248,6 +255,12 @@ fn text(padded: &[u8]) -> String {
     String::from_utf8_lossy(&padded[..end]).trim().chars().filter(|c| !c.is_control()).collect()
 }
 
+/// A signature that is none.
+fn refused(index: u32, what: &str) -> Failure {
+    tracing::error!(index, what, "a signature of the device was refused");
+    Failure::Ours(DeviceError::new("SDF_InternalSign_ECC", Cause::BadAnswer, what))
+}
+
 impl KeyDevice for SdfDevice {
     fn info(&self) -> DeviceInfo {
         self.info.clone()
@@ -281,6 +294,12 @@ impl KeyDevice for SdfDevice {
     fn sign_digest(&self, key: &KeyRef, digest: &[u8; 32]) -> Result<[u8; 64], DeviceError> {
         let index = self.catalogue().find_pair(key)?;
         self.pool.with(|session, _| self.sign_at(session, index, digest))
+    }
+
+    fn sign_unverified(&self, key: &KeyRef, digest: &[u8; 32]) -> Result<Unverified, DeviceError> {
+        let index = self.catalogue().find_pair(key)?;
+        let (_, signature) = self.pool.with(|session, _| self.answer_at(session, index, digest))?;
+        Ok(Unverified::new(signature))
     }
 
     fn prf(&self, key: &KeyRef, input: &[u8], out: &mut [u8; PRF_BYTES]) -> Result<(), DeviceError> {

@@ -9,7 +9,7 @@
 //!
 //! Invariants:
 //! - `unsafe` exists only in `ffi`, which turns pointers and lengths into values and hands over to safe code;
-//! - no signature leaves this crate that has not been verified in software;
+//! - no signature leaves this crate that has not been verified in software, but as [`bixi_hsm::device::Unverified`];
 //! - one wrong password stops the device for this process and, by its stored fingerprint, for every later one until it changes;
 //! - a library is loaded once per process and never unloaded, and its device is open at most once;
 //! - a session in which a call failed is closed, never reused; rights and imported keys end with their session;

@@ -4,12 +4,15 @@
 //! first needs it, once, and kept as long as the session lives in its pool.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use bixi_accel::sm2::PublicKey;
+use bixi_accel::sm2::{PublicKey, encryption};
+use bixi_accel::{Random, RandomError};
 use bixi_hsm::pin::PinMemory;
 use bixi_hsm::pool::{Failure, Source};
 use bixi_hsm::{Cause, DeviceError};
+use bixi_platform::random::OsRandom;
 use bixi_platform::secret::Secret;
 
 use crate::abi::{RawPublicKey, SM2_BITS, right_aligned};
@@ -27,11 +30,13 @@ pub(crate) struct Library {
     profile: Profile,
     /// The open device, while the pool has it.
     device: Mutex<Weak<Device>>,
+    /// What the profile takes for SM4 was seen to be SM4.
+    sm4_is_proven: AtomicBool,
 }
 
 impl Library {
     pub(crate) fn new(api: &'static Api, password: Secret, memory: PinMemory, profile: Profile) -> Self {
-        Self { api, password, memory, profile, device: Mutex::new(Weak::new()) }
+        Self { api, password, memory, profile, device: Mutex::default(), sm4_is_proven: AtomicBool::new(false) }
     }
 
     pub(crate) fn profile(&self) -> &Profile {
@@ -176,9 +181,9 @@ impl Session {
             return Ok(*key);
         }
         // A device's answer to a password for a key that is not there may look like that to a wrong one.
-        if self.public_key(library, Usage::Encrypt, file.kek.index)?.is_none() {
+        let Some(public) = self.public_key(library, Usage::Encrypt, file.kek.index)? else {
             return Err(file.without_pair().into());
-        }
+        };
         self.unlock(library, file.kek.index)?;
         let key = match self.raw.import_key(file.kek.index, &file.kek.blob) {
             Ok(key) => key,
@@ -186,7 +191,8 @@ impl Session {
         };
         let answer = self.prf(library, key, Purpose::Binding, file.kek.binding_input());
         let verified = answer.and_then(|answer| Ok(file.verify(&answer)?));
-        match verified {
+        let proven = verified.and_then(|()| self.prove_sm4(library, file.kek.index, &public));
+        match proven {
             Ok(()) => {
                 self.keks.insert(file.kek.id, key);
                 Ok(key)
@@ -196,6 +202,49 @@ impl Session {
                 Err(failure)
             }
         }
+    }
+}
+
+impl Session {
+    /// Shows, once for each opening of the library, that what the profile takes for SM4 is SM4: the key of the standard's example, put
+    /// in an envelope here, has to encrypt the example's block. Under another cipher the PRF would answer, too, and what it
+    /// sealed would be lost with this library: there are some that swap the identifiers of SM4 and AES.
+    fn prove_sm4(&mut self, library: &Library, index: u32, public: &PublicKey) -> Result<(), Failure> {
+        if library.sm4_is_proven.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let sealed = encryption::encrypt(public, &example::KEY, &mut System).map_err(|error| {
+            DeviceError::new("getrandom", Cause::Fault, format!("no envelope for the example of SM4: {error}"))
+        })?;
+        let key = self.raw.import_key(index, &CipherBlob::of(&sealed)).map_err(Failure::Device)?;
+        let algorithm = library.profile.algorithms.sm4_ecb;
+        let encrypted = self.raw.encrypt(key, algorithm, &[example::KEY; 2].concat().try_into().expect("two blocks"));
+        self.raw.destroy(key);
+        if *encrypted.map_err(Failure::Device)? != *[example::ENCRYPTED; 2].concat() {
+            let message = format!(
+                "algorithm {algorithm:#x} is not SM4: the example of GB/T 32907 A.1 comes out wrong under an imported key"
+            );
+            return Err(DeviceError::new("SDF_Encrypt", Cause::Setup, message)
+                .with_advice("correct sm4_ecb in a profile of your own; the vendor's manual has the identifiers")
+                .into());
+        }
+        library.sm4_is_proven.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// GB/T 32907-2016 A.1: the block is the key.
+mod example {
+    pub(super) const KEY: [u8; 16] = *b"\x01\x23\x45\x67\x89\xab\xcd\xef\xfe\xdc\xba\x98\x76\x54\x32\x10";
+    pub(super) const ENCRYPTED: [u8; 16] = *b"\x68\x1e\xdf\x34\xd2\x06\x96\x5e\x86\xb3\xe9\x4f\x53\x6e\x42\x46";
+}
+
+/// The system's random bytes, for envelopes.
+struct System;
+
+impl Random for System {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
+        OsRandom.fill(out).map_err(|error| RandomError::new(error.to_string()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A device in front of another one, in one place: what stands around a call is written once for all of them.
 
-use super::{Attestation, DeviceError, DeviceInfo, KeyDevice, KeyInfo, KeySpec, PRF_BYTES};
+use super::{Attestation, DeviceError, DeviceInfo, KeyDevice, KeyInfo, KeySpec, PRF_BYTES, Unverified};
 use crate::uri::KeyRef;
 
 /// A device that hands every call to another one and may do something around it.
@@ -51,6 +51,11 @@ impl<D: Decorator> KeyDevice for D {
 
     fn sign_digest(&self, key: &KeyRef, digest: &[u8; 32]) -> Result<[u8; 64], DeviceError> {
         self.around("sign_digest", |device| device.sign_digest(key, digest)).map(|signature| self.signed(signature))
+    }
+
+    fn sign_unverified(&self, key: &KeyRef, digest: &[u8; 32]) -> Result<Unverified, DeviceError> {
+        let answer = self.around("sign_digest", |device| device.sign_unverified(key, digest));
+        answer.map(|signature| signature.map(|signature| self.signed(signature)))
     }
 
     fn prf(&self, key: &KeyRef, input: &[u8], out: &mut [u8; PRF_BYTES]) -> Result<(), DeviceError> {

@@ -1,5 +1,6 @@
 mod trail;
 
+use bixi_accel::sm2::Signature;
 use bixi_platform::io::PreadStorage;
 use bixi_platform::secret::Secret;
 use bixi_sealed::{AtRest, KeyRing};

@@ -8,6 +8,7 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bixi_accel::sm2::encryption::{Ciphertext, Layout};
 use bixi_hsm::{Cause, DeviceError};
 use bixi_platform::secret::Secret;
 use zeroize::Zeroizing;
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 use super::Api;
 use crate::abi::{
     CIPHER_HEADER_BYTES, COORDINATE_BYTES, RawDeviceInfo, RawHandle, RawPublicKey, RawSignature, SDR_OK, SM4_BITS,
+    align_right,
 };
 use crate::error::{device_error, password_error};
 
@@ -41,6 +43,14 @@ pub(crate) struct CipherBlob {
 }
 
 impl CipherBlob {
+    /// An envelope that was made here.
+    pub(crate) fn of(sealed: &Ciphertext) -> Self {
+        let bytes = sealed.to_bytes(Layout::C1C3C2);
+        let at = |at: usize| bytes[at..at + 32].try_into().expect("32 bytes");
+        let [x, y] = [1, 33].map(|place| align_right(&at(place)));
+        Self { x, y, m: at(65), c: bytes[97..].to_vec() }
+    }
+
     /// In memory aligned as the structure is; zero behind its end.
     fn to_words(&self) -> Result<Vec<u32>, DeviceError> {
         if self.c.is_empty() || self.c.len() > CIPHER_ROOM_BYTES {

@@ -12,6 +12,7 @@
 //! | `extensions` | whether `SDF_CreateKeyPair_ECC` and `SWCSM_GenerateECCKeyPair` work | true |
 //! | `no_key` | what it answers for an index without a key | 0x01000008 |
 //! | `issuer`, `name` | who it says it is | itself |
+//! | `other_cipher` | whether its SM4 is another cipher of the same block | false |
 //! | `strict_import` | whether a changed envelope is refused, unlike in real libraries | false |
 
 use std::path::{Path, PathBuf};
@@ -43,6 +44,8 @@ pub struct Config {
     pub issuer: String,
     /// Its own name, as it says.
     pub name: String,
+    /// Whether its SM4 is another cipher of the same block.
+    pub other_cipher: bool,
     /// Whether a changed envelope is refused.
     pub strict_import: bool,
 }
@@ -64,6 +67,7 @@ impl Config {
             extensions: true,
             issuer: "Bixi: TEST DEVICE, protects nothing".into(),
             name: "test device".into(),
+            other_cipher: false,
             strict_import: false,
         };
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -83,6 +87,7 @@ impl Config {
                 "issuer" => config.issuer = value.into(),
                 "name" => config.name = value.into(),
                 "extensions" => config.extensions = value.parse().ok()?,
+                "other_cipher" => config.other_cipher = value.parse().ok()?,
                 "strict_import" => config.strict_import = value.parse().ok()?,
                 _ => return None,
             }

@@ -66,6 +66,17 @@ fn a_profile_of_another_vendor_shows_itself_when_a_key_is_made() {
     assert!(device.list().unwrap().is_empty());
 }
 
+/// The PRF would answer under any cipher: nothing else would show that a library's or a profile's identifier is another's.
+#[test]
+fn another_cipher_in_place_of_sm4_is_found_before_anything_is_sealed_under_it() {
+    let bench = Bench::new("other_cipher = true\n");
+    let device = bench.open().unwrap();
+    let refused = device.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap_err();
+    assert_eq!(refused.cause, Cause::Setup);
+    assert!(refused.message.contains("0x401 is not SM4"), "{refused}");
+    assert!(device.list().unwrap().is_empty(), "its file is gone");
+}
+
 #[test]
 fn an_index_without_a_key_is_named() {
     let bench = Bench::new("");
@@ -154,9 +165,14 @@ fn imported_keys_are_destroyed_with_their_session() {
     for _ in 0..3 {
         prf(&device, &kek).unwrap();
     }
-    assert_eq!((bench.calls("SDF_ImportKeyWithISK_ECC"), bench.calls("SDF_DestroyKey")), (1, 1));
+    let calls = (bench.calls("SDF_ImportKeyWithISK_ECC"), bench.calls("SDF_DestroyKey"));
+    assert_eq!(
+        calls,
+        (2, 2),
+        "the key and the example of SM4 were imported; the one that was made and the example are gone"
+    );
     drop(device);
-    assert_eq!(bench.calls("SDF_DestroyKey"), 2, "the one that was made and the one that was imported");
+    assert_eq!(bench.calls("SDF_DestroyKey"), 3);
     assert_eq!(bench.calls("SDF_OpenSession"), bench.calls("SDF_CloseSession"));
     assert_eq!(bench.calls("SDF_OpenDevice"), bench.calls("SDF_CloseDevice"));
 }
