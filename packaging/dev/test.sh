@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . packaging/dev/toolchain.sh
 
-stages=(packages fmt deny clippy test doc aarch64)
+stages=(packages fmt deny clippy test clients doc aarch64)
 deny_version=0.20.2
 summary=()
 running=
@@ -48,13 +48,18 @@ tests() {
     BIXI_REQUIRE_SWTPM=1 cargo test --locked --workspace
 }
 
-# The kernels for AArch64, under an emulator.
-aarch64() {
+# or_skip WHAT SCRIPT: a script that ends with 77 cannot have what it needs on this machine, and has said what.
+or_skip() {
     local status=0
-    ./packaging/dev/aarch64.sh || status=$?
-    # 77: what it needs cannot be had on this machine, and it has said what.
-    if [ "$status" -eq 77 ]; then skipped="nothing was tested on AArch64, see above"; else return "$status"; fi
+    "$2" || status=$?
+    if [ "$status" -eq 77 ]; then skipped="$1, see above"; else return "$status"; fi
 }
+
+# The kernels for AArch64, under an emulator.
+aarch64() { or_skip "nothing was tested on AArch64" ./packaging/dev/aarch64.sh; }
+
+# A client of the token that comes from PyPI; those of the distribution are among the tests.
+clients() { or_skip "PyKCS11 has not driven the token" ./packaging/dev/pykcs11.sh; }
 
 run() {
     case $1 in
@@ -63,6 +68,7 @@ run() {
         deny) stage deny cargo deny --config .deny.toml check bans licenses sources ;;
         clippy) stage clippy cargo clippy --locked --workspace --all-targets -- -D warnings ;;
         test) stage test tests ;;
+        clients) stage clients clients ;;
         doc) RUSTDOCFLAGS="-D warnings" stage doc cargo doc --locked --workspace --no-deps ;;
         aarch64) stage aarch64 aarch64 ;;
     esac

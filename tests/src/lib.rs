@@ -15,6 +15,7 @@ pub mod node;
 pub mod process;
 pub mod promises;
 pub mod rpc;
+pub mod second_opinion;
 pub mod settings;
 pub mod swtpm;
 pub mod wallet;

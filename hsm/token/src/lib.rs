@@ -22,6 +22,7 @@
 
 pub mod abi;
 pub mod config;
+mod curve;
 mod error;
 mod log;
 mod module;

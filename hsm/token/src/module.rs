@@ -10,7 +10,7 @@ use crate::error::{CkError, CkResult, refuse};
 use crate::object::Object;
 use crate::object::create::imported;
 use crate::object::template::Template;
-use crate::operation::generate;
+use crate::operation::{generate, wrap};
 use crate::session::{Mechanism, Session};
 use crate::store::Role;
 use crate::token::{Asker, Token};
@@ -273,6 +273,38 @@ impl Module {
     ) -> CkResult<[CK_OBJECT_HANDLE; 2]> {
         let pair = generate::key_pair(&self.config, number, public, private)?;
         self.add(handle, pair.into()).map(|handles| [handles[0], handles[1]])
+    }
+
+    /// `C_WrapKey`.
+    pub(crate) fn wrap_key(
+        &self,
+        handle: CK_SESSION_HANDLE,
+        mechanism: Mechanism<'_>,
+        wrapping_key: CK_OBJECT_HANDLE,
+        key: CK_OBJECT_HANDLE,
+    ) -> CkResult<Vec<u8>> {
+        let wrapping_key = self.key(handle, wrapping_key).map_err(|error| match error.0 {
+            CKR_KEY_HANDLE_INVALID => CkError(CKR_WRAPPING_KEY_HANDLE_INVALID),
+            _ => error,
+        })?;
+        wrap::wrap(mechanism, &wrapping_key, &*self.key(handle, key)?)
+    }
+
+    /// `C_UnwrapKey`.
+    pub(crate) fn unwrap_key(
+        &self,
+        handle: CK_SESSION_HANDLE,
+        mechanism: Mechanism<'_>,
+        unwrapping_key: CK_OBJECT_HANDLE,
+        wrapped: &[u8],
+        template: &Template<'_>,
+    ) -> CkResult<CK_OBJECT_HANDLE> {
+        let unwrapping_key = self.key(handle, unwrapping_key).map_err(|error| match error.0 {
+            CKR_KEY_HANDLE_INVALID => CkError(CKR_UNWRAPPING_KEY_HANDLE_INVALID),
+            _ => error,
+        })?;
+        let object = wrap::unwrap(&self.config, mechanism, &unwrapping_key, wrapped, template)?;
+        self.add(handle, vec![object]).map(|handles| handles[0])
     }
 
     fn add(&self, handle: CK_SESSION_HANDLE, objects: Vec<Object>) -> CkResult<Vec<CK_OBJECT_HANDLE>> {

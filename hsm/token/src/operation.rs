@@ -1,8 +1,12 @@
-//! What keys do: signatures and MACs ([`signature`]), ciphers ([`cipher`]), and making keys ([`generate`]).
+//! What keys do: signatures and MACs ([`signature`]), ciphers ([`cipher`]) and making keys ([`generate`]), over hashes ([`hash`]) and
+//! block ciphers ([`block`]).
 
+pub(crate) mod block;
 pub(crate) mod cipher;
 pub(crate) mod generate;
+pub(crate) mod hash;
 pub(crate) mod signature;
+pub(crate) mod wrap;
 
 use bixi_platform::secret::Secret;
 use cryptoki_sys::*;

@@ -1,4 +1,4 @@
-//! Vendor profiles: which number means which SM2, SM3 or SM4 mechanism.
+//! Profiles: which number means which mechanism.
 //!
 //! PKCS#11 has assigned no numbers for the Chinese algorithms, so each vendor took its own, nearly all from the range at
 //! `CKM_VENDOR_DEFINED` (0x80000000). The token answers to one profile at a time (`profile` in `token.conf`), so that
@@ -8,11 +8,13 @@
 //! `bixi`, the default, is Sansec's row for SM2, SM3 and SM4, extended where that row is silent: HMAC-SM3 0x80009002,
 //! SM4 MAC 0x8000010A, SM4 GCM 0x8000010F, SM4 CMAC 0x80000110.
 
-use cryptoki_sys::{
-    CK_FLAGS, CK_MECHANISM_TYPE, CKF_DECRYPT, CKF_DIGEST, CKF_EC_F_P, CKF_EC_NAMEDCURVE, CKF_EC_UNCOMPRESS,
-    CKF_ENCRYPT, CKF_GENERATE, CKF_GENERATE_KEY_PAIR, CKF_SIGN, CKF_VERIFY, CKK_EC, CKK_GENERIC_SECRET,
-    CKM_EC_KEY_PAIR_GEN, CKM_GENERIC_SECRET_KEY_GEN,
-};
+mod numbers;
+
+use cryptoki_sys::*;
+
+use crate::curve::Curve;
+pub use numbers::PROFILES;
+use numbers::STANDARD;
 
 /// How an SM2 signature is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,34 +34,66 @@ pub enum Input {
     Message,
 }
 
+/// A hash function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    /// GB/T 32905.
+    Sm3,
+    /// FIPS 180-4.
+    Sha256,
+    /// FIPS 180-4.
+    Sha384,
+    /// FIPS 180-4.
+    Sha512,
+}
+
+/// A block cipher of 16-byte blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// GB/T 32907.
+    Sm4,
+    /// FIPS 197, with keys of 16, 24 and 32 bytes.
+    Aes,
+}
+
+/// What CBC does with a last block that is not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// Refuses it.
+    Whole,
+    /// Pads by PKCS#7, and unpads.
+    Padded,
+}
+
 /// A mechanism by meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// SM2 key pair; the curve is implied.
     Sm2KeyPairGen,
-    /// Key pair on the curve of `CKA_EC_PARAMS`, of which SM2's OID is known.
+    /// Key pair on the curve of `CKA_EC_PARAMS`.
     EcKeyPairGen,
     /// SM2 signature (GB/T 32918.2).
     Sm2Sign(Input, Form),
-    /// SM3 (GB/T 32905).
-    Sm3,
-    /// HMAC with SM3.
-    HmacSm3,
-    /// A 16-byte SM4 key.
-    Sm4KeyGen,
-    /// SM4 ECB, whole blocks (GB/T 32907).
-    Sm4Ecb,
-    /// SM4 CBC, with PKCS#7 padding or whole blocks.
-    Sm4Cbc {
-        /// Whether PKCS#7 padding is added and removed.
-        pad: bool,
-    },
+    /// ECDSA (FIPS 186-5), of a digest or of a message by this hash; never with a key on the SM2 curve.
+    Ecdsa(Option<Hash>),
+    /// A digest.
+    Hashing(Hash),
+    /// HMAC (RFC 2104).
+    Hmac(Hash),
+    /// A key of this cipher.
+    KeyGen(Block),
+    /// ECB, whole blocks.
+    Ecb(Block),
+    /// CBC.
+    Cbc(Block, Padding),
     /// CBC-MAC with SM4, zero IV, whole blocks. A PRF for inputs of one fixed length only.
     Sm4Mac,
-    /// CMAC with SM4 (SP 800-38B's construction).
-    Sm4Cmac,
-    /// SM4 GCM, 96-bit IV, 128-bit tag.
-    Sm4Gcm,
+    /// CMAC (SP 800-38B).
+    Cmac(Block),
+    /// GCM, 96-bit IV, 128-bit tag.
+    Gcm(Block),
+    /// AES key wrap (RFC 3394).
+    KeyWrap,
     /// A generic secret, the key of HMAC.
     GenericSecretGen,
 }
@@ -69,12 +103,55 @@ pub enum Algorithm {
 pub enum KeyType {
     /// SM2, under the profile's number.
     Sm2,
-    /// SM2, made or imported as `CKK_EC` with SM2's OID.
-    EcSm2,
+    /// A curve's, made or imported as `CKK_EC` with the curve's OID.
+    Ec(Curve),
     /// SM4.
     Sm4,
+    /// AES.
+    Aes,
     /// Generic secret.
     Generic,
+    /// A secret for HMAC with this hash, imported as such.
+    Hmac(Hash),
+}
+
+impl KeyType {
+    /// The curve of a key pair.
+    #[must_use]
+    pub fn curve(self) -> Option<Curve> {
+        match self {
+            KeyType::Sm2 => Some(Curve::Sm2),
+            KeyType::Ec(curve) => Some(curve),
+            KeyType::Sm4 | KeyType::Aes | KeyType::Generic | KeyType::Hmac(_) => None,
+        }
+    }
+}
+
+impl Block {
+    /// The type of its keys.
+    #[must_use]
+    pub fn key_type(self) -> KeyType {
+        match self {
+            Block::Sm4 => KeyType::Sm4,
+            Block::Aes => KeyType::Aes,
+        }
+    }
+
+    /// Smallest and largest key, bytes.
+    #[must_use]
+    pub fn key_bytes(self) -> (u64, u64) {
+        match self {
+            Block::Sm4 => (16, 16),
+            Block::Aes => (16, 32),
+        }
+    }
+
+    /// Whether a key can have that many bytes.
+    #[must_use]
+    pub fn takes(self, bytes: u64) -> bool {
+        let (least, most) = self.key_bytes();
+        (least..=most).contains(&bytes) && bytes.is_multiple_of(8)
+    }
 }
 
 /// One vendor's numbers.
@@ -90,125 +167,10 @@ pub struct Profile {
     pub mechanisms: &'static [(u64, Algorithm)],
 }
 
-use Algorithm::{EcKeyPairGen, Sm4Mac};
-use Algorithm::{GenericSecretGen, HmacSm3, Sm2KeyPairGen, Sm2Sign, Sm3, Sm4Cbc, Sm4Cmac, Sm4Ecb, Sm4Gcm, Sm4KeyGen};
-use Form::{Der, Raw};
-use Input::{Digest, Message};
-
-/// The mechanisms with standard numbers, present in every profile.
-const STANDARD: &[(u64, Algorithm)] =
-    &[(CKM_EC_KEY_PAIR_GEN, EcKeyPairGen), (CKM_GENERIC_SECRET_KEY_GEN, GenericSecretGen)];
-
-/// Every profile; the first is the default.
-pub const PROFILES: &[Profile] = &[
-    Profile {
-        name: "bixi",
-        key_type_sm2: 0x8000_0004,
-        key_type_sm4: 0x8000_0106,
-        mechanisms: &[
-            (0x8000_8001, Sm2KeyPairGen),
-            (0x8000_8100, Sm2Sign(Message, Raw)),
-            (0x8000_8101, Sm2Sign(Message, Der)),
-            (0x8000_8102, Sm2Sign(Message, Raw)),
-            (0x8000_8103, Sm2Sign(Message, Der)),
-            (0x8000_8104, Sm2Sign(Digest, Der)),
-            (0x8000_8105, Sm2Sign(Digest, Raw)),
-            (0x8000_9001, Sm3),
-            (0x8000_9002, HmacSm3),
-            (0x8000_0107, Sm4KeyGen),
-            (0x8000_0108, Sm4Ecb),
-            (0x8000_0109, Sm4Cbc { pad: false }),
-            (0x8000_A201, Sm4Cbc { pad: true }),
-            (0x8000_010A, Sm4Mac),
-            (0x8000_0110, Sm4Cmac),
-            (0x8000_010F, Sm4Gcm),
-        ],
-    },
-    Profile {
-        name: "tass",
-        key_type_sm2: 0x8000_0004,
-        key_type_sm4: 0x8000_0002,
-        mechanisms: &[
-            (0x8000_8001, Sm2KeyPairGen),
-            (0x8000_8100, Sm2Sign(Message, Raw)),
-            (0x8000_8101, Sm2Sign(Message, Der)),
-            (0x8000_8000, Sm2Sign(Digest, Der)),
-            (0x8000_0005, Sm3),
-            (0x8000_0107, Sm4KeyGen),
-            (0x8000_0108, Sm4Ecb),
-            (0x8000_0109, Sm4Cbc { pad: false }),
-            (0x8000_010C, Sm4Cbc { pad: true }),
-            (0x8000_010A, Sm4Mac),
-        ],
-    },
-    Profile {
-        name: "koal",
-        key_type_sm2: 0x8000_0004,
-        key_type_sm4: 0x8000_0002,
-        mechanisms: &[
-            (0x8000_8001, Sm2KeyPairGen),
-            (0x8000_8100, Sm2Sign(Message, Raw)),
-            (0x8000_8101, Sm2Sign(Message, Der)),
-            (0x8000_8104, Sm2Sign(Digest, Raw)),
-            (0x8000_0005, Sm3),
-            (0x8000_0107, Sm4KeyGen),
-            (0x8000_0108, Sm4Ecb),
-            (0x8000_0109, Sm4Cbc { pad: false }),
-            (0x8000_010F, Sm4Gcm),
-        ],
-    },
-    Profile {
-        name: "luna",
-        key_type_sm2: 0x8000_0016,
-        key_type_sm4: 0x8000_0015,
-        mechanisms: &[
-            (0x8000_0B20, Sm2KeyPairGen),
-            (0x8000_0B21, Sm2Sign(Digest, Raw)),
-            (0x8000_0B22, Sm2Sign(Message, Raw)),
-            (0x8000_0B01, Sm3),
-            (0x8000_0B02, HmacSm3),
-            (0x8000_0B10, Sm4KeyGen),
-            (0x8000_0B11, Sm4Ecb),
-            (0x8000_0B12, Sm4Cbc { pad: false }),
-            (0x8000_0B13, Sm4Cbc { pad: true }),
-        ],
-    },
-    Profile {
-        name: "ibm-ep11",
-        key_type_sm2: 0x8005_0002,
-        key_type_sm4: 0x8005_0001,
-        mechanisms: &[
-            (0x8005_000A, Sm2KeyPairGen),
-            (0x8005_000B, Sm2Sign(Digest, Raw)),
-            (0x8005_000C, Sm2Sign(Message, Raw)),
-            (0x8005_000E, Sm3),
-            (0x8005_0001, Sm4KeyGen),
-            (0x8005_0004, Sm4Ecb),
-            (0x8005_0002, Sm4Cbc { pad: false }),
-            (0x8005_8007, Sm4Mac),
-        ],
-    },
-    // MsSince MK-1: numbers outside the vendors' range, which some clients refuse to pass on.
-    Profile {
-        name: "mk-1",
-        key_type_sm2: 0x0001_0001,
-        key_type_sm4: 0x0001_0002,
-        mechanisms: &[
-            (0x0001_0009, Sm2KeyPairGen),
-            (0x0001_0002, Sm2Sign(Digest, Raw)),
-            (0x0001_0004, Sm2Sign(Message, Raw)),
-            (0x0001_0005, Sm3),
-            (0x0001_000A, Sm4KeyGen),
-            (0x0001_0007, Sm4Ecb),
-            (0x0001_0008, Sm4Cbc { pad: false }),
-        ],
-    },
-];
-
 /// Range of key sizes and flags of a mechanism, as `C_GetMechanismInfo` reports them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MechanismInfo {
-    /// Smallest key: bits for SM2, bytes for the others.
+    /// Smallest key: bits for key pairs, bytes for the others.
     pub key_size_min: u64,
     /// Largest key.
     pub key_size_max: u64,
@@ -243,17 +205,28 @@ impl Profile {
     pub fn key_type_number(&self, key_type: KeyType) -> u64 {
         match key_type {
             KeyType::Sm2 => self.key_type_sm2,
-            KeyType::EcSm2 => CKK_EC,
+            KeyType::Ec(_) => CKK_EC,
             KeyType::Sm4 => self.key_type_sm4,
+            KeyType::Aes => CKK_AES,
             KeyType::Generic => CKK_GENERIC_SECRET,
+            // SM3 has no number of its own: its keys are generic.
+            KeyType::Hmac(Hash::Sm3) => CKK_GENERIC_SECRET,
+            KeyType::Hmac(Hash::Sha256) => CKK_SHA256_HMAC,
+            KeyType::Hmac(Hash::Sha384) => CKK_SHA384_HMAC,
+            KeyType::Hmac(Hash::Sha512) => CKK_SHA512_HMAC,
         }
     }
 
-    /// The key type behind a `CKK_` number.
+    /// The key type behind a `CKK_` number; for `CKK_EC` the curve decides.
     #[must_use]
-    pub fn key_type(&self, number: u64) -> Option<KeyType> {
-        [KeyType::Sm2, KeyType::EcSm2, KeyType::Sm4, KeyType::Generic]
+    pub fn key_type(&self, number: u64, curve: Option<Curve>) -> Option<KeyType> {
+        if number == CKK_EC {
+            return curve.map(KeyType::Ec);
+        }
+        let hmac = [Hash::Sha256, Hash::Sha384, Hash::Sha512].map(KeyType::Hmac);
+        [KeyType::Sm2, KeyType::Sm4, KeyType::Aes, KeyType::Generic]
             .into_iter()
+            .chain(hmac)
             .find(|key_type| self.key_type_number(*key_type) == number)
     }
 }
@@ -263,15 +236,17 @@ impl Algorithm {
     #[must_use]
     pub fn info(self) -> MechanismInfo {
         const CURVE: CK_FLAGS = CKF_EC_F_P | CKF_EC_NAMEDCURVE | CKF_EC_UNCOMPRESS;
-        let (key_size_min, key_size_max, flags) = match self {
-            Sm2KeyPairGen | EcKeyPairGen => (256, 256, CKF_GENERATE_KEY_PAIR | CURVE),
-            Sm2Sign(..) => (256, 256, CKF_SIGN | CKF_VERIFY | CURVE),
-            Sm3 => (0, 0, CKF_DIGEST),
-            HmacSm3 => (GENERIC_BYTES_MIN, GENERIC_BYTES_MAX, CKF_SIGN | CKF_VERIFY),
-            Sm4KeyGen => (16, 16, CKF_GENERATE),
-            Sm4Ecb | Sm4Cbc { .. } | Sm4Gcm => (16, 16, CKF_ENCRYPT | CKF_DECRYPT),
-            Sm4Mac | Sm4Cmac => (16, 16, CKF_SIGN | CKF_VERIFY),
-            GenericSecretGen => (GENERIC_BYTES_MIN, GENERIC_BYTES_MAX, CKF_GENERATE),
+        let ((key_size_min, key_size_max), flags) = match self {
+            Self::Sm2KeyPairGen | Self::EcKeyPairGen => ((256, 256), CKF_GENERATE_KEY_PAIR | CURVE),
+            Self::Sm2Sign(..) | Self::Ecdsa(_) => ((256, 256), CKF_SIGN | CKF_VERIFY | CURVE),
+            Self::Hashing(_) => ((0, 0), CKF_DIGEST),
+            Self::Hmac(_) => ((GENERIC_BYTES_MIN, GENERIC_BYTES_MAX), CKF_SIGN | CKF_VERIFY),
+            Self::KeyGen(block) => (block.key_bytes(), CKF_GENERATE),
+            Self::Ecb(block) | Self::Cbc(block, _) | Self::Gcm(block) => (block.key_bytes(), CKF_ENCRYPT | CKF_DECRYPT),
+            Self::Sm4Mac => (Block::Sm4.key_bytes(), CKF_SIGN | CKF_VERIFY),
+            Self::Cmac(block) => (block.key_bytes(), CKF_SIGN | CKF_VERIFY),
+            Self::KeyWrap => (Block::Aes.key_bytes(), CKF_WRAP | CKF_UNWRAP),
+            Self::GenericSecretGen => ((GENERIC_BYTES_MIN, GENERIC_BYTES_MAX), CKF_GENERATE),
         };
         MechanismInfo { key_size_min, key_size_max, flags }
     }
@@ -303,17 +278,25 @@ mod tests {
     fn every_profile_can_make_keys_and_sign_a_digest() {
         for profile in PROFILES {
             let has = |wanted: fn(&Algorithm) -> bool| profile.mechanisms.iter().any(|(_, a)| wanted(a));
-            assert!(has(|a| matches!(a, Sm2KeyPairGen)), "{}", profile.name);
-            assert!(has(|a| matches!(a, Sm2Sign(Digest, _))), "{}", profile.name);
-            assert!(has(|a| matches!(a, HmacSm3 | Sm4Mac | Sm4Ecb)), "{} has no PRF", profile.name);
+            assert!(has(|a| matches!(a, Algorithm::Sm2KeyPairGen)), "{}", profile.name);
+            assert!(has(|a| matches!(a, Algorithm::Sm2Sign(Input::Digest, _))), "{}", profile.name);
+            assert!(
+                has(|a| matches!(a, Algorithm::Hmac(_) | Algorithm::Sm4Mac | Algorithm::Ecb(_))),
+                "{} has no PRF",
+                profile.name
+            );
         }
     }
 
     #[test]
     fn key_types_survive_the_round_trip_through_numbers() {
         for profile in PROFILES {
-            for key_type in [KeyType::Sm2, KeyType::EcSm2, KeyType::Sm4, KeyType::Generic] {
-                assert_eq!(profile.key_type(profile.key_type_number(key_type)), Some(key_type));
+            let curves = Curve::ALL.map(KeyType::Ec);
+            let hmac = [Hash::Sha256, Hash::Sha384, Hash::Sha512].map(KeyType::Hmac);
+            let plain = [KeyType::Sm2, KeyType::Sm4, KeyType::Aes, KeyType::Generic];
+            for key_type in plain.into_iter().chain(curves).chain(hmac) {
+                let number = profile.key_type_number(key_type);
+                assert_eq!(profile.key_type(number, key_type.curve()), Some(key_type));
             }
         }
     }

@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bixi_accel::sm3;
 use cryptoki_sys::*;
 
 use crate::abi::output::Output;
@@ -14,11 +13,10 @@ use crate::error::{CkError, CkResult, refuse};
 use crate::object::Object;
 use crate::operation::Parameter;
 use crate::operation::cipher::{Cipher, Direction};
+use crate::operation::hash::Hasher;
 use crate::operation::signature::Signing;
 use crate::profile::Algorithm;
 use crate::token::Asker;
-
-const DIGEST_BYTES: usize = 32;
 
 /// A mechanism the token knows, as a caller asked for it.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +31,7 @@ pub(crate) struct Session {
     pub(crate) slot: CK_SLOT_ID,
     pub(crate) asker: Asker,
     search: Option<VecDeque<CK_OBJECT_HANDLE>>,
-    digest: Option<sm3::Hasher>,
+    digest: Option<Hasher>,
     signature: Option<Signing>,
     verification: Option<Signing>,
     encryption: Option<Cipher>,
@@ -83,11 +81,9 @@ impl Session {
 
     pub(crate) fn begin_digest(&mut self, mechanism: Mechanism<'_>) -> CkResult<()> {
         inactive(&self.digest)?;
-        if mechanism.algorithm != Algorithm::Sm3 {
-            return refuse(CKR_MECHANISM_INVALID);
-        }
+        let Algorithm::Hashing(hash) = mechanism.algorithm else { return refuse(CKR_MECHANISM_INVALID) };
         mechanism.parameter.none()?;
-        self.digest = Some(sm3::Hasher::new());
+        self.digest = Some(Hasher::new(hash));
         Ok(())
     }
 
@@ -98,15 +94,24 @@ impl Session {
 
     /// `C_Digest` with the data, `C_DigestFinal` with nothing.
     pub(crate) fn finish_digest(&mut self, data: &[u8], mut out: Output<'_>) -> CkResult<()> {
-        if self.digest.is_none() {
-            return Err(IDLE);
-        }
-        if !out.reserve(DIGEST_BYTES)? {
+        if !out.reserve(self.digest.as_ref().ok_or(IDLE)?.hash().digest_bytes())? {
             return Ok(());
         }
         let mut hasher = self.digest.take().ok_or(IDLE)?;
         hasher.update(data);
         out.put(&hasher.finalize())
+    }
+
+    pub(crate) fn end_digest(&mut self) {
+        self.digest = None;
+    }
+
+    pub(crate) fn end_signature(&mut self) {
+        self.signature = None;
+    }
+
+    pub(crate) fn end_cipher(&mut self, direction: Direction) {
+        *self.cipher(direction) = None;
     }
 
     pub(crate) fn begin_signature(&mut self, mechanism: Mechanism<'_>, key: &Arc<Object>) -> CkResult<()> {

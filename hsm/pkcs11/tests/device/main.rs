@@ -9,6 +9,7 @@ use std::process::Command;
 use bixi_hsm::{Cause, Custody, KeyDevice, KeyKind, KeySpec, conformance};
 use bixi_hsm_pkcs11::{Initialisation, Params, Pkcs11Device, ProfileChoice, initialise_token, probe};
 use bixi_platform::secret::Secret;
+use bixi_tests::second_opinion::assert_signs_sm2;
 use cryptoki::context::Pkcs11;
 
 use process::{SO_PIN, USER_PIN, directory, initialise, module, params, params_of_file, run};
@@ -79,6 +80,23 @@ fn case_conformance() {
     let device = opened();
     assert_eq!(device.info().custody, Custody::ProcessMemory, "whatever the profile says of its vendor's hardware");
     conformance::run(&device, "c").assert_passed();
+}
+
+#[test]
+fn signatures_are_sm2_to_openssl_and_to_rustcrypto() {
+    for (token_profile, backend_profile) in
+        [("bixi", "bixi-token"), ("tass", "tass"), ("luna", "luna"), ("mk-1", "mk-1")]
+    {
+        in_process("case_second_opinion", token_profile, backend_profile);
+    }
+}
+
+#[test]
+#[ignore = "run in a process of its own"]
+fn case_second_opinion() {
+    let device = opened();
+    let key = device.generate(&KeySpec::new("vote", KeyKind::Sm2Sign)).unwrap();
+    assert_signs_sm2(&device.public_key(&key).unwrap(), |e| device.sign_digest(&key, e).unwrap());
 }
 
 #[test]

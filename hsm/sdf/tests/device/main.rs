@@ -8,10 +8,11 @@ mod codes;
 mod faults;
 mod making;
 
-use bixi_accel::sm2;
 use bixi_hsm::profile::ProfileChoice;
 use bixi_hsm::{Cause, Custody, KeyDevice, KeyKind, KeySpec, Trust, conformance};
 use bixi_hsm_sdf::{Params, SdfDevice};
+
+use bixi_tests::second_opinion::assert_signs_sm2;
 
 use bench::{Bench, SANSEC, kek, key, prf, sign_key};
 
@@ -41,20 +42,12 @@ fn conforms_with_a_long_array_and_few_sessions() {
 }
 
 #[test]
-fn signatures_verify_in_another_implementation() {
-    use ::sm2::dsa::signature::Verifier as _;
-    use ::sm2::dsa::{Signature, VerifyingKey};
-    let bench = Bench::new("");
-    let device = bench.open().unwrap();
-    let key = sign_key(&device);
-    let public = sm2::PublicKey::from_bytes(&device.public_key(&key).unwrap()).unwrap();
-    let verifier = VerifyingKey::from_sec1_bytes("1234567812345678", &public.to_sec1()).unwrap();
-    let z = sm2::identity_digest(sm2::DEFAULT_ID, &public);
-    for message in [&b"first"[..], b"second", &[0; 100]] {
-        let signature = device.sign_digest(&key, &sm2::message_digest(&z, message)).unwrap();
-        let signature = Signature::from_slice(&signature).unwrap();
-        verifier.verify(message, &signature).unwrap();
-        assert!(verifier.verify(b"another", &signature).is_err());
+fn signatures_are_sm2_to_openssl_and_to_rustcrypto() {
+    for (config, profile) in [("", "standard"), (SANSEC, "sansec")] {
+        let bench = Bench::new(config);
+        let device = SdfDevice::open(bench.params(profile)).unwrap();
+        let key = sign_key(&device);
+        assert_signs_sm2(&device.public_key(&key).unwrap(), |e| device.sign_digest(&key, e).unwrap());
     }
 }
 

@@ -71,7 +71,7 @@ updates! {
 
 /// `C_…(session, data, length, out, out_length)`, and for what ends an operation its `C_…Final(session, out, out_length)`.
 macro_rules! transforms {
-    ($($name:ident $(and $last:ident)? => $work:expr;)*) => {$(
+    ($($name:ident $(and $last:ident)? => $work:expr, $end:expr;)*) => {$(
         pub(super) unsafe extern "C" fn $name(
             session: CK_SESSION_HANDLE,
             data: *mut CK_BYTE,
@@ -80,7 +80,7 @@ macro_rules! transforms {
             out_length: *mut CK_ULONG,
         ) -> CK_RV {
             // SAFETY: the contract is the same.
-            unsafe { transform(session, (data, length), (out, out_length), $work) }
+            unsafe { transform(session, (data, length), (out, out_length), $work, $end) }
         }
 
         $(
@@ -97,12 +97,12 @@ macro_rules! transforms {
 }
 
 transforms! {
-    C_Digest and C_DigestFinal => Session::finish_digest;
-    C_Sign and C_SignFinal => Session::finish_signature;
-    C_Encrypt and C_EncryptFinal => |session, data, out| session.finish_cipher(Encrypt, data, out);
-    C_Decrypt and C_DecryptFinal => |session, data, out| session.finish_cipher(Decrypt, data, out);
-    C_EncryptUpdate => |session, data, out| session.update_cipher(Encrypt, data, out);
-    C_DecryptUpdate => |session, data, out| session.update_cipher(Decrypt, data, out);
+    C_Digest and C_DigestFinal => Session::finish_digest, Session::end_digest;
+    C_Sign and C_SignFinal => Session::finish_signature, Session::end_signature;
+    C_Encrypt and C_EncryptFinal => |session, data, out| session.finish_cipher(Encrypt, data, out), |session| session.end_cipher(Encrypt);
+    C_Decrypt and C_DecryptFinal => |session, data, out| session.finish_cipher(Decrypt, data, out), |session| session.end_cipher(Decrypt);
+    C_EncryptUpdate => |session, data, out| session.update_cipher(Encrypt, data, out), |session| session.end_cipher(Encrypt);
+    C_DecryptUpdate => |session, data, out| session.update_cipher(Decrypt, data, out), |session| session.end_cipher(Decrypt);
 }
 
 /// # Safety
@@ -112,12 +112,21 @@ unsafe fn transform(
     (data, length): (*const CK_BYTE, CK_ULONG),
     (out, out_length): (*mut CK_BYTE, *mut CK_ULONG),
     work: impl FnOnce(&mut Session, &[u8], Output<'_>) -> CkResult<()>,
+    end: impl FnOnce(&mut Session),
 ) -> CK_RV {
     guarded(|| {
         let module = module()?;
         // SAFETY: passed on from this function's contract; the data is copied before the output becomes a reference.
-        let (data, out) = unsafe { (pointers::copied(data, length)?, pointers::output(out, out_length)?) };
-        module.with_session(session, |session| work(session, &data, out))
+        let given =
+            unsafe { pointers::copied(data, length).and_then(|data| Ok((data, pointers::output(out, out_length)?))) };
+        module.with_session(session, |session| match given {
+            Ok((data, out)) => work(session, &data, out),
+            // Bad arguments end an operation as any other error does.
+            Err(error) => {
+                end(session);
+                Err(error)
+            }
+        })
     })
 }
 

@@ -1,4 +1,4 @@
-//! Objects and key generation (PKCS#11 2.40 base, 5.7 and 5.13).
+//! Objects and key management (PKCS#11 2.40 base, 5.7 and 5.13).
 
 use cryptoki_sys::*;
 
@@ -170,6 +170,51 @@ pub(super) unsafe extern "C" fn C_GenerateKeyPair(
         let [public, private] = module.generate_key_pair(session, mechanism.number, &public, &private)?;
         public_key.put(public);
         private_key.put(private);
+        Ok(())
+    })
+}
+
+pub(super) unsafe extern "C" fn C_WrapKey(
+    session: CK_SESSION_HANDLE,
+    mechanism: *mut CK_MECHANISM,
+    wrapping_key: CK_OBJECT_HANDLE,
+    key: CK_OBJECT_HANDLE,
+    wrapped: *mut CK_BYTE,
+    wrapped_length: *mut CK_ULONG,
+) -> CK_RV {
+    guarded(|| {
+        let module = module()?;
+        // SAFETY: the standard makes the mechanism null or good, and `wrapped` null or as long as the length beside it.
+        let (mechanism, mut out) = unsafe {
+            let mechanism = pointers::mechanism(module.config.profile, mechanism)?;
+            (mechanism, pointers::output(wrapped, wrapped_length)?)
+        };
+        let bytes = module.wrap_key(session, mechanism, wrapping_key, key)?;
+        if out.reserve(bytes.len())? { out.put(&bytes) } else { Ok(()) }
+    })
+}
+
+pub(super) unsafe extern "C" fn C_UnwrapKey(
+    session: CK_SESSION_HANDLE,
+    mechanism: *mut CK_MECHANISM,
+    unwrapping_key: CK_OBJECT_HANDLE,
+    wrapped: *mut CK_BYTE,
+    wrapped_length: CK_ULONG,
+    template: *mut CK_ATTRIBUTE,
+    count: CK_ULONG,
+    key: *mut CK_OBJECT_HANDLE,
+) -> CK_RV {
+    guarded(|| {
+        let module = module()?;
+        // SAFETY: the standard makes the mechanism null or good, and both inputs as long as the number beside them.
+        let (mechanism, wrapped, template) = unsafe {
+            let mechanism = pointers::mechanism(module.config.profile, mechanism)?;
+            let wrapped = pointers::bytes(wrapped, wrapped_length)?;
+            (mechanism, wrapped, pointers::template(template, count)?)
+        };
+        // SAFETY: the standard makes `key` null or writable.
+        let key = unsafe { pointers::place(key)? };
+        key.put(module.unwrap_key(session, mechanism, unwrapping_key, wrapped, &template)?);
         Ok(())
     })
 }

@@ -19,8 +19,8 @@ use crate::operation::Parameter;
 use crate::profile::{Algorithm, Profile};
 use crate::session::Mechanism;
 
-/// No input of one call is longer.
-const INPUT_BYTES_MAX: CK_ULONG = 1 << 31;
+/// No input of one call is longer: what is longer comes in parts, and a length that was never meant is not read.
+const INPUT_BYTES_MAX: CK_ULONG = 1 << 30;
 
 /// `length` bytes at `pointer`; null only with length 0.
 ///
@@ -173,7 +173,7 @@ pub(super) unsafe fn mechanism<'a>(profile: &Profile, pointer: *mut CK_MECHANISM
     let mechanism = unsafe { read(pointer)? };
     let number = mechanism.mechanism;
     let algorithm = profile.algorithm(number).ok_or(CkError(CKR_MECHANISM_INVALID))?;
-    let parameter = if algorithm == Algorithm::Sm4Gcm {
+    let parameter = if matches!(algorithm, Algorithm::Gcm(_)) {
         // SAFETY: for a GCM mechanism the parameter is GCM's, by this function's contract.
         unsafe { gcm_parameter(&mechanism)? }
     } else {

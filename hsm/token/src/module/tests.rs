@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::LogTarget;
 use crate::operation::Parameter;
-use crate::profile::Algorithm;
+use crate::profile::{Algorithm, Hash};
 
 const SO_PIN: &[u8] = b"so-secret-1";
 const USER_PIN: &[u8] = b"user-secret-1";
@@ -88,7 +88,7 @@ fn no_operation_begins_with_a_key_that_a_logout_has_hidden() {
     let length = 32_u64.to_ne_bytes();
     let template = Template::new(vec![(CKA_VALUE_LEN, &length), (CKA_SIGN, &[1])]).unwrap();
     let key = module.generate_key(session, CKM_GENERIC_SECRET_KEY_GEN, &template).unwrap();
-    let mechanism = Mechanism { number: HMAC, algorithm: Algorithm::HmacSm3, parameter: Parameter::Bytes(&[]) };
+    let mechanism = Mechanism { number: HMAC, algorithm: Algorithm::Hmac(Hash::Sm3), parameter: Parameter::Bytes(&[]) };
     let begin = || module.begin_with_key(session, mechanism, key, Session::begin_signature);
     std::thread::scope(|scope| {
         // The session is busy: the beginning waits for it, and the logout overtakes it.

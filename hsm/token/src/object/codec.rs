@@ -12,7 +12,8 @@ use bixi_platform::secret::Secret;
 use super::attributes::VALUE_BYTES_MAX;
 use super::template::TEMPLATE_ITEMS_MAX;
 use super::{Class, Object, Value};
-use crate::profile::{GENERIC_BYTES_MAX, KeyType};
+use crate::curve::Curve;
+use crate::profile::{GENERIC_BYTES_MAX, Hash, KeyType};
 
 /// Most objects on one token.
 pub(crate) const OBJECTS_MAX: usize = 4096;
@@ -134,9 +135,16 @@ fn key_type_tag(key_type: Option<KeyType>) -> u8 {
     match key_type {
         None => 0,
         Some(KeyType::Sm2) => 1,
-        Some(KeyType::EcSm2) => 2,
+        Some(KeyType::Ec(Curve::Sm2)) => 2,
         Some(KeyType::Sm4) => 3,
         Some(KeyType::Generic) => 4,
+        Some(KeyType::Ec(Curve::P256)) => 5,
+        Some(KeyType::Ec(Curve::Secp256k1)) => 6,
+        Some(KeyType::Aes) => 7,
+        Some(KeyType::Hmac(Hash::Sm3)) => 8,
+        Some(KeyType::Hmac(Hash::Sha256)) => 9,
+        Some(KeyType::Hmac(Hash::Sha384)) => 10,
+        Some(KeyType::Hmac(Hash::Sha512)) => 11,
     }
 }
 
@@ -144,9 +152,16 @@ fn key_type_of(tag: u8) -> Result<Option<KeyType>, CodecError> {
     Ok(Some(match tag {
         0 => return Ok(None),
         1 => KeyType::Sm2,
-        2 => KeyType::EcSm2,
+        2 => KeyType::Ec(Curve::Sm2),
         3 => KeyType::Sm4,
         4 => KeyType::Generic,
+        5 => KeyType::Ec(Curve::P256),
+        6 => KeyType::Ec(Curve::Secp256k1),
+        7 => KeyType::Aes,
+        8 => KeyType::Hmac(Hash::Sm3),
+        9 => KeyType::Hmac(Hash::Sha256),
+        10 => KeyType::Hmac(Hash::Sha384),
+        11 => KeyType::Hmac(Hash::Sha512),
         _ => return Err(CodecError::Unknown),
     }))
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bixi_accel::sm2::{PrivateKey, PublicKey};
 use bixi_platform::secret::Secret;
 use cryptoki_sys::*;
 
@@ -11,13 +10,9 @@ use super::attributes::{Rule, rule};
 use super::template::{Template, parse_attribute};
 use super::{Class, Object, Value};
 use crate::config::Config;
+use crate::curve::{Curve, Point, ec_point};
 use crate::error::{CkError, CkResult, refuse};
-use crate::profile::{GENERIC_BYTES_MAX, KeyType};
-
-/// `OBJECT IDENTIFIER 1.2.156.10197.1.301`, the SM2 curve, as `CKA_EC_PARAMS` carries it.
-pub(crate) const SM2_OID: [u8; 10] = [0x06, 0x08, 0x2A, 0x81, 0x1C, 0xCF, 0x55, 0x01, 0x82, 0x2D];
-/// `OCTET STRING` of 65 bytes, before an uncompressed point.
-const POINT_HEADER: [u8; 2] = [0x04, 0x41];
+use crate::profile::{Block, GENERIC_BYTES_MAX, KeyType};
 
 /// Where a key's value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,20 +21,6 @@ pub(crate) enum Origin {
     Generated(CK_MECHANISM_TYPE),
     /// Brought by the caller.
     Imported,
-}
-
-/// `CKA_EC_POINT` of an SM2 public key: SEC 1 uncompressed in an OCTET STRING.
-pub(crate) fn ec_point(key: &PublicKey) -> Vec<u8> {
-    [&POINT_HEADER[..], &[0x04], &key.to_bytes()].concat()
-}
-
-/// The public key in a `CKA_EC_POINT`, with or without its OCTET STRING (clients differ).
-pub(crate) fn parse_point(bytes: &[u8]) -> CkResult<PublicKey> {
-    let sec1 = match bytes {
-        [0x04, 0x41, rest @ ..] if rest.len() == 65 => rest,
-        other => other,
-    };
-    PublicKey::from_sec1(sec1).map_err(|_| CkError(CKR_ATTRIBUTE_VALUE_INVALID))
 }
 
 /// The object `C_CreateObject` asks for.
@@ -61,64 +42,78 @@ fn certificate(config: &Config, template: &Template<'_>) -> CkResult<Object> {
 }
 
 fn public_key(config: &Config, template: &Template<'_>) -> CkResult<Object> {
-    let key_type = sm2_key_type(config, template)?;
+    let (key_type, curve) = pair_type(config, template)?;
     let Some(point) = template.bytes(CKA_EC_POINT) else { return refuse(CKR_TEMPLATE_INCOMPLETE) };
-    let key = parse_point(point)?;
+    let point = curve.parse_point(point)?;
     let mut object = draft(config, Class::PublicKey, Some(key_type), template, Origin::Imported)?;
-    object.set_curve(&key);
+    object.set_point(curve, &point);
     Ok(object)
 }
 
 fn hidden_key(config: &Config, class: Class, template: &Template<'_>) -> CkResult<Object> {
-    if template.boolean(CKA_TOKEN)?.unwrap_or(false) && !config.allow_import {
-        config.log.line(format_args!("C_CreateObject: a key from outside was refused; allow_import is false"));
-        return refuse(CKR_ACTION_PROHIBITED);
-    }
     let Some(value) = template.bytes(CKA_VALUE) else { return refuse(CKR_TEMPLATE_INCOMPLETE) };
-    let key_type = match class {
-        Class::PrivateKey => sm2_key_type(config, template)?,
-        _ => key_type(config, template)?.ok_or(CkError(CKR_TEMPLATE_INCOMPLETE))?,
-    };
-    let fits = match key_type {
-        KeyType::Sm2 | KeyType::EcSm2 => class == Class::PrivateKey && value.len() == 32,
-        KeyType::Sm4 => value.len() == 16,
-        KeyType::Generic => (1..=GENERIC_BYTES_MAX as usize).contains(&value.len()),
-    };
-    if !fits {
-        return refuse(CKR_ATTRIBUTE_VALUE_INVALID);
+    match class {
+        Class::PrivateKey => private_key(config, template, value),
+        _ => secret_key(config, template, value),
     }
-    let mut object = draft(config, class, Some(key_type), template, Origin::Imported)?;
-    if class == Class::PrivateKey {
-        let bytes = value.try_into().map_err(|_| CkError(CKR_ATTRIBUTE_VALUE_INVALID))?;
-        let key = PrivateKey::from_bytes(bytes).map_err(|_| CkError(CKR_ATTRIBUTE_VALUE_INVALID))?;
-        object.set_curve(&key.public_key());
-    }
+}
+
+fn private_key(config: &Config, template: &Template<'_>, value: &[u8]) -> CkResult<Object> {
+    check_import(config, template)?;
+    let (key_type, curve) = pair_type(config, template)?;
+    let point = curve.public_point(value)?;
+    let mut object = draft(config, Class::PrivateKey, Some(key_type), template, Origin::Imported)?;
+    object.set_point(curve, &point);
     object.secret = Some(Arc::new(Secret::from_slice(value)));
     Ok(object)
 }
 
+/// A secret key that was outside, in clear or wrapped.
+pub(crate) fn secret_key(config: &Config, template: &Template<'_>, value: &[u8]) -> CkResult<Object> {
+    check_import(config, template)?;
+    let key_type = key_type(config, template)?.ok_or(CkError(CKR_TEMPLATE_INCOMPLETE))?;
+    let length = value.len() as u64;
+    let fits = match key_type {
+        KeyType::Sm4 => Block::Sm4.takes(length),
+        KeyType::Aes => Block::Aes.takes(length),
+        KeyType::Generic | KeyType::Hmac(_) => (1..=GENERIC_BYTES_MAX).contains(&length),
+        KeyType::Sm2 | KeyType::Ec(_) => false,
+    };
+    if !fits || template.number(CKA_VALUE_LEN)?.is_some_and(|named| named != length) {
+        return refuse(CKR_ATTRIBUTE_VALUE_INVALID);
+    }
+    let mut object = draft(config, Class::SecretKey, Some(key_type), template, Origin::Imported)?;
+    object.secret = Some(Arc::new(Secret::from_slice(value)));
+    Ok(object)
+}
+
+fn check_import(config: &Config, template: &Template<'_>) -> CkResult<()> {
+    if template.boolean(CKA_TOKEN)?.unwrap_or(false) && !config.allow_import {
+        config.log.line(format_args!("a key from outside was refused on the token; allow_import is false"));
+        return refuse(CKR_ACTION_PROHIBITED);
+    }
+    Ok(())
+}
+
 fn key_type(config: &Config, template: &Template<'_>) -> CkResult<Option<KeyType>> {
+    let curve = template.bytes(CKA_EC_PARAMS).map(|oid| Curve::by_oid(oid).ok_or(CkError(CKR_CURVE_NOT_SUPPORTED)));
+    let curve = curve.transpose()?;
     match template.number(CKA_KEY_TYPE)? {
         None => Ok(None),
-        Some(number) => match config.profile.key_type(number) {
+        Some(CKK_EC) if curve.is_none() => refuse(CKR_TEMPLATE_INCOMPLETE),
+        Some(number) => match config.profile.key_type(number, curve) {
+            Some(KeyType::Sm2) if curve.is_some_and(|curve| curve != Curve::Sm2) => refuse(CKR_CURVE_NOT_SUPPORTED),
             Some(key_type) => Ok(Some(key_type)),
             None => refuse(CKR_ATTRIBUTE_VALUE_INVALID),
         },
     }
 }
 
-/// The key type of an SM2 key to be imported; `CKK_EC` needs the curve's OID.
-fn sm2_key_type(config: &Config, template: &Template<'_>) -> CkResult<KeyType> {
-    let curve = template.bytes(CKA_EC_PARAMS);
-    if curve.is_some_and(|curve| curve != SM2_OID) {
-        return refuse(CKR_CURVE_NOT_SUPPORTED);
-    }
-    match key_type(config, template)? {
-        Some(KeyType::Sm2) => Ok(KeyType::Sm2),
-        Some(KeyType::EcSm2) if curve.is_some() => Ok(KeyType::EcSm2),
-        Some(KeyType::EcSm2) | None => refuse(CKR_TEMPLATE_INCOMPLETE),
-        Some(_) => refuse(CKR_TEMPLATE_INCONSISTENT),
-    }
+/// Type and curve of a key of a pair to be imported.
+fn pair_type(config: &Config, template: &Template<'_>) -> CkResult<(KeyType, Curve)> {
+    let key_type = key_type(config, template)?.ok_or(CkError(CKR_TEMPLATE_INCOMPLETE))?;
+    let curve = key_type.curve().ok_or(CkError(CKR_TEMPLATE_INCONSISTENT))?;
+    Ok((key_type, curve))
 }
 
 /// An object of `class` with the caller's attributes and the token's defaults, without its key value.
@@ -132,10 +127,12 @@ pub(crate) fn draft(
     let mut attributes = defaults(class, key_type);
     for (attribute, bytes) in template.items() {
         let Some(rule) = rule(class, attribute) else { return refuse(CKR_ATTRIBUTE_TYPE_INVALID) };
-        if rule == Rule::Derived {
+        let value = parse_attribute(attribute, bytes)?;
+        // Nothing is trusted because a user says so; that it is not, he may say.
+        let is_default = attribute == CKA_TRUSTED && value == Value::Bool(false);
+        if rule == Rule::Derived && !is_default {
             return refuse(CKR_ATTRIBUTE_READ_ONLY);
         }
-        let value = parse_attribute(attribute, bytes)?;
         let is_field = matches!(attribute, CKA_CLASS | CKA_KEY_TYPE | CKA_VALUE_LEN | CKA_EC_PARAMS | CKA_EC_POINT);
         if !(is_field || (attribute == CKA_VALUE && class.is_hidden_key())) {
             attributes.insert(attribute, value);
@@ -187,15 +184,16 @@ impl Object {
     }
 
     /// Record the curve and the public key, which private keys carry too so that it is never lost.
-    pub(crate) fn set_curve(&mut self, key: &PublicKey) {
-        self.put(CKA_EC_PARAMS, Value::Bytes(SM2_OID.to_vec()));
-        self.put(CKA_EC_POINT, Value::Bytes(ec_point(key)));
+    pub(crate) fn set_point(&mut self, curve: Curve, point: &Point) {
+        self.put(CKA_EC_PARAMS, Value::Bytes(curve.oid().to_vec()));
+        self.put(CKA_EC_POINT, Value::Bytes(ec_point(point)));
     }
 
-    /// The public key of an SM2 object.
-    pub(crate) fn sm2_public(&self) -> CkResult<PublicKey> {
+    /// Curve and public key of a key of a pair.
+    pub(crate) fn point(&self) -> CkResult<(Curve, Point)> {
+        let curve = self.key_type.and_then(KeyType::curve).ok_or(CkError(CKR_KEY_TYPE_INCONSISTENT))?;
         match self.attributes.get(&CKA_EC_POINT) {
-            Some(Value::Bytes(point)) => parse_point(point),
+            Some(Value::Bytes(point)) => Ok((curve, curve.parse_point(point)?)),
             _ => refuse(CKR_KEY_TYPE_INCONSISTENT),
         }
     }
@@ -232,7 +230,7 @@ fn usage(class: Class, key_type: Option<KeyType>) -> Vec<(CK_ATTRIBUTE_TYPE, boo
         (CKA_UNWRAP, false),
         (CKA_DERIVE, false),
     ];
-    let cipher = key_type == Some(KeyType::Sm4);
+    let cipher = matches!(key_type, Some(KeyType::Sm4 | KeyType::Aes));
     match class {
         Class::Data | Class::Certificate => Vec::new(),
         Class::PublicKey => vec![

@@ -1,20 +1,18 @@
-//! SM4 in ECB, CBC and GCM, in one step or many.
+//! Block ciphers in ECB, CBC and GCM, in one step or many.
 //!
 //! GCM gathers its whole input: nothing of a message is given out before its tag was checked.
 
-use bixi_accel::sm4::{self, cbc, gcm};
 use cryptoki_sys::*;
 use zeroize::Zeroizing;
 
+use super::block::{BLOCK_BYTES as BLOCK, BlockKey, GcmKey, TAG_BYTES as TAG};
 use super::{Parameter, key_secret};
 use crate::error::{CkError, CkResult, refuse};
 use crate::object::Object;
-use crate::profile::{Algorithm, KeyType};
+use crate::profile::{Algorithm, Padding};
 
 /// Longest message of one GCM operation, which is held in memory.
 const GCM_BYTES_MAX: usize = 64 << 20;
-const BLOCK: usize = 16;
-const TAG: usize = 16;
 
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +22,9 @@ pub(crate) enum Direction {
 }
 
 enum Mode {
-    Ecb(sm4::Key),
-    Cbc { key: sm4::Key, chain: [u8; BLOCK], pad: bool },
-    Gcm { key: gcm::Key, nonce: [u8; 12], aad: Vec<u8> },
+    Ecb(BlockKey),
+    Cbc { key: BlockKey, chain: [u8; BLOCK], pad: bool },
+    Gcm { key: GcmKey, nonce: [u8; 12], aad: Vec<u8> },
 }
 
 /// An active encryption or decryption.
@@ -45,25 +43,25 @@ impl Cipher {
         direction: Direction,
     ) -> CkResult<Self> {
         let usage = if direction == Direction::Encrypt { CKA_ENCRYPT } else { CKA_DECRYPT };
-        if !matches!(algorithm, Algorithm::Sm4Ecb | Algorithm::Sm4Cbc { .. } | Algorithm::Sm4Gcm) {
-            return refuse(CKR_MECHANISM_INVALID);
-        }
-        let key = key_secret(key, usage, &[KeyType::Sm4])?.as_slice();
-        let key = key.try_into().map_err(|_| CkError(CKR_KEY_SIZE_RANGE))?;
+        let block = match algorithm {
+            Algorithm::Ecb(block) | Algorithm::Cbc(block, _) | Algorithm::Gcm(block) => block,
+            _ => return refuse(CKR_MECHANISM_INVALID),
+        };
+        let key = key_secret(key, usage, &[block.key_type()])?.as_slice();
         let wrong_parameter = |_| CkError(CKR_MECHANISM_PARAM_INVALID);
         let mode = match (algorithm, parameter) {
-            (Algorithm::Sm4Gcm, Parameter::Gcm { iv, aad, tag_bits: 128 }) => {
+            (Algorithm::Gcm(_), Parameter::Gcm { iv, aad, tag_bits: 128 }) => {
                 let nonce = iv.try_into().map_err(wrong_parameter)?;
-                Mode::Gcm { key: gcm::Key::new(key), nonce, aad: aad.to_vec() }
+                Mode::Gcm { key: GcmKey::new(block, key)?, nonce, aad: aad.to_vec() }
             }
-            (Algorithm::Sm4Gcm, _) => return refuse(CKR_MECHANISM_PARAM_INVALID),
-            (Algorithm::Sm4Cbc { pad }, _) => {
+            (Algorithm::Gcm(_), _) => return refuse(CKR_MECHANISM_PARAM_INVALID),
+            (Algorithm::Cbc(_, padding), _) => {
                 let chain = parameter.bytes()?.try_into().map_err(wrong_parameter)?;
-                Mode::Cbc { key: sm4::Key::new(key), chain, pad }
+                Mode::Cbc { key: BlockKey::new(block, key)?, chain, pad: padding == Padding::Padded }
             }
             _ => {
                 parameter.none()?;
-                Mode::Ecb(sm4::Key::new(key))
+                Mode::Ecb(BlockKey::new(block, key)?)
             }
         };
         Ok(Self { mode, direction, pending: Zeroizing::new(Vec::new()) })
@@ -116,8 +114,8 @@ impl Cipher {
         match (&mut self.mode, self.direction) {
             (Mode::Ecb(key), Direction::Encrypt) => key.encrypt_blocks(blocks),
             (Mode::Ecb(key), Direction::Decrypt) => key.decrypt_blocks(blocks),
-            (Mode::Cbc { key, chain, .. }, Direction::Encrypt) => cbc::encrypt(key, chain, blocks),
-            (Mode::Cbc { key, chain, .. }, Direction::Decrypt) => cbc::decrypt(key, chain, blocks),
+            (Mode::Cbc { key, chain, .. }, Direction::Encrypt) => key.cbc_encrypt(chain, blocks),
+            (Mode::Cbc { key, chain, .. }, Direction::Decrypt) => key.cbc_decrypt(chain, blocks),
             (Mode::Gcm { .. }, _) => {}
         }
     }
@@ -159,20 +157,20 @@ fn unpad(mut block: Zeroizing<Vec<u8>>) -> CkResult<Zeroizing<Vec<u8>>> {
 }
 
 fn gcm_finish(
-    key: &gcm::Key,
+    key: &GcmKey,
     nonce: &[u8; 12],
     aad: &[u8],
     direction: Direction,
     mut data: Zeroizing<Vec<u8>>,
 ) -> CkResult<Zeroizing<Vec<u8>>> {
     if direction == Direction::Encrypt {
-        let tag = gcm::seal(key, nonce, aad, &mut data);
+        let tag = key.seal(nonce, aad, &mut data)?;
         data.extend_from_slice(&tag);
         return Ok(data);
     }
     let Some((_, &tag)) = data.split_last_chunk::<TAG>() else { return refuse(CKR_ENCRYPTED_DATA_LEN_RANGE) };
     let length = data.len() - TAG;
     data.truncate(length);
-    gcm::open(key, nonce, aad, &mut data, &tag).map_err(|_| CkError(CKR_ENCRYPTED_DATA_INVALID))?;
+    key.open(nonce, aad, &mut data, &tag)?;
     Ok(data)
 }

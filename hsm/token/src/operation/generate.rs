@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use bixi_accel::sm2::PrivateKey;
 use bixi_platform::secret::Secret;
 use cryptoki_sys::*;
 
 use crate::config::Config;
+use crate::curve::Curve;
 use crate::error::{CkError, CkResult, refuse};
-use crate::object::create::{Origin, SM2_OID, draft};
+use crate::object::create::{Origin, draft};
 use crate::object::template::Template;
 use crate::object::{Class, Object};
-use crate::profile::{Algorithm, GENERIC_BYTES_MAX, GENERIC_BYTES_MIN, KeyType};
-use crate::random::{self, SystemRandom};
+use crate::profile::{Algorithm, Block, GENERIC_BYTES_MAX, GENERIC_BYTES_MIN, KeyType};
+use crate::random;
 
 /// `C_GenerateKeyPair`: public key first.
 pub(crate) fn key_pair(
@@ -21,12 +21,12 @@ pub(crate) fn key_pair(
     public: &Template<'_>,
     private: &Template<'_>,
 ) -> CkResult<[Object; 2]> {
-    let curve = public.bytes(CKA_EC_PARAMS);
-    let key_type = match config.profile.algorithm(number) {
-        Some(Algorithm::Sm2KeyPairGen) if curve.is_none_or(|curve| curve == SM2_OID) => KeyType::Sm2,
-        Some(Algorithm::EcKeyPairGen) if curve == Some(&SM2_OID) => KeyType::EcSm2,
-        Some(Algorithm::EcKeyPairGen) if curve.is_none() => return refuse(CKR_TEMPLATE_INCOMPLETE),
-        Some(Algorithm::Sm2KeyPairGen | Algorithm::EcKeyPairGen) => return refuse(CKR_CURVE_NOT_SUPPORTED),
+    let named = public.bytes(CKA_EC_PARAMS).map(|oid| Curve::by_oid(oid).ok_or(CkError(CKR_CURVE_NOT_SUPPORTED)));
+    let (key_type, curve) = match (config.profile.algorithm(number), named.transpose()?) {
+        (Some(Algorithm::Sm2KeyPairGen), None | Some(Curve::Sm2)) => (KeyType::Sm2, Curve::Sm2),
+        (Some(Algorithm::Sm2KeyPairGen), Some(_)) => return refuse(CKR_CURVE_NOT_SUPPORTED),
+        (Some(Algorithm::EcKeyPairGen), Some(curve)) => (KeyType::Ec(curve), curve),
+        (Some(Algorithm::EcKeyPairGen), None) => return refuse(CKR_TEMPLATE_INCOMPLETE),
         _ => return refuse(CKR_MECHANISM_INVALID),
     };
     check_template(config, public, Class::PublicKey, key_type)?;
@@ -37,10 +37,11 @@ pub(crate) fn key_pair(
     let origin = Origin::Generated(number);
     let mut public = draft(config, Class::PublicKey, Some(key_type), public, origin)?;
     let mut private = draft(config, Class::PrivateKey, Some(key_type), private, origin)?;
-    let key = PrivateKey::generate(&mut SystemRandom).map_err(|_| CkError(CKR_FUNCTION_FAILED))?;
-    public.set_curve(&key.public_key());
-    private.set_curve(&key.public_key());
-    private.secret = Some(Arc::new(Secret::from_slice(&*key.to_bytes())));
+    let secret = curve.generate()?;
+    let point = curve.public_point(secret.as_slice())?;
+    public.set_point(curve, &point);
+    private.set_point(curve, &point);
+    private.secret = Some(Arc::new(secret));
     Ok([public, private])
 }
 
@@ -48,13 +49,14 @@ pub(crate) fn key_pair(
 pub(crate) fn key(config: &Config, number: CK_MECHANISM_TYPE, template: &Template<'_>) -> CkResult<Object> {
     let length = template.number(CKA_VALUE_LEN)?;
     let (key_type, length) = match (config.profile.algorithm(number), length) {
-        (Some(Algorithm::Sm4KeyGen), None | Some(16)) => (KeyType::Sm4, 16),
-        (Some(Algorithm::Sm4KeyGen), Some(_)) => return refuse(CKR_KEY_SIZE_RANGE),
+        (Some(Algorithm::KeyGen(Block::Sm4)), None) => (KeyType::Sm4, 16),
+        (Some(Algorithm::KeyGen(block)), Some(length)) if block.takes(length) => (block.key_type(), length as usize),
+        (Some(Algorithm::KeyGen(_)), Some(_)) => return refuse(CKR_KEY_SIZE_RANGE),
         (Some(Algorithm::GenericSecretGen), Some(length @ GENERIC_BYTES_MIN..=GENERIC_BYTES_MAX)) => {
             (KeyType::Generic, length as usize)
         }
         (Some(Algorithm::GenericSecretGen), Some(_)) => return refuse(CKR_KEY_SIZE_RANGE),
-        (Some(Algorithm::GenericSecretGen), None) => return refuse(CKR_TEMPLATE_INCOMPLETE),
+        (Some(Algorithm::GenericSecretGen | Algorithm::KeyGen(_)), None) => return refuse(CKR_TEMPLATE_INCOMPLETE),
         _ => return refuse(CKR_MECHANISM_INVALID),
     };
     check_template(config, template, Class::SecretKey, key_type)?;

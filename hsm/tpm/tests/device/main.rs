@@ -12,10 +12,10 @@ mod swtpm;
 use std::path::PathBuf;
 use std::process::Command;
 
-use bixi_accel::sm2::{DEFAULT_ID, PublicKey, Signature, identity_digest, message_digest};
 use bixi_hsm::{Cause, ErrorKind, KeyDevice, KeyKind, KeySpec, conformance};
 use bixi_hsm_tpm::{Params, TpmDevice, attestation, initialise_store};
 use bixi_platform::secret::Secret;
+use bixi_tests::second_opinion::assert_signs_sm2;
 use bixi_tests::swtpm_or_skip;
 use device_file::DeviceFile;
 use swtpm::{PIN, Stores as _, params_of};
@@ -35,42 +35,10 @@ fn swtpm_conforms_and_nothing_stays_loaded() {
 
 #[test]
 fn signatures_are_sm2_to_openssl_and_to_rustcrypto() {
-    use ::sm2::dsa::signature::Verifier as _;
-    use ::sm2::dsa::{Signature as OtherSignature, VerifyingKey};
-    use openssl::bn::BigNumContext;
-    use openssl::ec::{EcGroup, EcKey, EcPoint};
-    use openssl::nid::Nid;
-    use openssl::pkey::PKey;
-    use openssl::pkey_ctx::PkeyCtx;
-
     let swtpm = swtpm_or_skip!();
     let device = swtpm.device();
     let key = device.generate(&KeySpec::new("vote", KeyKind::Sm2Sign)).unwrap();
-    let public = PublicKey::from_bytes(&device.public_key(&key).unwrap()).unwrap();
-    let z = identity_digest(DEFAULT_ID, &public);
-
-    let group = EcGroup::from_curve_name(Nid::SM2).unwrap();
-    let point = EcPoint::from_bytes(&group, &public.to_sec1(), &mut BigNumContext::new().unwrap()).unwrap();
-    let openssl_key = PKey::from_ec_key(EcKey::from_public_key(&group, &point).unwrap()).unwrap();
-    let openssl = |e: &[u8; 32], signature: &Signature| {
-        let mut context = PkeyCtx::new(&openssl_key).unwrap();
-        context.verify_init().unwrap();
-        context.verify(e, &signature.to_der()).unwrap_or(false)
-    };
-    let id = std::str::from_utf8(DEFAULT_ID).unwrap();
-    let other_key = VerifyingKey::from_sec1_bytes(id, &public.to_sec1()).unwrap();
-    for index in 0..8u8 {
-        let message = [index; 40];
-        let e = message_digest(&z, &message);
-        let raw = device.sign_digest(&key, &e).unwrap();
-        assert!(openssl(&e, &Signature(raw)), "OpenSSL refuses it");
-        assert!(
-            other_key.verify(&message, &OtherSignature::from_slice(&raw).unwrap()).is_ok(),
-            "RustCrypto refuses it"
-        );
-        assert!(!openssl(&[index; 32], &Signature(raw)));
-        assert!(other_key.verify(b"another message", &OtherSignature::from_slice(&raw).unwrap()).is_err());
-    }
+    assert_signs_sm2(&device.public_key(&key).unwrap(), |e| device.sign_digest(&key, e).unwrap());
 }
 
 #[test]

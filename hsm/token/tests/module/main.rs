@@ -1,150 +1,17 @@
-//! The module from outside: through `cryptoki`, OpenSC's `pkcs11-tool` and OpenSSL.
-//!
-//! The module reads its configuration from the environment of its process, so each case runs in a process of its own:
-//! the test starts this binary again with the environment set and the case's name as filter.
+//! The module from outside: through `cryptoki` here, through OpenSC, p11-kit and OpenSSL in [`clients`].
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod clients;
+mod process;
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use std::process::Command;
+
+use bixi_tests::second_opinion::openssl_accepts;
+use cryptoki::context::{CInitializeArgs, CInitializeFlags};
 use cryptoki::error::{Error, RvError};
-use cryptoki::mechanism::vendor_defined::VendorDefinedMechanism;
-use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
-use cryptoki::session::{Session, UserType};
-use cryptoki::slot::Slot;
-use cryptoki::types::AuthPin;
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
+use cryptoki::session::UserType;
 
-const SO_PIN: &str = "so-secret-1";
-const USER_PIN: &str = "user-secret-1";
-const CASE: &str = "BIXI_TEST_DIRECTORY";
-const SM2_PAIR: u64 = 0x8000_8001;
-const SM2_MESSAGE_DER: u64 = 0x8000_8103;
-const SM2_DIGEST_RAW: u64 = 0x8000_8105;
-const SM3: u64 = 0x8000_9001;
-const SM3_HMAC: u64 = 0x8000_9002;
-const SM4_GEN: u64 = 0x8000_0107;
-const SM4_ECB: u64 = 0x8000_0108;
-const SM4_CBC_PAD: u64 = 0x8000_A201;
-const SM4_CMAC: u64 = 0x8000_0110;
-const CKK_SM4: u64 = 0x8000_0106;
-
-fn module_path() -> PathBuf {
-    let exe = std::env::current_exe().unwrap();
-    let mut candidates = exe.ancestors().skip(1).take(3).map(|dir| dir.join("libbixi_token.so"));
-    candidates.find(|path| path.exists()).unwrap_or_else(|| panic!("libbixi_token.so is not beside {}", exe.display()))
-}
-
-fn in_process(case: &str) {
-    let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("token.conf");
-    let settings = "directory = store\nargon2_memory_kib = 64\nargon2_passes = 1\nlog = token.log\n\
-                    pin_attempts_max = 3\nsessions_max = 16\n";
-    std::fs::write(&config, settings).unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", case, "--ignored", "--nocapture", "--test-threads=1"])
-        .env("BIXI_TOKEN_CONF", &config)
-        .env(CASE, directory.path())
-        .output()
-        .unwrap();
-    let text = text_of(&output);
-    assert!(output.status.success() && text.contains("1 passed"), "{case}:\n{text}");
-}
-
-fn text_of(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-fn directory() -> PathBuf {
-    std::env::var_os(CASE).expect("run by the test of the same name").into()
-}
-
-fn loaded() -> (Pkcs11, Slot) {
-    let module = Pkcs11::new(module_path()).unwrap();
-    module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
-    let slot = module.get_slots_with_token().unwrap()[0];
-    (module, slot)
-}
-
-fn pin(text: &str) -> AuthPin {
-    AuthPin::from(text.to_owned())
-}
-
-fn initialised() -> (Pkcs11, Slot) {
-    let (module, slot) = loaded();
-    module.init_token(slot, &pin(SO_PIN), "case").unwrap();
-    let session = module.open_rw_session(slot).unwrap();
-    session.login(UserType::So, Some(&pin(SO_PIN))).unwrap();
-    session.init_pin(&pin(USER_PIN)).unwrap();
-    session.logout().unwrap();
-    (module, slot)
-}
-
-fn logged_in(module: &Pkcs11, slot: Slot) -> Session {
-    let session = module.open_rw_session(slot).unwrap();
-    session.login(UserType::User, Some(&pin(USER_PIN))).unwrap();
-    session
-}
-
-fn vendor(number: u64) -> Mechanism<'static> {
-    let number = MechanismType::new_vendor_defined(number).unwrap();
-    Mechanism::VendorDefined(VendorDefinedMechanism::new::<u8>(number, None))
-}
-
-fn vendor_with<T>(number: u64, parameter: &T) -> Mechanism<'_> {
-    let number = MechanismType::new_vendor_defined(number).unwrap();
-    Mechanism::VendorDefined(VendorDefinedMechanism::new(number, Some(parameter)))
-}
-
-fn pair(session: &Session, label: &str) -> (ObjectHandle, ObjectHandle) {
-    let template = |sign| vec![Attribute::Token(true), Attribute::Label(label.into()), Attribute::Id(vec![1]), sign];
-    let (public, private) = (template(Attribute::Verify(true)), template(Attribute::Sign(true)));
-    session.generate_key_pair(&vendor(SM2_PAIR), &public, &private).unwrap()
-}
-
-fn rv<T: std::fmt::Debug>(result: Result<T, Error>) -> RvError {
-    match result {
-        Err(Error::Pkcs11(rv, _)) => rv,
-        other => panic!("expected a refusal, got {other:?}"),
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
-    assert!(output.status.success(), "{program} {arguments:?}:\n{}", text_of(&output));
-    text_of(&output)
-}
-
-fn tool(arguments: &[&str]) -> String {
-    let module = module_path();
-    run("pkcs11-tool", &[&["--module", module.to_str().unwrap()], arguments].concat())
-}
-
-/// SubjectPublicKeyInfo of the public key, as OpenSSL reads it.
-fn spki(session: &Session, public: ObjectHandle) -> Vec<u8> {
-    let Attribute::EcPoint(point) = session.get_attributes(public, &[AttributeType::EcPoint]).unwrap().remove(0) else {
-        panic!("no point")
-    };
-    assert_eq!(point[..3], [0x04, 0x41, 0x04], "SEC 1 uncompressed in an OCTET STRING");
-    let head =
-        b"\x30\x59\x30\x13\x06\x07\x2A\x86\x48\xCE\x3D\x02\x01\x06\x08\x2A\x81\x1C\xCF\x55\x01\x82\x2D\x03\x42\x00";
-    [&head[..], &point[2..]].concat()
-}
-
-fn openssl_accepts(directory: &Path, message: &[u8], signature: &[u8]) -> bool {
-    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
-    std::fs::write(path("message"), message).unwrap();
-    std::fs::write(path("signature"), signature).unwrap();
-    let arguments = ["pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-rawin", "-digest", "sm3"];
-    Command::new("openssl")
-        .args(arguments)
-        .args(["-pkeyopt", "distid:1234567812345678", "-inkey", &path("key.der")])
-        .args(["-in", &path("message"), "-sigfile", &path("signature")])
-        .output()
-        .unwrap()
-        .status
-        .success()
-}
+use process::*;
 
 #[test]
 fn openssl_verifies_what_the_token_signs() {
@@ -157,15 +24,14 @@ fn case_openssl() {
     let (module, slot) = initialised();
     let session = logged_in(&module, slot);
     let (public, private) = pair(&session, "sign");
-    let directory = directory();
-    std::fs::write(directory.join("key.der"), spki(&session, public)).unwrap();
+    let key = point(&session, public);
     for length in [0, 1, 31, 32, 64, 1000] {
         let message = vec![0x42; length];
         let signature = session.sign(&vendor(SM2_MESSAGE_DER), private, &message).unwrap();
-        assert!(openssl_accepts(&directory, &message, &signature), "a message of {length} bytes");
+        assert!(openssl_accepts(&key, &message, &signature), "a message of {length} bytes");
         session.verify(&vendor(SM2_MESSAGE_DER), public, &message, &signature).unwrap();
         let altered = [&message[..], b"x"].concat();
-        assert!(!openssl_accepts(&directory, &altered, &signature));
+        assert!(!openssl_accepts(&key, &altered, &signature));
         assert_eq!(
             rv(session.verify(&vendor(SM2_MESSAGE_DER), public, &altered, &signature)),
             RvError::SignatureInvalid
@@ -176,7 +42,7 @@ fn case_openssl() {
     let with_id = vendor_with(0x8000_8101, &alice);
     let signature = session.sign(&with_id, private, b"message").unwrap();
     session.verify(&with_id, public, b"message", &signature).unwrap();
-    assert!(!openssl_accepts(&directory, b"message", &signature));
+    assert!(!openssl_accepts(&key, b"message", &signature));
 }
 
 #[test]
@@ -337,38 +203,6 @@ fn case_two_processes() {
     assert!(tool(&[&login[..], &["--list-objects"]].concat()).contains("ours"));
     tool(&[&login[..], &["--delete-object", "--type", "data", "--label", "note"]].concat());
     assert!(session.find_objects(&named).unwrap().is_empty(), "the other process's removal is not seen");
-}
-
-#[test]
-fn opensc_initialises_lists_and_draws_random_bytes() {
-    in_process("case_opensc");
-}
-
-#[test]
-#[ignore = "run in a process of its own"]
-fn case_opensc() {
-    tool(&["--init-token", "--slot", "0", "--label", "opensc", "--so-pin", SO_PIN]);
-    tool(&["--init-pin", "--login", "--login-type", "so", "--so-pin", SO_PIN, "--pin", USER_PIN]);
-    let mechanisms = tool(&["--list-mechanisms"]);
-    for number in ["0x80008001", "0x80008105", "0x80009001", "0x80000108"] {
-        assert!(mechanisms.contains(number), "{mechanisms}");
-    }
-    assert!(tool(&["--list-token-slots"]).contains("opensc"));
-    let (module, slot) = loaded();
-    let session = logged_in(&module, slot);
-    let (public, _) = pair(&session, "sign");
-    let path = |name: &str| directory().join(name).to_str().unwrap().to_owned();
-    std::fs::write(path("key.der"), spki(&session, public)).unwrap();
-    std::fs::write(path("data"), b"signed by pkcs11-tool").unwrap();
-    let sign = ["--login", "--pin", USER_PIN, "--sign", "--mechanism", "0x80008103", "--label", "sign"];
-    tool(&[&sign[..], &["--input-file", &path("data"), "--output-file", &path("signed")]].concat());
-    let signature = std::fs::read(path("signed")).unwrap();
-    assert!(openssl_accepts(&directory(), b"signed by pkcs11-tool", &signature), "{} bytes", signature.len());
-    tool(&["--generate-random", "64", "--output-file", &path("random")]);
-    assert_eq!(std::fs::read(path("random")).unwrap().len(), 64);
-    let changed = "changed-secret";
-    tool(&["--login", "--pin", USER_PIN, "--change-pin", "--new-pin", changed]);
-    assert!(tool(&["--login", "--pin", changed, "--list-objects"]).contains("Private Key Object"));
 }
 
 #[test]
