@@ -99,3 +99,19 @@ fn sensitive_attributes_belong_to_hidden_keys_only() {
     assert_eq!(rule(Class::PrivateKey, CKA_SENSITIVE), Some(Rule::Raised));
     assert_eq!(rule(Class::SecretKey, CKA_EXTRACTABLE), Some(Rule::Lowered));
 }
+
+#[test]
+fn nothing_is_trusted_because_a_user_says_so_but_he_may_say_that_it_is_not() {
+    let named = |trusted| {
+        let (class, key_type) = (Class::Certificate.number().to_ne_bytes(), 0_u64.to_ne_bytes());
+        let items = vec![
+            (CKA_CLASS, &class[..]),
+            (CKA_CERTIFICATE_TYPE, &key_type),
+            (CKA_VALUE, b"der"),
+            (CKA_TRUSTED, trusted),
+        ];
+        imported(&config(), &Template::new(items).unwrap()).map(|object| object.flag(CKA_TRUSTED))
+    };
+    assert_eq!(named(FALSE).map_err(|error| error.0), Ok(false));
+    assert_eq!(named(TRUE).map_err(|error| error.0), Err(CKR_ATTRIBUTE_READ_ONLY));
+}

@@ -294,15 +294,20 @@ fn case_standard_ciphers() {
         sealed[0] ^= 1;
         assert!(session.decrypt(&gcm, key, &sealed).is_err());
     }
-    let secret = session_key(&session, KeyType::GENERIC_SECRET, &[0x42; 32]);
-    for (mechanism, digest) in
-        [(Mechanism::Sha256Hmac, "sha256"), (Mechanism::Sha384Hmac, "sha384"), (Mechanism::Sha512Hmac, "sha512")]
-    {
+    let generic = session_key(&session, KeyType::GENERIC_SECRET, &[0x42; 32]);
+    let own = session_key(&session, KeyType::SHA256_HMAC, &[0x42; 32]);
+    for (mechanism, digest, secret) in [
+        (Mechanism::Sha256Hmac, "sha256", generic),
+        (Mechanism::Sha256Hmac, "sha256", own),
+        (Mechanism::Sha384Hmac, "sha384", generic),
+        (Mechanism::Sha512Hmac, "sha512", generic),
+    ] {
         let mac = session.sign(&mechanism, secret, &data).unwrap();
         let key_option = format!("hexkey:{}", "42".repeat(32));
         let said = run("openssl", &["mac", "-digest", digest, "-macopt", &key_option, "-in", &path("data"), "HMAC"]);
         assert_eq!(said.trim().to_lowercase(), hex(&mac));
         session.verify(&mechanism, secret, &data, &mac).unwrap();
     }
+    assert!(session.sign(&Mechanism::Sha512Hmac, own, &data).is_err(), "a key for another hash");
     assert!(module.get_mechanism_list(slot).unwrap().contains(&MechanismType::AES_KEY_WRAP));
 }

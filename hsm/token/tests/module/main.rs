@@ -391,6 +391,44 @@ fn case_aliasing() {
 }
 
 #[test]
+fn bad_arguments_end_an_operation_and_are_not_read() {
+    in_process("case_bad_arguments");
+}
+
+#[test]
+#[ignore = "run in a process of its own"]
+fn case_bad_arguments() {
+    use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_OK};
+    drop(initialised());
+    let mut list = std::ptr::null_mut();
+    // SAFETY: a writable pointer; the list lives as long as the process.
+    let functions = unsafe {
+        assert_eq!(bixi_token::abi::C_GetFunctionList(&raw mut list), CKR_OK);
+        &*list
+    };
+    let (init, digest) = (functions.C_DigestInit.unwrap(), functions.C_Digest.unwrap());
+    let mechanism = (&raw const DIGEST.0).cast_mut();
+    let mut session = 0;
+    // SAFETY: every pointer below is null, or to live memory of the length beside it; a length of 2 GiB must be refused unread.
+    unsafe {
+        assert_eq!(functions.C_Initialize.unwrap()(std::ptr::null_mut()), CKR_OK);
+        assert_eq!(functions.C_OpenSession.unwrap()(0, 6, std::ptr::null_mut(), None, &raw mut session), CKR_OK);
+        let mut buffer = [7; 32];
+        let (place, mut length) = (buffer.as_mut_ptr(), 32);
+        for (data, data_bytes, room) in [
+            (std::ptr::null_mut(), 16, &raw mut length),
+            (place, 16, std::ptr::null_mut()),
+            (place, 1 << 31, &raw mut length),
+        ] {
+            assert_eq!(init(session, mechanism), CKR_OK, "an operation was left active");
+            assert_eq!(digest(session, data, data_bytes, place, room), CKR_ARGUMENTS_BAD);
+        }
+        assert_eq!(init(session, mechanism), CKR_OK);
+        assert_eq!(digest(session, place, 32, place, &raw mut length), CKR_OK);
+    }
+}
+
+#[test]
 fn a_crash_between_the_two_object_files_is_repaired_at_login() {
     in_process("case_projection");
 }
