@@ -76,6 +76,10 @@ pub struct Hsm {
     pub token_config: PathBuf,
     /// Socket of the broker that holds the device for the node; empty when the node's own process does.
     pub broker: PathBuf,
+    /// The user whose broker is believed besides root's and the node's own user's.
+    pub broker_uid: u64,
+    /// A production node may keep its keys in a software token.
+    pub software_token_allowed: bool,
     /// Where the PIN comes from.
     pub pin: Pin,
     /// Label of the consensus key.
@@ -263,6 +267,8 @@ impl Default for NodeConfig {
                 token: "bixi".into(),
                 token_config: "token.conf".into(),
                 broker: PathBuf::new(),
+                broker_uid: 0,
+                software_token_allowed: false,
                 pin: Pin::File("secrets/user.pin".into()),
                 consensus_key: "consensus".into(),
                 tls_key: "tls".into(),

@@ -6,7 +6,10 @@
 //!
 //! An attempt that ended without a verdict counts too: a crash inside the vendor's library, a lost connection, an answer
 //! that speaks of something else. The device may have counted it as wrong, so after two of them in a row the same PIN is held
-//! back until the file is removed. Only a PIN that was right, or was never sent, leaves no trace.
+//! back until the file is removed. Only a PIN that was right, or was never sent, leaves no trace. That goes for a PIN that was right
+//! before, too: it may have been changed since, and devices that count an attempt before they judge it are locked by a right PIN
+//! just as well. What is done instead is that no process of ours ends while it waits for a verdict that may still come
+//! ([`Phase::Pin`]), and that a PIN without a verdict is told apart from one that was refused ([`Cause::PinUnanswered`]).
 //!
 //! From reading the file to the device's verdict an attempt holds a lock beside it, so that of several processes with the
 //! same wrong PIN one tries it and the others find it refused.
@@ -22,6 +25,7 @@ use bixi_platform::random::OsRandom;
 use bixi_platform::secret::Secret;
 
 use crate::device::{Cause, DeviceError};
+use crate::phase::{self, Entered, Phase};
 use crate::whole_file;
 
 const MAGIC: [u8; 8] = *b"BIXIPIN1";
@@ -63,8 +67,8 @@ impl PinMemory {
     /// is dropped.
     ///
     /// # Errors
-    /// [`Cause::PinHeldBack`] for a PIN that was refused or twice without a verdict; [`Cause::Setup`] when the memory cannot be
-    /// kept; [`Cause::Busy`] when another attempt does not end. In each case no PIN may be tried.
+    /// [`Cause::PinHeldBack`] for a PIN that was refused, [`Cause::PinUnanswered`] for one that was twice without a verdict;
+    /// [`Cause::Setup`] when the memory cannot be kept; [`Cause::Busy`] when another attempt does not end. In each case no PIN may be tried.
     pub fn begin(&self, pin: &Secret) -> Result<Attempt<'_>, DeviceError> {
         self.turn()?.begin(pin)
     }
@@ -82,9 +86,9 @@ impl PinMemory {
     fn unfinished(&self, known: Option<&Record>, pin: &Secret) -> Result<u8, DeviceError> {
         match known {
             Some(record) if fingerprint(pin, &record.salt)? == record.fingerprint => match record.verdict {
-                REFUSED => Err(self.held_back("the device has refused this PIN before")),
+                REFUSED => Err(self.held_back(Cause::PinHeldBack, "the device has refused this PIN before")),
                 count if count >= UNFINISHED_MAX => {
-                    Err(self.held_back("the last attempts with this PIN ended without a verdict"))
+                    Err(self.held_back(Cause::PinUnanswered, "the last attempts with this PIN ended without a verdict"))
                 }
                 count => Ok(count),
             },
@@ -111,10 +115,13 @@ impl PinMemory {
         }
     }
 
-    fn held_back(&self, why: &str) -> DeviceError {
+    fn held_back(&self, cause: Cause, why: &str) -> DeviceError {
         let message = format!("the PIN was not tried: {why} (noted in {})", self.path.display());
-        DeviceError::new(self.function, Cause::PinHeldBack, message)
-            .with_advice("correct the PIN; if it is right, remove the file and start again")
+        let advice = match cause {
+            Cause::PinUnanswered => "make sure that the device answers and the PIN is right, then remove the file",
+            _ => "correct the PIN; if it is right, remove the file and start again",
+        };
+        DeviceError::new(self.function, cause, message).with_advice(advice)
     }
 
     fn unusable(&self, error: io::Error) -> DeviceError {
@@ -176,10 +183,12 @@ impl<'a> Turn<'a> {
         let Self { memory, lock } = self;
         let before = memory.read()?;
         let unfinished = memory.unfinished(before.as_ref(), pin)? + 1;
+        // Before it is noted: whoever is kept from sending it has not tried it.
+        let phase = phase::enter(Phase::Pin);
         let salt = OsRandom.array().map_err(|error| memory.unusable(error))?;
         let record = Record { verdict: unfinished, salt, fingerprint: fingerprint(pin, &salt)? };
         memory.write(&record)?;
-        Ok(Attempt { memory, before, record, _turn: lock })
+        Ok(Attempt { memory, before, record, _turn: lock, _phase: phase })
     }
 }
 
@@ -191,6 +200,7 @@ pub struct Attempt<'a> {
     record: Record,
     /// Released with the attempt, after its end was noted.
     _turn: File,
+    _phase: Entered,
 }
 
 impl Attempt<'_> {
@@ -243,117 +253,4 @@ impl Attempt<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn memory() -> (tempfile::TempDir, PinMemory) {
-        let dir = tempfile::tempdir().unwrap();
-        let memory = PinMemory::new(dir.path().join("pin.state"), Duration::from_secs(30), "C_Login");
-        (dir, memory)
-    }
-
-    #[test]
-    fn a_refused_pin_is_held_back_until_it_changes() {
-        let (_dir, memory) = memory();
-        let (wrong, right) = (Secret::from_slice(b"111111"), Secret::from_slice(b"222222"));
-        memory.begin(&wrong).unwrap().refuse().unwrap();
-        for _ in 0..3 {
-            assert_eq!(memory.begin(&wrong).err().unwrap().cause, Cause::PinHeldBack);
-        }
-        memory.begin(&right).unwrap().forget().unwrap();
-        assert!(memory.begin(&wrong).is_ok(), "a right PIN ends the memory of a wrong one");
-    }
-
-    #[test]
-    fn attempts_that_never_came_back_are_counted() {
-        let (_dir, memory) = memory();
-        let pin = Secret::from_slice(b"111111");
-        assert!(memory.begin(&pin).is_ok());
-        assert!(memory.begin(&pin).is_ok());
-        assert_eq!(memory.begin(&pin).err().unwrap().cause, Cause::PinHeldBack);
-    }
-
-    /// The device may have counted the attempt: what it answered besides does not clear the PIN.
-    #[test]
-    fn answers_without_a_verdict_are_counted() {
-        for cause in [Cause::Absent, Cause::Timeout, Cause::Fault, Cause::KeyNotFound, Cause::Unsupported, Cause::Busy]
-        {
-            let (_dir, memory) = memory();
-            let pin = Secret::from_slice(b"111111");
-            for _ in 0..UNFINISHED_MAX {
-                let answer = Err(DeviceError::new("C_Login", cause, "as told"));
-                assert_eq!(memory.begin(&pin).unwrap().judged(answer).unwrap_err().cause, cause);
-            }
-            assert_eq!(memory.begin(&pin).err().map(|error| error.cause), Some(Cause::PinHeldBack), "{cause:?}");
-            memory.begin(&Secret::from_slice(b"222222")).unwrap().judged(Ok(())).unwrap();
-            assert!(memory.begin(&pin).is_ok(), "a right PIN ends the memory");
-        }
-    }
-
-    #[test]
-    fn a_pin_that_was_not_sent_changes_nothing() {
-        let (_dir, memory) = memory();
-        let (wrong, other) = (Secret::from_slice(b"111111"), Secret::from_slice(b"222222"));
-        for _ in 0..5 {
-            memory.begin(&other).unwrap().withdraw().unwrap();
-        }
-        assert!(memory.read().unwrap().is_none());
-        memory.begin(&wrong).unwrap().refuse().unwrap();
-        memory.begin(&other).unwrap().withdraw().unwrap();
-        let locked = Err(DeviceError::new("C_Login", Cause::PinLocked, "as told"));
-        assert_eq!(memory.begin(&other).unwrap().judged(locked).unwrap_err().cause, Cause::PinLocked);
-        assert_eq!(memory.begin(&wrong).err().unwrap().cause, Cause::PinHeldBack, "the refused PIN is still known");
-    }
-
-    #[test]
-    fn a_turn_that_ends_before_the_pin_is_sent_counts_for_nothing() {
-        let (_dir, memory) = memory();
-        let pin = Secret::from_slice(b"111111");
-        for _ in 0..3 {
-            memory.turn().unwrap().check(&pin).unwrap();
-            assert!(!memory.path.exists());
-        }
-        memory.begin(&pin).unwrap().refuse().unwrap();
-        assert_eq!(memory.turn().unwrap().check(&pin).unwrap_err().cause, Cause::PinHeldBack);
-    }
-
-    #[test]
-    fn a_second_attempt_waits_for_the_verdict_on_the_first() {
-        let (_dir, memory) = memory();
-        let pin = Secret::from_slice(b"111111");
-        let first = memory.begin(&pin).unwrap();
-        std::thread::scope(|scope| {
-            let second = scope.spawn(|| memory.begin(&pin).err().map(|error| error.cause));
-            std::thread::sleep(Duration::from_millis(100));
-            assert!(!second.is_finished(), "it did not wait");
-            first.refuse().unwrap();
-            assert_eq!(second.join().unwrap(), Some(Cause::PinHeldBack));
-        });
-        let impatient = PinMemory { patience: Duration::ZERO, ..memory.clone() };
-        let other = memory.begin(&Secret::from_slice(b"222222")).unwrap();
-        assert_eq!(impatient.begin(&pin).err().unwrap().cause, Cause::Busy);
-        drop(other);
-        assert_eq!(
-            impatient.begin(&pin).err().map(|error| error.cause),
-            None,
-            "a changed PIN ended the memory of the first"
-        );
-    }
-
-    #[test]
-    fn no_pin_is_tried_when_the_memory_cannot_be_kept() {
-        let memory = PinMemory::new(PathBuf::from("/nonexistent/directory/pin.state"), Duration::ZERO, "C_Login");
-        assert_eq!(memory.begin(&Secret::from_slice(b"111111")).err().unwrap().cause, Cause::Setup);
-        let (_dir, memory) = self::memory();
-        std::fs::write(&memory.path, b"junk").unwrap();
-        assert_eq!(memory.begin(&Secret::from_slice(b"111111")).err().unwrap().cause, Cause::Setup);
-    }
-
-    #[test]
-    fn the_pin_is_not_in_the_file() {
-        let (_dir, memory) = memory();
-        memory.begin(&Secret::from_slice(b"314159265")).unwrap().refuse().unwrap();
-        let bytes = std::fs::read(&memory.path).unwrap();
-        assert!(!bytes.windows(9).any(|window| window == b"314159265"));
-    }
-}
+mod tests;

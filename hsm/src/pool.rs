@@ -10,12 +10,13 @@
 //! - a device that has fewer sessions than `sessions_max` is not asked again and again for more: what it has is learnt;
 //! - an error that concerns the PIN halts the pool: nothing reaches the device any more;
 //! - no lock is held while the device is asked. A call into a library cannot be interrupted: the deadline bounds the wait for
-//!   a free session, not the call.
+//!   a free session, not the call, and what a call is at is told to whoever watches it ([`crate::phase`]).
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::device::{Cause, DeviceError};
+use crate::phase::{self, Phase};
 
 /// Counts logins; a handle is valid in one epoch.
 pub type Epoch = u64;
@@ -187,6 +188,7 @@ impl<S: Source> Pool<S> {
     fn attempt<T>(&self, work: &impl Fn(&mut S::Session, Epoch) -> Result<T, Failure>) -> Result<T, DeviceError> {
         let mut lease = self.take()?;
         let epoch = lease.epoch;
+        let _phase = phase::enter(Phase::Call);
         match work(lease.session.as_mut().expect("held until the lease ends"), epoch) {
             Ok(value) => {
                 lease.settle(None);
@@ -271,6 +273,7 @@ impl<S: Source> Pool<S> {
 
     fn log_in(&self) -> Result<(), DeviceError> {
         let _turn = Turn(self);
+        let _phase = phase::enter(Phase::Open);
         match self.source.log_in() {
             Ok(login) => {
                 let mut state = self.state();
@@ -290,6 +293,7 @@ impl<S: Source> Pool<S> {
 
     /// Opens a session for a place; `None` when the device has no more and others will come back.
     fn open<'a>(&'a self, mut lease: Lease<'a, S>) -> Result<Option<Lease<'a, S>>, DeviceError> {
+        let _phase = phase::enter(Phase::Call);
         match self.source.open() {
             Ok(session) => {
                 lease.session = Some(session);

@@ -220,6 +220,9 @@ pub enum Refusal {
     /// The service has no such key.
     #[error("no {0:?} key is configured here")]
     NoKey(KeyRole),
+    /// This connection is not served: of another user, or too slow. What was asked was not looked at, and another one may do better.
+    #[error("connection ended: {0}")]
+    Connection(String),
 }
 
 impl Refusal {
@@ -227,6 +230,7 @@ impl Refusal {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Device(error) => error.kind(),
+            Self::Connection(_) => ErrorKind::Retry,
             Self::Storage(_) | Self::Audit(_) => ErrorKind::Halt,
             Self::Conflict(_) | Self::Foreign(_) | Self::Malformed(_) | Self::NoKey(_) => ErrorKind::Refuse,
         }
@@ -250,11 +254,16 @@ pub enum FrameError {
     #[error("empty frame")]
     Empty,
     /// Not our version.
-    #[error("protocol version {0}; this side speaks version {VERSION}")]
+    #[error("protocol version {0}; this side speaks version {VERSION}: {side}", side = upgrade(*.0))]
     Version(u8),
     /// Not a message of this version.
     #[error("not a message of this version: {0}")]
     Malformed(String),
+}
+
+/// What to do about a side that speaks version `theirs`.
+const fn upgrade(theirs: u8) -> &'static str {
+    if theirs > VERSION { "upgrade this side" } else { "upgrade the other side" }
 }
 
 /// A message of this protocol.

@@ -23,6 +23,11 @@ pub fn socket(config: &Path) -> PathBuf {
     config.with_file_name(SOCKET)
 }
 
+fn serve(mut command: Command, config: &Path) -> Command {
+    command.args(["hsm", "serve", "--ready-json", "--config"]).arg(config);
+    command
+}
+
 /// A `bixi hsm serve` process whose first worker has said it is ready. Dropping it kills both.
 pub struct RunningBroker(Process);
 
@@ -41,9 +46,13 @@ impl RunningBroker {
     }
 
     /// The same, by a command that becomes `bixi` and to which only the arguments are missing.
-    pub fn try_start_by(mut command: Command, config: &Path) -> Result<Self, Ended> {
-        command.args(["hsm", "serve", "--ready-json", "--config"]).arg(config);
-        Process::start(command).map(|(process, _)| Self(process))
+    pub fn try_start_by(command: Command, config: &Path) -> Result<Self, Ended> {
+        Process::start(serve(command, config)).map(|(process, _)| Self(process))
+    }
+
+    /// The same, without waiting for its first worker.
+    pub fn spawn_by(command: Command, config: &Path) -> Self {
+        Self(Process::spawn(serve(command, config)))
     }
 
     /// The workers that were ready, in order; the last one may have ended.

@@ -73,14 +73,22 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// When there is no such program.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let (log, out) = (Words::new(), Words::new());
+        command.stdout(out.writer()).stderr(log.writer());
+        Self { child: command.spawn().expect("bixi starts"), log, out }
+    }
+
     /// Starts it and waits for its first line; an error when it ended instead.
     ///
     /// # Panics
     /// When it neither ends nor says anything.
-    pub(crate) fn start(mut command: Command) -> Result<(Self, String), Ended> {
-        let (log, out) = (Words::new(), Words::new());
-        command.stdout(out.writer()).stderr(log.writer());
-        let mut process = Self { child: command.spawn().expect("bixi starts"), log, out };
+    pub(crate) fn start(command: Command) -> Result<(Self, String), Ended> {
+        let mut process = Self::spawn(command);
         let deadline = Instant::now() + START_DEADLINE;
         loop {
             let (ended, said) = (process.ended(), process.out.text());

@@ -77,6 +77,8 @@ fn hsm(section: &mut Section<'_, '_, '_>, default: Hsm) -> Hsm {
         token: section.name("token", &default.token, TOKEN_LABEL_BYTES_MAX),
         token_config: section.text("token_config", &default.token_config.to_string_lossy()).into(),
         broker: section.text("broker", &default.broker.to_string_lossy()).into(),
+        broker_uid: section.integer("broker_uid", default.broker_uid, 0..=4_294_967_294),
+        software_token_allowed: section.flag("software_token_allowed", default.software_token_allowed),
         pin: section
             .maybe_unshown(
                 "pin",

@@ -76,6 +76,16 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
         "# Socket of `bixi hsm serve`, which holds module, PIN, guard and audit log in a process of its own; the node then\n# opens no module and reads no PIN. Empty: the node's own process holds them, and a library that hangs hangs it.\nbroker = {}",
         quoted(c.hsm.broker.display())
     )?;
+    writeln!(
+        out,
+        "# The user (number) whose broker this node believes, besides root's and its own user's.\nbroker_uid = {}",
+        c.hsm.broker_uid
+    )?;
+    writeln!(
+        out,
+        "# With production = true keys in a software token, where whoever reads this host's memory finds them, are refused unless\n# this says true; `bixi doctor` goes on to warn.\nsoftware_token_allowed = {}",
+        c.hsm.software_token_allowed
+    )?;
     writeln!(out, "# \"file:PATH\" (mode 0400), \"fd:NUMBER\", \"credential:NAME\" (systemd) or \"prompt\".")?;
     writeln!(out, "pin = {}", quoted(&c.hsm.pin))?;
     writeln!(out, "consensus_key = {}", quoted(&c.hsm.consensus_key))?;

@@ -4,6 +4,8 @@
 //! made anew and the request sent again, until patience ends: requests may be repeated, since the guard gives the same answer to the
 //! same statement. So a worker that dies costs its callers the moment until the next one is there, and nothing else. Where nobody
 //! listens, there is no supervisor that would bring a worker back, and the answer comes at once.
+//!
+//! Who answers is asked of the kernel, too: whoever can write the socket's directory could put a socket of his own there.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
@@ -13,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use bixi_hsm::gate::{Gate, Priority};
 use bixi_hsm::service::{Channel, ChannelError};
+use bixi_platform::peer;
+use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 use crate::deadline::Until;
@@ -30,6 +34,8 @@ pub struct SocketChannel {
     path: PathBuf,
     patience: Duration,
     gate: Gate,
+    /// Users whose processes are believed.
+    believed: Vec<u32>,
     idle: Mutex<Vec<UnixStream>>,
 }
 
@@ -40,17 +46,42 @@ struct Connection {
 }
 
 impl SocketChannel {
-    /// The broker at `path`, which has `patience` for each answer. Nothing is connected before the first request.
+    /// The broker at `path`, which has `patience` for each answer. Nothing is connected before the first request. Whoever listens there
+    /// is this process's own user or root; see [`Self::believing`].
     pub fn new(path: impl Into<PathBuf>, patience: Duration) -> Self {
-        Self { path: path.into(), patience, gate: Gate::new(CONNECTIONS_MAX), idle: Mutex::default() }
+        let (gate, believed) = (Gate::new(CONNECTIONS_MAX), vec![geteuid().as_raw(), 0]);
+        Self { path: path.into(), patience, gate, believed, idle: Mutex::default() }
     }
 
-    fn connection(&self) -> io::Result<Connection> {
+    /// Believes processes of one more user.
+    pub fn believing(mut self, uid: u32) -> Self {
+        self.believed.push(uid);
+        self
+    }
+
+    fn connection(&self, patience: Duration) -> io::Result<Connection> {
         let pooled = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match pooled {
             Some(stream) => Ok(Connection { stream, is_fresh: false }),
-            None => Ok(Connection { stream: socket::connect(&self.path)?, is_fresh: true }),
+            None => {
+                let stream = socket::connect(&self.path, patience)?;
+                self.judge(&stream)?;
+                Ok(Connection { stream, is_fresh: true })
+            }
         }
+    }
+
+    /// Whether the one who listens is believed (unix(7), `SO_PEERCRED`: of a connected socket, whoever called listen(2)).
+    fn judge(&self, stream: &UnixStream) -> io::Result<()> {
+        let owner = peer::of(stream)?;
+        if self.believed.contains(&owner.uid) {
+            return Ok(());
+        }
+        let (process, uid) = (owner.process, owner.uid);
+        let reason = format!(
+            "process {process} of user {uid} listens there, who is neither this process's user nor root; if the broker is to run as that user, say hsm.broker_uid = {uid}"
+        );
+        Err(io::Error::new(ErrorKind::PermissionDenied, reason))
     }
 
     fn keep(&self, connection: Connection) {
@@ -91,7 +122,13 @@ impl Channel for SocketChannel {
         let place = self.gate.enter(priority, self.patience);
         let _place = place.ok_or_else(|| self.unanswered(format!("{CONNECTIONS_MAX} requests are waiting already")))?;
         loop {
-            let connection = self.connection().map_err(|error| self.away(error))?;
+            let connection = match self.connection(moment.saturating_duration_since(Instant::now())) {
+                Ok(connection) => connection,
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    return Err(self.unanswered("its queue is full of callers that wait"));
+                }
+                Err(error) => return Err(self.away(error)),
+            };
             match converse(&connection.stream, request, moment) {
                 Ok(answer) => {
                     self.keep(connection);

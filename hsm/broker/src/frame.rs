@@ -2,7 +2,7 @@
 //!
 //! The length is judged before anything is allocated for it.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 use bixi_hsm::protocol::FRAME_BYTES_MAX;
 use zeroize::Zeroizing;
@@ -25,29 +25,36 @@ pub enum FrameFault {
     Empty,
 }
 
-/// Reads the first byte of a frame's length; `None` when the stream ends instead.
+/// A frame of which some bytes of the length are there.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Begun {
+    length: [u8; LENGTH_BYTES],
+    count: usize,
+}
+
+/// Reads the first bytes of a frame's length; `None` when the stream ends instead.
 ///
 /// # Errors
 /// Those of the stream.
-pub fn begin(source: &mut impl Read) -> io::Result<Option<u8>> {
-    let mut first = [0];
+pub fn begin(source: &mut impl Read) -> io::Result<Option<Begun>> {
+    let mut length = [0; LENGTH_BYTES];
     loop {
-        match source.read(&mut first) {
+        match source.read(&mut length) {
             Ok(0) => return Ok(None),
-            Ok(_) => return Ok(Some(first[0])),
+            Ok(count) => return Ok(Some(Begun { length, count })),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
 }
 
-/// Reads the rest of a frame whose length begins with `first`.
+/// Reads the rest of a frame.
 ///
 /// # Errors
 /// [`FrameFault`]; the stream is of no use afterwards.
-pub fn finish(first: u8, source: &mut impl Read) -> Result<Zeroizing<Vec<u8>>, FrameFault> {
-    let mut length = [first, 0, 0, 0];
-    source.read_exact(&mut length[1..])?;
+pub fn finish(begun: Begun, source: &mut impl Read) -> Result<Zeroizing<Vec<u8>>, FrameFault> {
+    let Begun { mut length, count } = begun;
+    source.read_exact(&mut length[count..])?;
     let announced = u32::from_le_bytes(length);
     match announced as usize {
         0 => Err(FrameFault::Empty),
@@ -66,7 +73,7 @@ pub fn finish(first: u8, source: &mut impl Read) -> Result<Zeroizing<Vec<u8>>, F
 /// [`FrameFault`]; the stream is of no use afterwards.
 pub fn read(source: &mut impl Read) -> Result<Zeroizing<Vec<u8>>, FrameFault> {
     match begin(source)? {
-        Some(first) => finish(first, source),
+        Some(begun) => finish(begun, source),
         None => Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
     }
 }
@@ -80,8 +87,18 @@ pub fn read(source: &mut impl Read) -> Result<Zeroizing<Vec<u8>>, FrameFault> {
 /// When the frame is longer than any: whoever made it broke the protocol's bound.
 pub fn write(sink: &mut impl Write, frame: &[u8]) -> io::Result<()> {
     assert!(frame.len() <= FRAME_BYTES_MAX, "a frame of {} bytes", frame.len());
-    sink.write_all(&(frame.len() as u32).to_le_bytes())?;
-    sink.write_all(frame)
+    let length = (frame.len() as u32).to_le_bytes();
+    // In one piece as a rule: the other end is woken once.
+    let written = loop {
+        match sink.write_vectored(&[IoSlice::new(&length), IoSlice::new(frame)]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => break count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    };
+    sink.write_all(&length[written.min(LENGTH_BYTES)..])?;
+    sink.write_all(&frame[written.saturating_sub(LENGTH_BYTES)..])
 }
 
 #[cfg(test)]

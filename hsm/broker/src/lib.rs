@@ -12,8 +12,8 @@
 //! - the supervisor loads no library of a vendor's and opens no file of guard, vault or audit trail;
 //! - the listening socket outlives every worker: callers wait for the next one instead of being refused;
 //! - the PIN travels from supervisor to worker through a socket pair that nobody else holds, never by argument or environment;
-//! - a worker that has ended was waited for before the next one starts, and the locks of guard and audit trail keep a second one away
-//!   all the same;
+//! - a worker that has ended, and what its libraries forked, was waited for before the next one starts, and the locks of guard and audit
+//!   trail keep a second one away all the same;
 //! - frames are bounded in both directions and in time; whoever breaks a bound is told the reason and the connection ends;
 //! - only processes of one user are served (unix(7), `SO_PEERCRED`).
 
@@ -32,4 +32,4 @@ pub use channel::SocketChannel;
 pub use line::Line;
 pub use server::{Handler, Server};
 pub use supervisor::{End, supervise};
-pub use watch::{CallWatch, Watched};
+pub use watch::{CallWatch, Limits, Watched};

@@ -1,10 +1,14 @@
-//! The line between supervisor and worker: a socket pair, the worker's standard input. There: the PIN, once. Back: a byte at a time.
+//! The line between supervisor and worker: a socket pair, the worker's standard input. There: the PIN, and what the worker goes by,
+//! once. Back: a byte at a time.
 //!
 //! ```text
 //! supervisor ── length (2 bytes, little endian) ‖ PIN ──▶ worker
-//!            ◀── BEAT … READY … BEAT …  ──────────────────
+//!            ── length (4 bytes, little endian) ‖ brief ─▶
+//!            ◀── BEAT … JUDGING … READY … BEAT … HUNG ────
 //!            ── end of stream: end in order ─────────────▶
 //! ```
+//!
+//! The brief is what the supervisor has read and checked: every worker goes by the same, whatever becomes of the files meanwhile.
 //!
 //! The listening socket is the worker's standard output: both descriptors are inherited by number, by safe means, and by this child
 //! alone. A library that prints finds the log there instead, once they are taken.
@@ -22,8 +26,15 @@ use rustix::stdio::{dup2_stdin, dup2_stdout};
 
 use crate::supervisor::BEAT_PERIOD;
 
+/// Longest brief.
+pub const BRIEF_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// The worker is alive and no call of its device is late.
 pub(crate) const BEAT: u8 = b'.';
+/// The same, and the device judges a PIN: to be killed now would count as a try without a verdict.
+pub(crate) const JUDGING: u8 = b'P';
+/// A call of the device hangs: the worker ends.
+pub(crate) const HUNG: u8 = b'H';
 /// The worker answers.
 pub(crate) const READY: u8 = b'R';
 
@@ -68,12 +79,36 @@ impl Line {
         Ok(pin)
     }
 
-    /// Says that this process is alive.
+    /// What this worker goes by; comes after the PIN.
+    ///
+    /// # Errors
+    /// When the supervisor ended before it came, or sent too much.
+    pub fn brief(&self) -> io::Result<Vec<u8>> {
+        let mut length = [0; 4];
+        (&self.0).read_exact(&mut length)?;
+        let length = u32::from_le_bytes(length) as usize;
+        if length > BRIEF_BYTES_MAX {
+            return Err(io::Error::new(ErrorKind::InvalidData, format!("a brief of {length} bytes")));
+        }
+        let mut brief = vec![0; length];
+        (&self.0).read_exact(&mut brief)?;
+        Ok(brief)
+    }
+
+    /// Says that this process is alive, and whether its device judges a PIN.
     ///
     /// # Errors
     /// When the supervisor is gone.
-    pub fn beat(&self) -> io::Result<()> {
-        (&self.0).write_all(&[BEAT])
+    pub fn beat(&self, is_judging: bool) -> io::Result<()> {
+        (&self.0).write_all(&[if is_judging { JUDGING } else { BEAT }])
+    }
+
+    /// Says that a call of the device hangs, for which this process is about to end.
+    ///
+    /// # Errors
+    /// When the supervisor is gone.
+    pub fn hung(&self) -> io::Result<()> {
+        (&self.0).write_all(&[HUNG])
     }
 
     /// Says that requests are answered.
@@ -103,6 +138,17 @@ pub(crate) fn hand_over(line: &UnixStream, pin: &Secret) -> io::Result<()> {
     (&*line).write_all(pin.as_slice())
 }
 
+/// A brief as it is sent; it may be longer than the line's buffer.
+///
+/// # Errors
+/// When it is too long.
+pub(crate) fn framed(brief: &[u8]) -> io::Result<Vec<u8>> {
+    if brief.len() > BRIEF_BYTES_MAX {
+        return Err(io::Error::new(ErrorKind::InvalidInput, format!("a brief of {} bytes", brief.len())));
+    }
+    Ok([&(brief.len() as u32).to_le_bytes(), brief].concat())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,14 +159,32 @@ mod tests {
         hand_over(&supervisor, &Secret::from_slice(b"648219")).unwrap();
         let line = Line(worker);
         assert_eq!(line.pin().unwrap().as_slice(), b"648219");
-        line.beat().unwrap();
+        line.beat(false).unwrap();
+        line.beat(true).unwrap();
         line.ready().unwrap();
-        let mut said = [0; 2];
+        line.hung().unwrap();
+        let mut said = [0; 4];
         (&supervisor).read_exact(&mut said).unwrap();
-        assert_eq!(said, [BEAT, READY]);
+        assert_eq!(said, [BEAT, JUDGING, READY, HUNG]);
         supervisor.shutdown(std::net::Shutdown::Write).unwrap();
         line.wait_end();
-        line.beat().expect("the way back is open until the worker has ended");
+        line.beat(false).expect("the way back is open until the worker has ended");
+    }
+
+    #[test]
+    fn a_brief_comes_whole_and_no_longer_than_it_may_be() {
+        for brief in [vec![], vec![7; 3], vec![9; BRIEF_BYTES_MAX]] {
+            let (supervisor, worker) = UnixStream::pair().unwrap();
+            let sent = framed(&brief).unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| (&supervisor).write_all(&sent).unwrap());
+                assert!(Line(worker).brief().unwrap() == brief);
+            });
+        }
+        assert!(framed(&vec![0; BRIEF_BYTES_MAX + 1]).is_err());
+        let (supervisor, worker) = UnixStream::pair().unwrap();
+        (&supervisor).write_all(&u32::MAX.to_le_bytes()).unwrap();
+        assert_eq!(Line(worker).brief().unwrap_err().kind(), ErrorKind::InvalidData);
     }
 
     #[test]

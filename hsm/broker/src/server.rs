@@ -27,6 +27,11 @@ use zeroize::Zeroizing;
 pub trait Handler: Send + Sync {
     /// The answer to one frame.
     fn answer(&self, frame: &[u8]) -> Zeroizing<Vec<u8>>;
+
+    /// Nobody is taken any more, for a reason that is no stop: callers wait in a queue that nobody looks at.
+    fn unattended(&self, reason: &str) {
+        tracing::error!(reason, "nobody is served any more");
+    }
 }
 
 /// Bounds of a server.
@@ -93,7 +98,12 @@ impl Server {
         let (open, ended) = UnixStream::pair()?;
         let shared = Arc::new(Shared { params, handler, open: Mutex::default(), changed: Condvar::new() });
         let (accepting, threads) = (Arc::clone(&shared), spawner.clone());
-        spawner.spawn(Role::Other, "broker-accept", move || accepting.accept_all(&listener, &ended, &threads))?;
+        spawner.spawn(Role::Other, "broker-accept", move || {
+            let attended = Attended(&accepting);
+            if accepting.accept_all(&listener, &ended, &threads) {
+                std::mem::forget(attended);
+            }
+        })?;
         Ok(Self { shared, _open: open })
     }
 
@@ -118,16 +128,17 @@ impl Shared {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn accept_all(self: &Arc<Self>, listener: &UnixListener, ended: &UnixStream, spawner: &Spawner) {
+    /// Takes callers until the server ends, which is `true`.
+    fn accept_all(self: &Arc<Self>, listener: &UnixListener, ended: &UnixStream, spawner: &Spawner) -> bool {
         loop {
             let mut waited = [PollFd::new(listener, PollFlags::IN), PollFd::new(ended, PollFlags::IN)];
             match poll(&mut waited, None) {
-                Ok(_) if !waited[1].revents().is_empty() => return,
+                Ok(_) if !waited[1].revents().is_empty() => return true,
                 Ok(_) => {}
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => {
-                    tracing::error!(%error, "callers cannot be waited for; nobody is served any more");
-                    return;
+                    tracing::error!(%error, "callers cannot be waited for");
+                    return false;
                 }
             }
             match listener.accept() {
@@ -159,11 +170,12 @@ impl Shared {
 
     /// Whether the caller is served; it has a place among the connections then.
     fn judge(&self, stream: &UnixStream) -> Result<(), Refusal> {
-        stream.set_nonblocking(false).map_err(|error| Refusal::Malformed(error.to_string()))?;
-        let Peer { process, uid } = peer::of(stream).map_err(|error| Refusal::Foreign(error.to_string()))?;
+        let unusable = |error: io::Error| Refusal::Connection(error.to_string());
+        stream.set_nonblocking(false).map_err(unusable)?;
+        let Peer { process, uid } = peer::of(stream).map_err(unusable)?;
         let served = self.params.uid;
         if uid != served {
-            return Err(Refusal::Foreign(format!(
+            return Err(Refusal::Connection(format!(
                 "process {process} of user {uid} asks; user {served} is served here"
             )));
         }
@@ -180,6 +192,15 @@ impl Shared {
     fn refuse(&self, stream: &UnixStream, refusal: Refusal) {
         // Whoever does not read it, does not.
         let _ = connection::send(stream, &Response::Refused(refusal).encode(), self.params.frame);
+    }
+}
+
+/// Tells when the accepting thread ends, also by a panic; forgotten when that is a stop.
+struct Attended<'a>(&'a Arc<Shared>);
+
+impl Drop for Attended<'_> {
+    fn drop(&mut self) {
+        self.0.handler.unattended("the thread that takes callers has ended");
     }
 }
 

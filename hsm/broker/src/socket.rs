@@ -6,25 +6,31 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// Callers that may wait to be accepted.
 const BACKLOG: i32 = 128;
 /// Longest path an address holds (unix(7), `sun_path` without its NUL).
 const ADDRESS_BYTES_MAX: usize = 107;
+/// Between two looks at a queue that is full.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Makes the socket, mode 0600. One that was left behind, with nobody listening, gives way.
 ///
 /// # Errors
-/// When somebody listens there, when something else is there, or when the directory cannot be written.
+/// When somebody listens there, when something else is there, or when the directory cannot be written. Of two that come to one socket at
+/// the same moment both may be let through: whoever listens for a node holds that node's lock.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
             let reason = format!("{} is there and is no socket; name another path", path.display());
             return Err(io::Error::new(ErrorKind::AlreadyExists, reason));
         }
-        Ok(_) if connect(path).is_ok() => {
+        Ok(_) if is_heard(path) => {
             let reason = format!("somebody listens at {} already; one signing service serves a node", path.display());
             return Err(io::Error::new(ErrorKind::AddrInUse, reason));
         }
@@ -45,12 +51,37 @@ fn bind(address: &Path) -> io::Result<UnixListener> {
     Ok(OwnedFd::from(socket).into())
 }
 
-/// Connects to the socket.
+/// Whether somebody listens there, also one whose queue is full.
+fn is_heard(path: &Path) -> bool {
+    match connect(path, Duration::ZERO) {
+        Ok(_) => true,
+        Err(error) => error.kind() == ErrorKind::TimedOut,
+    }
+}
+
+/// Connects to the socket. A queue that is full is waited for no longer than `patience`.
 ///
 /// # Errors
-/// When nobody listens there.
-pub fn connect(path: &Path) -> io::Result<UnixStream> {
-    Address::of(path)?.with(|address| UnixStream::connect(address))
+/// When nobody listens there, at once; `TimedOut` when the queue stays full.
+pub fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let began = Instant::now();
+    let stream = Address::of(path)?.with(|address| {
+        let address = SocketAddrUnix::new(address)?;
+        // Nothing tells when a place is free: a socket that would block says so, and is not connected later (connect(2), EAGAIN).
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        loop {
+            match net::connect(&socket, &address) {
+                Ok(()) => return Ok(UnixStream::from(socket)),
+                Err(Errno::AGAIN) if began.elapsed() < patience => sleep(PAUSE),
+                Err(Errno::AGAIN) => return Err(ErrorKind::TimedOut.into()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    })?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// A path short enough for an address; a longer one is reached through its directory's descriptor.
@@ -81,17 +112,41 @@ impl Address {
 mod tests {
     use super::*;
 
+    /// Nothing that comes takes longer, on whatever machine.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     #[test]
     fn a_socket_left_behind_gives_way_and_one_in_use_does_not() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("broker.sock");
         drop(listen(&path).unwrap());
-        assert!(connect(&path).is_err(), "its file is left, and nobody listens");
+        assert!(connect(&path, PATIENCE).is_err(), "its file is left, and nobody listens");
         let listener = listen(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(listen(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
-        connect(&path).unwrap();
+        connect(&path, PATIENCE).unwrap();
         drop(listener);
+    }
+
+    #[test]
+    fn a_queue_that_is_full_is_not_waited_for_for_ever_and_is_somebodys() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("broker.sock");
+        let listener = listen(&path).unwrap();
+        let mut waiting = Vec::new();
+        let full = loop {
+            match connect(&path, Duration::from_millis(20)) {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::TimedOut, "after {} callers", waiting.len());
+        assert_eq!(listen(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+        std::thread::scope(|scope| {
+            let late = scope.spawn(|| connect(&path, PATIENCE));
+            listener.accept().unwrap();
+            late.join().unwrap().expect("a place came free");
+        });
     }
 
     #[test]
@@ -110,7 +165,7 @@ mod tests {
         fs::create_dir(&deep).unwrap();
         let path = deep.join("broker.sock");
         let listener = listen(&path).unwrap();
-        connect(&path).unwrap();
+        connect(&path, PATIENCE).unwrap();
         listener.accept().unwrap();
         assert!(path.exists());
     }

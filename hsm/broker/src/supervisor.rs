@@ -1,37 +1,38 @@
 //! Watches a worker and starts another when it ends or falls silent.
 //!
 //! ```text
-//! start ─ PIN ─▶ [ beats ]* ─┬─ ended, status of `final_statuses` ─▶ End::Final, never repeated
-//!                            ├─ ended ──┐
-//!                            ├─ silent ─┴─ killed, waited for ─ pause ─▶ start
-//!                            └─ asked to stop ─ end of the line ─ waited for ─▶ End::Stopped
+//! start ─ PIN, brief ─▶ [ beats ]* ─┬─ ended, status that is final ─▶ End::Final, never repeated
+//!                                   ├─ ended, its device hung ──┐
+//!                                   ├─ silent ─ its group killed ┴─ waited for ─ pause ─▶ start
+//!                                   ├─ killed and not gone ─▶ End::Stuck
+//!                                   └─ asked to stop ─ end of the line ─ waited for ─▶ End::Stopped
 //! ```
 //!
-//! The first pause is none: a worker that has served for a while is replaced at once. Workers that die young come back ever more
-//! rarely, because each start is a login.
+//! Invariants:
+//! - a worker and all that its libraries forked are gone before the next one starts: what is forked shares the worker's locks;
+//! - a worker whose device judges a PIN is not killed because it is asked to stop: the attempt would count as one without a verdict;
+//! - nothing is waited for without a bound.
 
+mod pauses;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Command, ExitStatus, Stdio};
+use std::os::unix::net::UnixListener;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use bixi_platform::secret::Secret;
-use tokio::io::AsyncReadExt as _;
-use tokio::process::Child;
-use tokio::time::{sleep, timeout};
+use rustix::process::{getpid, set_child_subreaper};
+use tokio::time::sleep;
 
-use crate::line::{self, READY};
+use crate::line;
+use pauses::Pauses;
+use worker::{Ran, run_one};
 
 /// How often a worker beats.
 pub const BEAT_PERIOD: Duration = Duration::from_millis(100);
-/// How long a worker that was asked to may take to end.
-const STOP_MAX: Duration = Duration::from_secs(10);
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// What is asked of a worker's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +43,37 @@ pub struct Pace {
     pub silence: Duration,
     /// Having answered for so long it is replaced without a pause.
     pub proven: Duration,
+    /// Having answered for so long, a device that hangs begins to hang anew: the next worker comes without a pause.
+    pub calm: Duration,
+    /// The pause after a worker that found something a person has to mend before its device may be asked again.
+    pub rest: Duration,
+    /// How long one that was asked to end may take, and then one that was killed.
+    pub end: Duration,
 }
 
 impl Default for Pace {
-    /// Fifty beats of silence: a busy machine delays some, and a worker that is replaced has to log in.
+    /// A hundred beats of silence: a busy machine delays some, and a worker that is replaced has to log in.
     fn default() -> Self {
-        let (first_beat, silence) = (Duration::from_secs(30), BEAT_PERIOD * 50);
-        Self { first_beat, silence, proven: Duration::from_secs(1) }
+        Self {
+            first_beat: Duration::from_secs(30),
+            silence: BEAT_PERIOD * 100,
+            proven: Duration::from_secs(1),
+            calm: Duration::from_secs(60),
+            rest: Duration::from_secs(60),
+            end: Duration::from_secs(10),
+        }
     }
+}
+
+/// What exit statuses of a worker say of the next one. All others are deaths after which another one starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Statuses {
+    /// It could do no better.
+    pub always_final: Vec<i32>,
+    /// It could do no better, as long as none has answered: files that served once are mended while others wait.
+    pub final_at_start: Vec<i32>,
+    /// It could do no better before a person has acted, and asks nothing of the device that could harm: it comes after a rest.
+    pub resting: Vec<i32>,
 }
 
 /// What a supervisor keeps from worker to worker.
@@ -60,9 +84,11 @@ pub struct Params {
     pub listener: UnixListener,
     /// The PIN of the device, handed to every worker.
     pub pin: Secret,
-    /// Exit statuses after which another worker could do no better.
-    pub final_statuses: Vec<i32>,
-    /// When it takes a worker for dead.
+    /// What every worker goes by, at most [`line::BRIEF_BYTES_MAX`] bytes.
+    pub brief: Vec<u8>,
+    /// What ends say.
+    pub statuses: Statuses,
+    /// When it takes a worker for dead, and how soon another one comes.
     pub pace: Pace,
 }
 
@@ -92,6 +118,9 @@ pub enum Lost {
     /// It ended.
     #[error("it ended: {0}")]
     Ended(ExitStatus),
+    /// A call of its device hung, and it ended itself.
+    #[error("its device hung, and it ended: {0}")]
+    Hung(ExitStatus),
     /// It said nothing for too long and was killed.
     #[error("it said nothing for {} ms and was killed", .0.as_millis())]
     Silent(Duration),
@@ -104,123 +133,66 @@ pub enum End {
     Stopped,
     /// The last worker ended with this status, after which another could do no better.
     Final(i32),
+    /// The last worker, this process, was killed and does not go: its kernel waits for its device. None may start beside it.
+    Stuck(u32),
 }
 
 /// Keeps a worker running until `stop`, or until one ends for good. To be called inside a tokio runtime, on a thread that stays: the
-/// kernel ends a worker with the thread that started it.
-pub async fn supervise(params: &Params, mut tell: impl FnMut(Told), stop: impl Future<Output = ()>) -> End {
+/// kernel ends a worker with the thread that started it. What the workers' libraries fork becomes this process's to wait for.
+///
+/// # Errors
+/// When the brief is too long.
+pub async fn supervise(params: &Params, mut tell: impl FnMut(Told), stop: impl Future<Output = ()>) -> io::Result<End> {
+    let brief = line::framed(&params.brief)?;
+    if let Err(error) = set_child_subreaper(Some(getpid())) {
+        tracing::warn!(%error, "what a worker's library leaves behind will not be waited for here");
+    }
     let mut stop = std::pin::pin!(stop);
-    let mut young_deaths = 0;
+    let (mut pauses, mut has_answered) = (Pauses::default(), false);
     loop {
         let mut answered_since = None;
-        let ran = run_one(params, stop.as_mut(), |process| {
+        let ran = run_one(params, &brief, stop.as_mut(), |process| {
             answered_since = Some(Instant::now());
             tell(Told::Ready { process });
         });
         let why = match ran.await {
-            Ran::Stopped => return End::Stopped,
-            Ran::Lost(Lost::Ended(status))
-                if status.code().is_some_and(|code| params.final_statuses.contains(&code)) =>
-            {
-                return End::Final(status.code().expect("asked above"));
-            }
+            Ran::Stopped => return Ok(End::Stopped),
+            Ran::Stuck(process) => return Ok(End::Stuck(process)),
             Ran::Lost(why) => why,
         };
-        let is_proven = answered_since.is_some_and(|since| since.elapsed() >= params.pace.proven);
-        young_deaths = if is_proven { 0 } else { young_deaths + 1 };
-        let pause = pause_after(young_deaths);
+        has_answered |= answered_since.is_some();
+        let status = why.status();
+        if let Some(status) = status.filter(|status| params.statuses.is_final(*status, has_answered)) {
+            return Ok(End::Final(status));
+        }
+        let served = answered_since.map(|since| since.elapsed());
+        let is_resting = status.is_some_and(|status| params.statuses.resting.contains(&status));
+        let pause = pauses.after(&params.pace, &why, served, is_resting);
         tell(Told::Lost { why, pause });
         tokio::select! {
             () = sleep(pause) => {}
-            () = stop.as_mut() => return End::Stopped,
+            () = stop.as_mut() => return Ok(End::Stopped),
         }
     }
 }
 
-/// No pause after a worker that had proven itself, then ever longer ones.
-fn pause_after(young_deaths: u32) -> Duration {
-    match young_deaths {
-        0 => Duration::ZERO,
-        count => PAUSE_MIN.saturating_mul(1 << (count - 1).min(16)).min(PAUSE_MAX),
+impl Statuses {
+    fn is_final(&self, status: i32, has_answered: bool) -> bool {
+        self.always_final.contains(&status) || (!has_answered && self.final_at_start.contains(&status))
     }
 }
 
-enum Ran {
-    Stopped,
-    Lost(Lost),
-}
-
-/// One worker from its start to its end; it has ended when this returns.
-async fn run_one(params: &Params, stop: impl Future<Output = ()>, mut ready: impl FnMut(u32)) -> Ran {
-    let mut worker = match Worker::start(params) {
-        Ok(worker) => worker,
-        Err(error) => return Ran::Lost(Lost::NotStarted(error)),
-    };
-    let process = worker.child.id().unwrap_or(0);
-    tokio::select! {
-        status = worker.child.wait() => Ran::Lost(status.map_or_else(Lost::NotStarted, Lost::Ended)),
-        silent = silence(&mut worker.line, params.pace, || ready(process)) => {
-            worker.kill().await;
-            Ran::Lost(Lost::Silent(silent))
-        }
-        () = stop => {
-            worker.stop().await;
-            Ran::Stopped
-        }
-    }
-}
-
-struct Worker {
-    child: Child,
-    line: tokio::net::UnixStream,
-}
-
-impl Worker {
-    fn start(params: &Params) -> io::Result<Self> {
-        let (ours, theirs) = UnixStream::pair()?;
-        let mut command = (params.command)()?;
-        command.stdin(Stdio::from(OwnedFd::from(theirs)));
-        command.stdout(Stdio::from(OwnedFd::from(params.listener.try_clone()?)));
-        // In the socket's buffer before the worker reads: nobody waits.
-        line::hand_over(&ours, &params.pin)?;
-        let mut command = tokio::process::Command::from(command);
-        let child = command.kill_on_drop(true).spawn()?;
-        ours.set_nonblocking(true)?;
-        Ok(Self { child, line: tokio::net::UnixStream::from_std(ours)? })
-    }
-
-    /// Ends at once and for certain: the next worker must not meet this one.
-    async fn kill(&mut self) {
-        // An error says that it has ended already.
-        let _ = self.child.start_kill();
-        while let Err(error) = timeout(STOP_MAX, self.child.wait()).await {
-            tracing::error!(%error, "a killed worker does not end: the kernel waits for its device");
+impl Lost {
+    /// With which it ended by itself.
+    fn status(&self) -> Option<i32> {
+        match self {
+            Self::Ended(status) => status.code(),
+            Self::NotStarted(_) | Self::Hung(_) | Self::Silent(_) => None,
         }
     }
 
-    async fn stop(mut self) {
-        drop(self.line);
-        if timeout(STOP_MAX, self.child.wait()).await.is_err() {
-            tracing::warn!("the worker did not end in order within {} s and is killed", STOP_MAX.as_secs());
-            let _ = self.child.kill().await;
-        }
-    }
-}
-
-/// Ends when a worker has said nothing for too long; how long. One that closes the line is about to end, and has the same time for it.
-async fn silence(line: &mut tokio::net::UnixStream, pace: Pace, mut ready: impl FnMut()) -> Duration {
-    let (mut said, mut patience) = ([0; 64], pace.first_beat);
-    loop {
-        match timeout(patience, line.read(&mut said)).await {
-            Err(_) => return patience,
-            Ok(Ok(count)) if count > 0 => {
-                patience = pace.silence;
-                said[..count].iter().filter(|byte| **byte == READY).for_each(|_| ready());
-            }
-            Ok(_) => {
-                sleep(pace.silence).await;
-                return pace.silence;
-            }
-        }
+    /// Whether it came to a standstill, as it would again with the same device.
+    fn is_hang(&self) -> bool {
+        matches!(self, Self::Hung(_) | Self::Silent(_))
     }
 }

@@ -2,67 +2,174 @@
 //!
 //! A call that hangs inside a vendor's library cannot be interrupted, and nothing tells how far it came. So its process ends, and the
 //! supervisor starts another, whose guard knows what was claimed.
+//!
+//! What is too long depends on what the call is at ([`bixi_hsm::phase`]): finding the device and logging in have limits of their own.
+//! While a device judges a PIN the process is not ended for any other reason than that: the attempt would count as one without a
+//! verdict, and after two of them a PIN is held back. Once it is condemned, no further PIN is sent.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::rc::Rc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bixi_hsm::device::Decorator;
+use bixi_hsm::phase::{self, Phase};
 use bixi_hsm::{Custody, DeviceError, DeviceInfo, KeyDevice};
 
+/// How long pieces of a call may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Work of the library for one call.
+    pub call: Duration,
+    /// Loading a library, finding its device, opening it; looking at everything it holds.
+    pub open: Duration,
+    /// A device's verdict on a PIN.
+    pub pin: Duration,
+}
+
 /// The calls of one process. Clones share them.
-#[derive(Debug, Clone, Default)]
-pub struct CallWatch(Arc<Mutex<Calls>>);
+#[derive(Debug, Clone)]
+pub struct CallWatch(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    limits: Limits,
+    calls: Mutex<Calls>,
+    changed: Condvar,
+}
 
 #[derive(Debug, Default)]
 struct Calls {
     next: u64,
     under_way: BTreeMap<u64, Call>,
+    /// The process is about to end.
+    is_closed: bool,
 }
 
 #[derive(Debug)]
 struct Call {
     function: &'static str,
+    /// For what is no phase with a limit of its own.
+    allowed: Duration,
+    phase: Phase,
+    /// Of the phase.
     began: Instant,
-    limit: Duration,
 }
 
 /// A call that should have ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a call of the device ({function}) has not come back for {} ms; {} are allowed", .since.as_millis(), .limit.as_millis())]
+#[error("a call of the device ({function}, {}) has not come back for {} ms; {} are allowed", words(*phase), .since.as_millis(), .limit.as_millis())]
 pub struct Overdue {
     /// What was called.
     pub function: &'static str,
+    /// What it is at.
+    pub phase: Phase,
     /// For how long.
     pub since: Duration,
     /// How long it may take.
     pub limit: Duration,
 }
 
+fn words(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Call => "at work",
+        Phase::Open => "opening the device",
+        Phase::Pin => "judging the PIN",
+    }
+}
+
+impl Calls {
+    fn is_judging(&self) -> bool {
+        self.under_way.values().any(|call| call.phase == Phase::Pin)
+    }
+}
+
 impl CallWatch {
-    /// Makes a call that may take as long as `limit`.
-    pub fn during<T>(&self, function: &'static str, limit: Duration, call: impl FnOnce() -> T) -> T {
+    /// Watches calls by these limits.
+    pub fn new(limits: Limits) -> Self {
+        Self(Arc::new(Shared { limits, calls: Mutex::default(), changed: Condvar::new() }))
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> Limits {
+        self.0.limits
+    }
+
+    /// Makes a call, each piece of whose work may take as long as `allowed`.
+    pub fn during<T>(&self, function: &'static str, allowed: Duration, call: impl FnOnce() -> T) -> T {
         let mut calls = self.calls();
         let number = calls.next;
         calls.next += 1;
-        calls.under_way.insert(number, Call { function, began: Instant::now(), limit });
+        calls.under_way.insert(number, Call { function, allowed, phase: Phase::Call, began: Instant::now() });
         drop(calls);
         let _ended = Ended { watch: self, number };
-        call()
+        let watch = self.clone();
+        phase::observed(Rc::new(move |phase| watch.enter(number, phase)), call)
+    }
+
+    /// A call is at something else. One that is about to send a PIN, which it has not noted yet, waits for the end of a process that
+    /// was condemned.
+    fn enter(&self, number: u64, phase: Phase) {
+        let mut calls = self.calls();
+        while phase == Phase::Pin && calls.is_closed {
+            calls = self.0.changed.wait(calls).unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Some(call) = calls.under_way.get_mut(&number) {
+            (call.phase, call.began) = (phase, Instant::now());
+        }
+        self.0.changed.notify_all();
+    }
+
+    fn limit(&self, call: &Call) -> Duration {
+        match call.phase {
+            Phase::Call => call.allowed,
+            Phase::Open => self.0.limits.open,
+            Phase::Pin => self.0.limits.pin,
+        }
     }
 
     /// The call that is late by the most, if one is.
-    pub fn overdue(&self, now: Instant) -> Option<Overdue> {
-        let calls = self.calls();
+    fn overdue(&self, calls: &Calls, now: Instant) -> Option<Overdue> {
         let late = |call: &Call| {
-            let since = now.saturating_duration_since(call.began);
-            (since > call.limit).then_some(Overdue { function: call.function, since, limit: call.limit })
+            let (since, limit) = (now.saturating_duration_since(call.began), self.limit(call));
+            (since > limit).then_some(Overdue { function: call.function, phase: call.phase, since, limit })
         };
         calls.under_way.values().filter_map(late).max_by_key(|overdue| overdue.since - overdue.limit)
     }
 
+    /// The call for which this process has to end, if there is one: no PIN is sent from then on. A verdict on a PIN that may still
+    /// come in time is waited for.
+    pub fn condemn(&self, now: Instant) -> Option<Overdue> {
+        let mut calls = self.calls();
+        let overdue = self.overdue(&calls, now)?;
+        let judged_in_time =
+            |call: &Call| call.phase == Phase::Pin && now.saturating_duration_since(call.began) <= self.0.limits.pin;
+        if calls.under_way.values().any(judged_in_time) {
+            return None;
+        }
+        calls.is_closed = true;
+        Some(overdue)
+    }
+
+    /// Whether the device judges a PIN now.
+    pub fn is_judging(&self) -> bool {
+        self.calls().is_judging()
+    }
+
+    /// No PIN is sent from now on; waits for the verdict on one that was. To be called before a process ends in order.
+    pub fn close(&self) {
+        let mut calls = self.calls();
+        calls.is_closed = true;
+        while calls.is_judging() {
+            calls = self.0.changed.wait(calls).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     fn calls(&self) -> MutexGuard<'_, Calls> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,6 +182,7 @@ struct Ended<'a> {
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
         self.watch.calls().under_way.remove(&self.number);
+        self.watch.0.changed.notify_all();
     }
 }
 
@@ -82,13 +190,18 @@ impl Drop for Ended<'_> {
 pub struct Watched {
     device: Arc<dyn KeyDevice>,
     watch: CallWatch,
-    limit: Duration,
 }
 
 impl Watched {
-    /// Allows each call of `device` as long as `limit`.
-    pub fn new(device: Arc<dyn KeyDevice>, watch: CallWatch, limit: Duration) -> Self {
-        Self { device, watch, limit }
+    /// Watches the calls of `device`.
+    pub fn new(device: Arc<dyn KeyDevice>, watch: CallWatch) -> Self {
+        Self { device, watch }
+    }
+
+    /// To list, some devices look at thousands of places.
+    fn allowed(&self, function: &str) -> Duration {
+        let limits = self.watch.limits();
+        if function == "list" { limits.open } else { limits.call }
     }
 }
 
@@ -104,7 +217,7 @@ impl Decorator for Watched {
         function: &'static str,
         call: impl FnOnce(&Self::Inner) -> Result<T, DeviceError>,
     ) -> Result<T, DeviceError> {
-        self.watch.during(function, self.limit, || call(&*self.device))
+        self.watch.during(function, self.allowed(function), || call(&*self.device))
     }
 
     fn described(&self, info: DeviceInfo) -> DeviceInfo {
@@ -112,59 +225,5 @@ impl Decorator for Watched {
             Custody::ProcessMemory => DeviceInfo { custody: Custody::OtherProcess, ..info },
             _ => info,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bixi_hsm::soft::SoftDevice;
-    use bixi_hsm::{KeyKind, KeySpec};
-
-    use super::*;
-
-    const LIMIT: Duration = Duration::from_secs(5);
-
-    #[test]
-    fn a_call_is_late_after_its_limit_and_never_once_it_is_back() {
-        let watch = CallWatch::default();
-        let begin = Instant::now();
-        watch.during("sign_digest", LIMIT, || {
-            watch.during("health", LIMIT / 5, || {
-                assert_eq!(watch.overdue(begin), None);
-                let late = watch.overdue(Instant::now() + LIMIT / 2).expect("the short one");
-                assert_eq!((late.function, late.limit), ("health", LIMIT / 5));
-            });
-            assert_eq!(watch.overdue(begin + LIMIT / 2), None, "the short one is back");
-            let late = watch.overdue(Instant::now() + LIMIT * 2).expect("the long one");
-            assert!(late.to_string().contains("sign_digest") && late.to_string().contains("5000"), "{late}");
-        });
-        assert_eq!(watch.overdue(Instant::now() + LIMIT * 100), None);
-    }
-
-    #[test]
-    fn a_call_that_panics_is_over() {
-        let watch = CallWatch::default();
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            watch.during("sign_digest", LIMIT, || panic!("of the library"));
-        }));
-        assert!(panicked.is_err());
-        assert_eq!(watch.overdue(Instant::now() + LIMIT * 100), None);
-    }
-
-    #[test]
-    fn keys_in_this_process_are_another_ones_for_whoever_asks() {
-        let soft: Arc<dyn KeyDevice> = Arc::new(SoftDevice::seeded("test", 1));
-        let watched = Watched::new(Arc::clone(&soft), CallWatch::default(), LIMIT);
-        let key = watched.generate(&KeySpec::new("consensus", KeyKind::Sm2Sign)).unwrap();
-        assert_eq!((soft.info().custody, watched.info().custody), (Custody::ProcessMemory, Custody::OtherProcess));
-        assert_eq!(watched.attest(&key).unwrap().device.custody, Custody::OtherProcess);
-        assert_eq!(watched.public_key(&key).unwrap(), soft.public_key(&key).unwrap());
-    }
-
-    #[test]
-    fn a_watched_device_conforms() {
-        let soft: Arc<dyn KeyDevice> = Arc::new(SoftDevice::seeded("test", 1));
-        let watched: Arc<dyn KeyDevice> = Arc::new(Watched::new(soft, CallWatch::default(), Duration::from_secs(600)));
-        bixi_hsm::conformance::run(watched.as_ref(), "watched").assert_passed();
     }
 }

@@ -50,8 +50,10 @@ pub enum Cause {
     BadAnswer,
     /// The module or its configuration cannot be used.
     Setup,
-    /// This PIN was refused before, or its attempts never came back: it was not tried again.
+    /// This PIN was refused before: it was not tried again.
     PinHeldBack,
+    /// The last attempts with this PIN never came back: it was not tried again.
+    PinUnanswered,
 }
 
 impl Cause {
@@ -65,13 +67,23 @@ impl Cause {
             | Self::WrongKeyUse
             | Self::Unsupported
             | Self::Rejected => ErrorKind::Refuse,
-            Self::WrongPin | Self::PinLocked | Self::PinHeldBack | Self::BadAnswer | Self::Setup => ErrorKind::Halt,
+            Self::WrongPin
+            | Self::PinLocked
+            | Self::PinHeldBack
+            | Self::PinUnanswered
+            | Self::BadAnswer
+            | Self::Setup => ErrorKind::Halt,
         }
     }
 
-    /// Whether the PIN stands in the way. Another start cannot do better until a person has acted, and a supervisor that
-    /// restarts might lock the device.
+    /// Whether the PIN stands in the way: nothing is asked of the device any more by whoever met it.
     pub const fn concerns_pin(self) -> bool {
+        self.is_pin_refusal() || matches!(self, Self::PinUnanswered)
+    }
+
+    /// Whether the device takes no PIN, or not this one. Another start cannot do better until a person has acted, and a supervisor
+    /// that restarts might lock the device.
+    pub const fn is_pin_refusal(self) -> bool {
         matches!(self, Self::WrongPin | Self::PinLocked | Self::PinHeldBack)
     }
 
@@ -81,6 +93,7 @@ impl Cause {
             Self::WrongPin => "correct the PIN before the next start; it will not be tried again by itself",
             Self::PinLocked => "have the security officer unlock the token",
             Self::PinHeldBack => "correct the PIN",
+            Self::PinUnanswered => "make sure that the device answers, then remove the memory of PINs",
             Self::Absent => "check that the device is connected and its service runs",
             Self::SessionLost | Self::Busy | Self::Timeout => "retried by itself; check the device's load if it stays",
             Self::Fault => "read the device's own log",

@@ -87,7 +87,11 @@ fn every_message_survives_its_frame() {
 fn frames_are_bounded_versioned_and_exact() {
     let frame = Request::SignVote(vote()).encode();
     assert_eq!(Request::decode(&[]), Err(FrameError::Empty));
-    assert_eq!(Request::decode(&[2]), Err(FrameError::Version(2)));
+    for (theirs, side) in [(VERSION + 1, "upgrade this side"), (VERSION - 1, "upgrade the other side")] {
+        let error = Request::decode(&[theirs]).unwrap_err();
+        assert_eq!(error, FrameError::Version(theirs));
+        assert!(error.to_string().ends_with(side), "{error}");
+    }
     assert_eq!(Request::decode(&vec![VERSION; FRAME_BYTES_MAX + 1]), Err(FrameError::TooLong(FRAME_BYTES_MAX + 1)));
     let longer = [&frame[..], &[0]].concat();
     assert!(matches!(Request::decode(&longer), Err(FrameError::Malformed(_))));

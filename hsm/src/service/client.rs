@@ -16,7 +16,7 @@ use super::{SigningService, statement};
 use crate::device::{Attestation, Cause, DeviceError, DeviceInfo, ErrorKind};
 use crate::gate::Priority;
 use crate::guard::Position;
-use crate::protocol::{Derived, KeyRole, Message as _, Refusal, Request, Response};
+use crate::protocol::{Derived, FrameError, KeyRole, Message as _, Refusal, Request, Response};
 
 /// No answer came, or none that can be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +33,9 @@ pub enum ClientError {
     /// It answered no.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// It speaks another version of the protocol: one of the two has to be exchanged, and no further request can do better.
+    #[error("signing service at the other end: {0}")]
+    Version(FrameError),
     /// It answered another question: the two sides do not speak the same language.
     #[error("signing service: an answer to another question than {asked}")]
     Confused {
@@ -47,7 +50,7 @@ impl ClientError {
         match self {
             Self::Channel(_) => ErrorKind::Retry,
             Self::Refused(refusal) => refusal.kind(),
-            Self::Confused { .. } => ErrorKind::Halt,
+            Self::Version(_) | Self::Confused { .. } => ErrorKind::Halt,
         }
     }
 }
@@ -60,7 +63,10 @@ impl From<ClientError> for SignError {
             ClientError::Refused(refusal @ (Refusal::Storage(_) | Refusal::Audit(_))) => {
                 Self::Storage(refusal.to_string())
             }
+            // No statement can be signed before a person has acted, as after a failed write.
+            error @ ClientError::Version(_) => Self::Storage(error.to_string()),
             ClientError::Refused(Refusal::Device(error)) => Self::Device(error.to_string()),
+            ClientError::Refused(refusal @ Refusal::Connection(_)) => Self::Device(refusal.to_string()),
             ClientError::Refused(refusal) => Self::Refused(refusal.to_string()),
             error => Self::Device(error.to_string()),
         }
@@ -72,14 +78,18 @@ impl From<ClientError> for DeviceError {
     fn from(error: ClientError) -> Self {
         let cause = match error {
             ClientError::Refused(Refusal::Device(error)) => return error,
-            ClientError::Channel(_) => Cause::Absent,
+            ClientError::Channel(_) | ClientError::Refused(Refusal::Connection(_)) => Cause::Absent,
             ClientError::Refused(Refusal::Storage(_) | Refusal::Audit(_)) => Cause::Setup,
             ClientError::Refused(_) => Cause::Rejected,
+            ClientError::Version(_) => Cause::Setup,
             ClientError::Confused { .. } => Cause::BadAnswer,
         };
         let advice = match &error {
-            ClientError::Channel(_) => "look into the log of the signing service",
+            ClientError::Channel(_) | ClientError::Refused(Refusal::Connection(_)) => {
+                "look into the log of the signing service"
+            }
             ClientError::Refused(Refusal::Storage(_) | Refusal::Audit(_)) => "make its disk writable again",
+            ClientError::Version(_) => "run node and signing service from one release",
             _ => cause.advice(),
         };
         Self::new("signing service", cause, error.to_string()).with_advice(advice)
@@ -139,7 +149,7 @@ impl<C: Channel> Client<C> {
     /// One request, one response; a refusal is an error.
     pub fn ask(&self, request: &Request) -> Result<Response, ClientError> {
         let answer = self.channel.exchange(&request.encode(), request.priority())?;
-        match Response::decode(&answer).map_err(|error| ChannelError(error.to_string()))? {
+        match Response::decode(&answer).map_err(misunderstood)? {
             Response::Refused(refusal) => Err(refusal.into()),
             response => Ok(response),
         }
@@ -206,6 +216,14 @@ impl<C: Channel> Client<C> {
             Response::Signature(signature) => Ok(signature),
             _ => Err(confused(request).into()),
         }
+    }
+}
+
+/// What cannot be read may have been cut on its way, but for its version.
+fn misunderstood(error: FrameError) -> ClientError {
+    match error {
+        FrameError::Version(_) => ClientError::Version(error),
+        error => ChannelError(error.to_string()).into(),
     }
 }
 

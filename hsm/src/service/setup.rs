@@ -40,7 +40,7 @@ impl CustodyPolicy {
 pub enum ServiceError {
     /// A production node must not keep keys like that.
     #[error(
-        "a production node refuses keys in a {backend} device: {custody}; configure a hardware device, or allow the software token explicitly"
+        "a production node refuses keys in a {backend} device: {custody}; configure a hardware device, or allow the software token with hsm.software_token_allowed"
     )]
     Custody {
         /// The device's backend.

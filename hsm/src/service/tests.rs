@@ -375,6 +375,13 @@ fn a_channel_that_breaks_or_lies_is_no_signature() {
     assert!(device(ask(Ok(vec![]))));
     assert!(device(ask(Ok(Response::PublicKey([7; 64]).encode().to_vec()))));
     assert!(matches!(Client::connect(Answers(Ok(vec![]))).unwrap().marks(), Err(ClientError::Channel(_))));
+    // One that is not served may be on another connection; one that speaks otherwise never will be.
+    let slow = Response::Refused(Refusal::Connection("slow".to_owned())).encode().to_vec();
+    assert!(device(ask(Ok(slow.clone()))));
+    assert_eq!(Client::connect(Answers(Ok(slow))).unwrap().marks().unwrap_err().kind(), ErrorKind::Retry);
+    let newer = vec![crate::protocol::VERSION + 1, 0];
+    assert!(matches!(ask(Ok(newer.clone())), Err(SignError::Storage(reason)) if reason.contains("upgrade this side")));
+    assert_eq!(Client::connect(Answers(Ok(newer))).unwrap().marks().unwrap_err().kind(), ErrorKind::Halt);
 }
 
 #[test]

@@ -5,12 +5,16 @@ mod make;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use bixi_runtime::chain::{self, Expansion, Members, NodeDirectory, Places, Preparation, Revoked};
+use bixi_config::HsmBackend;
+use bixi_runtime::chain::{self, DeviceChoice, Expansion, Members, NodeDirectory, Places, Preparation, Revoked};
 use bixi_types::{CryptoSuite, EvmHash};
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::failure::{Failure, Status};
 use crate::{console, token};
+
+/// Socket of each node's broker, in the node's directory.
+pub(crate) const BROKER: &str = "broker.sock";
 
 pub(crate) use make::{SHORT_ID_DIGITS, make};
 
@@ -68,9 +72,18 @@ pub(crate) struct NewArgs {
     /// JSON-RPC port of the first node of each machine, on loopback; the others count up. 0 lets the system choose.
     #[arg(long, default_value_t = 20200)]
     rpc_port: u16,
-    /// PKCS#11 module [default: libbixi_token.so beside this executable, else /usr/lib/bixi].
-    #[arg(long, value_name = "PATH")]
+    /// Kind of the nodes' key devices. The CA's key is in a PKCS#11 token whatever they are.
+    #[arg(long, value_enum, default_value_t = Backend::Pkcs11)]
+    backend: Backend,
+    /// PKCS#11 module, SDF library or TPM (/dev/tpmrm0) [default for pkcs11: libbixi_token.so beside this executable, else /usr/lib/bixi].
+    #[arg(long, value_name = "PATH", required_if_eq_any([("backend", "sdf"), ("backend", "tpm")]))]
     module: Option<PathBuf>,
+    /// With --backend sdf: a file (0400) with the password that the device has already. Other devices are given a fresh PIN.
+    #[arg(long, value_name = "PATH")]
+    pin_file: Option<PathBuf>,
+    /// Have each node's device held by a process of its own (hsm.broker = "broker.sock"): start `bixi hsm serve` beside it.
+    #[arg(long)]
+    broker: bool,
     /// Print what was made as one JSON object on standard output.
     ///
     /// {"directory", "genesis", "nodes": [{"node", "id", "p2p", "rpc", "directory"}]}
@@ -136,6 +149,26 @@ impl Suite {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backend {
+    /// A PKCS#11 module; the shipped one keeps keys in a sealed store.
+    Pkcs11,
+    /// A GM/T 0018 library, made ready with its vendor's tool; one node at a time.
+    Sdf,
+    /// A TPM 2.0 with SM2.
+    Tpm,
+}
+
+impl Backend {
+    fn hsm(self) -> HsmBackend {
+        match self {
+            Self::Pkcs11 => HsmBackend::Pkcs11,
+            Self::Sdf => HsmBackend::Sdf,
+            Self::Tpm => HsmBackend::Tpm,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ContractHash {
     Sm3,
     Keccak256,
@@ -160,8 +193,8 @@ fn new(args: &NewArgs) -> Result<(), Failure> {
     let made = match (&args.expand, &args.dir) {
         (Some(directory), _) => {
             writable()?;
-            let module = token::module(args.module.as_deref())?;
-            make::expand(&Expansion { directory: directory.clone(), places, module })?
+            let device = device(args)?;
+            make::expand(&Expansion { directory: directory.clone(), places, device }, &ca_module(args)?)?
         }
         (None, Some(directory)) => {
             let evm_hash = match args.evm_hash {
@@ -175,12 +208,11 @@ fn new(args: &NewArgs) -> Result<(), Failure> {
                 chain_id: args.chain_id.clone(),
                 group_id: args.group_id.clone(),
                 evm_hash,
-                // Looked for below, after what needs no looking.
-                module: PathBuf::new(),
-                broker: PathBuf::new(),
+                // Its module is looked for below, after what needs no looking.
+                device: described_device(args, PathBuf::new()),
             };
             available(&wish)?;
-            make::make(&Preparation { module: token::module(args.module.as_deref())?, ..wish }, &mut || Ok(()))?
+            make::make(&Preparation { device: device(args)?, ..wish }, &ca_module(args)?, &mut || Ok(()))?
         }
         (None, None) => return Err(Failure::new(Status::Usage, "name the chain's directory with --dir")),
     };
@@ -189,12 +221,30 @@ fn new(args: &NewArgs) -> Result<(), Failure> {
         [only] => only.home.config(),
         _ => PathBuf::from("DIRECTORY/bixi.toml"),
     };
+    if args.broker {
+        console::say("chain: start the broker of each node first: bixi hsm serve --config DIRECTORY/bixi.toml");
+    }
     console::say(&format!(
         "chain: run {} with: bixi run --config {}",
         if made.nodes.len() == 1 { "it" } else { "each" },
         config.display()
     ));
     Ok(())
+}
+
+/// What the node files are to say of the device, `module` included.
+fn described_device(args: &NewArgs, module: PathBuf) -> DeviceChoice {
+    let broker = if args.broker { BROKER.into() } else { PathBuf::new() };
+    DeviceChoice { backend: args.backend.hsm(), module, broker, pin: args.pin_file.clone() }
+}
+
+fn device(args: &NewArgs) -> Result<DeviceChoice, Failure> {
+    Ok(described_device(args, token::module(args.module.as_deref())?))
+}
+
+/// The module of the CA's token.
+fn ca_module(args: &NewArgs) -> Result<PathBuf, Failure> {
+    token::module(args.module.as_deref().filter(|_| args.backend == Backend::Pkcs11))
 }
 
 /// Refuses what this release cannot make, and a umask under which nobody could, before anything is touched.

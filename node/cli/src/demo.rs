@@ -17,12 +17,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bixi_runtime::chain::{KeyRecord, Members, NodeDirectory, NodeKeys, Places, Preparation};
+use bixi_config::HsmBackend;
+use bixi_runtime::chain::{DeviceChoice, KeyRecord, Members, NodeDirectory, NodeKeys, Places, Preparation};
 use bixi_types::EvmHash;
 use clap::Args;
 use tempfile::TempDir;
 
-use crate::chain::{Suite, available, make};
+use crate::chain::{BROKER, Suite, available, make};
 use crate::client::Client;
 use crate::demo::cluster::Cluster;
 use crate::demo::progress::Progress;
@@ -31,8 +32,6 @@ use crate::failure::{Failure, Status};
 use crate::signals::StopSignal;
 use crate::{console, token};
 
-/// Socket of each node's broker, in the node's directory.
-const BROKER: &str = "broker.sock";
 /// How long a Ctrl-C may take from the step it ended to us.
 const SIGNAL_PATIENCE: Duration = Duration::from_millis(100);
 
@@ -77,7 +76,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let place = Place::new(args.dir.as_deref())?;
     let wish = preparation(args, place.path(), module);
     let mut go_on = || interrupted_within(&runtime, &mut stop, Duration::ZERO);
-    if let Err(failure) = make(&wish, &mut go_on) {
+    if let Err(failure) = make(&wish, &wish.device.module, &mut go_on) {
         // Ctrl-C at a terminal ends the step, too, and that is what failed then.
         interrupted_within(&runtime, &mut stop, SIGNAL_PATIENCE)?;
         return Err(failure);
@@ -149,8 +148,7 @@ fn preparation(args: &DemoArgs, directory: &Path, module: PathBuf) -> Preparatio
         chain_id: load::CHAIN_ID.into(),
         group_id: load::GROUP_ID.into(),
         evm_hash: EvmHash::Keccak256,
-        module,
-        broker: BROKER.into(),
+        device: DeviceChoice { backend: HsmBackend::Pkcs11, module, broker: BROKER.into(), pin: None },
     }
 }
 

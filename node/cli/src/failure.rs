@@ -10,6 +10,7 @@ Exit status:
     0  done, or stopped when asked
     1  could not be done; the reason is the last line of standard error
     2  the command line is wrong, or asks for what this release does not have
+   75  the key device did not answer to the PIN, which is held back until a person has acted; another start does no harm
    77  the key device refused the PIN: correct it before another start
    78  a file of the operator's cannot be used: correct it before another start
   130  `bixi demo` was interrupted before its report
@@ -23,6 +24,8 @@ pub(crate) enum Status {
     Fault = 1,
     /// The command line asks for what this release does not have; clap ends a wrong one with the same status.
     Usage = 2,
+    /// The device never answered to the PIN, which is not sent again by itself (`EX_TEMPFAIL`).
+    PinUnanswered = 75,
     /// The device refused the PIN (`EX_NOPERM`).
     WrongPin = 77,
     /// A file of the operator's cannot be used (`EX_CONFIG`).

@@ -9,14 +9,15 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process;
 
-use bixi_runtime::broker::{self, End, Pace, Params, Told};
-use bixi_runtime::process::{Notifier, State};
+use bixi_runtime::broker::{self, End, Handed, Pace, Params, Statuses, Told};
+use bixi_runtime::process::{Notifier, State, harden};
+use bixi_runtime::{Settings, Sources};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::failure::{Failure, Status};
 use crate::signals::{self, StopSignal};
-use crate::{console, run};
+use crate::{console, logging, run, token};
 
 /// What a service manager tells one process and no child of it.
 const MANAGER_VARIABLES: [&str; 6] =
@@ -38,11 +39,16 @@ pub(crate) enum HsmCommand {
 ///
 /// Listens at hsm.broker of the node file, or on the socket that the service manager opened. Reads the PIN once, and starts a worker that
 /// loads the device's module and alone has sign-once guard and audit log. A worker that dies or whose device hangs is replaced at once,
-/// ever more rarely if that happens again and again; the node waits meanwhile. A PIN that the device refuses is never tried again.
+/// ever more rarely if that happens again and again; the node waits meanwhile. Workers go by the node file and genesis as they were when
+/// this command started. A PIN that the device refuses is never tried again; one to which it never answered is held back until a person
+/// has acted, and the broker waits for that.
 ///
-/// Runs until SIGINT or SIGTERM. Stop the node first: what it asks while it stops is answered, too. Log lines go to standard error.
+/// Runs until SIGINT or SIGTERM. While the device judges a PIN the end waits for the verdict, ten minutes at most (in a unit:
+/// TimeoutStopSec); a second signal does not wait. Stop the node first: what it asks while it stops is answered, too. Log lines go to
+/// standard error.
 ///
-/// Exit status: 0 stopped when asked; 1 it could not start; 77 the key device refused the PIN; 78 a file of the operator's cannot be used.
+/// Exit status: 0 stopped when asked; 1 it could not start, or a worker does not end whatever is done; 77 the key device refused the PIN;
+/// 78 a file of the operator's cannot be used.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// The node file.
@@ -79,15 +85,26 @@ pub(crate) fn run(command: &HsmCommand) -> Result<(), Failure> {
         HsmCommand::List(args) => list::run(args),
         HsmCommand::Generate(args) => generate::run(args),
         HsmCommand::Attest(args) => attest::run(args),
-        HsmCommand::Worker(args) => {
-            let (settings, _) = run::enter_with_device(&args.config)?;
-            broker::work(&settings, args.uid).map_err(|error| run::refusal("no key device", &error))
-        }
+        HsmCommand::Worker(args) => work(args),
     }
 }
 
+fn work(args: &WorkerArgs) -> Result<(), Failure> {
+    // Before the PIN is here.
+    harden()?;
+    signals::leave_to_supervisor()?;
+    let refusal = |error| run::refusal("no key device", &error);
+    let handed = Handed::take(&args.config).map_err(refusal)?;
+    // The token's variable comes from the supervisor: a process that took its line cannot become another one.
+    logging::start(&handed.settings.config.log)?;
+    token::expect_module(&handed.settings.path(&handed.settings.config.hsm.module))?;
+    broker::work(handed, args.uid).map_err(refusal)
+}
+
 fn serve(args: &ServeArgs) -> Result<(), Failure> {
-    let (settings, _) = run::enter_with_device(&args.config)?;
+    let sources = Sources::read(&args.config).map_err(Failure::configuration)?;
+    let settings = Settings::parse(&args.config, &sources).map_err(Failure::configuration)?;
+    let (settings, _) = run::with_device(settings)?;
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut stop = waiting.block_on(async { StopSignal::new() })?;
     // Reading the PIN may wait long for a person.
@@ -96,8 +113,9 @@ fn serve(args: &ServeArgs) -> Result<(), Failure> {
         signals::end_with(parent)?;
     }
     let uid = args.uid.unwrap_or_else(broker::own_uid);
-    let (listener, _made) = broker::listen(&settings, uid).map_err(Failure::configuration)?;
-    let pin = broker::read_pin(&settings).map_err(Failure::configuration)?;
+    let claimed = broker::claim(&settings).map_err(Failure::configuration)?;
+    let (listener, _made) = broker::listen(&claimed, &settings, uid).map_err(Failure::configuration)?;
+    let pin = broker::read_pin(&claimed, &settings).map_err(Failure::configuration)?;
     stop.end_at_once(false);
     let socket = settings.broker().unwrap_or_default();
     let config = args.config.clone();
@@ -105,12 +123,29 @@ fn serve(args: &ServeArgs) -> Result<(), Failure> {
         command: Box::new(move || Ok(worker(&config, uid))),
         listener,
         pin,
-        final_statuses: vec![Status::WrongPin as i32, Status::Configuration as i32],
+        brief: broker::brief(&sources),
+        statuses: Statuses {
+            always_final: vec![Status::WrongPin as i32],
+            final_at_start: vec![Status::Configuration as i32],
+            resting: vec![Status::PinUnanswered as i32],
+        },
         pace: Pace::default(),
     };
     let mut herald = Herald { notifier: Notifier::from_env().unwrap_or_default(), socket, is_json: args.ready_json };
-    match waiting.block_on(broker::supervise(&params, |told| herald.tell(&told), stop.wait())) {
+    let stopped = async {
+        stop.wait().await;
+        tracing::info!("stopping in order; a second signal ends the broker on the spot");
+        stop.heed_second();
+    };
+    match waiting.block_on(broker::supervise(&params, |told| herald.tell(&told), stopped))? {
         End::Stopped => Ok(()),
+        End::Stuck(process) => {
+            let reason = format!(
+                "the worker {process} was killed and does not go: the kernel waits for its device; no other worker may start beside it. \
+                 Reset the device, or this machine"
+            );
+            Err(Failure::new(Status::Fault, reason))
+        }
         End::Final(status) => {
             let reason = "the worker ended for a reason that another one would meet, too; it is told above";
             let of_pin = status == Status::WrongPin as i32;
@@ -123,8 +158,6 @@ fn worker(config: &Path, uid: u32) -> process::Command {
     // The program that runs, also when an upgrade has put another one in its place.
     let mut command = process::Command::new("/proc/self/exe");
     command.arg0("bixi").args(["hsm", "worker", "--config"]).arg(config).arg("--uid").arg(uid.to_string());
-    // Ctrl-C reaches the supervisor, which then ends the worker in order.
-    command.process_group(0);
     for name in MANAGER_VARIABLES {
         command.env_remove(name);
     }

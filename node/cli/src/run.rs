@@ -32,8 +32,8 @@ const RENEWAL_MAX: Duration = Duration::from_secs(1_800);
 ///
 /// Where hsm.broker is set, `bixi hsm serve` holds the key device; the start waits a minute for it.
 ///
-/// Exit status: 0 stopped when asked; 1 the node could not start or had to stop; 77 the key device refused the PIN;
-/// 78 a configuration file cannot be used.
+/// Exit status: 0 stopped when asked; 1 the node could not start or had to stop; 75 the key device did not answer to the PIN;
+/// 77 it refused the PIN; 78 a configuration file cannot be used.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The node file.
@@ -52,6 +52,11 @@ pub(crate) struct RunArgs {
 /// What comes before a process opens its key device: the node file, the token's variable, the log, hardening.
 pub(crate) fn enter_with_device(config: &Path) -> Result<(Settings, Filter), Failure> {
     let settings = Settings::load(config).map_err(Failure::configuration)?;
+    with_device(settings)
+}
+
+/// The same with settings that were read already.
+pub(crate) fn with_device(settings: Settings) -> Result<(Settings, Filter), Failure> {
     token::bind_for(&settings)?;
     token::expect_module(&settings.path(&settings.config.hsm.module))?;
     begin(settings)
@@ -115,10 +120,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
         }
     }
     let _ = notifier.notify(&[State::Stopping]);
-    match signals::end_with_nobody() {
-        Ok(()) => stop.end_at_once(true),
-        Err(error) => tracing::warn!(%error, "a second signal will wait for the orderly stop"),
-    }
+    stop.heed_second();
     match node.stop() {
         None => Ok(()),
         Some(fault) => Err(Failure::new(Status::Fault, fault)),
@@ -127,7 +129,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
 
 /// The failure of a command that opens the key device.
 pub(crate) fn refusal(what: &str, error: &LaunchError) -> Failure {
-    let status = if error.is_pin_refused() { Status::WrongPin } else { Status::Fault };
+    let status = match error {
+        error if error.is_pin_refused() => Status::WrongPin,
+        error if error.is_pin_unanswered() => Status::PinUnanswered,
+        error if error.is_forbidden() => Status::Configuration,
+        _ => Status::Fault,
+    };
     Failure::new(status, format!("{what}: {error}"))
 }
 

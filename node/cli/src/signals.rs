@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag::register_conditional_default;
+use signal_hook::flag::{register, register_conditional_default};
 use tokio::signal::unix::{self, SignalKind};
 
 /// Requests to stop, caught from the moment this exists.
@@ -44,6 +44,14 @@ impl StopSignal {
     /// From now on a signal kills this process instead of being waited for.
     pub(crate) fn end_at_once(&self, armed: bool) {
         self.at_once.store(armed, Ordering::SeqCst);
+    }
+
+    /// The first signal came: another one ends this process on the spot.
+    pub(crate) fn heed_second(&self) {
+        match end_with_nobody() {
+            Ok(()) => self.end_at_once(true),
+            Err(error) => tracing::warn!(%error, "a second signal will wait for the orderly stop"),
+        }
     }
 
     /// The next signal.
@@ -92,6 +100,19 @@ fn is_hangup_ignored() -> bool {
     mask & 1 << (SIGHUP - 1) != 0
 }
 
+/// From now on the signals that end a command do nothing here: a service manager sends them to every process of a service, and this one is
+/// ended by its supervisor, which knows when.
+///
+/// # Errors
+/// When the system takes no handler.
+pub(crate) fn leave_to_supervisor() -> io::Result<()> {
+    for number in [SIGINT, SIGTERM, SIGHUP] {
+        // Handled, not ignored: what is ignored would be so in whatever a library starts, too (execve(2)).
+        register(number, Arc::default())?;
+    }
+    Ok(())
+}
+
 /// Has the kernel send SIGTERM when the parent, which must be `parent`, is gone, however it ended.
 ///
 /// # Errors
@@ -107,7 +128,7 @@ pub(crate) fn end_with(parent: i32) -> anyhow::Result<()> {
 
 /// Takes [`end_with`] back. The kernel hands a child from one dying thread of its parent to the next and signals every time: the
 /// first is the request to stop, and the others must not count as a second one. Those sent before are handled when this returns.
-pub(crate) fn end_with_nobody() -> io::Result<()> {
+fn end_with_nobody() -> io::Result<()> {
     Ok(set_parent_process_death_signal(None)?)
 }
 

@@ -32,7 +32,7 @@ pub use certify::certify;
 pub use keys::{KeyRecord, NodeKeys, make_keys};
 pub use layout::{NodeDirectory, TokenHome, ca_home, node_directories};
 pub use plan::{Members, NODES_MAX, Places};
-pub use prepare::{Expansion, Placed, Preparation, check, prepare, prepare_expansion, write_genesis};
+pub use prepare::{DeviceChoice, Expansion, Placed, Preparation, check, prepare, prepare_expansion, write_genesis};
 pub use revoke::{Revoked, revoke};
 pub use seal::seal;
 

@@ -15,6 +15,7 @@ pub(crate) use files::{expect_stopped, is_running};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use bixi_config::NodeConfig;
 use bixi_hsm::Custody;
 use bixi_platform::credentials::PinSource;
 use bixi_platform::threads::Spawner;
@@ -193,12 +194,7 @@ fn examine_device(settings: &Settings, offline: bool, report: &mut Report) {
         info.manufacturer, info.model, info.serial, info.token, info.custody
     );
     let soft = info.custody != Custody::Hardware;
-    report.checks.push(if soft && settings.config.production {
-        let text = format!("{detail}; production = true refuses it: name a hardware device in hsm.module");
-        Check::new("key device", Verdict::Bad, text)
-    } else {
-        Check::new("key device", if soft { Verdict::Warn } else { Verdict::Good }, detail)
-    });
+    report.checks.push(custody_check(soft, &settings.config, detail));
     match held.keys(settings) {
         Ok(found) => {
             report.checks.push(key_check(&found));
@@ -208,6 +204,23 @@ fn examine_device(settings: &Settings, offline: bool, report: &mut Report) {
     }
     report.checks.push(at_rest(settings, info.custody));
     report.checks.push(rollback(info.monotonic_counter));
+}
+
+/// Whether a node of this file may keep its keys in such a device.
+fn custody_check(is_soft: bool, config: &NodeConfig, device: String) -> Check {
+    let (verdict, text) = match (is_soft, config.production, config.hsm.software_token_allowed) {
+        (false, ..) => (Verdict::Good, device),
+        (true, false, _) => (Verdict::Warn, device),
+        (true, true, true) => {
+            let what = "production = true, and hsm.software_token_allowed takes it all the same: whoever reads this host's memory has the keys";
+            (Verdict::Warn, format!("{device}; {what}"))
+        }
+        (true, true, false) => {
+            let what = "production = true refuses it: name a hardware device in hsm.module, or say hsm.software_token_allowed = true";
+            (Verdict::Bad, format!("{device}; {what}"))
+        }
+    };
+    Check::new("key device", verdict, text)
 }
 
 fn key_check(found: &[KeyRecord]) -> Check {

@@ -196,7 +196,7 @@ pub(crate) fn hold(
     let chain = settings.genesis.hash();
     let guard = Guard::open(Arc::clone(storage), settings.data("guard"), ring.clone(), chain)?;
     let custody = if settings.config.production {
-        CustodyPolicy::Production { software_token_allowed: false }
+        CustodyPolicy::Production { software_token_allowed: hsm.software_token_allowed }
     } else {
         CustodyPolicy::Any
     };

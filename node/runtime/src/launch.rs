@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bixi_hsm::DeviceError;
+use bixi_hsm::{Cause, DeviceError, ServiceError};
 use bixi_network::solitary::Solitary;
 use bixi_platform::io::Storage;
 use bixi_platform::placement::{Plan, Role};
@@ -59,10 +59,30 @@ pub struct LaunchError {
 impl LaunchError {
     /// The key device refused the PIN, or nobody may try it again: another start cannot do better before a person has acted.
     pub fn is_pin_refused(&self) -> bool {
+        self.causes().any(Cause::is_pin_refusal)
+    }
+
+    /// The last attempts with the PIN never came back, and it is not sent again before a person has acted. Another start does no harm.
+    pub fn is_pin_unanswered(&self) -> bool {
+        self.causes().any(|cause| cause == Cause::PinUnanswered)
+    }
+
+    /// The settings allow no such keys: another start cannot do better before a person has changed them.
+    pub fn is_forbidden(&self) -> bool {
+        self.errors().filter_map(|error| error.downcast_ref::<ServiceError>()).any(|error| {
+            matches!(error, ServiceError::Custody { .. } | ServiceError::Suite(_) | ServiceError::SharedKey(_))
+        })
+    }
+
+    /// What its device said.
+    fn causes(&self) -> impl Iterator<Item = Cause> {
+        self.errors().filter_map(|error| error.downcast_ref::<DeviceError>()).map(|error| error.cause)
+    }
+
+    /// The reason and its causes.
+    fn errors(&self) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
         let first: &(dyn std::error::Error + 'static) = self.reason.as_ref();
         std::iter::successors(Some(first), |error| error.source())
-            .filter_map(|error| error.downcast_ref::<DeviceError>())
-            .any(|error| error.cause.concerns_pin())
     }
 }
 

@@ -49,4 +49,4 @@ mod view;
 pub use event::Fault;
 pub use launch::{Accepted, Ground, LaunchError, Node, Replay, Replayed, Verdict, launch, launch_on, replay};
 pub use reload::Reloaded;
-pub use settings::{Settings, SettingsError};
+pub use settings::{Settings, SettingsError, Sources};

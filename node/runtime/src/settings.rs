@@ -10,6 +10,7 @@ use bixi_platform::credentials::PinSource;
 use bixi_platform::io::{self, Backend, Storage};
 use bixi_platform::threads::Spawner;
 use bixi_types::genesis::Genesis;
+use borsh::{BorshDeserialize, BorshSerialize};
 
 /// Why a node's files cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,33 @@ fn remedy(error: &std::io::Error) -> &'static str {
     }
 }
 
+/// What settings are made of, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Sources {
+    node: String,
+    genesis: String,
+}
+
+impl Sources {
+    /// Reads a node file and the genesis it names.
+    ///
+    /// # Errors
+    /// When one cannot be read, or the node file names none.
+    pub fn read(file: &Path) -> Result<Self, SettingsError> {
+        let node = read(file)?;
+        let genesis = base(file)?.join(&NodeConfig::parse(file, &node)?.genesis);
+        Ok(Self { genesis: read(&genesis)?, node })
+    }
+}
+
+/// Where relative paths of a node file start. Absolute, because a module's path without a slash would be looked for among the system's
+/// libraries.
+fn base(file: &Path) -> Result<PathBuf, SettingsError> {
+    let absolute = std::path::absolute(file);
+    let absolute = absolute.map_err(|source| SettingsError::Read { path: file.to_owned(), source })?;
+    Ok(absolute.parent().map(Path::to_owned).unwrap_or_default())
+}
+
 /// One node's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -83,13 +111,17 @@ fn read(path: &Path) -> Result<String, SettingsError> {
 impl Settings {
     /// Reads a node file and the genesis it names.
     pub fn load(file: &Path) -> Result<Self, SettingsError> {
-        let config = NodeConfig::parse(file, &read(file)?)?;
-        // Absolute, because a module's path without a slash would be looked for among the system's libraries.
-        let absolute = std::path::absolute(file);
-        let absolute = absolute.map_err(|source| SettingsError::Read { path: file.to_owned(), source })?;
-        let base = absolute.parent().map(Path::to_owned).unwrap_or_default();
-        let genesis_path = base.join(&config.genesis);
-        let genesis = bixi_config::parse_genesis(&genesis_path, &read(&genesis_path)?)?;
+        Self::parse(file, &Sources::read(file)?)
+    }
+
+    /// The settings of a node file at `file` that was read before.
+    ///
+    /// # Errors
+    /// When a text says something that cannot be.
+    pub fn parse(file: &Path, sources: &Sources) -> Result<Self, SettingsError> {
+        let config = NodeConfig::parse(file, &sources.node)?;
+        let base = base(file)?;
+        let genesis = bixi_config::parse_genesis(&base.join(&config.genesis), &sources.genesis)?;
         Ok(Self { config, genesis, base })
     }
 

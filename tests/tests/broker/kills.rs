@@ -1,17 +1,22 @@
 //! Workers killed under load, again and again: no position is signed twice differently, and no mark goes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bixi_accel::sm2::{self, PublicKey};
 use bixi_hsm::guard::Position;
-use bixi_tests::broker::RunningBroker;
+use bixi_hsm::service::Client;
+use bixi_hsm_broker::SocketChannel;
 use bixi_tests::setting;
 use bixi_types::ports::{SignError, Signer as _};
 use rustix::process::Signal;
 
 use crate::bench::Bench;
+use crate::device::Device;
 
 /// Votes for two values at the same heights, at the same time.
 const VALUES: [u8; 2] = [1, 2];
@@ -31,6 +36,21 @@ impl Signed {
     }
 }
 
+/// The heights of which the device was handed digests for both values, also where no caller got a signature; and for one, how many.
+fn contradicted(bench: &Bench, client: &Client<SocketChannel>, highest: u64, signed: &Path) -> (Vec<u64>, usize) {
+    let handed: BTreeSet<[u8; 32]> =
+        fs::read(signed).unwrap().chunks_exact(32).map(|digest| digest.try_into().expect("32 bytes")).collect();
+    let public = PublicKey::from_bytes(&client.node_id().0).unwrap();
+    let z = sm2::identity_digest(sm2::DEFAULT_ID, &public);
+    let count = |height: u64| {
+        let digest = |value| sm2::message_digest(&z, &bench.vote(client, height, value).sign_bytes());
+        VALUES.into_iter().filter(|value| handed.contains(&digest(*value))).count()
+    };
+    let counts: Vec<usize> = (1..=highest).map(count).collect();
+    let contradicted = (1..).zip(&counts).filter(|(_, count)| **count > 1).map(|(height, _)| height).collect();
+    (contradicted, counts.iter().filter(|count| **count == 1).count())
+}
+
 /// Ends the load with whoever kills, also when that finds a fault.
 struct Over<'a>(&'a AtomicBool);
 
@@ -44,7 +64,8 @@ impl Drop for Over<'_> {
 #[test]
 fn no_position_is_signed_twice_however_often_the_worker_is_killed() {
     let bench = Bench::new();
-    let broker = RunningBroker::start(&bench.config);
+    let device = Device::new(&bench);
+    let broker = device.broker();
     let (signed, height, is_over) = (Signed::default(), AtomicU64::new(0), AtomicBool::new(false));
     let kills = setting("BIXI_BROKER_KILLS", 12);
     std::thread::scope(|scope| {
@@ -79,4 +100,15 @@ fn no_position_is_signed_twice_however_often_the_worker_is_killed() {
         }
     });
     assert!(signed.highest() > kills, "{} heights signed over {kills} kills", signed.highest());
+    // The device's own record, which a signature that reached nobody is in, too.
+    let client = bench.client();
+    let asked = height.load(Ordering::Relaxed) + 1;
+    let (contradicted, handed) = contradicted(&bench, &client, asked, &device.signed());
+    assert!(contradicted.is_empty(), "two digests for one position: heights {contradicted:?}");
+    let given = signed.0.lock().unwrap().len();
+    assert!(handed >= given, "{given} heights were signed for callers, and the record has {handed}");
+    #[allow(clippy::print_stderr, reason = "the figures of a campaign")]
+    {
+        eprintln!("{kills} kills: {given} heights signed for callers, {handed} by the device, none twice");
+    }
 }

@@ -4,7 +4,10 @@
 
 mod bench;
 mod chain;
+mod custody;
+mod device;
 mod kills;
+mod login;
 mod pin;
 mod socket;
 mod worker;

@@ -3,9 +3,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
 
 use bixi_tests::broker::RunningBroker;
-use bixi_tests::node::{Ended, RunningNode};
+use bixi_tests::node::{Ended, RunningNode, service};
+use rustix::process::Signal;
 
 use crate::bench::Bench;
 
@@ -42,9 +45,13 @@ fn a_wrong_pin_is_tried_once_and_no_other_worker_is_started() {
     drop(RunningBroker::start(&bench.config));
 }
 
-/// What a process was started with.
+/// What a process was started with, as far as this user may read it: a hardened process shows its environment to root only.
 fn given(process: u32) -> Vec<u8> {
-    let read = |name: &str| fs::read(format!("/proc/{process}/{name}")).expect("a process of ours");
+    let read = |name: &str| match fs::read(format!("/proc/{process}/{name}")) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Vec::new(),
+        read => read.expect("a process of ours"),
+    };
+    assert!(!read("cmdline").is_empty(), "everybody may read that");
     [read("cmdline"), read("environ")].concat()
 }
 
@@ -100,4 +107,24 @@ fn the_pin_is_in_the_brokers_memory_and_nowhere_else() {
             assert!(!maps.contains("libbixi_token.so"), "a library of the device is loaded");
         }
     }
+}
+
+/// Its memory would be in it, and the PIN with it. The limit is what this machine allows, so that it is the broker's own doing.
+#[test]
+fn a_broker_that_is_aborted_leaves_no_core() {
+    let bench = Bench::new();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -S -c \"$(ulimit -H -c)\"; exec \"$@\"", "sh"]);
+    let inner = service();
+    command.arg(inner.get_program()).args(inner.get_args()).current_dir(bench.place.path());
+    let broker = RunningBroker::try_start_by(command, &bench.config).unwrap_or_else(|ended| panic!("{}", ended.said));
+    let worker = u32::try_from(broker.worker()).unwrap();
+    for process in [broker.id(), worker] {
+        let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+        let of_core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+        assert_eq!(of_core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{of_core}");
+    }
+    broker.signal(Signal::ABORT);
+    let ended = broker.wait_end();
+    assert_eq!((ended.status.signal(), ended.status.core_dumped()), (Some(Signal::ABORT.as_raw()), false));
 }

@@ -31,7 +31,7 @@ fn junk_is_told_its_reason_and_costs_nobody_else() {
     for height in 1..=5 {
         client.sign(&bench.statement(&client, height, 1)).unwrap();
     }
-    assert_eq!(broker.workers().len(), 1, "{}", broker.said());
+    assert!(!broker.said().contains("it ended"), "{}", broker.said());
     assert!(broker.said().contains("a caller's connection is ended"), "{}", broker.said());
 }
 

@@ -9,13 +9,13 @@ use bixi_hsm::{Custody, ErrorKind};
 use bixi_tests::binary;
 use bixi_tests::broker::RunningBroker;
 use bixi_tests::chain::wait_until;
-use bixi_tests::fixture;
-use bixi_tests::node::service;
 use bixi_tests::process::is_running;
 use bixi_types::ports::{Check, SignError, Signer as _, Verifier as _};
-use rustix::process::Signal;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, test_kill_process_group};
 
 use crate::bench::Bench;
+use crate::device::{Device, Fault};
 
 #[test]
 fn the_next_worker_gives_the_signatures_of_the_last_one_and_no_others() {
@@ -59,24 +59,40 @@ fn a_stopped_worker_is_killed_and_replaced() {
 #[test]
 fn a_device_that_hangs_ends_its_worker_and_the_next_one_signs() {
     let bench = Bench::new();
-    let hangs = bench.place.path().join("hangs");
-    let module = fixture::library("device.c", bench.place.path());
-    bench.set("module", &format!("{:?}", module.display().to_string()));
+    let device = Device::new(&bench);
     bench.set("timeout_ms", "1000");
-    let mut command = service();
-    command.env("BIXI_DEVICE_MODULE", binary("libbixi_token.so")).env("BIXI_DEVICE_HANGS", &hangs);
-    let broker = RunningBroker::try_start_by(command, &bench.config).unwrap_or_else(|ended| panic!("{}", ended.said));
+    let broker = device.broker();
     let client = bench.client();
     client.sign(&bench.statement(&client, 1, 1)).unwrap();
-    fs::write(&hangs, "").unwrap();
+    let hung = broker.worker();
+    device.set(Fault::Hangs, true);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| client.sign(&bench.statement(&client, 2, 1)));
         wait_until("the worker ends", || broker.said().contains("the device hangs"));
-        fs::remove_file(&hangs).unwrap();
+        device.set(Fault::Hangs, false);
         waiting.join().unwrap().expect("signed by a worker whose device does not hang");
     });
     broker.wait_for_another(1);
     assert!(matches!(client.sign(&bench.statement(&client, 2, 2)), Err(SignError::Conflict(_))));
+    // What the library forked held the locks of guard and audit trail, too.
+    let group = Pid::from_raw(hung).expect("a process");
+    assert_eq!(test_kill_process_group(group), Err(Errno::SRCH), "something of worker {hung} is left");
+    assert!(broker.said().contains("its device hung"), "{}", broker.said());
+}
+
+/// It serves with what its supervisor read, and whatever is written there meanwhile counts at the next start of that.
+#[test]
+fn files_that_are_being_edited_are_no_matter_of_the_next_worker() {
+    let bench = Bench::new();
+    let broker = RunningBroker::start(&bench.config);
+    let client = bench.client();
+    client.sign(&bench.statement(&client, 1, 1)).unwrap();
+    fs::write(&bench.config, "[hsm]\ntoken = \"anot").unwrap();
+    fs::remove_file(bench.config.with_file_name("genesis.toml")).unwrap();
+    broker.signal_worker(Signal::KILL);
+    client.sign(&bench.statement(&client, 2, 1)).expect("signed by the next worker");
+    broker.wait_for_another(1);
+    assert!(broker.stop().status.success());
 }
 
 #[test]

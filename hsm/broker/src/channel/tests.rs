@@ -84,8 +84,30 @@ fn who_is_refused_when_it_connects_is_told_why() {
     let _server = Server::start(socket, &spawner(), refusing, Arc::new(Marked(b'a'))).unwrap();
     for _ in 0..20 {
         let told = bench.channel(PATIENCE).exchange(&Request::Health.encode(), Priority::Keeping).unwrap();
-        assert!(matches!(Response::decode(&told), Ok(Response::Refused(Refusal::Foreign(_)))));
+        assert!(matches!(Response::decode(&told), Ok(Response::Refused(Refusal::Connection(_)))));
     }
+}
+
+#[test]
+fn whoever_is_not_believed_is_asked_nothing() {
+    let bench = Bench::new();
+    let _server = bench.worker(b'a');
+    let mut channel = bench.channel(PATIENCE);
+    let us = std::mem::take(&mut channel.believed)[0];
+    let error = ask(&channel, b"1").unwrap_err();
+    assert!(error.contains(&format!("of user {us} listens")) && error.contains("hsm.broker_uid"), "{error}");
+    assert_eq!(ask(&channel.believing(us), b"1").unwrap(), b"a1");
+}
+
+#[test]
+fn a_queue_full_of_callers_is_waited_for_no_longer_than_an_answer() {
+    let bench = Bench::new();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = socket::connect(&bench.path, Duration::from_millis(20)) {
+        waiting.push(stream);
+    }
+    let error = ask(&bench.channel(Duration::from_millis(50)), b"1").unwrap_err();
+    assert!(error.contains("queue is full") && error.contains("50 ms"), "{error}");
 }
 
 /// Answers when it may.

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use bixi_hsm::protocol::Refusal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zeroize::Zeroizing;
 
 use super::Shared;
@@ -24,9 +25,13 @@ pub(super) fn serve(shared: &Shared, stream: &UnixStream) {
             Ok(None) => return,
             Err(fault) => {
                 tracing::warn!(%fault, "a caller's connection is ended");
-                return shared.refuse(stream, Refusal::Malformed(fault.to_string()));
+                return shared.refuse(stream, refusal(&fault));
             }
         };
+        if is_hung_up(stream) {
+            tracing::debug!("a caller hung up before its request was looked at");
+            return;
+        }
         let Some(_answering) = Answering::begin(shared) else { return };
         let answer = shared.handler.answer(&frame);
         if let Err(error) = send(stream, &answer, shared.params.frame) {
@@ -36,10 +41,26 @@ pub(super) fn serve(shared: &Shared, stream: &UnixStream) {
     }
 }
 
+/// What a caller is told whose connection ends: whether it sent what no frame is, or did not send it in time.
+fn refusal(fault: &FrameFault) -> Refusal {
+    match fault {
+        FrameFault::Io(_) => Refusal::Connection(format!("the frame did not come whole and in time: {fault}")),
+        FrameFault::TooLong(_) | FrameFault::Empty => Refusal::Malformed(fault.to_string()),
+    }
+}
+
+/// Whether nobody waits for the answer any more. One who will send no more may still wait for it.
+fn is_hung_up(stream: &UnixStream) -> bool {
+    // Neither is asked for: both are always told (poll(2)).
+    let (mut asked, at_once) = ([PollFd::new(stream, PollFlags::empty())], Timespec::default());
+    let told = poll(&mut asked, Some(&at_once)).is_ok_and(|count| count > 0);
+    told && asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+}
+
 /// The next frame; `None` when the caller has ended, or said nothing for so long that its place is wanted.
 fn next(shared: &Shared, stream: &UnixStream) -> Result<Option<Zeroizing<Vec<u8>>>, FrameFault> {
     let first = match frame::begin(&mut Until::new(stream, Instant::now() + shared.params.idle)) {
-        Ok(Some(first)) => first,
+        Ok(Some(begun)) => begun,
         Ok(None) => return Ok(None),
         // It connects again when it has something to ask.
         Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::ConnectionReset) => return Ok(None),

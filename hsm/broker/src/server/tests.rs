@@ -50,7 +50,7 @@ impl Bench {
     }
 
     fn call(&self) -> UnixStream {
-        let stream = socket::connect(&self.path).unwrap();
+        let stream = socket::connect(&self.path, PATIENCE).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
@@ -85,7 +85,7 @@ fn callers_are_answered_side_by_side_and_one_after_the_other() {
 fn another_user_is_told_and_not_served() {
     let bench = Bench::new(Params { uid: own_uid() + 1, ..params() }, Arc::new(Echo));
     let caller = bench.call();
-    let Refusal::Foreign(reason) = refusal(&caller) else { panic!("another reason") };
+    let Refusal::Connection(reason) = refusal(&caller) else { panic!("another reason") };
     let (us, process) = (own_uid(), std::process::id());
     assert!(reason.contains(&format!("process {process} of user {us} asks; user {} is served", us + 1)), "{reason}");
 }
@@ -108,9 +108,71 @@ fn a_frame_that_drips_is_ended_and_one_that_never_begins_too() {
     let bench = Bench::new(Params { frame: short, ..params() }, Arc::new(Echo));
     let caller = bench.call();
     (&caller).write_all(&[9, 0]).unwrap();
-    assert!(matches!(refusal(&caller), Refusal::Malformed(_)));
+    assert!(matches!(refusal(&caller), Refusal::Connection(_)), "asked again elsewhere");
     let bench = Bench::new(Params { idle: short, ..params() }, Arc::new(Echo));
     assert_eq!(bench.call().read(&mut [0]).unwrap(), 0, "its place is free again, without a word");
+}
+
+/// Notes what it was asked, and that nobody is taken any more.
+#[derive(Default)]
+struct Noted {
+    asked: Mutex<Vec<Vec<u8>>>,
+    unattended: Mutex<Vec<String>>,
+}
+
+impl Handler for Noted {
+    fn answer(&self, frame: &[u8]) -> Zeroizing<Vec<u8>> {
+        self.asked.lock().unwrap().push(frame.to_vec());
+        Zeroizing::new(frame.to_vec())
+    }
+
+    fn unattended(&self, reason: &str) {
+        self.unattended.lock().unwrap().push(reason.to_owned());
+    }
+}
+
+/// While nobody was there its caller gave up, and asks elsewhere by now.
+#[test]
+fn what_a_caller_asked_that_hung_up_is_not_done() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("broker.sock");
+    let listener = socket::listen(&path).unwrap();
+    let gone = socket::connect(&path, PATIENCE).unwrap();
+    frame::write(&mut &gone, b"gone").unwrap();
+    drop(gone);
+    let quiet = socket::connect(&path, PATIENCE).unwrap();
+    frame::write(&mut &quiet, b"quiet").unwrap();
+    quiet.shutdown(std::net::Shutdown::Write).unwrap();
+    let noted = Arc::new(Noted::default());
+    let server = Server::start(listener, &spawner(), params(), Arc::clone(&noted) as _).unwrap();
+    assert_eq!(*frame::read(&mut &quiet).unwrap(), *b"quiet", "it sends no more and waits");
+    drop(quiet);
+    let began = Instant::now();
+    while server.shared.open().connections > 0 {
+        assert!(began.elapsed() < PATIENCE, "a place is lost");
+        std::thread::yield_now();
+    }
+    assert_eq!(*noted.asked.lock().unwrap(), [b"quiet".to_vec()]);
+}
+
+#[test]
+fn whoever_takes_callers_no_more_is_noticed_and_a_stop_is_not() {
+    let noted = Arc::new(Noted::default());
+    let shared =
+        Shared { params: params(), handler: Arc::clone(&noted) as _, open: Mutex::default(), changed: Condvar::new() };
+    let shared = Arc::new(shared);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _attended = Attended(&shared);
+        panic!("of the accepting thread");
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(noted.unattended.lock().unwrap().len(), 1);
+    let (listener, (open, ended)) = {
+        let place = tempfile::tempdir().unwrap();
+        (socket::listen(&place.path().join("broker.sock")).unwrap(), UnixStream::pair().unwrap())
+    };
+    drop(open);
+    assert!(shared.accept_all(&listener, &ended, &spawner()), "the server was dropped");
 }
 
 #[test]

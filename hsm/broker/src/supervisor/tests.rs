@@ -22,9 +22,10 @@ fn params(place: &Path, script: &str) -> Params {
         }),
         listener: socket::listen(&place.join("broker.sock")).unwrap(),
         pin: Secret::from_slice(PIN),
-        final_statuses: vec![77, 78],
+        brief: Vec::new(),
+        statuses: Statuses { always_final: vec![77], final_at_start: vec![78], resting: vec![75] },
         // No worker here is taken for dead but where a test is about it.
-        pace: Pace { silence: PATIENCE, proven: PATIENCE, ..Pace::default() },
+        pace: Pace { silence: PATIENCE, proven: PATIENCE, end: PATIENCE, ..Pace::default() },
     }
 }
 
@@ -43,7 +44,7 @@ fn told(params: &Params, enough: impl Fn(&[String]) -> bool) -> (End, Vec<String
             sleep(Duration::from_millis(5)).await;
         }
     };
-    let end = waiting.block_on(supervise(params, tell, stop));
+    let end = waiting.block_on(supervise(params, tell, stop)).unwrap();
     (end, told.into_inner())
 }
 
@@ -78,8 +79,6 @@ fn workers_that_die_young_come_back_ever_more_rarely() {
     for (told, pause) in said.iter().zip(pauses) {
         assert!(told.contains("it ended: exit status: 1") && told.ends_with(pause), "{told}");
     }
-    assert_eq!(pause_after(0), Duration::ZERO);
-    assert_eq!((pause_after(20), pause_after(u32::MAX)), (PAUSE_MAX, PAUSE_MAX));
 }
 
 #[test]
@@ -119,8 +118,75 @@ fn a_silent_worker_is_killed_waited_for_and_replaced() {
         }
     };
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    assert_eq!(waiting.block_on(supervise(&params, tell, stop)), End::Stopped);
+    assert_eq!(waiting.block_on(supervise(&params, tell, stop)).unwrap(), End::Stopped);
     assert_eq!(*gone.borrow(), [true, true]);
+}
+
+/// Whatever becomes of the files meanwhile; longer than what the line takes at once.
+#[test]
+fn every_worker_gets_the_same_brief() {
+    let place = tempfile::tempdir().unwrap();
+    let brief: Vec<u8> = (0..1 << 20).map(|at: u32| at as u8).collect();
+    let got = place.path().join("got");
+    let script = format!("{TAKE_PIN} head -c {} >>{}; printf R >&0; exit 1", brief.len() + 4, got.display());
+    let params = Params { brief: brief.clone(), ..params(place.path(), &script) };
+    let (end, said) = told(&params, |told| told.len() == 4);
+    assert_eq!((end, &said[0], &said[2]), (End::Stopped, &"ready".to_owned(), &"ready".to_owned()));
+    let framed = crate::line::framed(&brief).unwrap();
+    assert!(std::fs::read(got).unwrap() == [&framed[..], &framed].concat());
+}
+
+#[test]
+fn a_file_that_cannot_be_used_ends_all_at_the_start_only() {
+    let place = tempfile::tempdir().unwrap();
+    let (end, said) = told(&params(place.path(), &format!("{TAKE_PIN} exit 78")), |_| false);
+    assert_eq!((end, said.len()), (End::Final(78), 0));
+    let place = tempfile::tempdir().unwrap();
+    let served = place.path().join("served");
+    let script = format!("{TAKE_PIN} [ -e {0} ] || printf R >&0; >{0}; exit 78", served.display());
+    let (end, said) = told(&params(place.path(), &script), |told| told.len() == 3);
+    assert_eq!((end, &said[0]), (End::Stopped, &"ready".to_owned()));
+    assert!(said[1..].iter().all(|lost| lost.contains("exit status: 78")), "{said:?}");
+}
+
+#[test]
+fn what_a_person_has_to_mend_is_rested_for() {
+    let place = tempfile::tempdir().unwrap();
+    let mut params = params(place.path(), &format!("{TAKE_PIN} exit 75"));
+    params.pace.rest = Duration::from_millis(789);
+    let (end, said) = told(&params, |told| !told.is_empty());
+    assert_eq!(end, End::Stopped);
+    assert!(said[0].ends_with("exit status: 75; 789 ms"), "{said:?}");
+}
+
+#[test]
+fn one_that_says_that_its_device_hangs_is_told_apart_and_replaced_at_once() {
+    let place = tempfile::tempdir().unwrap();
+    let mut params = params(place.path(), &format!("{TAKE_PIN} printf RH >&0; kill -9 $$"));
+    params.pace.proven = Duration::ZERO;
+    let (_, said) = told(&params, |told| told.len() == 4);
+    let lost = [
+        "its device hung, and it ended: signal: 9 (SIGKILL); 0 ms",
+        "its device hung, and it ended: signal: 9 (SIGKILL); 1000 ms",
+    ];
+    assert_eq!([&said[1], &said[3]], lost);
+}
+
+/// What is forked shares the worker's locks: nothing of it is there when the next one starts.
+#[test]
+fn what_a_worker_forked_ends_with_it() {
+    let place = tempfile::tempdir().unwrap();
+    let forked = place.path().join("forked");
+    let write = format!("sleep 1000 & echo $! >{0}.new; mv {0}.new {0}", forked.display());
+    for end in ["printf R >&0; kill -9 $$", "printf R >&0; kill -STOP $$", "printf R >&0; cat >/dev/null"] {
+        let mut params = params(place.path(), &format!("{TAKE_PIN} {write}; {end}"));
+        params.pace.silence = if end.contains("STOP") { Duration::from_millis(50) } else { PATIENCE };
+        let last = if end.contains("cat") { "ready" } else { "ms" };
+        told(&params, |told| told.last().is_some_and(|told| told.ends_with(last)));
+        let process: u32 = std::fs::read_to_string(&forked).unwrap().trim().parse().unwrap();
+        assert!(!Path::new(&format!("/proc/{process}")).exists(), "{process} is left by: {end}");
+        std::fs::remove_file(place.path().join("broker.sock")).unwrap();
+    }
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn a_password_twice_without_a_verdict_is_held_back() {
         let bench = Bench::new("pairs = 1\n");
         let device = bench.open().unwrap();
         bench.refuse(RIGHT, code);
-        for expected in [cause, cause, Cause::PinHeldBack, Cause::PinHeldBack] {
+        for expected in [cause, cause, Cause::PinUnanswered, Cause::PinUnanswered] {
             let error = device.sign_digest(&key("sdf:object=sign-1"), &[1; 32]).unwrap_err();
             assert_eq!(error.cause, expected, "{error}");
         }

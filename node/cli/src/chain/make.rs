@@ -54,29 +54,34 @@ impl Made {
 }
 
 /// Makes a chain, asking `go_on` before each step.
-pub(crate) fn make(wish: &Preparation, go_on: &mut dyn FnMut() -> Result<(), Failure>) -> Result<Made, Failure> {
+pub(crate) fn make(
+    wish: &Preparation,
+    ca_module: &Path,
+    go_on: &mut dyn FnMut() -> Result<(), Failure>,
+) -> Result<Made, Failure> {
     console::say(&format!("chain: preparing {}", wish.directory.display()));
     let nodes = chain::prepare(wish)?;
     let advice = format!("{} is no chain yet; remove what is in it before trying again", wish.directory.display());
     let genesis = || Ok(chain::write_genesis(wish)?.hash().to_string());
-    take_steps(Steps { directory: &wish.directory, module: &wish.module, nodes, advice }, genesis, go_on)
+    take_steps(Steps { directory: &wish.directory, ca_module, nodes, advice }, genesis, go_on)
 }
 
 /// Makes the directories of nodes that join a chain.
-pub(crate) fn expand(wish: &Expansion) -> Result<Made, Failure> {
+pub(crate) fn expand(wish: &Expansion, ca_module: &Path) -> Result<Made, Failure> {
     console::say(&format!("chain: preparing new nodes in {}", wish.directory.display()));
     let nodes = chain::prepare_expansion(wish)?;
     let names: Vec<String> = nodes.iter().map(|node| node.home.name()).collect();
     let advice = format!("no node yet; remove {} before trying again", names.join(", "));
     let first = nodes[0].home.clone();
     let genesis = || Ok(first.read_genesis()?.hash().to_string());
-    take_steps(Steps { directory: &wish.directory, module: &wish.module, nodes, advice }, genesis, &mut || Ok(()))
+    take_steps(Steps { directory: &wish.directory, ca_module, nodes, advice }, genesis, &mut || Ok(()))
 }
 
 /// What is the same for a new chain and for new nodes of one.
 struct Steps<'a> {
     directory: &'a Path,
-    module: &'a Path,
+    /// PKCS#11 module of the CA's token, whatever the nodes have.
+    ca_module: &'a Path,
     nodes: Vec<Placed>,
     /// What to do when a step fails.
     advice: String,
@@ -98,7 +103,7 @@ fn take_steps(
     console::say(&format!("chain: genesis {genesis}"));
     go_on()?;
     console::say("chain: certifying TLS keys with a CA in a token of its own");
-    step("certify", steps.directory, Some(steps.module))?;
+    step("certify", steps.directory, Some(steps.ca_module))?;
     for node in &steps.nodes {
         go_on()?;
         console::say(&format!("chain: making vault and sign-once guard of {}", node.home.name()));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bixi_config::NodeConfig;
 use bixi_platform::random::OsRandom;
+use bixi_platform::secret::Secret;
 use bixi_types::genesis::Genesis;
 use zeroize::Zeroizing;
 
@@ -50,12 +51,16 @@ impl TokenHome {
         self.0.join("secrets/user.pin")
     }
 
-    pub(super) fn create(&self) -> Result<(), ChainError> {
+    /// Makes it, with this user PIN or a fresh one.
+    pub(super) fn create(&self, user_pin: Option<&Secret>) -> Result<(), ChainError> {
         for directory in ["token", "secrets", "conf", "data"] {
             make_directory(&self.0.join(directory))?;
         }
         write_new(&self.so_pin(), 0o400, fresh_pin(&self.so_pin())?.as_slice())?;
-        write_new(&self.user_pin(), 0o400, fresh_pin(&self.user_pin())?.as_slice())?;
+        match user_pin {
+            Some(pin) => write_new(&self.user_pin(), 0o400, pin.as_slice())?,
+            None => write_new(&self.user_pin(), 0o400, fresh_pin(&self.user_pin())?.as_slice())?,
+        }
         let config = "# Settings of libbixi_token.so; relative paths are relative to this file.\ndirectory = token\n";
         write_new(&self.token_config(), 0o644, config.as_bytes())
     }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bixi_config::{NodeConfig, P2p};
+use bixi_config::{HsmBackend, NodeConfig, P2p};
+use bixi_platform::credentials::PinSource;
 use bixi_types::consensus::Validator;
 use bixi_types::genesis::{EvmSpec, Genesis, TimestampUnit};
 use bixi_types::{CryptoSuite, EvmHash};
@@ -22,6 +23,19 @@ const PIPELINE_DEPTH: u32 = 1;
 /// The ordering engine tells every vote at the level of ours for every start.
 const LOG_FILTER: &str = "info,arc_malachitebft_core_consensus=warn";
 
+/// What the node files say of the key device.
+#[derive(Debug, Clone)]
+pub struct DeviceChoice {
+    /// Its kind.
+    pub backend: HsmBackend,
+    /// The PKCS#11 module, SDF library or TPM.
+    pub module: PathBuf,
+    /// Socket of each node's broker, below its directory; empty when the nodes hold their devices themselves.
+    pub broker: PathBuf,
+    /// The file with a PIN that the device has already; none for one that the ceremony gives a fresh one.
+    pub pin: Option<PathBuf>,
+}
+
 /// What a new chain is to be.
 #[derive(Debug, Clone)]
 pub struct Preparation {
@@ -37,10 +51,8 @@ pub struct Preparation {
     pub group_id: String,
     /// The hash contracts see.
     pub evm_hash: EvmHash,
-    /// The PKCS#11 module.
-    pub module: PathBuf,
-    /// Socket of each node's broker, below its directory; empty when the nodes hold their devices themselves.
-    pub broker: PathBuf,
+    /// Where its nodes have their keys.
+    pub device: DeviceChoice,
 }
 
 /// Which nodes are to join an existing chain.
@@ -50,8 +62,8 @@ pub struct Expansion {
     pub directory: PathBuf,
     /// The new nodes.
     pub places: Places,
-    /// The PKCS#11 module.
-    pub module: PathBuf,
+    /// Where they have their keys.
+    pub device: DeviceChoice,
 }
 
 /// A node whose directory is made.
@@ -78,11 +90,10 @@ pub fn prepare(wish: &Preparation) -> Result<Vec<Placed>, ChainError> {
     }
     let ca = ca_home(&wish.directory);
     make_directory(ca.path())?;
-    ca.create()?;
+    ca.create(None)?;
     let peers: Vec<String> = addresses(&seats).collect();
     let homes = (0..).map(|index| node_directory(&wish.directory, index));
-    let device = Device { module: &wish.module, broker: &wish.broker };
-    homes.zip(&seats).map(|(home, seat)| place(home, seat, &peers, device)).collect()
+    homes.zip(&seats).map(|(home, seat)| place(home, seat, &peers, &wish.device)).collect()
 }
 
 /// Refuses a wish that this release cannot fulfil, or that no node would take, before anything is made.
@@ -100,7 +111,26 @@ fn judge(wish: &Preparation) -> Result<Vec<Seat>, ChainError> {
             return Err(ChainError::Unsupported(text));
         }
     }
-    seats(&wish.places, &[])
+    let seats = seats(&wish.places, &[])?;
+    judge_device(&wish.device, &seats)?;
+    Ok(seats)
+}
+
+/// An SDF device has its password and its pairs before, by index: two nodes would find the same pair.
+fn judge_device(device: &DeviceChoice, seats: &[Seat]) -> Result<(), ChainError> {
+    let text = match (device.backend, &device.pin) {
+        (HsmBackend::Sdf, None) => {
+            "an SDF device has its password already: name the file that holds it with --pin-file"
+        }
+        (HsmBackend::Sdf, _) if seats.len() > 1 => {
+            "with --backend sdf one node is made at a time, the others with --expand: each has a device of its own"
+        }
+        (HsmBackend::Pkcs11 | HsmBackend::Tpm, Some(_)) => {
+            "--pin-file goes with --backend sdf: others are given a fresh PIN"
+        }
+        _ => return Ok(()),
+    };
+    Err(ChainError::Unsupported(text.to_owned()))
 }
 
 /// Makes directories, PIN files and node files of nodes that join: same CA, same genesis, which does not name them. The nodes that
@@ -112,6 +142,7 @@ pub fn prepare_expansion(wish: &Expansion) -> Result<Vec<Placed>, ChainError> {
     let there = node_directories(&wish.directory);
     let (genesis, mut peers) = known(&wish.directory, &there)?;
     let seats = seats(&wish.places, &peers)?;
+    judge_device(&wish.device, &seats)?;
     let homes: Vec<NodeDirectory> =
         (there.len()..).take(seats.len()).map(|index| node_directory(&wish.directory, index)).collect();
     if let Some(taken) = homes.iter().find(|home| home.path().exists()) {
@@ -119,8 +150,7 @@ pub fn prepare_expansion(wish: &Expansion) -> Result<Vec<Placed>, ChainError> {
     }
     peers.extend(addresses(&seats));
     let make = |(home, seat): (NodeDirectory, &Seat)| {
-        let device = Device { module: &wish.module, broker: Path::new("") };
-        let placed = place(home, seat, &peers, device)?;
+        let placed = place(home, seat, &peers, &wish.device)?;
         write_new(&placed.home.genesis(), 0o644, genesis.as_bytes())?;
         Ok(placed)
     };
@@ -152,21 +182,19 @@ fn addresses(seats: &[Seat]) -> impl Iterator<Item = String> {
     seats.iter().filter_map(|seat| seat.p2p.as_ref().map(|(address, _)| address.clone()))
 }
 
-/// What the node files say of the key device.
-#[derive(Clone, Copy)]
-struct Device<'a> {
-    module: &'a Path,
-    broker: &'a Path,
-}
-
-fn place(home: NodeDirectory, seat: &Seat, peers: &[String], device: Device<'_>) -> Result<Placed, ChainError> {
+fn place(home: NodeDirectory, seat: &Seat, peers: &[String], device: &DeviceChoice) -> Result<Placed, ChainError> {
+    let pin = device.pin.clone().map(|path| PinSource::File(path).read()).transpose()?;
     make_directory(home.path())?;
-    home.token_home().create()?;
+    home.token_home().create(pin.as_ref())?;
     let mut config = NodeConfig { name: home.name(), ..NodeConfig::default() };
     config.rpc.listen = seat.rpc;
     config.p2p = P2p { listen: seat.p2p.as_ref().map(|(_, listen)| *listen), peers: peers.to_vec(), ..P2p::default() };
-    config.hsm.module = device.module.to_owned();
-    config.hsm.broker = device.broker.to_owned();
+    config.hsm.backend = device.backend;
+    config.hsm.module = device.module.clone();
+    config.hsm.broker = device.broker.clone();
+    if device.backend != HsmBackend::Pkcs11 {
+        config.hsm.token_config = PathBuf::new();
+    }
     config.log.filter = LOG_FILTER.to_owned();
     write_new(&home.config(), 0o644, config.render().as_bytes())?;
     Ok(Placed { p2p: seat.p2p.as_ref().map(|(address, _)| address.clone()), rpc: seat.rpc, home })
@@ -208,6 +236,11 @@ mod tests {
     use super::*;
     use crate::chain::Members;
 
+    fn device() -> DeviceChoice {
+        let (module, broker) = ("/nowhere/token.so".into(), PathBuf::new());
+        DeviceChoice { backend: HsmBackend::Pkcs11, module, broker, pin: None }
+    }
+
     fn wish(directory: &Path, nodes: &str) -> Preparation {
         Preparation {
             directory: directory.to_owned(),
@@ -220,8 +253,7 @@ mod tests {
             chain_id: "chain0".into(),
             group_id: "group0".into(),
             evm_hash: EvmHash::Sm3,
-            module: "/nowhere/token.so".into(),
-            broker: PathBuf::new(),
+            device: device(),
         }
     }
 
@@ -260,11 +292,8 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let chain = place.path().join("chain");
         let one = prepare(&wish(&chain, "1")).unwrap();
-        let expansion = Expansion {
-            directory: chain.clone(),
-            places: wish(&chain, "10.0.0.9:7").places,
-            module: "/nowhere/token.so".into(),
-        };
+        let expansion =
+            Expansion { directory: chain.clone(), places: wish(&chain, "10.0.0.9:7").places, device: device() };
         let refusal = || prepare_expansion(&expansion).unwrap_err().to_string();
         assert!(refusal().contains("genesis.toml is missing"), "{}", refusal());
         std::fs::write(one[0].home.genesis(), "the chain").unwrap();
@@ -282,11 +311,8 @@ mod tests {
         std::fs::write(there[0].home.genesis(), "the chain").unwrap();
         std::fs::write(ca_home(&chain).authority_certificate(), "the authority").unwrap();
         let before = std::fs::read(there[0].home.config()).unwrap();
-        let mut expansion = Expansion {
-            directory: chain.clone(),
-            places: wish(&chain, "10.0.0.1:7").places,
-            module: "/nowhere/token.so".into(),
-        };
+        let mut expansion =
+            Expansion { directory: chain.clone(), places: wish(&chain, "10.0.0.1:7").places, device: device() };
         assert!(
             prepare_expansion(&expansion).unwrap_err().to_string().contains("two nodes are to be found at 10.0.0.1:7")
         );
@@ -300,5 +326,33 @@ mod tests {
         assert_eq!(config.rpc.listen.port(), 20201);
         assert_eq!(std::fs::read_to_string(joined[1].home.genesis()).unwrap(), "the chain");
         assert_eq!(std::fs::read(there[0].home.config()).unwrap(), before);
+    }
+
+    #[test]
+    fn node_files_name_the_device_and_its_broker() {
+        let place = tempfile::tempdir().unwrap();
+        let with = |name: &str, nodes: &str, device| Preparation { device, ..wish(&place.path().join(name), nodes) };
+        let made = prepare(&with(
+            "tpm",
+            "2",
+            DeviceChoice { backend: HsmBackend::Tpm, broker: "broker.sock".into(), ..device() },
+        ));
+        for placed in made.unwrap() {
+            let hsm = placed.home.node_config().unwrap().hsm;
+            assert_eq!((hsm.backend, hsm.broker, hsm.token_config), (HsmBackend::Tpm, "broker.sock".into(), "".into()));
+        }
+        let pin = place.path().join("password");
+        write_new(&pin, 0o400, b"12345678").unwrap();
+        let sdf = |pin| DeviceChoice { backend: HsmBackend::Sdf, pin, ..device() };
+        for (nodes, device, words) in [
+            ("1", sdf(None), "--pin-file"),
+            ("2", sdf(Some(pin.clone())), "one node is made at a time"),
+            ("1", DeviceChoice { pin: Some(pin.clone()), ..device() }, "goes with --backend sdf"),
+        ] {
+            let refused = prepare(&with("sdf", nodes, device)).unwrap_err().to_string();
+            assert!(refused.contains(words), "{refused}");
+        }
+        let made = prepare(&with("sdf", "1", sdf(Some(pin)))).unwrap();
+        assert_eq!(std::fs::read(made[0].home.token_home().user_pin()).unwrap(), b"12345678");
     }
 }

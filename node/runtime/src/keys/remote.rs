@@ -26,7 +26,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) fn channel(settings: &Settings, socket: &Path) -> Arc<dyn Channel> {
     // A place at the device, the attempts, and the last one of them each have that time; then a worker that hangs is replaced.
     let patience = Duration::from_millis(settings.config.hsm.timeout_ms.saturating_mul(3)) + Duration::from_secs(2);
-    Arc::new(SocketChannel::new(socket, patience))
+    let owner = u32::try_from(settings.config.hsm.broker_uid).expect("the configuration allows numbers of users");
+    Arc::new(SocketChannel::new(socket, patience).believing(owner))
 }
 
 /// Unlocks everything a validator signs and reads with, through the broker.
