@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use crate::diagnostic::ConfigErrors;
 use crate::document::parse;
 
+mod accelerator;
 mod p2p;
 mod read;
 mod render;
 
+pub use accelerator::Accelerator;
 pub use p2p::{P2p, is_peer_address};
 
 /// Everything an operator may set on one node. Relative paths are relative to the file.
@@ -32,6 +34,8 @@ pub struct NodeConfig {
     pub p2p: P2p,
     /// Keys and their device.
     pub hsm: Hsm,
+    /// Hardware for bulk SM3 and SM4.
+    pub accelerator: Accelerator,
     /// Transaction pool.
     pub txpool: Txpool,
     /// Ordering.
@@ -277,6 +281,7 @@ impl Default for NodeConfig {
                 timeout_ms: 5_000,
                 sdf_index_max: 64,
             },
+            accelerator: Accelerator::default(),
             txpool: Txpool {
                 transactions_max: 50_000,
                 account_transactions_max: 20_000,

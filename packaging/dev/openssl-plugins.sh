@@ -23,12 +23,13 @@ libcrypto11() {
     sources=$(CARGO_TARGET_DIR=$target/libcrypto11 cargo run --quiet --locked --manifest-path hsm/openssl/libcrypto11/Cargo.toml)
     rm -rf "$build"
     cp -r "$sources" "$build"
+    # Chained: errexit does not reach into a list with ||.
     (
-        cd "$build"
+        cd "$build" &&
         ./config shared no-tests no-ssl3 no-dtls no-ct no-cms no-ts no-ocsp no-srp no-psk no-idea no-seed no-camellia no-aria \
-            no-bf no-cast no-rc2 no-rc5 no-md4 no-mdc2 no-whirlpool no-rmd160 no-gost no-afalgeng --prefix="$prefix" --libdir=lib
-        make -s build_generated
-        make -s -j "${CARGO_BUILD_JOBS:-2}" libcrypto.so libcrypto.a libcrypto.pc
+            no-bf no-cast no-rc2 no-rc5 no-md4 no-mdc2 no-whirlpool no-rmd160 no-gost no-afalgeng --prefix="$prefix" --libdir=lib &&
+        make -s build_generated &&
+        make -s -j "${CARGO_BUILD_JOBS:-2}" libcrypto.so
     ) >"$build.log" 2>&1 || { echo "openssl-plugins.sh: libcrypto 1.1 was not built; see $build.log" >&2; exit 1; }
     mkdir -p "$prefix/lib"
     cp -r "$build/include" "$prefix/"

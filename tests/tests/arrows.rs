@@ -48,7 +48,7 @@ const HOUSE: &[Room] = &[
     room("txpool",     "node/txpool",          "accel platform types"),
     room("network",    "node/network",         "accel platform types"),
     room("rpc",        "node/rpc",             "types"),
-    room("runtime",    "node/runtime",         "accel platform sealed types config hsm hsm-broker hsm-pkcs11 hsm-randomness hsm-sdf hsm-tpm hsm-vault ledger execution consensus txpool network rpc"),
+    room("runtime",    "node/runtime",         "accel platform sealed types config hsm hsm-broker hsm-openssl hsm-pkcs11 hsm-randomness hsm-sdf hsm-tpm hsm-vault ledger execution consensus txpool network rpc"),
     room("cli",        "node/cli",             "accel types config runtime"),
     room("tests",      "tests",                "accel types"),
     room("benches",    "benches",              ""),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use bixi_types::NodeId;
 
 use crate::document::{Section, as_text};
-use crate::node::render::quoted;
+use crate::node::render::{array, quoted};
 
 /// Entries of one list.
 const ENTRIES_MAX: usize = 1024;
@@ -150,11 +150,6 @@ pub(super) fn render_into(p2p: &P2p, out: &mut String) -> fmt::Result {
     )?;
     writeln!(out, "allow = {}", array(p2p.allow.iter().map(NodeId::to_hex)))?;
     writeln!(out, "deny = {}\n", array(p2p.deny.iter().map(NodeId::to_hex)))
-}
-
-fn array<T: fmt::Display>(entries: impl IntoIterator<Item = T>) -> String {
-    let entries: Vec<String> = entries.into_iter().map(quoted).collect();
-    format!("[{}]", entries.join(", "))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{
     Consensus, HSM_BACKENDS, Hsm, IO_BACKENDS, LOG_FORMATS, Log, NodeConfig, PLACEMENT_MODES, Pin, Rpc, Storage, Sync,
-    Txpool, p2p,
+    Txpool, accelerator, p2p,
 };
 use crate::diagnostic::nearest;
 use crate::document::Section;
@@ -38,6 +38,7 @@ pub(super) fn node(root: &mut Section<'_, '_, '_>) -> NodeConfig {
         rpc: root.section("rpc", |section| rpc(section, default.rpc)),
         p2p: root.section("p2p", |section| p2p::read(section, default.p2p)),
         hsm: root.section("hsm", |section| hsm(section, default.hsm)),
+        accelerator: root.section("accelerator", |section| accelerator::read(section, default.accelerator)),
         txpool: root.section("txpool", |section| txpool(section, &default.txpool)),
         consensus: root.section("consensus", |section| consensus(section, &default.consensus)),
         sync: root.section("sync", |section| Sync {

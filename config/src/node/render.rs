@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{HSM_BACKENDS, IO_BACKENDS, LOG_FORMATS, NodeConfig, PLACEMENT_MODES, p2p};
+use super::{HSM_BACKENDS, IO_BACKENDS, LOG_FORMATS, NodeConfig, PLACEMENT_MODES, accelerator, p2p};
 use crate::document::word_of;
 
 const HEADER: &str = "\
@@ -13,6 +13,11 @@ const HEADER: &str = "\
 
 pub(super) fn quoted(text: impl fmt::Display) -> String {
     toml::Value::String(text.to_string()).to_string()
+}
+
+pub(super) fn array<T: fmt::Display>(entries: impl IntoIterator<Item = T>) -> String {
+    let entries: Vec<String> = entries.into_iter().map(quoted).collect();
+    format!("[{}]", entries.join(", "))
 }
 
 /// Every key, its comment and its value.
@@ -97,6 +102,8 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
         "# Backend sdf: the highest index looked at for keys (1 to 4096).\nsdf_index_max = {}\n",
         c.hsm.sdf_index_max
     )?;
+
+    accelerator::render_into(&c.accelerator, out)?;
 
     writeln!(out, "[txpool]\ntransactions_max = {}", c.txpool.transactions_max)?;
     writeln!(out, "account_transactions_max = {}", c.txpool.account_transactions_max)?;

@@ -51,6 +51,7 @@ struct Lane {
 #[derive(Debug)]
 pub struct Bulk {
     accelerator: Accelerator,
+    /// By operation's number.
     rows: Vec<Row>,
     /// By operation's number.
     lanes: [Lane; Operation::ALL.len()],

@@ -43,7 +43,7 @@ pub struct Stopwatch {
 pub const RUNS_MIN: u32 = 5;
 
 impl Default for Stopwatch {
-    /// Some 200 ms for everything.
+    /// Some 200 ms for everything; more where a call takes more than a millisecond.
     fn default() -> Self {
         Self { budget: Duration::from_millis(4) }
     }

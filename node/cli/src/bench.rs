@@ -1,5 +1,6 @@
 //! `bixi bench`: what this machine does, by the operations that `benches` measures against other libraries.
 
+mod accelerator;
 mod machine;
 mod measure;
 
@@ -20,6 +21,7 @@ use crate::failure::{Failure, Status};
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     Crypto(CryptoArgs),
+    Accelerator(accelerator::AcceleratorArgs),
 }
 
 /// Measure SM2, SM3 and SM4 on one core.
@@ -45,7 +47,13 @@ const SECONDS: u64 = 20;
 const SECONDS_QUICK: u64 = 3;
 
 pub(crate) fn run(command: &BenchCommand) -> Result<(), Failure> {
-    let BenchCommand::Crypto(args) = command;
+    match command {
+        BenchCommand::Crypto(args) => crypto(args),
+        BenchCommand::Accelerator(args) => accelerator::run(args),
+    }
+}
+
+fn crypto(args: &CryptoArgs) -> Result<(), Failure> {
     cpu::configure_from_env().map_err(|error| Failure::new(Status::Usage, error))?;
     selftest::run()?;
     let seconds = args.seconds.unwrap_or(if args.quick { SECONDS_QUICK } else { SECONDS });

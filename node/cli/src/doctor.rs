@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bixi_runtime::{Settings, doctor, process};
+use bixi_runtime::{Settings, accelerator, doctor, process};
 use clap::Args;
 
 use crate::failure::{Failure, Status};
@@ -71,6 +71,9 @@ fn text(report: &doctor::Report) -> String {
             })
             .collect();
         parts.push(format!("keys\n{}", console::table(&rows)));
+    }
+    if let Some(bulk) = &report.accelerator {
+        parts.push(format!("{}\n{}", bulk.title(), console::table(&accelerator::cells(bulk))));
     }
     parts.join("\n\n")
 }

@@ -37,7 +37,7 @@ use crate::records::{self, Counts};
 pub use block::ReceivedBlock;
 pub use export::{Export, Frozen};
 pub use place::{Places, adopt, bytes_in, discard, publish};
-pub use staging::Staging;
+pub use staging::{PieceDigest, Staging};
 
 /// Format of manifests and pieces.
 pub const FORMAT_VERSION: u16 = 1;

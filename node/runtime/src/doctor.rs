@@ -21,6 +21,7 @@ use bixi_platform::credentials::PinSource;
 use bixi_platform::threads::Spawner;
 use serde_json::{Value, json};
 
+use crate::accelerator::{self, Bulk};
 use crate::chain::KeyRecord;
 use crate::placement;
 use crate::settings::Settings;
@@ -97,6 +98,8 @@ pub struct Report {
     pub placement_mode: &'static str,
     /// The node's keys, if the device was opened.
     pub keys: Vec<KeyRecord>,
+    /// The accelerator, if one is configured and could be opened: measured here, and used by no node.
+    pub accelerator: Option<Bulk>,
 }
 
 impl Report {
@@ -118,6 +121,7 @@ impl Report {
             "placement_mode": self.placement_mode,
             "placement": self.placement.iter().map(PlacementRow::to_json).collect::<Vec<_>>(),
             "keys": self.keys.iter().map(KeyRecord::to_json).collect::<Vec<_>>(),
+            "accelerator": self.accelerator.as_ref().map(accelerator::to_json),
         })
     }
 }
@@ -146,6 +150,7 @@ pub fn examine(config: &Path, offline: bool) -> Report {
     report.checks.extend(files::examine(&settings));
     report.checks.extend(certificates::check(&settings));
     examine_device(&settings, offline, &mut report);
+    examine_accelerator(&settings, offline, &mut report);
     report
 }
 
@@ -221,6 +226,39 @@ fn custody_check(is_soft: bool, config: &NodeConfig, device: String) -> Check {
         }
     };
     Check::new("key device", verdict, text)
+}
+
+/// Nothing is said where none is configured: few machines have one.
+fn examine_accelerator(settings: &Settings, offline: bool, report: &mut Report) {
+    let Some(params) = accelerator::params(settings) else { return };
+    if offline {
+        report.checks.push(Check::new("accelerator", Verdict::Skipped, "not opened (--offline)"));
+        return;
+    }
+    match accelerator::start(&params) {
+        Ok(bulk) => {
+            report.checks.push(accelerator_check(&bulk));
+            report.accelerator = Some(bulk);
+        }
+        Err(error) => report.checks.push(Check::new("accelerator", Verdict::Bad, error.to_string())),
+    }
+}
+
+fn accelerator_check(bulk: &Bulk) -> Check {
+    let of = |is: fn(&accelerator::Verdict) -> bool| {
+        let rows = bulk.rows().iter().filter(|row| is(&row.verdict)).map(|row| row.operation.name());
+        rows.collect::<Vec<_>>().join(", ")
+    };
+    let refused = of(|verdict| matches!(verdict, accelerator::Verdict::Refused(_)));
+    let faster = of(|verdict| matches!(verdict, accelerator::Verdict::From(_)));
+    let (verdict, found) = if !refused.is_empty() {
+        (Verdict::Bad, format!("fails or answers wrongly: {refused}; do not use it"))
+    } else if faster.is_empty() {
+        (Verdict::Warn, "never faster than this machine's own kernels: take it out of the configuration".to_owned())
+    } else {
+        (Verdict::Good, format!("faster at {faster}"))
+    };
+    Check::new("accelerator", verdict, format!("{}: {found}", bulk.title()))
 }
 
 fn key_check(found: &[KeyRecord]) -> Check {

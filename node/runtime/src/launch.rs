@@ -27,6 +27,7 @@ use bixi_txpool::Admission;
 use bixi_types::ports::Signer as _;
 use crossbeam_channel::Sender;
 
+use crate::accelerator::{self, Bulk};
 use crate::api::Api;
 use crate::batches::Batcher;
 use crate::event::Event;
@@ -98,13 +99,14 @@ pub(crate) fn step<T, E: Into<Failure>>(
     Ok(result)
 }
 
-/// What outlives a node that starts again in its process: the unlocked keys, the placement, where it listens.
+/// What outlives a node that starts again in its process: the unlocked keys, the placement, the accelerator, where it listens.
 #[derive(Clone)]
 pub struct Ground {
     spawner: Spawner,
     plan: Plan,
     storage: Arc<dyn Storage>,
     unlocked: Unlocked,
+    accelerator: Option<Arc<Bulk>>,
     rpc_listen: SocketAddr,
 }
 
@@ -117,14 +119,16 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
     let spawner = Spawner::new(plan.clone());
     let storage = step("storage", || settings.storage(&spawner))?;
     let unlocked = step("unlock keys", || keys::unlock(settings, &storage))?;
-    launch_on(settings, Ground { spawner, plan, storage, unlocked, rpc_listen: settings.config.rpc.listen })
+    let accelerator = step("accelerator", || Ok::<_, Failure>(accelerator::of_node(settings)))?;
+    let rpc_listen = settings.config.rpc.listen;
+    launch_on(settings, Ground { spawner, plan, storage, unlocked, accelerator, rpc_listen })
 }
 
 /// Starts a node anew on what another left: no PIN is asked for.
 pub fn launch_on(settings: &Settings, ground: Ground) -> Result<Node, LaunchError> {
     let genesis = &settings.genesis;
     let has_network = settings.config.p2p.listen.is_some();
-    let Ground { spawner, plan, storage, unlocked: Unlocked { ring, signer, .. }, .. } = ground.clone();
+    let Ground { spawner, plan, storage, unlocked: Unlocked { ring, signer, .. }, accelerator, .. } = ground.clone();
     let node_id = signer.node_id();
     step("membership", || checks::check_membership(genesis, node_id, has_network))?;
     let ledger_params = params::ledger_params(settings, storage, ring);
@@ -142,7 +146,7 @@ pub fn launch_on(settings: &Settings, ground: Ground) -> Result<Node, LaunchErro
         Some(p2p) => Arc::new(p2p.network.clone()),
         None => Arc::new(Solitary),
     };
-    let rooms = params::room_params(settings, node_id, &ledger_params);
+    let rooms = params::room_params(settings, node_id, &ledger_params, accelerator.clone());
     let parts = Parts::new(genesis, opened, Arc::clone(&links), signer, rooms);
     let (pipeline, batcher, events) =
         (Arc::clone(&parts.pipeline), Arc::clone(&parts.batcher), parts.events_in.clone());
@@ -169,6 +173,7 @@ pub fn launch_on(settings: &Settings, ground: Ground) -> Result<Node, LaunchErro
             batches: Arc::clone(&pipeline.batches),
             view: Arc::clone(&pipeline.view),
             ledger: Arc::clone(&ledger),
+            accelerator,
         }),
         receipt_timeout: Duration::from_millis(settings.config.rpc.receipt_timeout_ms),
     });

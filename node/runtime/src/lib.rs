@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accelerator;
 mod api;
 mod batches;
 pub mod broker;

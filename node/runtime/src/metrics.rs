@@ -1,5 +1,6 @@
 //! OpenMetrics: `bixi_<room>_<noun>_<unit>`.
 
+mod accelerator;
 mod chain;
 mod family;
 mod peers;
@@ -15,10 +16,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::accelerator::Bulk;
 use crate::batches::BatchStore;
 use crate::health::Certificates;
 use crate::links::Links;
 use crate::view::View;
+use accelerator::AcceleratorMetrics;
 use chain::ChainMetrics;
 use peers::PeerMetrics;
 
@@ -29,6 +32,7 @@ pub(crate) struct Sources {
     pub batches: Arc<BatchStore>,
     pub view: Arc<View>,
     pub ledger: Arc<Ledger>,
+    pub accelerator: Option<Arc<Bulk>>,
 }
 
 /// The node's registry. Gauges are read when asked for; nothing is updated on a hot path.
@@ -48,10 +52,13 @@ pub(crate) struct NodeMetrics {
 
 impl NodeMetrics {
     pub(crate) fn new(sources: Sources) -> Self {
-        let Sources { links, certificates, batches, view, ledger } = sources;
+        let Sources { links, certificates, batches, view, ledger, accelerator } = sources;
         let mut registry = Registry::default();
         registry.register_collector(Box::new(PeerMetrics { links: Arc::clone(&links), certificates }));
         registry.register_collector(Box::new(ChainMetrics { links, batches, view, ledger }));
+        if let Some(bulk) = accelerator {
+            registry.register_collector(Box::new(AcceleratorMetrics(bulk)));
+        }
         let gauge = |registry: &mut Registry, name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());

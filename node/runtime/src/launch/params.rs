@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bixi_consensus::Timeouts;
-use bixi_ledger::snapshot::Places;
+use bixi_ledger::snapshot::{PieceDigest, Places};
 use bixi_platform::io::Storage;
 use bixi_platform::placement::{Plan, Role};
 use bixi_rpc::{ChainInfo, NodeInfo};
@@ -14,6 +14,7 @@ use bixi_types::transaction::ChainIdentity;
 use bixi_types::{CryptoSuite, NodeId};
 
 use super::parts::RoomParams;
+use crate::accelerator::Bulk;
 use crate::doctor;
 use crate::settings::Settings;
 use crate::snapshot::{JoinParams, Pace};
@@ -44,18 +45,23 @@ pub(super) fn ledger_params(settings: &Settings, storage: Arc<dyn Storage>, ring
 }
 
 /// What the rooms behind the threads are told.
-pub(super) fn room_params(settings: &Settings, node: NodeId, ledger: &bixi_ledger::Params) -> RoomParams {
+pub(super) fn room_params(
+    settings: &Settings,
+    node: NodeId,
+    ledger: &bixi_ledger::Params,
+    accelerator: Option<Arc<Bulk>>,
+) -> RoomParams {
     RoomParams {
         consensus: consensus_params(settings, node),
         pool: pool_params(settings),
         evidence_dir: settings.data("evidence"),
         block_interval_ms: settings.config.consensus.block_interval_ms,
-        join: join_params(settings, ledger),
+        join: join_params(settings, ledger, accelerator),
     }
 }
 
 /// How a snapshot is fetched. It may take what the disk has above `storage.free_mb_min`.
-fn join_params(settings: &Settings, ledger: &bixi_ledger::Params) -> JoinParams {
+fn join_params(settings: &Settings, ledger: &bixi_ledger::Params, accelerator: Option<Arc<Bulk>>) -> JoinParams {
     let places = Places::around(&ledger.dir);
     let staging = bixi_ledger::Params {
         dir: places.joining.clone(),
@@ -70,7 +76,8 @@ fn join_params(settings: &Settings, ledger: &bixi_ledger::Params) -> JoinParams 
         let free_mib = doctor::free_mib(&asked).unwrap_or(0);
         free_mib.saturating_sub(asked.config.storage.free_mb_min) << 20
     };
-    JoinParams { staging, places, free_bytes: Box::new(free_bytes), pace: Pace::default() }
+    let digest = accelerator.map(|bulk| -> PieceDigest { Arc::new(move |parts| bulk.sm3(parts)) });
+    JoinParams { staging, places, free_bytes: Box::new(free_bytes), digest, pace: Pace::default() }
 }
 
 fn pool_params(settings: &Settings) -> PoolParams {

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bixi_ledger::snapshot::{Manifest, Places, bytes_in, discard};
+use bixi_ledger::snapshot::{Manifest, PieceDigest, Places, bytes_in, discard};
 use bixi_ledger::{Ledger, LedgerError};
 use bixi_types::ports::Destination;
 use bixi_types::{H256, NodeId};
@@ -41,6 +41,8 @@ pub(crate) struct JoinParams {
     pub places: Places,
     /// What the disk has left for a snapshot.
     pub free_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Who looks at pieces first.
+    pub digest: Option<PieceDigest>,
     pub pace: Pace,
 }
 

@@ -1,6 +1,9 @@
 //! What is received and is not what the chain certified.
 
 use super::*;
+use crate::snapshot::PieceDigest;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn is_lie(result: Result<(), SnapshotError>, words: &str) {
     match result {
@@ -67,6 +70,30 @@ fn rows_that_are_wrong_missing_or_too_many_are_found_out_at_the_end() {
     let staging = receiver.begin(&manifest);
     receive(&staging, &source, &export);
     is_false(staging.finish(), "state root");
+}
+
+/// Whoever digests pieces instead of us, rightly, wrongly or at random: the same are taken and the same refused.
+#[test]
+fn a_wrong_digest_of_another_s_neither_loses_nor_admits_a_piece() {
+    let (source, receiver) = (source(), Receiver::new());
+    let export = export(&source);
+    let piece = export.chunk(0).unwrap().unwrap();
+    let mut spoilt = piece.clone();
+    spoilt[20] ^= 1;
+    let right: PieceDigest = Arc::new(|parts| bixi_accel::sm3::digest(&parts.concat()));
+    let wrong: PieceDigest = Arc::new(|_| [7; 32]);
+    let mut staging = receiver.begin(export.manifest());
+    for digest in [right, wrong] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        staging = staging.digest_by(Some(Arc::new(move |parts| {
+            count.fetch_add(1, Ordering::Relaxed);
+            digest(parts)
+        })));
+        is_lie(staging.put_chunk(0, &spoilt), "not the one");
+        staging.put_chunk(0, &piece).unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+    }
 }
 
 #[test]

@@ -66,10 +66,11 @@ impl Joiner {
 
     /// What an earlier attempt left; what cannot be read of it is begun anew.
     pub(super) fn begun(&self) -> Option<Staging> {
-        Staging::resume(&self.params.staging, &self.ledger).unwrap_or_else(|error| {
+        let begun = Staging::resume(&self.params.staging, &self.ledger).unwrap_or_else(|error| {
             tracing::warn!(%error, "a snapshot begun earlier cannot be gone on with");
             None
-        })
+        });
+        begun.map(|staging| staging.digest_by(self.params.digest.clone()))
     }
 
     /// The snapshot that was begun, if it is still offered; else the one that most offer, of those the highest. Peers who offered one
@@ -101,7 +102,8 @@ impl Joiner {
         let bytes = self.bytes_wanted(manifest.height, manifest.bytes).saturating_sub(given_back_bytes);
         self.check_offer(bytes, &peers, known)?;
         discard(storage, joining).map_err(stored(joining))?;
-        Ok((Staging::begin(&self.params.staging, &self.ledger, manifest)?, peers))
+        let staging = Staging::begin(&self.params.staging, &self.ledger, manifest)?;
+        Ok((staging.digest_by(self.params.digest.clone()), peers))
     }
 
     /// What a snapshot takes on the disk beside what the node holds: state, headers, and the window of blocks that comes with it.

@@ -221,6 +221,7 @@ impl Host {
                 looks.fetch_add(1, Ordering::SeqCst);
                 free_bytes.load(Ordering::SeqCst)
             }),
+            digest: None,
             pace: Pace {
                 look: Duration::from_millis(20),
                 offers: Duration::from_millis(500),
