@@ -14,6 +14,7 @@ mod decorator;
 pub mod decorators;
 mod error;
 pub mod lookup;
+mod repetition;
 
 use bixi_accel::sm2::{RegisteredKey, Signature};
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -21,6 +22,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 pub use custody::Custody;
 pub use decorator::Decorator;
 pub use error::{Cause, DeviceError, ErrorKind};
+pub use repetition::Unrepeated;
 
 use crate::uri::KeyRef;
 

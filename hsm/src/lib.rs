@@ -21,6 +21,7 @@ pub mod pin;
 pub mod pool;
 pub mod profile;
 pub mod protocol;
+pub mod self_test;
 pub mod service;
 pub mod soft;
 pub mod uri;

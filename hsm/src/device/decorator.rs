@@ -1,5 +1,7 @@
 //! A device in front of another one, in one place: what stands around a call is written once for all of them.
 
+use zeroize::Zeroize as _;
+
 use super::{Attestation, DeviceError, DeviceInfo, KeyDevice, KeyInfo, KeySpec, PRF_BYTES, Unverified};
 use crate::uri::KeyRef;
 
@@ -29,6 +31,14 @@ pub trait Decorator: Send + Sync {
     /// A signature on its way out.
     fn signed(&self, signature: [u8; 64]) -> [u8; 64] {
         signature
+    }
+
+    /// Random bytes on their way out, or why they stay.
+    ///
+    /// # Errors
+    /// When they must not be used; the caller gets none of them.
+    fn drawn(&self, _random: &[u8]) -> Result<(), DeviceError> {
+        Ok(())
     }
 }
 
@@ -63,7 +73,8 @@ impl<D: Decorator> KeyDevice for D {
     }
 
     fn random(&self, out: &mut [u8]) -> Result<(), DeviceError> {
-        self.around("random", |device| device.random(out))
+        self.around("random", |device| device.random(out))?;
+        self.drawn(out).inspect_err(|_| out.zeroize())
     }
 
     fn attest(&self, key: &KeyRef) -> Result<Attestation, DeviceError> {
