@@ -7,9 +7,9 @@
 //!
 //! A collection that does not pass is an alarm and is repeated once; if the second does not pass either, the generator has failed.
 //!
-//! Taken by the letter that rule fails sound devices. At α = 0.01 two of twenty groups fail one item by chance with 1.7 %; the fifteen tests
-//! have 27 items in annex A's parameters, so a third of all first collections of a sound device raise the alarm, and about one start in
-//! nine fails altogether (2.8 × 10^-4 in class D). [`Rule::Standard`] does that. [`Rule::Bounded`] keeps sample counts, tests, thresholds,
+//! Taken by the letter that rule fails sound devices. At α = 0.01 two of twenty groups fail one item by chance with 1.7 %. The fifteen tests
+//! have 27 items in annex A's parameters; taken as independent, 37 % of all collections of a sound device raise the alarm, and 14 % of all
+//! starts, one in seven, fail (2.8 × 10^-4 in class D). [`Rule::Standard`] does that. [`Rule::Bounded`] keeps sample counts, tests, thresholds,
 //! alarm and repetition, and takes the verdict *failed* where some item failed in so many of both collections' forty groups that a sound
 //! device comes there with less than [`CHANCE_MAX`]; what lies between is an alarm that is told and stops nothing. A broken generator fails
 //! nearly all groups of some item, not nine of forty.
