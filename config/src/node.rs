@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use bixi_types::NodeId;
+
 use crate::diagnostic::ConfigErrors;
 use crate::document::parse;
 
@@ -96,6 +98,8 @@ pub struct Hsm {
     pub sessions_max: u64,
     /// Deadline of one device operation, ms.
     pub timeout_ms: u64,
+    /// X ‖ Y of the officers' keys, two of whom may overrule a checkpoint.
+    pub officers: Vec<NodeId>,
     /// Highest index at which an SDF device is looked at for keys.
     pub sdf_index_max: u64,
 }
@@ -128,7 +132,8 @@ pub enum Pin {
 }
 
 impl Pin {
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads a source as node files and command lines write it: `file:PATH`, `fd:NUMBER`, `credential:NAME` or `prompt`.
+    pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {
             Some(("file", path)) if !path.is_empty() => Some(Self::File(path.into())),
             // 0, 1 and 2 are the standard streams.
@@ -279,6 +284,7 @@ impl Default for NodeConfig {
                 kek: "kek".into(),
                 sessions_max: 8,
                 timeout_ms: 5_000,
+                officers: Vec::new(),
                 sdf_index_max: 64,
             },
             accelerator: Accelerator::default(),

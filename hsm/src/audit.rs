@@ -11,9 +11,13 @@
 //! - *grouped*: signatures of the daily work. They survive the end of the process at once, and the loss of power from the
 //!   next [`AuditLog::sync`] on. Nothing is lost with them: the guard's claim of the same statement was durable before the
 //!   device was asked, so the signing path waits for no second sync.
+//!
+//! From time to time, and when the node stops in order, the device signs the head of the trail, and the signature becomes an entry
+//! ([`SignedHead`]). A trail of an earlier release has none and is verified as it is.
 
 mod chain;
 mod log;
+mod signed;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -24,14 +28,17 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::device::ErrorKind;
 
-pub use chain::{Entry, Head};
+pub use chain::{Entry, Head, HeadError};
 pub use log::{AuditLog, DISK_BYTES_WARN, FILE_BYTES_MAX, Usage};
+pub use signed::{HeadStatement, LAG_ENTRIES_MAX, SignedHead};
 pub use verify::{Chain, verify_chain};
+
+pub(crate) use log::now_ms;
 
 /// Longest text in an event; longer ones are cut. Reasons may quote what an outsider or a vendor's library said.
 pub const TEXT_BYTES_MAX: usize = 512;
 
-/// What became of a request.
+/// What became of a request. Variants are only ever added at the end: old trails stay readable.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Outcome {
     /// The device signed.
@@ -42,6 +49,8 @@ pub enum Outcome {
     Answered,
     /// Refused, and why.
     Refused(String),
+    /// The device signed the head of the trail as it stood some entries before.
+    HeadSigned(Box<SignedHead>),
 }
 
 /// One decision.
@@ -155,6 +164,11 @@ pub trait Audit: Send + Sync {
     /// # Errors
     /// Why it takes none.
     fn check(&self) -> Result<(), AuditError>;
+
+    /// Where the chain of entries stands, for a trail that keeps one.
+    fn head(&self) -> Option<Head> {
+        None
+    }
 }
 
 /// Writes decisions to the process's log only: for tools and tests that keep no trail.

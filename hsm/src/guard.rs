@@ -21,8 +21,10 @@
 //!               └ other ──▶ Conflict
 //! ```
 
+pub mod export;
 mod journal;
 mod lane;
+mod officers;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +39,7 @@ use bixi_types::{H256, NodeId};
 use journal::{Journal, Record};
 pub use lane::{Claim, Position, Step};
 use lane::{Lanes, Verdict};
+pub use officers::{Mark, Overruling};
 
 /// Why the guard granted nothing.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +103,27 @@ pub enum GuardError {
     Exists {
         /// The guard's file.
         path: PathBuf,
+    },
+    /// It was retired: its validator moved to another host.
+    #[error(
+        "sign-once guard {path} was retired when its marks were exported: it signs nothing any more; run the validator where they were \
+         imported, or rotate the consensus key"
+    )]
+    Retired {
+        /// The guard's file.
+        path: PathBuf,
+    },
+    /// An overruling was taken before, or is for another state of the guard.
+    #[error(
+        "sign-once guard {path}: this is overruling {number}, and the next one of this guard is {next}: it was taken before, or is another guard's"
+    )]
+    Overruled {
+        /// The guard's file.
+        path: PathBuf,
+        /// Its number.
+        number: u64,
+        /// The only number that is taken now.
+        next: u64,
     },
     /// It watches over as many keys as it can.
     #[error("sign-once guard {path} watches over too many keys")]
@@ -182,6 +206,7 @@ impl Guard {
     pub fn claim(&self, claim: &Claim) -> Result<Grant, GuardError> {
         let mut inner = self.lock();
         inner.journal.check_usable()?;
+        self.expect_in_service(&inner)?;
         match inner.lanes.judge(claim) {
             Verdict::Repeat(Some(signature)) => return Ok(Grant::Stored(signature)),
             // It may still be on its way to the disk.

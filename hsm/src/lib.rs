@@ -16,6 +16,7 @@ pub mod device;
 pub mod elf;
 pub mod gate;
 pub mod guard;
+pub mod officer;
 pub mod phase;
 pub mod pin;
 pub mod pool;

@@ -4,7 +4,7 @@
 //! Invariants:
 //! - the consensus key signs proposals, votes, checkpoints and openings of sessions of this chain that name this validator, and
 //!   nothing else;
-//! - the TLS key signs CertificateVerify contents built here and certificate requests for itself;
+//! - the TLS key signs CertificateVerify contents built here, certificate requests for itself and heads of this service's own trail;
 //! - every signature that leaves has been verified against the key's public half;
 //! - nothing leaves that the audit trail could not record; of TLS handshakes this node answers, which anybody can cause, it holds
 //!   one entry a minute with the numbers of those signed and those not, and one for the rest when the node stops; while it takes no
@@ -14,8 +14,10 @@
 mod answered;
 mod certificate_request;
 mod client;
+mod officers;
 mod recording;
 mod retry;
+mod sealing;
 mod setup;
 mod statement;
 #[cfg(test)]
@@ -23,7 +25,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bixi_accel::sm2::{self, PublicKey, RegisteredKey};
 use bixi_types::consensus::SignatureBytes;
@@ -43,6 +45,7 @@ use crate::uri::KeyRef;
 
 use answered::Answered;
 use recording::{Denied, Done, unrecorded};
+use sealing::Sealing;
 
 pub use client::{Channel, ChannelError, Client, ClientError, InProcess};
 pub use retry::RetryPolicy;
@@ -87,6 +90,7 @@ pub struct SigningService {
     retry: RetryPolicy,
     audit: Arc<dyn Audit>,
     answered: Answered,
+    sealing: Sealing,
 }
 
 impl fmt::Debug for SigningService {
@@ -121,6 +125,7 @@ impl SigningService {
             chain,
             suite,
             retry,
+            sealing: Sealing::begin(audit.head().map_or(0, |head| head.entries), Instant::now()),
             audit,
             answered: Answered::default(),
         })

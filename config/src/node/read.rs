@@ -10,6 +10,8 @@ use crate::document::Section;
 /// The level words of a log filter.
 const LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "off"];
 const NAME_BYTES_MAX: usize = 64;
+const OFFICERS_MAX: usize = 64;
+const OFFICER: &str = "the public key of an officer, 128 hexadecimal digits, as `bixi hsm officer new` prints it";
 /// `CK_TOKEN_INFO.label` (PKCS#11 2.40, 3.2).
 const TOKEN_LABEL_BYTES_MAX: usize = 32;
 
@@ -92,6 +94,8 @@ fn hsm(section: &mut Section<'_, '_, '_>, default: Hsm) -> Hsm {
         kek: section.name("kek", &default.kek, NAME_BYTES_MAX),
         sessions_max: section.integer("sessions_max", default.sessions_max, 1..=256),
         timeout_ms: section.integer("timeout_ms", default.timeout_ms, 10..=600_000),
+        officers: section
+            .list("officers", OFFICERS_MAX, OFFICER, default.officers, |value| value.as_str()?.parse().ok()),
         sdf_index_max: section.integer("sdf_index_max", default.sdf_index_max, 1..=4_096),
     }
 }

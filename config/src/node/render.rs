@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use bixi_types::NodeId;
+
 use super::{HSM_BACKENDS, IO_BACKENDS, LOG_FORMATS, NodeConfig, PLACEMENT_MODES, accelerator, p2p};
 use crate::document::word_of;
 
@@ -97,6 +99,11 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
     writeln!(out, "tls_key = {}", quoted(&c.hsm.tls_key))?;
     writeln!(out, "kek = {}", quoted(&c.hsm.kek))?;
     writeln!(out, "sessions_max = {}\ntimeout_ms = {}", c.hsm.sessions_max, c.hsm.timeout_ms)?;
+    writeln!(
+        out,
+        "# Public keys (128 hexadecimal digits) of officers: two of them together may have another checkpoint signed\n# (`bixi hsm officer`, `bixi hsm guard override`).\nofficers = {}",
+        array(c.hsm.officers.iter().map(NodeId::to_hex))
+    )?;
     writeln!(
         out,
         "# Backend sdf: the highest index looked at for keys (1 to 4096).\nsdf_index_max = {}\n",

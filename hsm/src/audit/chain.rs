@@ -5,10 +5,13 @@
 //! hash of an entry = SM3(domain ‖ borsh(entry)), and each entry holds the hash of the one before it
 //! ```
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use bixi_accel::sm3;
 use bixi_platform::io::Storage;
+use bixi_types::H256;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{AuditError, Event};
@@ -46,13 +49,40 @@ pub struct Head {
     pub hash: [u8; 32],
 }
 
+/// As an officer writes it down: entries, a colon, the hash.
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.entries, H256(self.hash).to_hex())
+    }
+}
+
+/// A text is no head.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no head of an audit trail: a number of entries, a colon and 64 hexadecimal digits")]
+pub struct HeadError(String);
+
+impl FromStr for Head {
+    type Err = HeadError;
+
+    fn from_str(text: &str) -> Result<Self, HeadError> {
+        let read = || {
+            let (entries, hash) = text.split_once(':')?;
+            Some(Self { entries: entries.parse().ok()?, hash: hash.parse::<H256>().ok()?.0 })
+        };
+        // In one spelling only: what is written down is compared by eye, too.
+        let head = read().filter(|head| head.to_string() == text);
+        head.ok_or_else(|| HeadError(text.chars().take(100).collect()))
+    }
+}
+
 impl Head {
     /// The entry that follows here.
     pub(super) fn next(&self, at_ms: u64, event: Event) -> Entry {
         Entry { sequence: self.entries, at_ms, previous: self.hash, event }
     }
 
-    pub(super) fn after(entry: &Entry) -> Self {
+    /// Where the chain stands after an entry.
+    pub fn after(entry: &Entry) -> Self {
         Self { entries: entry.sequence + 1, hash: entry.hash() }
     }
 }

@@ -228,6 +228,10 @@ impl Audit for AuditLog {
     fn check(&self) -> Result<(), AuditError> {
         self.check_usable(&self.lock())
     }
+
+    fn head(&self) -> Option<Head> {
+        Some(self.lock().head)
+    }
 }
 
 impl Drop for AuditLog {
@@ -241,7 +245,8 @@ impl Drop for AuditLog {
     }
 }
 
-fn now_ms() -> u64 {
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
@@ -333,7 +338,7 @@ fn head_before(storage: &dyn Storage, dir: &Path, ring: &KeyRing, number: u32) -
     if number == 1 {
         return Ok(Head::default());
     }
-    let before = read_file(storage, dir, number - 1, ring, None, &mut |_| {})?;
+    let before = read_file(storage, dir, number - 1, ring, None, &mut |_, _| Ok(()))?;
     match before.head {
         Some(head) if before.torn_bytes == 0 => Ok(head),
         _ => Err(before.broken("was torn off, though a later file was begun")),

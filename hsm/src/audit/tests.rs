@@ -1,4 +1,5 @@
 mod gate;
+mod signed;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use bixi_sealed::{KeyRing, Purpose};
 
 use super::AuditError;
 use super::chain::{Entry, Follower, Head, file_numbers, file_path};
+use super::signed::Recent;
 
 /// A chain that holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,7 +23,8 @@ pub struct Chain {
     pub torn_bytes: u64,
 }
 
-/// Reads every file of a directory in order and hands each entry to `visit`; fails at the first that does not fit.
+/// Reads every file of a directory in order and hands each entry to `visit`; fails at the first that does not fit, and at a signed
+/// head whose signature is wrong or is over another history.
 ///
 /// It needs no lock: a log that is being written reads as a prefix of it. What no local check can show is that the newest
 /// entries were cut off, or a whole older copy put in place: compare [`Chain::ends`] with a head that was written down.
@@ -38,6 +40,12 @@ pub fn verify_chain(
     let mut chain = Chain::default();
     let numbers = file_numbers(storage, dir)?;
     let Some((first, last)) = numbers.first().zip(numbers.last()) else { return Ok(chain) };
+    let mut recent = None;
+    let mut visit = |before: Head, entry: Entry| {
+        recent.get_or_insert_with(|| Recent::begin(before)).take(&entry)?;
+        visit(entry);
+        Ok(())
+    };
     for number in &numbers {
         let before = (number != first || *first == 1).then_some(chain.ends);
         let file = read_file(storage, dir, *number, ring, before, &mut visit)?;
@@ -78,7 +86,7 @@ pub(super) fn read_file(
     number: u32,
     ring: &KeyRing,
     before: Option<Head>,
-    visit: &mut dyn FnMut(Entry),
+    visit: &mut dyn FnMut(Head, Entry) -> Result<(), &'static str>,
 ) -> Result<ReadFile, AuditError> {
     let mut follower = Follower::new(file_path(dir, number), number, before);
     let failed = |error: &bixi_sealed::SealedError| AuditError::sealed(&file_path(dir, number), error);
@@ -88,9 +96,17 @@ pub(super) fn read_file(
     let mut reader = Reader::open(file, ring, Purpose::Audit).map_err(|error| failed(&error))?;
     let mut begins = None;
     while let Some(frame) = reader.next_frame().map_err(|error| failed(&error))? {
-        match follower.take(frame)? {
-            Some(entry) => visit(entry),
-            None => begins = follower.head,
+        let before = follower.head;
+        match (follower.take(frame)?, before) {
+            (Some(entry), Some(before)) => {
+                let sequence = entry.sequence;
+                visit(before, entry).map_err(|reason| AuditError::Broken {
+                    path: follower.path().to_owned(),
+                    sequence,
+                    reason: reason.to_owned(),
+                })?;
+            }
+            _ => begins = follower.head,
         }
     }
     let torn_bytes = match reader.end() {

@@ -17,7 +17,7 @@ use bixi_types::consensus::SignatureBytes;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::GuardError;
-use super::lane::{Claim, Lanes};
+use super::lane::{Claim, Lanes, Standing};
 
 /// Records after which the file is rewritten compactly.
 pub(super) const RECORDS_MAX: usize = 2_048;
@@ -33,6 +33,8 @@ pub(super) enum Record {
     Claimed(Claim),
     /// The signature of an earlier claim.
     Signed(Claim, SignatureBytes),
+    /// What officers have done; the second record of a file, where they have done something.
+    Standing(Standing),
 }
 
 /// The open file. Holds the lock that keeps a second signer away.
@@ -251,6 +253,9 @@ fn write_compact(
     lanes: &Lanes,
 ) -> Result<Current, GuardError> {
     let mut records = vec![Record::Identity { format: FORMAT, chain }];
+    if lanes.standing != Standing::default() {
+        records.push(Record::Standing(lanes.standing));
+    }
     for (claim, signature) in lanes.entries() {
         records.push(Record::Claimed(claim));
         records.extend(signature.map(|signature| Record::Signed(claim, signature)));
@@ -312,6 +317,10 @@ fn apply(lanes: &mut Lanes, record: Record, first: bool, chain: H256) -> Result<
             } else {
                 Err(format!("it belongs to chain {found}, not to {chain}"))
             }
+        }
+        Record::Standing(standing) if !first && *lanes == Lanes::default() => {
+            lanes.standing = standing;
+            Ok(())
         }
         Record::Claimed(claim) if !first && lanes.claim(&claim) => Ok(()),
         Record::Signed(claim, signature) if !first && lanes.store(&claim, signature) => Ok(()),

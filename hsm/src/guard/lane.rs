@@ -42,6 +42,11 @@ pub enum Position {
 }
 
 impl Position {
+    /// Whether both stand in one lane, so that they can be compared.
+    pub(super) fn is_same_lane(self, other: Self) -> bool {
+        self.lane() == other.lane()
+    }
+
     fn lane(self) -> Lane {
         match self {
             Self::Ordering { .. } => Lane::Ordering,
@@ -95,13 +100,25 @@ struct Entry {
     signature: Option<SignatureBytes>,
 }
 
-/// All lanes of all keys of one guard.
+/// What officers have done to a guard.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(super) struct Standing {
+    /// Overrulings taken so far.
+    pub(super) overrulings: u64,
+    /// It grants nothing any more.
+    pub(super) is_retired: bool,
+}
+
+/// All lanes of all keys of one guard, and how the guard stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Lanes(BTreeMap<(NodeId, Lane), BTreeMap<Position, Entry>>);
+pub(super) struct Lanes {
+    histories: BTreeMap<(NodeId, Lane), BTreeMap<Position, Entry>>,
+    pub(super) standing: Standing,
+}
 
 impl Lanes {
     pub(super) fn judge(&self, claim: &Claim) -> Verdict {
-        let Some(history) = self.0.get(&(claim.key, claim.position.lane())) else { return Verdict::Fresh };
+        let Some(history) = self.histories.get(&(claim.key, claim.position.lane())) else { return Verdict::Fresh };
         match history.get(&claim.position) {
             Some(entry) if entry.digest == claim.digest => Verdict::Repeat(entry.signature),
             Some(_) => Verdict::Contradiction,
@@ -118,7 +135,7 @@ impl Lanes {
         if self.judge(claim) != Verdict::Fresh {
             return false;
         }
-        let history = self.0.entry((claim.key, claim.position.lane())).or_default();
+        let history = self.histories.entry((claim.key, claim.position.lane())).or_default();
         history.insert(claim.position, Entry { digest: claim.digest, signature: None });
         while history.len() > HISTORY_MAX {
             history.pop_first();
@@ -129,7 +146,7 @@ impl Lanes {
     /// Stores the signature of an entered claim. False when no such claim stands there.
     #[must_use]
     pub(super) fn store(&mut self, claim: &Claim, signature: SignatureBytes) -> bool {
-        let history = self.0.get_mut(&(claim.key, claim.position.lane()));
+        let history = self.histories.get_mut(&(claim.key, claim.position.lane()));
         match history.and_then(|history| history.get_mut(&claim.position)) {
             Some(entry) if entry.digest == claim.digest => {
                 entry.signature = Some(signature);
@@ -139,23 +156,41 @@ impl Lanes {
         }
     }
 
+    /// The digest remembered at a place.
+    pub(super) fn digest(&self, key: &NodeId, position: Position) -> Option<[u8; 32]> {
+        self.histories.get(&(*key, position.lane()))?.get(&position).map(|entry| entry.digest)
+    }
+
+    /// Puts another digest in the place of `old`. False when something else is remembered there.
+    #[must_use]
+    pub(super) fn exchange(&mut self, key: &NodeId, position: Position, old: &[u8; 32], new: [u8; 32]) -> bool {
+        let history = self.histories.get_mut(&(*key, position.lane()));
+        match history.and_then(|history| history.get_mut(&position)) {
+            Some(entry) if entry.digest == *old => {
+                *entry = Entry { digest: new, signature: None };
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the claim's place lies below everything a full lane still remembers: [`Self::judge`] refuses it from now on.
     pub(super) fn has_forgotten(&self, claim: &Claim) -> bool {
-        self.0.get(&(claim.key, claim.position.lane())).is_some_and(|history| {
+        self.histories.get(&(claim.key, claim.position.lane())).is_some_and(|history| {
             history.len() >= HISTORY_MAX && history.first_key_value().is_some_and(|(first, _)| claim.position < *first)
         })
     }
 
     /// Whether a claim of this key may open new lanes.
     pub(super) fn has_room_for(&self, key: &NodeId) -> bool {
-        let mut keys: Vec<_> = self.0.keys().map(|(key, _)| key).collect();
+        let mut keys: Vec<_> = self.histories.keys().map(|(key, _)| key).collect();
         keys.dedup();
         keys.contains(&key) || keys.len() < KEYS_MAX
     }
 
     /// The highest position of each lane of a key.
     pub(super) fn marks<'a>(&'a self, key: &'a NodeId) -> impl Iterator<Item = Position> + 'a {
-        self.0
+        self.histories
             .iter()
             .filter(move |((owner, _), _)| owner == key)
             .filter_map(|(_, history)| history.last_key_value().map(|(position, _)| *position))
@@ -163,7 +198,7 @@ impl Lanes {
 
     /// Everything remembered, in an order that [`Self::claim`] accepts.
     pub(super) fn entries(&self) -> impl Iterator<Item = (Claim, Option<SignatureBytes>)> + '_ {
-        self.0.iter().flat_map(|((key, _), history)| {
+        self.histories.iter().flat_map(|((key, _), history)| {
             history.iter().map(|(position, entry)| {
                 (Claim { key: *key, position: *position, digest: entry.digest }, entry.signature)
             })

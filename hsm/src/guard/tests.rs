@@ -1,6 +1,7 @@
 mod disk;
 mod group;
 mod links;
+mod officers;
 
 use std::collections::BTreeMap;
 

@@ -45,16 +45,30 @@ impl SigningService {
             // Says nothing of a key, and is asked again and again.
             Request::Health => response(self.decide(request)),
             _ if request.is_caused_by_strangers() => self.answer_stranger(request, now),
-            Request::Settle => self.answer_telling(request, self.decide(request), self.answered.take()),
-            Request::TellDue => match self.answered.due(now) {
-                Some(untold) => self.answer_telling(request, self.decide(request), untold),
-                None => Response::Settled,
-            },
+            Request::Settle => {
+                let told = self.answer_telling(request, self.decide(request), self.answered.take());
+                self.sealed_after(told, now, true)
+            }
+            Request::TellDue => {
+                let told = match self.answered.due(now) {
+                    Some(untold) => self.answer_telling(request, self.decide(request), untold),
+                    None => Response::Settled,
+                };
+                self.sealed_after(told, now, false)
+            }
             _ => {
                 let decided = self.decide(request);
                 self.answer(&entry(request, &decided), request, decided)
             }
         }
+    }
+
+    /// The answer, after the head of the trail was signed where that is due.
+    fn sealed_after(&self, told: Response, now: Instant, is_end: bool) -> Response {
+        if told != Response::Settled {
+            return told;
+        }
+        self.seal_trail(now, is_end).map_or_else(|error| unrecorded(&error), |()| told)
     }
 
     /// One of the handshakes of which an entry a minute tells, signed or not: strangers have the disk synced no oftener. A trail that

@@ -1,3 +1,4 @@
+mod officers;
 mod trail;
 
 use bixi_accel::sm2::Signature;

@@ -1,0 +1,129 @@
+//! What officers have this service do to its guard: move its marks to another host, take those of another host, take another
+//! checkpoint. The audit trail tells of each before it is done and after.
+//!
+//! No request of the protocol reaches this: whoever calls it holds the device, with the node stopped.
+
+use std::collections::BTreeSet;
+
+use bixi_types::consensus::SignatureBytes;
+use bixi_types::ports::Signer as _;
+use bixi_types::{H256, NodeId};
+
+use super::{SigningService, refuse};
+use crate::audit::{Durability, Event, Outcome, now_ms};
+use crate::gate::Priority;
+use crate::guard::Overruling;
+use crate::guard::export::Export;
+use crate::officer::{Approval, Change, Override};
+use crate::protocol::{KeyRole, Refusal};
+
+impl SigningService {
+    /// Retires the guard, for good, and returns its marks as a file that the TLS key vouches for. Of a retired guard the file is made
+    /// again.
+    ///
+    /// # Errors
+    /// When the trail, the guard or the device refuses.
+    pub fn export_guard(&self) -> Result<Vec<u8>, Refusal> {
+        let key = self.tls.as_ref().ok_or(Refusal::NoKey(KeyRole::Tls))?;
+        self.told("guard-export", "retired, and its marks exported", None, || {
+            self.guard.retire().map_err(refuse)?;
+            let node = self.node_id();
+            let marks = self.guard.mark_statements(&node);
+            let export = Export { chain: self.chain, node, signer: key.bytes(), at_ms: now_ms(), marks };
+            let signature = self.sign_verified(key, &key.digest(&export.sign_bytes()), Priority::Keeping)?;
+            Ok(export.encode(&SignatureBytes(signature)))
+        })
+    }
+
+    /// Raises the guard to the marks of an export that `signer` vouches for; the service's own TLS key when nobody else is named.
+    ///
+    /// # Errors
+    /// When the file is of another chain, validator or signer, or would lower a mark; when trail or guard refuses.
+    pub fn import_guard(&self, file: &[u8], signer: Option<[u8; 64]>) -> Result<Export, Refusal> {
+        let export = Export::decode(file).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        super::statement::check_origin(&export.chain, &export.node, &self.chain, &self.node_id())?;
+        let trusted = signer.or_else(|| self.tls.as_ref().map(super::SigningKey::bytes));
+        if trusted != Some(export.signer) {
+            let (signer, fingerprint) = (NodeId(export.signer), Export::fingerprint(file));
+            return Err(Refusal::Foreign(format!(
+                "the export is signed by {signer}, which is not the key to be trusted; compare with the source's TLS key, and the file's \
+                 fingerprint {fingerprint}, then name that key"
+            )));
+        }
+        let subject = format!("marks imported from the export {}", Export::fingerprint(file));
+        self.told("guard-import", &subject, None, || self.guard.raise(&export.node, &export.marks).map_err(refuse))?;
+        Ok(export)
+    }
+
+    /// Takes the checkpoints of a statement that two of `officers` approved.
+    ///
+    /// # Errors
+    /// When the statement is of another chain or validator, is not approved, or does not fit what the guard remembers; when trail or
+    /// guard refuses.
+    pub fn overrule(
+        &self,
+        statement: &Override,
+        approvals: &[Approval],
+        officers: &[[u8; 64]],
+    ) -> Result<BTreeSet<[u8; 64]>, Refusal> {
+        let foreign = |error: String| Refusal::Foreign(error);
+        statement.check().map_err(|reason| Refusal::Malformed(reason.to_owned()))?;
+        super::statement::check_origin(&statement.chain, &statement.node, &self.chain, &self.node_id())?;
+        if self.tls.as_ref().is_some_and(|tls| officers.contains(&tls.bytes())) {
+            return Err(foreign(
+                "hsm.officers names the node's own TLS key; an officer has a key of his own".to_owned(),
+            ));
+        }
+        let approved = statement.approved_by(officers, approvals).map_err(|error| foreign(error.to_string()))?;
+        let names: Vec<String> = approved.iter().map(|officer| NodeId(*officer).to_hex()).collect();
+        let changes: Vec<Overruling> = statement.changes.iter().map(|change| self.overruling(change)).collect();
+        // Each in an entry of its own: texts of an entry are cut.
+        let subjects = names.iter().map(|name| format!("approved by officer {name}"));
+        let subjects = subjects.chain(statement.changes.iter().map(|change| {
+            let Change { height, old, new } = change;
+            format!("checkpoint {height}: header {new} in the place of {old}")
+        }));
+        let fingerprint = statement.fingerprint();
+        for subject in subjects.chain([format!("reason: {}", statement.reason)]) {
+            self.tell("guard-override", subject, Some(fingerprint.0), Outcome::Answered)?;
+        }
+        let subject = format!("override {} of this guard", statement.number);
+        self.told("guard-override", &subject, Some(fingerprint.0), || {
+            self.guard.overrule(&statement.node, statement.number, &changes).map_err(refuse)
+        })?;
+        Ok(approved)
+    }
+
+    /// Whether the guard holds this very header for a height: it was signed, or officers put it in the place of another.
+    pub fn stands_for(&self, height: u64, header: &H256) -> bool {
+        self.guard.checkpoint(&self.node_id(), height) == Some(self.consensus.digest(&header.0))
+    }
+
+    fn overruling(&self, change: &Change) -> Overruling {
+        let digest = |header: &H256| self.consensus.digest(&header.0);
+        Overruling { height: change.height, old: digest(&change.old), new: digest(&change.new) }
+    }
+
+    /// Does what the trail was told of before, and tells what became of it.
+    fn told<T>(
+        &self,
+        request: &str,
+        subject: &str,
+        digest: Option<[u8; 32]>,
+        work: impl FnOnce() -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        self.tell(request, format!("{subject}, about to be done"), digest, Outcome::Answered)?;
+        let done = work();
+        let outcome = match &done {
+            Ok(_) => Outcome::Answered,
+            Err(refusal) => Outcome::Refused(refusal.to_string()),
+        };
+        self.tell(request, subject.to_owned(), digest, outcome)?;
+        done
+    }
+
+    fn tell(&self, request: &str, subject: String, digest: Option<[u8; 32]>, outcome: Outcome) -> Result<(), Refusal> {
+        let event = Event { request: request.to_owned(), subject, digest, outcome };
+        self.audit.record(&event, Durability::AtOnce).map_err(|error| Refusal::Audit(error.to_string()))
+    }
+}
