@@ -64,6 +64,7 @@ pub(crate) fn make_token(directory: &Path, module: &Path) {
         label: TOKEN.to_owned(),
         so_pin: Secret::from_slice(SO_PIN),
         user_pin: Secret::from_slice(PIN),
+        destroy: None,
     };
     initialise_token(&request).expect("a token");
     fs::write(directory.join("pin"), PIN).expect("the PIN's file");

@@ -26,12 +26,14 @@ pub struct Initialisation {
     pub so_pin: Secret,
     /// New user PIN.
     pub user_pin: Secret,
+    /// The present label of a token that is initialised, whose keys are to be destroyed. Such a token is refused otherwise.
+    pub destroy: Option<String>,
 }
 
 /// Initialise a token and set its user PIN. Returns its serial number.
 ///
 /// # Errors
-/// [`Cause::WrongPin`] when an initialised token has another SO PIN; nothing was then changed.
+/// [`Cause::KeyExists`] for an initialised token whose label was not repeated; [`Cause::WrongPin`] when an initialised token has another SO PIN; nothing was then changed.
 pub fn initialise_token(request: &Initialisation) -> Result<String, DeviceError> {
     if request.label.is_empty() || request.label.len() > 32 {
         return Err(DeviceError::new("C_InitToken", Cause::Rejected, "a token label has 1 to 32 bytes"));
@@ -39,14 +41,24 @@ pub fn initialise_token(request: &Initialisation) -> Result<String, DeviceError>
     let loaded = module::load(&request.module_path)?.pkcs11;
     let slots = loaded.get_slots_with_token().map_err(|error| device_error("list the slots", &error))?;
     let is_fresh = |slot: &&Slot| loaded.get_token_info(**slot).is_ok_and(|info| !info.token_initialized());
-    let slot = match request.slot {
-        Some(wanted) => slots.iter().find(|slot| slot.id() == wanted),
-        None => slots.iter().find(is_fresh),
+    let label_of = |slot: &Slot| {
+        let info = loaded.get_token_info(*slot).ok().filter(|info| info.token_initialized())?;
+        Some(info.label().to_owned())
+    };
+    let slot = match (request.slot, &request.destroy) {
+        (Some(wanted), _) => slots.iter().find(|slot| slot.id() == wanted),
+        (None, Some(label)) => slots.iter().find(|slot| label_of(slot).as_ref() == Some(label)),
+        (None, None) => slots.iter().find(is_fresh),
     };
     let slot = *slot.ok_or_else(|| {
         DeviceError::new("C_GetSlotList", Cause::Absent, "no slot with a token that can be initialised")
             .with_advice("name the slot; `pkcs11-tool --list-slots` shows them")
     })?;
+    if let Some(label) = label_of(&slot).filter(|label| Some(label) != request.destroy.as_ref()) {
+        let message = format!("the token in slot {} is initialised, its label is {label:?}", slot.id());
+        return Err(DeviceError::new("C_InitToken", Cause::KeyExists, message)
+            .with_advice("its keys would be destroyed: repeat this label if that is wanted"));
+    }
     let (so_pin, user_pin) = (auth_pin(&request.so_pin)?, auth_pin(&request.user_pin)?);
     loaded.init_token(slot, &so_pin, &request.label).map_err(|error| device_error("initialise the token", &error))?;
     let slot = renumbered(&loaded, slot, &request.label)?;

@@ -105,6 +105,15 @@ pub(crate) struct CertifyArgs {
     /// Certify keys again whose certificate was taken back: nobody but their nodes has them.
     #[arg(long)]
     key_is_safe: bool,
+    /// Certify the key of a request instead, as `bixi hsm rotate tls` writes one.
+    #[arg(long, value_name = "FILE", requires_all = ["node", "out"])]
+    request: Option<PathBuf>,
+    /// With --request, the name of the node it is for.
+    #[arg(long, value_name = "NAME", requires = "request")]
+    node: Option<String>,
+    /// With --request, where the certificate goes; a new file.
+    #[arg(long, value_name = "FILE", requires = "request")]
+    out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -273,7 +282,13 @@ fn keys(node: &NodeDirectory) -> Result<(), Failure> {
 }
 
 fn certify(args: &CertifyArgs) -> Result<(), Failure> {
-    Ok(chain::certify(&args.ca.dir, &authority(&args.ca)?, args.key_is_safe)?)
+    let (chain, module) = (&args.ca.dir, authority(&args.ca)?);
+    match (&args.request, &args.node, &args.out) {
+        (Some(request), Some(node), Some(out)) => {
+            Ok(chain::certify_request(chain, &module, request, node, out, args.key_is_safe)?)
+        }
+        _ => Ok(chain::certify(chain, &module, args.key_is_safe)?),
+    }
 }
 
 /// Makes this process one that may use the CA's token; the module to use it by.

@@ -33,10 +33,20 @@ pub(crate) struct ReplayArgs {
     height: u64,
     /// Drop results that differ, once they are shown: the next start executes these heights again and goes by the others' quorum.
     ///
-    /// The key signs no second header of a height: without this node the validators of each must come to a quorum. --height must not
+    /// The key signs no second header of a height: without this node the validators of each must come to a quorum, or two officers must
+    /// have put this binary's result in the place of the signed one. --height must not
     /// lie above the lowest that differs. What is dropped stays as a file of evidence, and the audit trail names both headers.
     #[arg(long)]
     accept: bool,
+    /// Write a statement to a new file that two officers can sign: this binary's results in the place of those signed. Nothing is dropped.
+    ///
+    /// They sign with `bixi hsm officer sign`; `bixi hsm guard override` hands their approvals to the guard, and --accept then drops
+    /// the signed results though no quorum of others is there.
+    #[arg(long, value_name = "FILE", requires = "reason", conflicts_with = "accept")]
+    propose: Option<PathBuf>,
+    /// Why, for officers and audit trail.
+    #[arg(long, value_name = "TEXT", requires = "propose")]
+    reason: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -52,6 +62,14 @@ fn replay(args: &ReplayArgs) -> Result<(), Failure> {
     let replay =
         bixi_runtime::replay(&settings, args.height).map_err(|error| run::refusal("nothing was replayed", &error))?;
     console::result(&if args.json { to_json(&replay).to_string() } else { to_text(&replay) })?;
+    if let (Some(file), Some(reason)) = (&args.propose, &args.reason) {
+        replay.propose(reason, file).map_err(|error| run::refusal("nothing was proposed", &error))?;
+        let file = file.display();
+        console::say(&format!(
+            "wrote {file}; have two officers read and sign it: bixi hsm officer sign --statement {file}"
+        ));
+        return Ok(());
+    }
     let (divergent, unstable) = (replay.divergent(), replay.heights.iter().any(|replayed| replayed.unstable.is_some()));
     if args.accept && !divergent.is_empty() {
         let dropped = replay.accept().map_err(|error| run::refusal("nothing was dropped", &error))?;

@@ -2,8 +2,13 @@
 
 mod attest;
 mod generate;
+mod guard;
+mod init;
 mod list;
+mod officer;
 mod probe;
+mod rotate;
+mod verify_audit;
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -31,6 +36,14 @@ pub(crate) enum HsmCommand {
     List(list::ListArgs),
     Generate(generate::GenerateArgs),
     Attest(attest::AttestArgs),
+    VerifyAudit(verify_audit::VerifyAuditArgs),
+    #[command(subcommand)]
+    Rotate(rotate::RotateCommand),
+    Init(init::InitArgs),
+    #[command(subcommand)]
+    Guard(guard::GuardCommand),
+    #[command(subcommand)]
+    Officer(officer::OfficerCommand),
     #[command(hide = true)]
     Worker(WorkerArgs),
 }
@@ -85,6 +98,11 @@ pub(crate) fn run(command: &HsmCommand) -> Result<(), Failure> {
         HsmCommand::List(args) => list::run(args),
         HsmCommand::Generate(args) => generate::run(args),
         HsmCommand::Attest(args) => attest::run(args),
+        HsmCommand::VerifyAudit(args) => verify_audit::run(args),
+        HsmCommand::Rotate(command) => rotate::run(command),
+        HsmCommand::Init(args) => init::run(args),
+        HsmCommand::Guard(command) => guard::run(command),
+        HsmCommand::Officer(command) => officer::run(command),
         HsmCommand::Worker(args) => work(args),
     }
 }

@@ -7,11 +7,13 @@
 mod algorithm;
 mod issue;
 mod profile;
+mod request;
 mod revoke;
 #[cfg(test)]
 mod tests;
 
 pub use issue::{CertificateParams, Role, issue};
+pub use request::{request, requested_key};
 pub use revoke::RevocationList;
 
 use bixi_types::CryptoSuite;
@@ -20,6 +22,7 @@ use x509_cert::crl::CertificateList;
 use x509_cert::der::asn1::BitString;
 use x509_cert::der::{Decode, DecodePem, Encode, EncodePem};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
+use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 use crate::pki::algorithm::EC_PUBLIC_KEY;
 use crate::suite::{algorithms, uncompressed};
@@ -43,6 +46,9 @@ pub enum PkiError {
     /// The bytes are no certificate.
     #[error("not a certificate: {0}")]
     Encoding(String),
+    /// A request is not signed by the key it is for.
+    #[error("the request was not signed by the key it asks a certificate for")]
+    Request,
     /// The bytes are no revocation list.
     #[error("not a revocation list: {0}")]
     RevocationList(String),
@@ -132,8 +138,11 @@ pub fn to_pem(certificate: &Certificate) -> Result<String, PkiError> {
 
 /// The key a certificate of `suite` speaks of, X ‖ Y.
 pub fn public_key(suite: CryptoSuite, certificate: &Certificate) -> Result<[u8; 64], PkiError> {
+    key_of(suite, certificate.tbs_certificate().subject_public_key_info())
+}
+
+fn key_of(suite: CryptoSuite, info: &SubjectPublicKeyInfoOwned) -> Result<[u8; 64], PkiError> {
     let algorithms = algorithms(suite);
-    let info = certificate.tbs_certificate().subject_public_key_info();
     let curve = info.algorithm.parameters.as_ref().and_then(|parameters| parameters.decode_as().ok());
     if info.algorithm.oid != EC_PUBLIC_KEY || curve != Some(algorithms.curve) {
         let found = curve.unwrap_or(info.algorithm.oid).to_string();
@@ -210,7 +219,11 @@ fn has_signed(
     signed: &[u8],
     signature: &BitString,
 ) -> Result<bool, PkiError> {
-    let key = uncompressed(&public_key(suite, issuer)?);
+    Ok(has_signed_with(suite, &public_key(suite, issuer)?, signed, signature))
+}
+
+fn has_signed_with(suite: CryptoSuite, key: &[u8; 64], signed: &[u8], signature: &BitString) -> bool {
+    let key = uncompressed(key);
     let holds = |der| algorithms(suite).certificates.verify_signature(&key, signed, der).is_ok();
-    Ok(signature.as_bytes().is_some_and(holds))
+    signature.as_bytes().is_some_and(holds)
 }

@@ -28,8 +28,9 @@ mod prepare;
 mod revoke;
 mod seal;
 
-pub use certify::certify;
+pub use certify::{certify, certify_request};
 pub use keys::{KeyRecord, NodeKeys, make_keys};
+pub(crate) use layout::write_new;
 pub use layout::{NodeDirectory, TokenHome, ca_home, node_directories};
 pub use plan::{Members, NODES_MAX, Places};
 pub use prepare::{DeviceChoice, Expansion, Placed, Preparation, check, prepare, prepare_expansion, write_genesis};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bixi_config::{Hsm, HsmBackend};
 use bixi_hsm::audit::AuditLog;
-use bixi_hsm::guard::Guard;
+use bixi_hsm::guard::{Guard, GuardError};
 use bixi_hsm::profile::ProfileChoice;
 use bixi_hsm::service::{
     Channel, Client, ClientError, CustodyPolicy, InProcess, Keys, Params, RetryPolicy, SigningService,
@@ -49,7 +49,7 @@ pub(crate) const TPM_STORE: &str = "tpm";
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-pub(crate) use remote::ask_broker;
+pub(crate) use remote::{ask_broker, ring_of_broker};
 
 /// Opens the configured device with its PIN.
 pub(crate) fn open_device(settings: &Settings, pin: PinSource) -> Result<Arc<dyn KeyDevice>, Failure> {
@@ -151,11 +151,18 @@ pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<
         return remote::unlock(settings, storage, &socket);
     }
     let holder = hold_here(settings, storage)?;
+    holder.expect_in_service()?;
     let signer = Arc::new(holder.client()?);
     Ok(Unlocked { ring: holder.ring, signer, audit: Some(holder.audit) })
 }
 
 impl Holder {
+    /// Refuses to begin with a guard that signs nothing any more.
+    pub(crate) fn expect_in_service(&self) -> Result<(), GuardError> {
+        let guard = self.service.guard();
+        if guard.is_retired() { Err(GuardError::Retired { path: guard.path().to_owned() }) } else { Ok(()) }
+    }
+
     /// Asks as over a socket, with the same frames.
     pub(crate) fn client(&self) -> Result<NodeSigner, ClientError> {
         let channel: Arc<dyn Channel> = Arc::new(InProcess(Arc::clone(&self.service)));
@@ -163,11 +170,22 @@ impl Holder {
     }
 }
 
+/// Opens the vault of a node with the key that its file names.
+pub(crate) fn open_vault(
+    settings: &Settings,
+    storage: &Arc<dyn Storage>,
+    device: &dyn KeyDevice,
+    listed: &Listed,
+) -> Result<Vault, Failure> {
+    let key = listed.find(&settings.config.hsm.kek, KeyKind::Kek)?;
+    Ok(Vault::open(Arc::clone(storage), settings.data("vault"), &DeviceKek { device, key: &key })?)
+}
+
 /// Has the trail told of handshakes that were counted, and made durable: to be done once every [`AuditLog::SYNC_PERIOD`].
 pub(crate) fn tell_and_sync(signer: &NodeSigner, audit: &AuditLog) -> Result<(), Failure> {
-    let told = signer.tell_due();
+    // First: telling may wait for the device, which then signs the head of the trail.
     audit.sync()?;
-    Ok(told?)
+    Ok(signer.tell_due()?)
 }
 
 /// Opens the device in this process, whether or not a broker is configured.
@@ -188,10 +206,7 @@ pub(crate) fn hold(
         tls: Some(listed.find(&hsm.tls_key, KeyKind::Sm2Sign)?),
         kek: Some(listed.find(&hsm.kek, KeyKind::Kek)?),
     };
-    let kek = keys.kek.clone().expect("set above");
-    let kek = DeviceKek { device: device.as_ref(), key: &kek };
-    let vault = Vault::open(Arc::clone(storage), settings.data("vault"), &kek)?;
-    let ring = vault.key_ring();
+    let ring = open_vault(settings, storage, device.as_ref(), &listed)?.key_ring();
     let audit = Arc::new(AuditLog::open(Arc::clone(storage), settings.data("audit"), ring.clone())?);
     let chain = settings.genesis.hash();
     let guard = Guard::open(Arc::clone(storage), settings.data("guard"), ring.clone(), chain)?;

@@ -5,18 +5,33 @@
 //! | [`inventory`] | tells every key of the device and what the node uses it for | device or broker |
 //! | [`generation`] | makes a key in the device | device, node stopped |
 //! | [`statement`] | puts the device's statement about a key into a file, and judges one | device or broker; nothing |
+//! | [`guard`] | shows, exports, imports and overrules the sign-once guard | device, node stopped |
+//! | [`officers`] | makes an officer's key, signs with it | a key file |
+//! | [`rotation`] | makes keys to replace others | device, node stopped |
+//! | [`initialisation`] | makes a token or a TPM's store ready | device |
+//! | [`trail`] | reads and verifies the audit trail | device or broker |
 //!
 //! What changes keys is told to the node's audit trail before it is done, durably, and again when it is done: what cannot be told
 //! of is not done.
 
 mod desk;
 pub mod generation;
+pub mod guard;
+pub mod initialisation;
 pub mod inventory;
+pub mod officers;
+pub mod rotation;
 pub mod statement;
+pub mod trail;
 
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bixi_accel::sm3;
+use bixi_hsm::whole_file;
+
+pub(crate) use crate::chain::write_new;
+use crate::launch::Failure;
 
 use crate::settings::Settings;
 
@@ -34,7 +49,57 @@ pub fn is_held_by_broker(settings: &Settings) -> bool {
     settings.broker().is_some() && crate::doctor::is_running(settings)
 }
 
+/// The bytes of a file that somebody hands over.
+fn read_bounded(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    match whole_file::read(path, bytes_max as u64) {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(format!("there is no file {}", path.display()).into()),
+        Err(error) => Err(format!("{}: {error}", path.display()).into()),
+    }
+}
+
 /// Milliseconds since 1970, by this host's clock.
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+/// A time of this host's clock, UTC to the second.
+fn utc(at_ms: u64) -> String {
+    let (days, second) = (at_ms / 86_400_000, at_ms / 1_000 % 86_400);
+    let (mut year, mut day) = (1970, days);
+    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    // Whole cycles of 400 years first, so that any number ends soon.
+    year += day / 146_097 * 400;
+    day %= 146_097;
+    while day >= 365 + u64::from(is_leap(year)) {
+        day -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let months = [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while day >= months[month] {
+        day -= months[month];
+        month += 1;
+    }
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{:02}-{:02} {hour:02}:{minute:02}:{second:02} UTC", month + 1, day + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_as_the_calendar_has_them() {
+        for (at_ms, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400_000, "2000-02-29 00:00:00 UTC"),
+            (1_709_251_199_999, "2024-02-29 23:59:59 UTC"),
+            (1_735_689_599_000, "2024-12-31 23:59:59 UTC"),
+            (4_107_542_400_000, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(utc(at_ms), text);
+        }
+        utc(u64::MAX);
+    }
 }

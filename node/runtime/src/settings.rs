@@ -143,12 +143,7 @@ impl Settings {
 
     /// Where the PIN comes from.
     pub fn pin(&self) -> PinSource {
-        match &self.config.hsm.pin {
-            Pin::File(path) => PinSource::File(self.path(path)),
-            Pin::Fd(number) => PinSource::Fd(*number),
-            Pin::Prompt => PinSource::Prompt { text: format!("PIN of token {:?}", self.config.hsm.token) },
-            Pin::Credential(name) => PinSource::SystemdCredential(name.clone()),
-        }
+        source(&self.config.hsm.pin, &self.base, &format!("PIN of token {:?}", self.config.hsm.token))
     }
 
     /// The configured way to files.
@@ -167,6 +162,25 @@ impl Settings {
             _ => Ok(selection.storage),
         }
     }
+}
+
+/// Where a secret comes from; relative paths start at `base`, and `prompt` is what a terminal shows.
+fn source(pin: &Pin, base: &Path, prompt: &str) -> PinSource {
+    match pin {
+        Pin::File(path) => PinSource::File(base.join(path)),
+        Pin::Fd(number) => PinSource::Fd(*number),
+        Pin::Prompt => PinSource::Prompt { text: prompt.to_owned() },
+        Pin::Credential(name) => PinSource::SystemdCredential(name.clone()),
+    }
+}
+
+/// The same for a source that a command line names. What else stands there is not repeated: it may be the secret itself.
+pub(crate) fn source_of(text: &str, base: &Path, prompt: &str) -> Result<PinSource, &'static str> {
+    let pin = Pin::parse(text).ok_or(
+        "a PIN or passphrase is never given on the command line: name its source, \"file:PATH\", \"fd:NUMBER\", \"credential:NAME\" or \
+         \"prompt\"",
+    )?;
+    Ok(source(&pin, base, prompt))
 }
 
 #[cfg(test)]

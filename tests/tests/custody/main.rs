@@ -2,4 +2,8 @@
 #![allow(missing_docs)]
 
 mod bench;
+mod guard;
+mod initialisation;
 mod keys;
+mod rotation;
+mod trail;

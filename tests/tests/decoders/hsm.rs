@@ -1,8 +1,17 @@
 //! The signing protocol, key references, and what a TLS library hands over to be signed.
 
+use bixi_accel::sm2::{self, PrivateKey};
+use bixi_accel::{Random, RandomError};
+use bixi_hsm::audit::Head;
+use bixi_hsm::guard::export::Export;
+use bixi_hsm::guard::{Claim, Position};
+use bixi_hsm::officer::key::{FILE_BYTES, public_key_of};
+use bixi_hsm::officer::{Approval, Change, Override};
 use bixi_hsm::protocol::{FrameError, KeyRole, Message, Request, Response, TlsRole, TlsTranscript};
 use bixi_hsm::{KeyRef, KeyUri};
 use bixi_hsm_broker::frame;
+use bixi_types::consensus::SignatureBytes;
+use bixi_types::{H256, NodeId};
 
 use crate::plan::Decoder;
 
@@ -36,6 +45,63 @@ fn tls_transcript(bytes: &[u8]) -> bool {
     true
 }
 
+/// An officer's note of where the audit trail stood.
+fn audit_head(bytes: &[u8]) -> bool {
+    let Some(read) = text(bytes).and_then(|text| text.parse::<Head>().ok()) else { return false };
+    assert_eq!(read.to_string().as_bytes(), bytes);
+    true
+}
+
+fn override_statement(bytes: &[u8]) -> bool {
+    let Ok(read) = Override::decode(bytes) else { return false };
+    assert_eq!(read.encode(), bytes);
+    true
+}
+
+fn approval(bytes: &[u8]) -> bool {
+    let Ok(read) = Approval::decode(bytes) else { return false };
+    assert_eq!(read.encode(), bytes);
+    true
+}
+
+fn officer_key(bytes: &[u8]) -> bool {
+    public_key_of(bytes).is_ok()
+}
+
+/// What is read was signed, so it is one of the seeds: nobody else has the key.
+fn guard_export(bytes: &[u8]) -> bool {
+    let Ok(read) = Export::decode(bytes) else { return false };
+    assert_eq!(read, export().0);
+    true
+}
+
+/// An export and its file.
+fn export() -> (Export, Vec<u8>) {
+    let key = PrivateKey::from_bytes(&[5; 32]).expect("a key");
+    let node = NodeId([2; 64]);
+    let claim = Claim { key: node, position: Position::Checkpoint { height: 7 }, digest: [3; 32] };
+    let export = Export {
+        chain: H256([1; 32]),
+        node,
+        signer: key.public_key().to_bytes(),
+        at_ms: 9,
+        marks: vec![(claim, Some(SignatureBytes([4; 64])))],
+    };
+    let signature = sm2::sign(&key, sm2::DEFAULT_ID, &export.sign_bytes(), &mut Same).expect("a signature");
+    let file = export.encode(&SignatureBytes(signature.0));
+    (export, file)
+}
+
+/// The same file in every run.
+struct Same;
+
+impl Random for Same {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
+        out.fill(0x5A);
+        Ok(())
+    }
+}
+
 fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
@@ -52,6 +118,15 @@ pub(crate) fn decoders() -> Vec<Decoder> {
         Request::Settle,
         Request::TellDue,
     ];
+    let change = Change { height: 7, old: H256([1; 32]), new: H256([2; 32]) };
+    let statement = Override {
+        chain: H256([1; 32]),
+        node: NodeId([2; 64]),
+        number: 1,
+        changes: vec![change],
+        reason: "a faulty build".into(),
+        at_ms: 5,
+    };
     let responses = [Response::PublicKey([7; 64]), Response::Settled];
     let uri = b"pkcs11:token=bixi;object=consensus;type=private;id=%01%02?module-path=/usr/lib/libx.so".to_vec();
     vec![
@@ -66,6 +141,15 @@ pub(crate) fn decoders() -> Vec<Decoder> {
             responses.iter().map(|one| one.encode().to_vec()).collect(),
         ),
         Decoder::new("broker-frame", broker_frame, vec![[&[5, 0, 0, 0][..], b"frame"].concat()]),
+        Decoder::new("audit-head", audit_head, vec![Head { entries: 40, hash: [7; 32] }.to_string().into_bytes()]),
+        Decoder::new("override-statement", override_statement, vec![statement.encode()]),
+        Decoder::new(
+            "override-approval",
+            approval,
+            vec![Approval { statement: [1; 32], officer: [2; 64], signature: [3; 64] }.encode()],
+        ),
+        Decoder::new("officer-key", officer_key, vec![[&b"BIXIOFK1"[..], &[7; FILE_BYTES - 8]].concat()]),
+        Decoder::new("guard-export", guard_export, vec![export().1]),
         Decoder::open_ended("key-uri", key_uri, vec![uri]),
         Decoder::new("tls-transcript", tls_transcript, vec![transcript.content()]),
     ]

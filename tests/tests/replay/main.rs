@@ -3,6 +3,7 @@
 
 mod differing;
 mod meddler;
+mod overruled;
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +26,7 @@ pub(crate) fn words(output: &Output) -> String {
 }
 
 /// A few blocks, one transaction each.
-fn commit(node: &RunningNode, wallet: &mut Wallet, names: std::ops::Range<u32>) {
+pub(crate) fn commit(node: &RunningNode, wallet: &mut Wallet, names: std::ops::Range<u32>) {
     for name in names {
         let transaction = wallet.user_add(&format!("user-{name}"), 100, node.height() + 500);
         let receipt = node.connect().and_then(|mut to| to.submit(&transaction.encode())).expect("a receipt");

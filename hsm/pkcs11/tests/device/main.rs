@@ -240,6 +240,7 @@ fn missing_and_foreign_modules_are_named() {
             label: "x".into(),
             so_pin: Secret::from_slice(SO_PIN),
             user_pin: Secret::from_slice(USER_PIN),
+            destroy: None,
         };
         let error = initialise_token(&request).unwrap_err();
         assert_eq!(error.cause, Cause::Setup, "{error}");

@@ -88,6 +88,7 @@ pub(crate) fn initialise() {
         label: "bixi-test".into(),
         so_pin: Secret::from_slice(SO_PIN),
         user_pin: Secret::from_slice(USER_PIN),
+        destroy: None,
     });
     assert!(!serial.unwrap().is_empty());
 }

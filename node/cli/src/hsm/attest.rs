@@ -1,10 +1,8 @@
 //! `bixi hsm attest`: what a device states about a key, written down or judged.
 
-use std::fs;
-use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use bixi_runtime::lifecycle::statement::{self, FILE_BYTES_MAX, KeyStatement, Worth};
+use bixi_runtime::lifecycle::statement::{self, KeyStatement, Worth};
 use clap::Args;
 
 use crate::failure::{Failure, Status};
@@ -50,17 +48,15 @@ fn attest(args: &AttestArgs) -> Result<(), Failure> {
     let settings = run::enter_to_ask(&args.config)?;
     let stated = statement::attest(&settings, &args.key).map_err(|error| run::refusal("nothing was stated", &error))?;
     if let Some(path) = &args.out {
-        write_new(path, stated.render().as_bytes())?;
+        stated.write(path).map_err(|error| Failure::new(Status::Fault, error))?;
     }
     let known = statement::attestation_key_of(&args.config).map_err(Failure::configuration)?;
     let worth = stated.judge(known.as_deref());
-    Ok(console::result(&if args.json { stated.render().trim_end().to_owned() } else { text(&stated, &worth) })?)
+    Ok(console::result(&if args.json { stated.to_json().to_string() } else { text(&stated, &worth) })?)
 }
 
 fn verify(args: &AttestArgs, file: &Path) -> Result<(), Failure> {
-    let unusable = |error: String| Failure::configuration(format!("{}: {error}", file.display()));
-    let bytes = read_bounded(file, FILE_BYTES_MAX).map_err(|error| unusable(error.to_string()))?;
-    let stated = KeyStatement::parse(&bytes).map_err(unusable)?;
+    let stated = KeyStatement::read(file).map_err(Failure::configuration)?;
     let known = match &args.attestation_key {
         Some(digits) => {
             let bytes = hex::decode(digits);
@@ -88,24 +84,4 @@ fn word(worth: &Worth) -> &'static str {
 pub(super) fn text(stated: &KeyStatement, worth: &Worth) -> String {
     let rows = stated.rows().into_iter().chain([("worth", worth.words())]);
     console::table(&rows.map(|(name, text)| [name.to_owned(), text]).collect::<Vec<_>>())
-}
-
-/// The bytes of a file that has at most `bytes_max`.
-pub(super) fn read_bounded(path: &Path, bytes_max: usize) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > bytes_max {
-        let message = format!("longer than the {bytes_max} bytes that such a file has");
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
-    }
-    Ok(bytes)
-}
-
-/// Writes a file that is not there yet, durably.
-pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let written = fs::File::create_new(path).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.map_err(|error| Failure::new(Status::Fault, format!("{}: {error}", path.display())))
 }

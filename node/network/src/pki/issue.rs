@@ -66,7 +66,7 @@ pub fn issue(
     builder.assemble(BitString::from_bytes(&signature).map_err(encoding)?, &issuer).map_err(encoding)
 }
 
-fn name(text: &str) -> Result<Name, PkiError> {
+pub(super) fn name(text: &str) -> Result<Name, PkiError> {
     Name::from_str(text).map_err(|error| PkiError::Name { name: text.to_owned(), detail: error.to_string() })
 }
 

@@ -94,6 +94,7 @@ pub fn work(handed: Handed, served_uid: u32) -> Result<(), LaunchError> {
     let device = step("key device", || watch.during("open", open, || keys::open_device(settings, pin)))?;
     let device = Arc::new(Watched::new(device, watch.clone()));
     let holder = step("unlock keys", || keys::hold(settings, &storage, device))?;
+    step("guard", || holder.expect_in_service())?;
     let signer = Arc::new(step("signing service", || holder.client())?);
     let Holder { service, audit, .. } = holder;
     let server = step("server", || {

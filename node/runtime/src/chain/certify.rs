@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use crate::chain::authority::Authority;
+use bixi_network::pki;
+
+use crate::chain::authority::{Authority, SUITE, unusable};
 use crate::chain::layout::{ca_home, lock, node_directories, read, write_new};
-use crate::chain::{ChainError, NodeKeys};
+use crate::chain::{ChainError, NodeKeys, io_at};
 
 const NODE_DAYS: u64 = 2 * 365;
 
@@ -42,4 +44,27 @@ pub fn certify(chain: &Path, module: &Path, is_key_safe: bool) -> Result<(), Cha
         }
     }
     Ok(())
+}
+
+/// Issues a certificate for the key of a request, under the node's name, into a new file.
+pub fn certify_request(
+    chain: &Path,
+    module: &Path,
+    request: &Path,
+    node: &str,
+    out: &Path,
+    is_key_safe: bool,
+) -> Result<(), ChainError> {
+    let _turn = lock(chain)?;
+    let home = ca_home(chain);
+    let text = std::fs::read(request).map_err(io_at(request))?;
+    let key = pki::requested_key(SUITE, &text).map_err(|error| unusable(request, error))?;
+    if !is_key_safe && home.revoked_keys()?.contains(&key) {
+        return Err(ChainError::RevokedKey(node.to_owned()));
+    }
+    if out.exists() {
+        return Err(ChainError::Exists(out.to_owned()));
+    }
+    let certificate = Authority::open(&home, module)?.issue(node, &key, NODE_DAYS)?;
+    write_new(out, 0o644, certificate.as_bytes())
 }

@@ -202,6 +202,7 @@ pub(super) fn new_token(home: &TokenHome, module: &Path, label: &str) -> Result<
         label: label.to_owned(),
         so_pin: PinSource::File(home.so_pin()).read()?,
         user_pin: PinSource::File(home.user_pin()).read()?,
+        destroy: None,
     };
     initialise_token(&request)?;
     open_token(home, module, label)

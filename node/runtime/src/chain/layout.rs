@@ -198,13 +198,13 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), ChainError> {
 }
 
 /// Writes a file that must not exist and makes it and its directory entry durable.
-pub(super) fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), ChainError> {
+pub(crate) fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), ChainError> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(io_at(path))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io_at(path))?;
     sync_parent(path)
 }
 
 fn sync_parent(path: &Path) -> Result<(), ChainError> {
-    let parent = path.parent().unwrap_or(Path::new("."));
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(io_at(parent))
 }

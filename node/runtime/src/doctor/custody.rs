@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bixi_config::Hsm;
 use bixi_hsm::protocol::KeyRole;
 use bixi_hsm::{Attestation, DeviceInfo, KeyDevice, KeyKind};
+use bixi_platform::io::Storage;
+use bixi_sealed::KeyRing;
 use bixi_types::NodeId;
 
 use crate::chain::KeyRecord;
@@ -33,6 +35,17 @@ impl Held {
         match is_held_by_broker(settings) {
             true => Self::open(settings),
             false => Ok(Self::Here(keys::open_device(settings, settings.pin())?)),
+        }
+    }
+
+    /// The data keys of the node's vault.
+    pub(crate) fn ring(&self, settings: &Settings, storage: &Arc<dyn Storage>) -> Result<KeyRing, Failure> {
+        match self {
+            Self::Here(device) => {
+                let listed = keys::Listed::of(device.as_ref())?;
+                Ok(keys::open_vault(settings, storage, device.as_ref(), &listed)?.key_ring())
+            }
+            Self::Broker(signer) => keys::ring_of_broker(settings, storage, signer),
         }
     }
 

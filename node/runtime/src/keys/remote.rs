@@ -10,6 +10,7 @@ use bixi_hsm::{DeviceError, ErrorKind};
 use bixi_hsm_broker::SocketChannel;
 use bixi_hsm_vault::{Kek, Vault};
 use bixi_platform::io::Storage;
+use bixi_sealed::KeyRing;
 use bixi_types::ports::Signer as _;
 
 use super::{Failure, NodeSigner, Unlocked};
@@ -34,9 +35,19 @@ pub(super) fn channel(settings: &Settings, socket: &Path) -> Arc<dyn Channel> {
 pub(super) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>, socket: &Path) -> Result<Unlocked, Failure> {
     let signer = until_there(|| Client::connect(channel(settings, socket)))?;
     let info = until_there(|| signer.health())?;
-    let vault = Vault::open(Arc::clone(storage), settings.data("vault"), &RemoteKek { signer: &signer, socket })?;
+    let ring = ring_of_broker(settings, storage, &signer)?;
     tracing::info!(node = %signer.node_id(), custody = %info.custody, broker = %socket.display(), "keys unlocked");
-    Ok(Unlocked { ring: vault.key_ring(), signer: Arc::new(signer), audit: None })
+    Ok(Unlocked { ring, signer: Arc::new(signer), audit: None })
+}
+
+/// The data keys of a vault whose key encryption key the broker holds.
+pub(crate) fn ring_of_broker(
+    settings: &Settings,
+    storage: &Arc<dyn Storage>,
+    signer: &NodeSigner,
+) -> Result<KeyRing, Failure> {
+    let kek = RemoteKek { signer, socket: &settings.broker().unwrap_or_default() };
+    Ok(Vault::open(Arc::clone(storage), settings.data("vault"), &kek)?.key_ring())
 }
 
 /// The broker, asked once: for reports.

@@ -10,7 +10,7 @@ mod accept;
 mod report;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bixi_consensus::{Input, LogEntry};
@@ -19,12 +19,14 @@ use bixi_ledger::Ledger;
 use bixi_platform::io::Storage;
 use bixi_platform::threads::Spawner;
 use bixi_sealed::KeyRing;
+use bixi_types::H256;
 use bixi_types::consensus::{CheckpointVote, CommitCertificate, Value};
 use bixi_types::genesis::Genesis;
 use bixi_types::ports::Signer as _;
 
 use super::{Failure, LaunchError, chain_state, checks, params, step};
 use crate::batches::BatchStore;
+use crate::chain::write_new;
 use crate::keys::{self, Holder};
 use crate::ordering_log::{self, Record, Recovered};
 use crate::pipeline::{ExecuteJob, Execution};
@@ -41,6 +43,7 @@ pub struct Replay {
     /// The heights executed again, from the one asked for, or the lowest whose result is not what was signed, to the last decided one.
     pub heights: Vec<Replayed>,
     asked: u64,
+    chain: H256,
     evidence_dir: PathBuf,
     log: LogFiles,
     holder: Holder,
@@ -71,7 +74,7 @@ pub fn replay(settings: &Settings, height: u64) -> Result<Replay, LaunchError> {
     let mut heights = step("replay", || execute_again(genesis, &ledger, recovered.records, height))?;
     let evidence_dir = settings.data("evidence");
     heights.iter_mut().for_each(|replayed| replayed.find_evidence(&evidence_dir));
-    Ok(Replay { head: ledger.height(), heights, asked: height, evidence_dir, log, holder })
+    Ok(Replay { head: ledger.height(), heights, asked: height, chain: genesis.hash(), evidence_dir, log, holder })
 }
 
 impl Replay {
@@ -80,9 +83,20 @@ impl Replay {
         accept::divergent(&self.heights).map(|replayed| replayed.height).collect()
     }
 
+    /// Writes a statement for officers to a new file: this binary's results of the divergent heights in the place of the signed ones.
+    ///
+    /// # Errors
+    /// When nothing differs, when this binary gives no single result, or when the file cannot be written.
+    pub fn propose(&self, reason: &str, out: &Path) -> Result<(), LaunchError> {
+        step("propose", || {
+            let statement = accept::propose(&self.heights, &self.holder.service, self.chain, reason)?;
+            Ok::<_, Failure>(write_new(out, 0o644, &statement.encode())?)
+        })
+    }
+
     /// Drops what was signed of the divergent heights from the ordering log, so that the next start executes them and goes by the others'
     /// quorum. Before, it is kept as evidence, and the audit trail names both headers of each. The guard forgets nothing: this key signs
-    /// no second header of these heights.
+    /// no second header of these heights, unless officers have put this binary's result in the place of the signed one.
     ///
     /// # Errors
     /// When this binary gives no single result, when a height below the one asked for differs, when the others cannot certify, or when
@@ -90,8 +104,13 @@ impl Replay {
     pub fn accept(self) -> Result<Accepted, LaunchError> {
         let Self { heights, asked, evidence_dir, log, holder, .. } = self;
         step("accept", || {
-            let ours =
-                Acceptance { us: holder.service.node_id(), evidence_dir, audit: holder.audit.as_ref(), log: &log };
+            let ours = Acceptance {
+                us: holder.service.node_id(),
+                evidence_dir,
+                audit: holder.audit.as_ref(),
+                log: &log,
+                stands_for: &|height, header| holder.service.stands_for(height, header),
+            };
             ours.drop_results(&heights, asked)
         })
     }

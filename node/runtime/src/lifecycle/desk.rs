@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
+use bixi_hsm::KeyDevice;
 use bixi_hsm::audit::{Audit as _, AuditLog, Durability, Event, Outcome};
-use bixi_hsm::{KeyDevice, KeyKind};
-use bixi_hsm_vault::{DeviceKek, Vault};
 use bixi_platform::io::Storage;
 use bixi_platform::threads::Spawner;
 
-use crate::keys::{Listed, open_device};
+use crate::keys::{Listed, open_device, open_vault};
 use crate::launch::{Failure, LaunchError, step};
 use crate::settings::Settings;
 use crate::{doctor, placement};
@@ -17,6 +16,7 @@ pub(super) struct Desk {
     pub(super) device: Arc<dyn KeyDevice>,
     /// What the device listed when it was opened.
     pub(super) listed: Listed,
+    pub(super) storage: Arc<dyn Storage>,
     /// A node that was never sealed has none.
     trail: Option<AuditLog>,
 }
@@ -31,7 +31,7 @@ impl Desk {
         let device = step("key device", || open_device(settings, settings.pin()))?;
         let listed = step("key device", || Listed::of(device.as_ref()))?;
         let trail = step("audit trail", || open_trail(settings, &storage, device.as_ref(), &listed))?;
-        Ok(Self { device, listed, trail })
+        Ok(Self { device, listed, storage, trail })
     }
 
     /// Does what the trail was told of before, and tells what became of it.
@@ -67,7 +67,6 @@ fn open_trail(
     if !storage.exists(&settings.data("vault"))? {
         return Ok(None);
     }
-    let key = listed.find(&settings.config.hsm.kek, KeyKind::Kek)?;
-    let vault = Vault::open(Arc::clone(storage), settings.data("vault"), &DeviceKek { device, key: &key })?;
+    let vault = open_vault(settings, storage, device, listed)?;
     Ok(Some(AuditLog::open(Arc::clone(storage), settings.data("audit"), vault.key_ring())?))
 }

@@ -7,6 +7,9 @@
 //!
 //! A statement's time is that of the host that asked. Its evidence answers no challenge of the reader's: it may be older than the file.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 
 use bixi_accel::sm3;
@@ -17,7 +20,7 @@ use bixi_types::{H256, NodeId};
 use serde_json::{Map, Value, json};
 
 use super::inventory::{custody_word, device_json, kind_word};
-use super::{key_fingerprint, now_ms};
+use super::{key_fingerprint, now_ms, read_bounded, write_new};
 use crate::chain::{NodeDirectory, NodeKeys};
 use crate::doctor::custody::{Held, named};
 use crate::launch::{Failure, LaunchError, step};
@@ -101,9 +104,15 @@ impl KeyStatement {
     /// The file.
     #[must_use]
     pub fn render(&self) -> String {
+        format!("{:#}\n", self.to_json())
+    }
+
+    /// The object in the file.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
         let mut value = self.body();
         value["sm3"] = hex::encode(sm3::digest(value.to_string().as_bytes())).into();
-        format!("{value:#}\n")
+        value
     }
 
     fn body(&self) -> Value {
@@ -131,7 +140,24 @@ impl KeyStatement {
         })
     }
 
+    /// Writes a new file.
+    ///
+    /// # Errors
+    /// When there is one already, or the disk refuses.
+    pub fn write(&self, path: &Path) -> Result<(), Failure> {
+        Ok(write_new(path, 0o644, self.render().as_bytes())?)
+    }
+
     /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or as [`Self::parse`].
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let bytes = read_bounded(path, FILE_BYTES_MAX)?;
+        Ok(Self::parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))?)
+    }
+
+    /// Reads the bytes of a file.
     ///
     /// # Errors
     /// Says why it is no statement, or not the one that was written.
@@ -292,60 +318,5 @@ fn trust_word(trust: Trust) -> &'static str {
     match trust {
         Trust::SelfReported => "self-reported",
         Trust::Signed => "signed-by-its-maker",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bixi_hsm::soft::SoftDevice;
-    use bixi_hsm::{KeyDevice as _, KeySpec};
-
-    use super::*;
-
-    fn statement() -> KeyStatement {
-        let device = SoftDevice::seeded("test", 5);
-        let key = device.generate(&KeySpec::new("consensus", KeyKind::Sm2Sign)).unwrap();
-        let attestation = device.attest(&key).unwrap();
-        KeyStatement {
-            at_ms: 7,
-            chain: H256([1; 32]),
-            node: "node0".into(),
-            role: Some("consensus".into()),
-            attestation,
-        }
-    }
-
-    #[test]
-    fn reads_what_it_wrote_and_calls_a_library_s_word_by_its_name() {
-        let statement = statement();
-        let read = KeyStatement::parse(statement.render().as_bytes()).unwrap();
-        assert_eq!(read, statement);
-        assert_eq!(read.judge(None), Worth::SelfReported);
-        assert_eq!(read.judge(Some(&[0; 34])), Worth::SelfReported, "a key to check with makes it no better");
-    }
-
-    #[test]
-    fn every_flipped_and_every_missing_byte_is_refused() {
-        let text = statement().render().into_bytes();
-        for place in 0..text.len() {
-            for bit in [0x01, 0x20, 0x80] {
-                let mut flipped = text.clone();
-                flipped[place] ^= bit;
-                assert!(KeyStatement::parse(&flipped).is_err(), "byte {place}");
-            }
-            assert!(KeyStatement::parse(&text[..place]).is_err(), "cut at {place}");
-        }
-        assert!(KeyStatement::parse(&[&text[..], b"\n"].concat()).is_err());
-        assert!(KeyStatement::parse(&vec![b' '; FILE_BYTES_MAX + 1]).unwrap_err().contains("more than"));
-    }
-
-    #[test]
-    fn evidence_of_a_tpm_is_checked_and_not_believed() {
-        let mut claimed = statement();
-        claimed.attestation.format = attestation::FORMAT.into();
-        claimed.attestation.trust = Trust::Signed;
-        let read = KeyStatement::parse(claimed.render().as_bytes()).unwrap();
-        assert_eq!(read.judge(None), Worth::Unchecked);
-        assert!(matches!(read.judge(Some(&[0; 34])), Worth::Refused(_)));
     }
 }

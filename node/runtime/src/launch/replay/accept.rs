@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 
 use bixi_consensus::LogEntry;
+use bixi_hsm::SigningService;
 use bixi_hsm::audit::{Audit, Durability, Event, Outcome};
+use bixi_hsm::officer::{Change, Override};
 use bixi_types::consensus::CheckpointVote;
+use bixi_types::ports::Signer as _;
 use bixi_types::{H256, NodeId};
 
 use super::report::{Replayed, Verdict};
 use super::{Failure, LogFiles};
 use crate::evidence::Keeper;
+use crate::lifecycle::now_ms;
 use crate::ordering_log::{self, Record};
 
 /// What was dropped.
@@ -27,18 +31,48 @@ pub(super) fn divergent(heights: &[Replayed]) -> impl Iterator<Item = &Replayed>
     from_lowest.filter(|replayed| replayed.vote.is_some())
 }
 
+/// What officers sign to have this binary's results signed in the place of others.
+pub(super) fn propose(
+    heights: &[Replayed],
+    service: &SigningService,
+    chain: H256,
+    reason: &str,
+) -> Result<Override, Failure> {
+    if heights.iter().any(|replayed| replayed.verdict() == Verdict::Unstable) {
+        return Err("this binary comes to different results from one run to the next: none is to be signed".into());
+    }
+    let change = |replayed: &Replayed| {
+        Some(Change { height: replayed.height, old: replayed.signed?, new: replayed.header_hash })
+    };
+    let statement = Override {
+        chain,
+        node: service.node_id(),
+        number: service.guard().overrulings() + 1,
+        changes: divergent(heights).filter_map(change).collect(),
+        reason: reason.to_owned(),
+        at_ms: now_ms(),
+    };
+    if statement.changes.is_empty() {
+        return Err("this binary comes to what was signed: there is nothing to overrule".into());
+    }
+    statement.check()?;
+    Ok(statement)
+}
+
 /// Who drops, and where it is written.
 pub(super) struct Acceptance<'a> {
     pub(super) us: NodeId,
     pub(super) evidence_dir: PathBuf,
     pub(super) audit: &'a dyn Audit,
     pub(super) log: &'a LogFiles,
+    /// Whether the guard lets this key sign that header of that height: officers have overruled the one it signed.
+    pub(super) stands_for: &'a dyn Fn(u64, &H256) -> bool,
 }
 
 impl Acceptance<'_> {
     /// Drops the votes of the divergent heights; `asked` is the height the operator named.
     pub(super) fn drop_results(self, heights: &[Replayed], asked: u64) -> Result<Accepted, Failure> {
-        judge(heights, asked, &self.us)?;
+        judge(heights, asked, &self.us, self.stands_for)?;
         let result = |replayed: &Replayed| Some((replayed.vote.clone()?, replayed.header_hash));
         let dropped: Vec<_> = divergent(heights).filter_map(result).collect();
         let Some((first, _)) = dropped.first() else {
@@ -67,8 +101,13 @@ impl Acceptance<'_> {
     }
 }
 
-/// Whether dropping helps, and drops what the operator has seen.
-fn judge(heights: &[Replayed], asked: u64, us: &NodeId) -> Result<(), Failure> {
+/// Whether dropping helps, and drops what the operator has seen. `stands_for` as in [`Acceptance`].
+fn judge(
+    heights: &[Replayed],
+    asked: u64,
+    us: &NodeId,
+    stands_for: &dyn Fn(u64, &H256) -> bool,
+) -> Result<(), Failure> {
     let Some(lowest) = divergent(heights).next().map(|replayed| replayed.height) else { return Ok(()) };
     if heights.iter().any(|replayed| replayed.verdict() == Verdict::Unstable) {
         return Err("this binary comes to different results from one run to the next: dropping would not help".into());
@@ -79,7 +118,10 @@ fn judge(heights: &[Replayed], asked: u64, us: &NodeId) -> Result<(), Failure> {
         )
         .into());
     }
-    divergent(heights).try_for_each(|replayed| others_can_certify(replayed, us))
+    let is_overruled = |replayed: &&Replayed| stands_for(replayed.height, &replayed.header_hash);
+    divergent(heights)
+        .filter(|replayed| !is_overruled(replayed))
+        .try_for_each(|replayed| others_can_certify(replayed, us))
 }
 
 /// By the validators in force at the height, which need not be those of the genesis.
@@ -90,7 +132,8 @@ fn others_can_certify(Replayed { height, validators, .. }: &Replayed, us: &NodeI
     }
     Err(format!(
         "height {height}: without this node the validators weigh {others}, and {quorum} must sign; its key has signed the other result, \
-         and its guard refuses a second header of one height: run the binary that executed it"
+         and its guard refuses a second header of one height: run the binary that executed it, or have two officers put this result in its \
+         place (--propose)"
     )
     .into())
 }

@@ -37,7 +37,8 @@ impl Stopped<'_> {
     pub(in crate::launch) fn accept(&self, heights: &[Replayed], asked: u64) -> Result<Accepted, Failure> {
         let audit = AuditLog::open(Arc::new(PreadStorage), &self.audit, self.ring.clone())?;
         let (log, evidence_dir) = (self.log(), self.evidence.clone());
-        Acceptance { us: self.node, evidence_dir, audit: &audit, log: &log }.drop_results(heights, asked)
+        let stands_for = &|_, _: &H256| false;
+        Acceptance { us: self.node, evidence_dir, audit: &audit, log: &log, stands_for }.drop_results(heights, asked)
     }
 
     /// The subjects in the audit trail.

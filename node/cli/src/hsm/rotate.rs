@@ -1,0 +1,98 @@
+//! `bixi hsm rotate`: a new key in the place of an old one.
+
+use std::path::PathBuf;
+
+use bixi_runtime::Settings;
+use bixi_runtime::lifecycle::rotation::{self, Rotated};
+use clap::{Args, Subcommand};
+
+use crate::failure::Failure;
+use crate::{console, run};
+
+/// Put a new key in the place of one that the node uses.
+///
+/// Makes the key in the device and prints what is left to do, with the line for the node file: that file is never written. The node and
+/// its broker are stopped. A crash leaves a node that starts, and at most a key that nothing uses.
+///
+/// Exit status: 0 done; 1 not done, and why; 77 the key device refused the PIN; 78 a file of the operator's cannot be used.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RotateCommand {
+    Kek(KekArgs),
+    Tls(TlsArgs),
+    Consensus(ConsensusArgs),
+}
+
+/// The key encryption key: first a new key that opens the vault, too; with --finish, the vault sealed for it alone.
+///
+/// Old copies of the vault open with the old key as before: destroy it in its device once no such copy is needed.
+#[derive(Debug, Args)]
+pub(crate) struct KekArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// The node file names the new key: end all other slots of the vault.
+    #[arg(long)]
+    finish: bool,
+    /// With --finish, end slots of standby devices and escrow as well; their holders add them again.
+    #[arg(long, requires = "finish")]
+    drop_slots: bool,
+}
+
+/// The TLS key: a new key and a request for its certificate.
+#[derive(Debug, Args)]
+pub(crate) struct TlsArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Where to write the request (PKCS#10, PEM); a new file.
+    #[arg(long, value_name = "FILE")]
+    request: PathBuf,
+}
+
+/// The consensus key: a new key and the calls that put it in the old one's place on the chain.
+#[derive(Debug, Args)]
+pub(crate) struct ConsensusArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// The node file.
+    #[arg(long, value_name = "PATH", default_value = "/etc/bixi/bixi.toml")]
+    config: PathBuf,
+    /// Print one JSON object.
+    ///
+    /// {"label", "uri", "public_key", "node_file", "calls": [{"to", "method", "data"}], "todo"}; with --finish {"kek", "ended"}
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(command: &RotateCommand) -> Result<(), Failure> {
+    match command {
+        RotateCommand::Kek(args) if args.finish => finish(args),
+        RotateCommand::Kek(args) => rotate(&args.node, rotation::begin_kek),
+        RotateCommand::Tls(args) => rotate(&args.node, |settings| rotation::tls(settings, &args.request)),
+        RotateCommand::Consensus(args) => rotate(&args.node, rotation::consensus),
+    }
+}
+
+fn rotate(
+    node: &NodeArgs,
+    make: impl FnOnce(&Settings) -> Result<Rotated, bixi_runtime::LaunchError>,
+) -> Result<(), Failure> {
+    let (settings, _) = run::enter_with_device(&node.config)?;
+    let made = make(&settings).map_err(|error| run::refusal("no key was put in place", &error))?;
+    let text = || console::table(&made.rows().into_iter().map(|(name, text)| [name, text]).collect::<Vec<_>>());
+    Ok(console::result(&if node.json { made.to_json().to_string() } else { text() })?)
+}
+
+fn finish(args: &KekArgs) -> Result<(), Failure> {
+    let (settings, _) = run::enter_with_device(&args.node.config)?;
+    let done = rotation::finish_kek(&settings, args.drop_slots)
+        .map_err(|error| run::refusal("the vault was not sealed anew", &error))?;
+    if args.node.json {
+        return Ok(console::result(&serde_json::json!({"kek": done.kek, "ended": done.ended}).to_string())?);
+    }
+    let mut rows = vec![["opens with".to_owned(), done.kek]];
+    rows.extend(done.ended.into_iter().map(|slot| ["ended".to_owned(), slot]));
+    Ok(console::result(&console::table(&rows))?)
+}

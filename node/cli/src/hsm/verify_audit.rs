@@ -1,0 +1,55 @@
+//! `bixi hsm verify-audit`: the audit trail of a node, read and verified whole.
+
+use std::path::PathBuf;
+
+use bixi_runtime::lifecycle::trail::{self, Head, Line, Review, Wish};
+use clap::Args;
+
+use crate::failure::Failure;
+use crate::{console, run};
+
+/// Verify a node's audit trail: every entry, every link between them, every head that the device signed.
+///
+/// Finds any edit, cut or exchange of entries and names file and place. That the newest entries were cut off shows only against a head
+/// written down elsewhere (--expect). Works beside a running node; the vault is opened by the broker, if it runs, or by the device with
+/// its PIN. A head is written as the number of entries, a colon and the hash of the last.
+///
+/// Exit status: 0 the trail holds; 1 it does not, or could not be read; 77 the key device refused the PIN; 78 a file of the operator's
+/// cannot be used.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyAuditArgs {
+    /// The node file.
+    #[arg(long, value_name = "PATH", default_value = "/etc/bixi/bixi.toml")]
+    config: PathBuf,
+    /// Count and print only what came after this head, which the trail must have stood at.
+    #[arg(long, value_name = "HEAD")]
+    from: Option<Head>,
+    /// A head that was written down; the trail must have stood at it.
+    #[arg(long, value_name = "HEAD")]
+    expect: Option<Head>,
+    /// Print every entry before the findings, one a line.
+    #[arg(long)]
+    all: bool,
+    /// Print one JSON object, and with --all one for each entry before it.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &VerifyAuditArgs) -> Result<(), Failure> {
+    let settings = run::enter_to_ask(&args.config)?;
+    let mut printed = Ok(());
+    let mut each = |line: &Line<'_>| {
+        if args.all && printed.is_ok() {
+            printed = console::result(&if args.json { line.to_json().to_string() } else { line.to_text() });
+        }
+    };
+    let wish = Wish { from: args.from, expect: args.expect };
+    let review = trail::verify(&settings, wish, &mut each)
+        .map_err(|error| run::refusal("the audit trail was not verified", &error))?;
+    printed?;
+    Ok(console::result(&if args.json { review.to_json().to_string() } else { text(&review) })?)
+}
+
+fn text(review: &Review) -> String {
+    console::table(&review.rows().into_iter().map(|(name, text)| [name, text]).collect::<Vec<_>>())
+}

@@ -1,0 +1,182 @@
+//! A stopped node's sign-once guard in officers' hands: shown, retired and exported, raised to another guard's marks, overruled.
+
+use std::path::Path;
+
+use bixi_hsm::guard::Position;
+use bixi_hsm::guard::export::{Export, FILE_BYTES_MAX};
+use bixi_hsm::officer::{APPROVAL_BYTES, Approval, Override, STATEMENT_BYTES_MAX};
+use bixi_hsm::service::Client;
+use bixi_platform::threads::Spawner;
+use bixi_types::ports::Signer as _;
+use bixi_types::{H256, NodeId};
+use serde_json::{Value, json};
+
+use super::{is_held_by_broker, key_fingerprint, read_bounded, utc, write_new};
+use crate::keys::{self, Holder};
+use crate::launch::{Failure, LaunchError, step};
+use crate::settings::Settings;
+use crate::{doctor, placement};
+
+/// How a guard stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    chain: H256,
+    node: NodeId,
+    marks: Vec<Position>,
+    /// Told by the guard itself; the broker tells of marks only.
+    whole: Option<(bool, u64)>,
+}
+
+/// Shows a guard; through the broker, if it runs.
+///
+/// # Errors
+/// Names the step: a node that runs without a broker, a PIN that is refused, a guard that cannot be read.
+pub fn show(settings: &Settings) -> Result<Standing, LaunchError> {
+    let chain = settings.genesis.hash();
+    if is_held_by_broker(settings) {
+        let socket = settings.broker().unwrap_or_default();
+        let signer = step("broker", || keys::ask_broker(settings, socket))?;
+        let marks = step("guard", || signer.marks())?;
+        return Ok(Standing { chain, node: signer.node_id(), marks, whole: None });
+    }
+    let holder = hold(settings)?;
+    let (service, node) = (&holder.service, holder.service.node_id());
+    let whole = Some((service.guard().is_retired(), service.guard().overrulings()));
+    Ok(Standing { chain, node, marks: service.guard().marks(&node), whole })
+}
+
+/// Retires the guard for good and writes its marks to a new file. Of a retired guard the file is written again.
+///
+/// # Errors
+/// Names the step. The guard may be retired all the same: then the file can be made again.
+pub fn export(settings: &Settings, out: &Path) -> Result<H256, LaunchError> {
+    step("file", || expect_absent(out))?;
+    let holder = hold(settings)?;
+    let file = step("export", || holder.service.export_guard())?;
+    step("file", || write_new(out, 0o644, &file))?;
+    settle(&holder)?;
+    Ok(Export::fingerprint(&file))
+}
+
+/// Raises the guard to the marks in a file that the TLS key `signer` vouches for; the node's own when nobody else is named.
+///
+/// # Errors
+/// Names the step: a file of another chain, validator or signer, or one that would lower a mark.
+pub fn import(settings: &Settings, file: &Path, signer: Option<NodeId>) -> Result<Standing, LaunchError> {
+    let bytes = step("file", || read_bounded(file, FILE_BYTES_MAX))?;
+    let holder = hold(settings)?;
+    let export = step("import", || holder.service.import_guard(&bytes, signer.map(|key| key.0)))?;
+    settle(&holder)?;
+    let marks = holder.service.guard().marks(&export.node);
+    Ok(Standing { chain: export.chain, node: export.node, marks, whole: None })
+}
+
+/// Has the guard take the checkpoints of a statement that two of the node's officers approved; returns the officers.
+///
+/// # Errors
+/// Names the step: files that cannot be read, too few approvals, a statement for another state of the guard.
+pub fn overrule(settings: &Settings, statement: &Path, approvals: &[&Path]) -> Result<Vec<NodeId>, LaunchError> {
+    let statement = step("statement", || read_override(statement))?;
+    let approvals =
+        step("approvals", || approvals.iter().map(|path| read_approval(path)).collect::<Result<Vec<_>, _>>())?;
+    let officers: Vec<[u8; 64]> = settings.config.hsm.officers.iter().map(|officer| officer.0).collect();
+    let holder = hold(settings)?;
+    let approved = step("override", || holder.service.overrule(&statement, &approvals, &officers))?;
+    settle(&holder)?;
+    Ok(approved.into_iter().map(NodeId).collect())
+}
+
+/// Reads a statement that officers are to sign.
+pub(super) fn read_override(path: &Path) -> Result<Override, Failure> {
+    let bytes = read_bounded(path, STATEMENT_BYTES_MAX)?;
+    Ok(Override::decode(&bytes).map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+fn read_approval(path: &Path) -> Result<Approval, Failure> {
+    let bytes = read_bounded(path, APPROVAL_BYTES)?;
+    Ok(Approval::decode(&bytes).map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+fn expect_absent(path: &Path) -> Result<(), Failure> {
+    // Before anything is done that cannot be undone.
+    match path.try_exists() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(format!("{} is there already; name another file", path.display()).into()),
+        Err(error) => Err(format!("{}: {error}", path.display()).into()),
+    }
+}
+
+fn hold(settings: &Settings) -> Result<Holder, LaunchError> {
+    step("stopped node", || doctor::expect_stopped(settings))?;
+    let spawner = Spawner::new(step("placement", || placement::plan(settings))?);
+    let storage = step("storage", || settings.storage(&spawner))?;
+    step("unlock keys", || keys::hold_here(settings, &storage))
+}
+
+/// As a node that stops: the head of the trail is signed.
+fn settle(holder: &Holder) -> Result<(), LaunchError> {
+    step("audit trail", || {
+        let client: Client<_> = holder.client()?;
+        client.settle()?;
+        Ok::<_, Failure>(holder.audit.sync()?)
+    })
+}
+
+impl Standing {
+    /// Name and text of each finding.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
+        let mut rows = vec![
+            ("chain", self.chain.to_string()),
+            ("validator", format!("{}, fingerprint {}", self.node.to_hex(), key_fingerprint(&self.node.0))),
+        ];
+        if self.marks.is_empty() {
+            rows.push(("mark", "none: nothing was signed".to_owned()));
+        }
+        rows.extend(self.marks.iter().map(|mark| ("mark", mark.to_string())));
+        if let Some((is_retired, overrulings)) = self.whole {
+            rows.push(("overrulings", overrulings.to_string()));
+            let words = if is_retired { "RETIRED: it grants nothing any more" } else { "in service" };
+            rows.push(("state", words.to_owned()));
+        }
+        rows
+    }
+
+    /// One object with everything.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mark = |mark: &Position| match mark {
+            Position::Ordering { height, round, step } => {
+                json!({"lane": "ordering", "height": height, "round": round, "step": format!("{step:?}").to_lowercase()})
+            }
+            Position::Checkpoint { height } => json!({"lane": "checkpoint", "height": height}),
+        };
+        json!({
+            "chain": self.chain.to_hex(),
+            "node": self.node.to_hex(),
+            "fingerprint": key_fingerprint(&self.node.0),
+            "marks": self.marks.iter().map(mark).collect::<Vec<_>>(),
+            "retired": self.whole.map(|(is_retired, _)| is_retired),
+            "overrulings": self.whole.map(|(_, overrulings)| overrulings),
+        })
+    }
+}
+
+/// A statement for people, as officers read it before they sign.
+pub(super) fn override_rows(statement: &Override) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("chain", statement.chain.to_string()),
+        ("validator", statement.node.to_hex()),
+        ("override", format!("{} of its guard", statement.number)),
+        ("written", utc(statement.at_ms)),
+        ("reason", statement.reason.clone()),
+    ];
+    for change in &statement.changes {
+        rows.push((
+            "checkpoint",
+            format!("height {}: header {} in the place of {}", change.height, change.new, change.old),
+        ));
+    }
+    rows.push(("SM3", statement.fingerprint().to_string()));
+    rows
+}

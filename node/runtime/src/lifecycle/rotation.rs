@@ -1,0 +1,262 @@
+//! New keys in the place of old ones. The node file is the operator's: what to write into it is told, never written.
+//!
+//! | key | first step | the operator | last step |
+//! |---|---|---|---|
+//! | kek | new key, new slot of the vault: both keys open it | names the new key | [`finish_kek`]: the vault sealed anew, for the new key alone |
+//! | tls | new key, a request for a certificate | has it certified, names both | none: the old key goes unused |
+//! | consensus | new key, calls of the consensus contract | sends them, names the new key | none: the old key is no member any more |
+//!
+//! A crash at any place leaves a node that starts: at most a key that nothing uses, which `bixi hsm list` shows. Each step can be taken
+//! again; a first step taken again makes another key, because of one that is there nobody knows who made it.
+
+use std::path::Path;
+
+use bixi_accel::sm2::{self, PublicKey};
+use bixi_hsm::device::Attestation;
+use bixi_hsm::{KeyKind, KeySpec};
+use bixi_hsm_vault::{SlotInfo, SlotKind, Vault};
+use bixi_network::pki::{self, PkiError};
+use bixi_types::NodeId;
+use bixi_types::abi::{Argument, call};
+use serde_json::{Value, json};
+
+use super::desk::Desk;
+use super::{generation, key_fingerprint, write_new};
+use crate::keys::open_vault;
+use crate::launch::{Failure, LaunchError, step};
+use crate::settings::Settings;
+
+/// The contract that keeps the chain's members.
+const CONSENSUS_CONTRACT: &str = "0x0000000000000000000000000000000000001003";
+/// Keys of one label's line that are looked for.
+const GENERATIONS_MAX: u32 = 1_000;
+
+/// A key that was made, and what is left to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotated {
+    label: String,
+    uri: String,
+    public_key: Option<[u8; 64]>,
+    /// The line of the node file that names it.
+    line: String,
+    calls: Vec<Call>,
+    /// What to do, in order.
+    todo: Vec<String>,
+}
+
+/// A call of the consensus contract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Call {
+    method: &'static str,
+    data: Vec<u8>,
+}
+
+/// Makes a new key encryption key and lets it open the vault beside the present one.
+///
+/// # Errors
+/// Names the step: a running node, a PIN that is refused, a vault that cannot be written.
+pub fn begin_kek(settings: &Settings) -> Result<Rotated, LaunchError> {
+    let desk = Desk::open(settings)?;
+    step("rotate", || {
+        let mut vault = vault(&desk, settings)?;
+        let made = successor(&desk, &settings.config.hsm.kek, KeyKind::Kek)?;
+        let label = made.key.label.clone();
+        let subject = format!("the vault opens with the key encryption key {label:?}, too");
+        desk.perform("rotate-kek", &subject, || {
+            Ok(vault.add_slot(SlotKind::Primary, &label, desk.device.as_ref(), &made.key.uri)?)
+        })?;
+        let todo = vec![
+            format!("set in [hsm] of the node file: kek = {label:?}"),
+            "run `bixi hsm rotate kek --finish`: until then the old key opens the vault, too".to_owned(),
+        ];
+        Ok::<_, Failure>(Rotated::new("kek", made, todo))
+    })
+}
+
+/// What the last step of a rotation found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// The key that opens the vault.
+    pub kek: String,
+    /// Keys that open it no more: nothing when it was finished before.
+    pub ended: Vec<String>,
+}
+
+/// Seals the vault anew for the key that the node file names. Slots of other devices end with it, and only when `drop_slots` says so.
+///
+/// # Errors
+/// Names the step: a key that the vault does not know, slots that would end, a vault that cannot be written.
+pub fn finish_kek(settings: &Settings, drop_slots: bool) -> Result<Finished, LaunchError> {
+    let desk = Desk::open(settings)?;
+    step("rotate", || {
+        let mut vault = vault(&desk, settings)?;
+        let kek = desk.listed.find(&settings.config.hsm.kek, KeyKind::Kek)?;
+        let ending: Vec<SlotInfo> = vault.slots().into_iter().filter(|slot| slot.kek != kek).collect();
+        let ended: Vec<String> =
+            ending.iter().map(|slot| format!("{:?} slot {:?}, {}", slot.kind, slot.label, slot.kek)).collect();
+        let others: Vec<&str> =
+            ending.iter().filter(|slot| slot.kind != SlotKind::Primary).map(|slot| slot.label.as_str()).collect();
+        if !others.is_empty() && !drop_slots {
+            return Err(format!(
+                "the slots {} end when the vault is sealed anew, and their holders have to add them again: say so with --drop-slots",
+                others.join(", ")
+            )
+            .into());
+        }
+        if !ended.is_empty() {
+            let subject = format!("the vault sealed anew for {kek} alone, {} slots ended", ended.len());
+            desk.perform("rotate-kek", &subject, || Ok(vault.reseal(desk.device.as_ref(), &kek)?))?;
+        }
+        Ok::<_, Failure>(Finished { kek: kek.to_string(), ended })
+    })
+}
+
+/// Makes a new TLS key and writes a request for its certificate (PKCS#10, PEM) to a new file.
+///
+/// # Errors
+/// Names the step: a running node, a PIN that is refused, a file that is there.
+pub fn tls(settings: &Settings, request: &Path) -> Result<Rotated, LaunchError> {
+    let desk = Desk::open(settings)?;
+    step("rotate", || {
+        if request.exists() {
+            return Err(Failure::from(format!("{} is there already; name another file", request.display())));
+        }
+        let made = successor(&desk, &settings.config.hsm.tls_key, KeyKind::Sm2Sign)?;
+        let (label, uri) = (made.key.label.clone(), made.key.uri.clone());
+        let key = made.public_key.ok_or("the device tells no public half of the new key")?;
+        let subject = format!("certificate request of the TLS key {label:?}");
+        let text = desk.perform("rotate-tls", &subject, || {
+            let public = PublicKey::from_bytes(&key)?;
+            let z = sm2::identity_digest(sm2::DEFAULT_ID, &public);
+            Ok(pki::request(settings.genesis.suite, &format!("CN={}", settings.config.name), &key, |info| {
+                let signed = desk.device.sign_digest(&uri, &sm2::message_digest(&z, info));
+                signed.map_err(|error| PkiError::Signer(error.to_string()))
+            })?)
+        })?;
+        write_new(request, 0o644, text.as_bytes())?;
+        let todo = vec![
+            format!("have the authority certify {}", request.display()),
+            format!("set in [hsm] of the node file: tls_key = {label:?}"),
+            "put the new certificate where p2p.certificate says, and start the node; then have the old one revoked"
+                .to_owned(),
+        ];
+        Ok(Rotated::new("tls_key", made, todo))
+    })
+}
+
+/// Makes a new consensus key and the calls that put it in the place of the old one on the chain.
+///
+/// # Errors
+/// Names the step: a running node, a PIN that is refused.
+pub fn consensus(settings: &Settings) -> Result<Rotated, LaunchError> {
+    let desk = Desk::open(settings)?;
+    step("rotate", || {
+        let old = desk.listed.find(&settings.config.hsm.consensus_key, KeyKind::Sm2Sign)?;
+        let old = NodeId(desk.device.public_key(&old)?).to_hex();
+        let made = successor(&desk, &settings.config.hsm.consensus_key, KeyKind::Sm2Sign)?;
+        let label = made.key.label.clone();
+        let new = NodeId(made.public_key.ok_or("the device tells no public half of the new key")?).to_hex();
+        let calls = replacing(&old, &new);
+        let todo = vec![
+            "start the node with its old key, and send the first call: the new key becomes an observer of the group".to_owned(),
+            "send the second call: the old key is a member no more; the others go on without this node".to_owned(),
+            format!("stop the node, set in [hsm] of the node file: consensus_key = {label:?}, and start it: it follows"),
+            "when it has caught up, send the third call through any node, with the weight the validator had: it votes again".to_owned(),
+            "where others let in by list, name the new id in their p2p.allow".to_owned(),
+        ];
+        Ok::<_, Failure>(Rotated { calls, ..Rotated::new("consensus_key", made, todo) })
+    })
+}
+
+/// Never two members of one operator that vote at a time, and never one that is counted and cannot vote.
+fn replacing(old: &str, new: &str) -> Vec<Call> {
+    let of = |method, arguments: &[Argument<'_>]| Call { method, data: call(method, arguments) };
+    vec![
+        of("addObserver(string)", &[Argument::Text(new)]),
+        of("remove(string)", &[Argument::Text(old)]),
+        of("addSealer(string,uint256)", &[Argument::Text(new), Argument::Number(1)]),
+    ]
+}
+
+fn vault(desk: &Desk, settings: &Settings) -> Result<Vault, Failure> {
+    open_vault(settings, &desk.storage, desk.device.as_ref(), &desk.listed)
+}
+
+/// Makes the next key of a line: `kek`, `kek-2`, `kek-3`.
+fn successor(desk: &Desk, label: &str, kind: KeyKind) -> Result<Attestation, Failure> {
+    let line = line_of(label);
+    let mut labels = (2..GENERATIONS_MAX).map(|number| format!("{line}-{number}"));
+    let free =
+        labels.find(|label| desk.listed.labelled(label).is_none()).ok_or("the device has no label left for it")?;
+    generation::make(desk, &KeySpec::new(free, kind))
+}
+
+/// `kek` of `kek-2`.
+fn line_of(label: &str) -> &str {
+    match label.rsplit_once('-') {
+        Some((line, number)) if !line.is_empty() && number.parse::<u32>().is_ok() => line,
+        _ => label,
+    }
+}
+
+impl Rotated {
+    fn new(setting: &str, made: Attestation, todo: Vec<String>) -> Self {
+        let Attestation { key, public_key, .. } = made;
+        let line = format!("{setting} = {:?}", key.label);
+        Self { label: key.label, uri: key.uri.to_string(), public_key, line, calls: Vec::new(), todo }
+    }
+
+    /// Name and text of what was made and of what is left to do.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(String, String)> {
+        let mut rows = vec![("key".to_owned(), self.uri.clone())];
+        if let Some(key) = &self.public_key {
+            rows.push(("public key".to_owned(), NodeId(*key).to_hex()));
+            rows.push(("fingerprint".to_owned(), key_fingerprint(key)));
+        }
+        let calls = self.calls.iter().enumerate().map(|(place, call)| {
+            let data = hex::encode(&call.data);
+            (format!("call {}", place + 1), format!("{} at {CONSENSUS_CONTRACT}, data 0x{data}", call.method))
+        });
+        rows.extend(calls);
+        rows.extend(self.todo.iter().enumerate().map(|(place, text)| (format!("{}.", place + 1), text.clone())));
+        rows
+    }
+
+    /// One object with everything.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let call = |call: &Call| json!({"to": CONSENSUS_CONTRACT, "method": call.method, "data": format!("0x{}", hex::encode(&call.data))});
+        json!({
+            "label": self.label,
+            "uri": self.uri,
+            "public_key": self.public_key.map(|key| NodeId(key).to_hex()),
+            "node_file": self.line,
+            "calls": self.calls.iter().map(call).collect::<Vec<_>>(),
+            "todo": self.todo,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_keys_is_numbered() {
+        for (label, line) in
+            [("kek", "kek"), ("kek-2", "kek"), ("a-b", "a-b"), ("a-b-10", "a-b"), ("-2", "-2"), ("x-", "x-")]
+        {
+            assert_eq!(line_of(label), line);
+        }
+    }
+
+    #[test]
+    fn a_member_is_replaced_by_the_selectors_of_its_contract() {
+        let calls = replacing("aa", "bb");
+        let methods: Vec<&str> = calls.iter().map(|call| call.method).collect();
+        assert_eq!(methods, ["addObserver(string)", "remove(string)", "addSealer(string,uint256)"]);
+        let names = |call: &Call, id: &str| call.data.windows(id.len()).any(|window| window == id.as_bytes());
+        assert!(names(&calls[0], "bb") && names(&calls[1], "aa") && names(&calls[2], "bb"));
+    }
+}

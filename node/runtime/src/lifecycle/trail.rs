@@ -1,0 +1,291 @@
+//! The explicit check of a node's audit trail: every entry read, every link and every signed head verified.
+//!
+//! What the files alone cannot show is that the newest entries were cut off, or a whole older copy put in place. Two things show it: a
+//! head that an officer wrote down (`expect`), and heads that the device signed, for whoever has one of them elsewhere.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bixi_hsm::audit::{self, Chain, Entry, Outcome, SignedHead};
+use bixi_platform::io::Storage;
+use bixi_platform::threads::Spawner;
+use bixi_sealed::KeyRing;
+use bixi_types::H256;
+use serde_json::{Value, json};
+
+use super::{key_fingerprint, utc};
+use crate::doctor::custody::{Held, named};
+use crate::launch::{Failure, LaunchError, step};
+use crate::placement;
+use crate::settings::Settings;
+
+pub use bixi_hsm::audit::Head;
+
+/// What is asked of a check.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish {
+    /// Count only what came after this head, which the trail must have stood at.
+    pub from: Option<Head>,
+    /// The trail must have stood at this head.
+    pub expect: Option<Head>,
+}
+
+/// A trail that holds.
+#[derive(Debug, Clone, Default)]
+pub struct Review {
+    chain: Chain,
+    /// Entries by request and outcome.
+    counts: BTreeMap<(String, &'static str), u64>,
+    times_ms: Option<(u64, u64)>,
+    /// How often an entry is older than the one before it.
+    clock_steps_back: u64,
+    signed: u64,
+    last_signed: Option<SignedHead>,
+    /// Signed heads by the key that signed.
+    signers: BTreeMap<[u8; 64], u64>,
+    tls_key: Option<[u8; 64]>,
+}
+
+/// Reads and verifies the whole trail of a node, running or not. `each` gets every line after `from`, as it is read.
+///
+/// # Errors
+/// Names the step: a PIN that is refused, a file and the place in it where the trail does not hold, a head that it never stood at.
+pub fn verify(settings: &Settings, wish: Wish, each: &mut dyn FnMut(&Line<'_>)) -> Result<Review, LaunchError> {
+    let spawner = Spawner::new(step("placement", || placement::plan(settings))?);
+    let storage = step("storage", || settings.storage(&spawner))?;
+    let held = step("key device", || Held::open_wherever(settings))?;
+    let ring = step("vault", || held.ring(settings, &storage))?;
+    let [_, tls, _] = named(&settings.config.hsm);
+    // The check of the trail does not depend on a key that was removed since.
+    let tls_key = held.attest(&tls).ok().and_then(|attested| attested.public_key);
+    let review =
+        step("audit trail", || read(&storage, &settings.data("audit"), &ring, settings.genesis.hash(), wish, each))?;
+    Ok(Review { tls_key, ..review })
+}
+
+fn read(
+    storage: &Arc<dyn Storage>,
+    dir: &Path,
+    ring: &KeyRing,
+    chain: H256,
+    wish: Wish,
+    each: &mut dyn FnMut(&Line<'_>),
+) -> Result<Review, Failure> {
+    let mut review = Review::default();
+    let mut wanted: Vec<Wanted> = [wish.from, wish.expect].into_iter().flatten().map(Wanted::new).collect();
+    let mut foreign = None;
+    let after = wish.from.map_or(0, |head| head.entries);
+    review.chain = audit::verify_chain(storage.as_ref(), dir, ring, |entry| {
+        let head = Head::after(&entry);
+        wanted.iter_mut().for_each(|wanted| wanted.pass(&entry, head));
+        if let Outcome::HeadSigned(signed) = &entry.event.outcome
+            && signed.statement.chain != chain
+        {
+            foreign.get_or_insert(entry.sequence);
+        }
+        if entry.sequence >= after {
+            each(&Line { entry: &entry, head });
+            review.take(entry);
+        }
+    })?;
+    if let Some(sequence) = foreign {
+        return Err(format!("entry {sequence} holds a signed head of another chain").into());
+    }
+    wanted.iter().try_for_each(|wanted| wanted.judge(&review.chain))?;
+    Ok(review)
+}
+
+/// A head that the trail must have stood at.
+struct Wanted {
+    head: Head,
+    is_met: bool,
+    other: Option<[u8; 32]>,
+}
+
+impl Wanted {
+    fn new(head: Head) -> Self {
+        Self { is_met: head == Head::default(), head, other: None }
+    }
+
+    fn pass(&mut self, entry: &Entry, after: Head) {
+        // The first entry here may follow the very head that was written down, in a file that was moved to an archive.
+        let before = Head { entries: entry.sequence, hash: entry.previous };
+        for stood in [before, after].into_iter().filter(|stood| stood.entries == self.head.entries) {
+            match stood.hash == self.head.hash {
+                true => self.is_met = true,
+                false => self.other = Some(stood.hash),
+            }
+        }
+    }
+
+    fn judge(&self, chain: &Chain) -> Result<(), Failure> {
+        let (head, ends) = (self.head, chain.ends);
+        if self.is_met {
+            return Ok(());
+        }
+        Err(if let Some(other) = self.other {
+            format!(
+                "the head {head} was written down, and after {} entries this trail stood at {}: entries up to there were exchanged, or this \
+                 is another trail",
+                head.entries,
+                Head { hash: other, ..head }
+            )
+        } else if head.entries > ends.entries {
+            format!("the head {head} was written down, and this trail ends at {ends}: its newest entries were cut off, or an older copy was put back")
+        } else {
+            format!("the head {head} lies in a file that is not here; this trail begins at {}: bring the archive back to check it", chain.begins)
+        }
+        .into())
+    }
+}
+
+/// One entry, as `--all` prints it.
+pub struct Line<'a> {
+    entry: &'a Entry,
+    head: Head,
+}
+
+impl Line<'_> {
+    /// Sequence, time, request, outcome and subject.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let Entry { sequence, at_ms, event, .. } = self.entry;
+        let outcome = match &event.outcome {
+            Outcome::Refused(reason) => format!("refused: {reason}"),
+            outcome => outcome_word(outcome).to_owned(),
+        };
+        format!("{sequence}  {}  {}  {outcome}  {}", utc(*at_ms), event.request, event.subject)
+    }
+
+    /// One object.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let Entry { sequence, at_ms, event, .. } = self.entry;
+        let reason = match &event.outcome {
+            Outcome::Refused(reason) => Some(reason),
+            _ => None,
+        };
+        json!({
+            "sequence": sequence,
+            "at_ms": at_ms,
+            "request": event.request,
+            "subject": event.subject,
+            "digest": event.digest.map(hex::encode),
+            "outcome": outcome_word(&event.outcome),
+            "reason": reason,
+            "head": self.head.to_string(),
+        })
+    }
+}
+
+fn outcome_word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Signed => "signed",
+        Outcome::Stored => "stored",
+        Outcome::Answered => "answered",
+        Outcome::Refused(_) => "refused",
+        Outcome::HeadSigned(_) => "head-signed",
+    }
+}
+
+impl Review {
+    fn take(&mut self, entry: Entry) {
+        let at_ms = entry.at_ms;
+        let (first, last) = self.times_ms.unwrap_or((at_ms, at_ms));
+        self.clock_steps_back += u64::from(at_ms < last);
+        self.times_ms = Some((first, at_ms));
+        *self.counts.entry((entry.event.request, outcome_word(&entry.event.outcome))).or_default() += 1;
+        if let Outcome::HeadSigned(signed) = entry.event.outcome {
+            self.signed += 1;
+            *self.signers.entry(signed.key).or_default() += 1;
+            self.last_signed = Some(*signed);
+        }
+    }
+
+    /// Entries after the last signed head; the entry that holds its signature is one of them.
+    fn unsigned(&self) -> u64 {
+        let from = self.last_signed.map_or(self.chain.begins.entries, |signed| signed.statement.head.entries);
+        self.chain.ends.entries - from
+    }
+
+    /// Name and text of each finding.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(String, String)> {
+        let Chain { begins, ends, files, torn_bytes } = self.chain;
+        let mut rows = vec![
+            ("begins".to_owned(), begins.to_string()),
+            ("ends".to_owned(), format!("{ends}: write this down elsewhere")),
+            ("files".to_owned(), files.to_string()),
+        ];
+        if let Some((first, last)) = self.times_ms {
+            let back = match self.clock_steps_back {
+                0 => String::new(),
+                steps => format!("; the clock was put back {steps} times between"),
+            };
+            rows.push(("time".to_owned(), format!("{} to {}{back}", utc(first), utc(last))));
+        }
+        if torn_bytes > 0 {
+            let words = format!("{torn_bytes} at the very end: a crash left them, or the log is being written now");
+            rows.push(("torn bytes".to_owned(), words));
+        }
+        rows.push(("signed heads".to_owned(), self.signed_words()));
+        let counts =
+            self.counts.iter().map(|((request, outcome), count)| (format!("  {request} {outcome}"), count.to_string()));
+        rows.extend(counts);
+        rows
+    }
+
+    fn signed_words(&self) -> String {
+        let Some(last) = self.last_signed else {
+            return "none: it is as whole as this host's data keys are safe, and no key of the device stands by it"
+                .to_owned();
+        };
+        let by = self.signers.iter().map(|(key, count)| {
+            let whose = if Some(*key) == self.tls_key {
+                "the node's TLS key"
+            } else {
+                "another key, such as an earlier TLS key:"
+            };
+            format!("{count} by {whose} {}", key_fingerprint(key))
+        });
+        format!(
+            "{}, the last over {} at {}; {} entries since",
+            by.collect::<Vec<_>>().join(", "),
+            last.statement.head,
+            utc(last.statement.at_ms),
+            self.unsigned()
+        )
+    }
+
+    /// One object with everything.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let Chain { begins, ends, files, torn_bytes } = self.chain;
+        let counts: Vec<Value> = self
+            .counts
+            .iter()
+            .map(|((request, outcome), count)| json!({"request": request, "outcome": outcome, "count": count}))
+            .collect();
+        let signers = self.signers.iter().map(|(key, count)| {
+            json!({"fingerprint": key_fingerprint(key), "heads": count, "is_tls_key": Some(*key) == self.tls_key})
+        });
+        json!({
+            "begins": begins.to_string(),
+            "ends": ends.to_string(),
+            "files": files,
+            "torn_bytes": torn_bytes,
+            "first_at_ms": self.times_ms.map(|(first, _)| first),
+            "last_at_ms": self.times_ms.map(|(_, last)| last),
+            "clock_steps_back": self.clock_steps_back,
+            "counts": counts,
+            "signed_heads": self.signed,
+            "last_signed": self.last_signed.map(|signed| signed.statement.head.to_string()),
+            "unsigned_entries": self.unsigned(),
+            "signers": signers.collect::<Vec<_>>(),
+        })
+    }
+}

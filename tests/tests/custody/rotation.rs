@@ -1,0 +1,89 @@
+//! New keys in the place of old ones, and a start after every step.
+
+use std::fs;
+use std::process::Command;
+
+use bixi_tests::node::RunningNode;
+use bixi_tests::{binary, settings};
+
+use crate::bench::Bench;
+
+/// The node starts and stops.
+#[track_caller]
+fn starts(bench: &Bench) {
+    let ended = RunningNode::start(&bench.config).stop();
+    assert!(ended.status.success(), "{}", ended.said);
+}
+
+#[test]
+fn a_node_starts_after_every_step_of_a_new_key_encryption_key() {
+    let bench = Bench::new();
+    starts(&bench);
+    // What a step leaves that was cut off after it made its key.
+    bench.json(&["generate", "--label", "kek-2", "--kind", "kek"]);
+    starts(&bench);
+    let nothing = bench.json(&["rotate", "kek", "--finish"]);
+    assert_eq!(nothing["ended"], serde_json::json!([]), "there is one key, and it stays");
+    let begun = bench.json(&["rotate", "kek"]);
+    assert_eq!((begun["label"].as_str(), begun["node_file"].as_str()), (Some("kek-3"), Some("kek = \"kek-3\"")));
+    starts(&bench);
+    settings::set(&bench.config, "hsm", "kek", "\"kek-3\"");
+    starts(&bench);
+    let finished = bench.json(&["rotate", "kek", "--finish"]);
+    assert!(finished["ended"][0].as_str().unwrap().contains("object=kek;"), "{finished}");
+    assert_eq!(bench.json(&["rotate", "kek", "--finish"])["ended"], serde_json::json!([]), "it was finished before");
+    starts(&bench);
+    settings::set(&bench.config, "hsm", "kek", "\"kek\"");
+    assert!(RunningNode::try_start(&bench.config).is_err(), "the old key opens the vault no more");
+    settings::set(&bench.config, "hsm", "kek", "\"kek-3\"");
+    let trail = bench.json(&["verify-audit"]);
+    let counts = trail["counts"].as_array().unwrap();
+    let rotations = counts.iter().find(|count| count["request"] == "rotate-kek").expect("told of");
+    assert_eq!(rotations["count"], 4, "each before and after: {trail}");
+}
+
+#[test]
+fn a_new_tls_key_is_certified_by_its_request() {
+    let bench = Bench::new();
+    let (request, certificate) = (bench.path("tls.csr"), bench.path("tls.crt"));
+    let made = bench.json(&["rotate", "tls", "--request", request.to_str().unwrap()]);
+    let verified = Command::new("openssl")
+        .args(["req", "-noout", "-verify", "-vfyopt", "distid:1234567812345678", "-in"])
+        .arg(&request)
+        .output()
+        .expect("openssl is installed");
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    let chain = bench.path("chain");
+    let certified = Command::new(binary("bixi"))
+        .args(["chain", "certify", "--node", "node0", "--request"])
+        .arg(&request)
+        .arg("--dir")
+        .arg(&chain)
+        .arg("--out")
+        .arg(&certificate)
+        .output()
+        .unwrap();
+    assert!(certified.status.success(), "{}", String::from_utf8_lossy(&certified.stderr));
+    let shown = Command::new("openssl").args(["x509", "-noout", "-pubkey", "-in"]).arg(&certificate).output().unwrap();
+    let key = openssl::pkey::PKey::public_key_from_pem(&shown.stdout).unwrap().public_key_to_der().unwrap();
+    assert_eq!(hex::encode(&key[key.len() - 64..]), made["public_key"].as_str().unwrap());
+    fs::copy(&certificate, bench.config.with_file_name("conf").join("node.crt")).unwrap();
+    settings::set(&bench.config, "hsm", "tls_key", "\"tls-2\"");
+    starts(&bench);
+    let listed = bench.json(&["list"]);
+    assert_eq!((listed["keys"][1]["role"].as_str(), listed["keys"][1]["label"].as_str()), (Some("tls"), Some("tls-2")));
+}
+
+#[test]
+fn a_new_consensus_key_comes_with_the_calls_that_put_it_in_place() {
+    let bench = Bench::new();
+    let old = bench.json(&["attest"])["public_key"].as_str().unwrap().to_owned();
+    let made = bench.json(&["rotate", "consensus"]);
+    let new = made["public_key"].as_str().unwrap();
+    let calls = made["calls"].as_array().unwrap();
+    let named: Vec<bool> =
+        calls.iter().map(|call| call["data"].as_str().unwrap().contains(&hex::encode(new))).collect();
+    assert_eq!(named, [true, false, true], "{made}");
+    assert!(calls[1]["data"].as_str().unwrap().contains(&hex::encode(&old)));
+    starts(&bench);
+}

@@ -1,0 +1,71 @@
+//! The audit trail of a node, verified by its officer.
+
+use std::fs;
+
+use bixi_tests::broker::{RunningBroker, configure};
+use bixi_tests::disk::copy;
+use bixi_tests::node::RunningNode;
+
+use crate::bench::Bench;
+
+/// One life of the node, stopped in order.
+fn live(bench: &Bench) {
+    let ended = RunningNode::start(&bench.config).stop();
+    assert!(ended.status.success(), "{}", ended.said);
+}
+
+#[test]
+fn a_trail_is_signed_at_each_stop_and_held_against_what_was_written_down() {
+    let bench = Bench::new();
+    let audit = bench.config.with_file_name("data").join("audit");
+    live(&bench);
+    let first = bench.json(&["verify-audit"]);
+    assert_eq!((&first["signed_heads"], &first["signers"][0]["is_tls_key"]), (&1.into(), &true.into()), "{first}");
+    assert_eq!(first["unsigned_entries"], 1, "the entry of the signature itself: {first}");
+    let head = first["ends"].as_str().unwrap();
+    let old = bench.path("old-audit");
+    copy(&audit, &old).unwrap();
+    live(&bench);
+    let second = bench.json(&["verify-audit", "--expect", head]);
+    assert_eq!(second["signed_heads"], 2);
+    let since = bench.json(&["verify-audit", "--from", head]);
+    assert_eq!(since["signed_heads"], 1, "{since}");
+
+    // Every entry is printed.
+    let all = bench.hsm(&["verify-audit", "--all"]);
+    let printed = String::from_utf8_lossy(&all.stdout).into_owned();
+    let entries: usize = second["ends"].as_str().unwrap().split_once(':').unwrap().0.parse().unwrap();
+    assert!(printed.lines().count() > entries && printed.contains("head-signed"), "{printed}");
+
+    // An older copy put back is told against a head written down, and by nothing else.
+    let newest = bench.path("newest-audit");
+    fs::rename(&audit, &newest).unwrap();
+    copy(&old, &audit).unwrap();
+    assert_eq!(bench.json(&["verify-audit"])["ends"], head);
+    let words = bench.refused(1, &["verify-audit", "--expect", second["ends"].as_str().unwrap()]);
+    assert!(words.contains("cut off"), "{words}");
+    fs::remove_dir_all(&audit).unwrap();
+    fs::rename(&newest, &audit).unwrap();
+
+    // An edit is told with file and place.
+    let file = audit.join("audit-000001.log");
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let words = bench.refused(1, &["verify-audit"]);
+    assert!(words.contains("audit-000001.log"), "{words}");
+    assert_eq!(bench.hsm(&["verify-audit", "--expect", "1:ab"]).status.code(), Some(2), "that is no head");
+}
+
+#[test]
+fn a_trail_is_verified_while_a_broker_writes_it() {
+    let bench = Bench::new();
+    configure(&bench.config);
+    let broker = RunningBroker::start(&bench.config);
+    let during = bench.json(&["verify-audit"]);
+    let ended = broker.stop();
+    assert!(ended.status.success(), "{}", ended.said);
+    let after = bench.json(&["verify-audit", "--expect", during["ends"].as_str().unwrap()]);
+    assert_eq!(after["signed_heads"], 1, "{after}");
+}
