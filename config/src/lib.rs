@@ -14,6 +14,6 @@ mod node;
 pub use diagnostic::{ConfigErrors, Diagnostic};
 pub use genesis::{is_chain_name, parse_genesis, render_genesis};
 pub use node::{
-    Accelerator, Consensus, Hsm, HsmBackend, IoBackend, Log, LogFormat, NodeConfig, P2p, Pin, PlacementMode, Rpc,
+    Accelerator, Consensus, Hsm, HsmBackend, IoBackend, Log, LogFormat, NodeConfig, P2p, Pin, PlacementMode, RandomTest, Rpc,
     Storage, Sync, Txpool, is_peer_address,
 };

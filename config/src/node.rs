@@ -102,7 +102,24 @@ pub struct Hsm {
     pub officers: Vec<NodeId>,
     /// Highest index at which an SDF device is looked at for keys.
     pub sdf_index_max: u64,
+    /// How the device's random bit generator is tested before its keys are used.
+    pub random_test: RandomTest,
 }
+
+/// How a device's random bit generator is tested at a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RandomTest {
+    /// As GM/T 0062-2018 has it, but a verdict that chance alone gives a sound device more often than once in a million starts is an
+    /// alarm.
+    PowerOn,
+    /// By the letter of GM/T 0062-2018, which fails a sound device now and then.
+    Strict,
+    /// Not at all.
+    Off,
+}
+
+const RANDOM_TESTS: [(&str, RandomTest); 3] =
+    [("power-on", RandomTest::PowerOn), ("strict", RandomTest::Strict), ("off", RandomTest::Off)];
 
 /// How the key device is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -286,6 +303,7 @@ impl Default for NodeConfig {
                 timeout_ms: 5_000,
                 officers: Vec::new(),
                 sdf_index_max: 64,
+                random_test: RandomTest::PowerOn,
             },
             accelerator: Accelerator::default(),
             txpool: Txpool {

@@ -115,7 +115,12 @@ pub fn random(device: &dyn KeyDevice, rule: Rule, retry: RetryPolicy) -> Result<
 
 /// The class by the kind of device alone.
 fn class_of(info: &DeviceInfo) -> Class {
-    if info.custody == Custody::Hardware && info.backend != "tpm" { Class::E } else { Class::D }
+    match info.custody {
+        Custody::ProcessMemory | Custody::OtherProcess => Class::D,
+        Custody::Hardware | Custody::Unknown if info.backend == "tpm" => Class::D,
+        // What may be hardware is tested as that.
+        Custody::Hardware | Custody::Unknown => Class::E,
+    }
 }
 
 /// Whether a class E collection would take too long.

@@ -1,8 +1,8 @@
 //! A node file read: every key's bounds, and what contradicts what.
 
 use super::{
-    Consensus, HSM_BACKENDS, Hsm, IO_BACKENDS, LOG_FORMATS, Log, NodeConfig, PLACEMENT_MODES, Pin, Rpc, Storage, Sync,
-    Txpool, accelerator, p2p,
+    Consensus, HSM_BACKENDS, Hsm, IO_BACKENDS, LOG_FORMATS, Log, NodeConfig, PLACEMENT_MODES, Pin, RANDOM_TESTS, Rpc, Storage,
+    Sync, Txpool, accelerator, p2p,
 };
 use crate::diagnostic::nearest;
 use crate::document::Section;
@@ -97,6 +97,7 @@ fn hsm(section: &mut Section<'_, '_, '_>, default: Hsm) -> Hsm {
         officers: section
             .list("officers", OFFICERS_MAX, OFFICER, default.officers, |value| value.as_str()?.parse().ok()),
         sdf_index_max: section.integer("sdf_index_max", default.sdf_index_max, 1..=4_096),
+        random_test: section.choice("random_test", default.random_test, &RANDOM_TESTS),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use bixi_types::NodeId;
 
-use super::{HSM_BACKENDS, IO_BACKENDS, LOG_FORMATS, NodeConfig, PLACEMENT_MODES, accelerator, p2p};
+use super::{HSM_BACKENDS, IO_BACKENDS, LOG_FORMATS, NodeConfig, PLACEMENT_MODES, RANDOM_TESTS, accelerator, p2p};
 use crate::document::word_of;
 
 const HEADER: &str = "\
@@ -106,8 +106,13 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
     )?;
     writeln!(
         out,
-        "# Backend sdf: the highest index looked at for keys (1 to 4096).\nsdf_index_max = {}\n",
+        "# Backend sdf: the highest index looked at for keys (1 to 4096).\nsdf_index_max = {}",
         c.hsm.sdf_index_max
+    )?;
+    writeln!(
+        out,
+        "# Test of the device's random bit generator at each start: \"power-on\" (GM/T 0062, a sound device fails it less than once\n# in a million starts), \"strict\" (by the letter, a sound hardware device fails one start in seven) or \"off\".\nrandom_test = {}\n",
+        quoted(word_of(&RANDOM_TESTS, c.hsm.random_test))
     )?;
 
     accelerator::render_into(&c.accelerator, out)?;

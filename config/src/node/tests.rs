@@ -15,6 +15,7 @@ fn rendering_reads_back_unchanged() {
     let mut config = NodeConfig { name: "a \"quoted\" name".into(), production: true, ..NodeConfig::default() };
     config.hsm.pin = Pin::Credential("bixi-pin".into());
     config.hsm.backend = HsmBackend::Sdf;
+    config.hsm.random_test = RandomTest::Strict;
     config.storage.io = IoBackend::TokioUring;
     config.log.format = LogFormat::Json;
     assert_eq!(NodeConfig::parse(Path::new("bixi.toml"), &config.render()).unwrap(), config);

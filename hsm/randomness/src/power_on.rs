@@ -186,9 +186,10 @@ fn found(tally: &Tally, failures: usize) -> Vec<Finding> {
     findings
 }
 
-/// The least number of failed samples of `samples` at which one of `items` arrives by chance with less than [`CHANCE_MAX`] in all.
+/// The least number of failed samples of `samples` at which one of `items` arrives by chance with less than [`CHANCE_MAX`] in all; one more
+/// than there are samples when they are too few for any verdict.
 #[must_use]
 pub fn failures_beyond_chance(samples: usize, items: usize) -> usize {
     let is_beyond = |failures: &usize| items as f64 * chance_of(*failures, samples, SHARE_MAX) < CHANCE_MAX;
-    (1..=samples).find(is_beyond).unwrap_or(samples)
+    (1..=samples).find(is_beyond).unwrap_or(samples + 1)
 }

@@ -4,7 +4,7 @@
 //! before began with. A sound generator repeats itself with a chance of 2^-128 an answer; one that is stuck, or that a library answers
 //! for from a buffer it filled once, does so at the next call. Of the answer before only a hash is kept.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bixi_accel::sm3;
 
@@ -16,28 +16,32 @@ const BLOCK_BYTES: usize = 32;
 const BEGINNING_BYTES: usize = 16;
 
 /// A device whose random answers are watched for repetition.
-pub struct Unrepeated<D> {
-    device: D,
+pub struct Unrepeated {
+    device: Arc<dyn KeyDevice>,
     /// SM3 of the beginning of the answer before.
     before: Mutex<Option<[u8; 32]>>,
 }
 
-impl<D> Unrepeated<D> {
+impl Unrepeated {
     /// Watches `device`.
-    pub fn new(device: D) -> Self {
+    pub fn new(device: Arc<dyn KeyDevice>) -> Self {
         Self { device, before: Mutex::new(None) }
     }
 }
 
-impl<D: KeyDevice> Decorator for Unrepeated<D> {
-    type Inner = D;
+impl Decorator for Unrepeated {
+    type Inner = dyn KeyDevice;
 
-    fn inner(&self) -> &D {
-        &self.device
+    fn inner(&self) -> &Self::Inner {
+        &*self.device
     }
 
-    fn around<T>(&self, _: &'static str, call: impl FnOnce(&D) -> Result<T, DeviceError>) -> Result<T, DeviceError> {
-        call(&self.device)
+    fn around<T>(
+        &self,
+        _: &'static str,
+        call: impl FnOnce(&Self::Inner) -> Result<T, DeviceError>,
+    ) -> Result<T, DeviceError> {
+        call(&*self.device)
     }
 
     fn drawn(&self, random: &[u8]) -> Result<(), DeviceError> {
@@ -106,7 +110,7 @@ mod tests {
     /// How each answer ends; one that is refused must leave nothing behind.
     fn ends(answers: &[Vec<u8>]) -> Vec<Result<(), Cause>> {
         let script = Mutex::new(answers.iter().cloned().collect());
-        let device = Unrepeated::new(Scripted(SoftDevice::new("test"), script));
+        let device = Unrepeated::new(Arc::new(Scripted(SoftDevice::new("test"), script)));
         let draw = |answer: &Vec<u8>| {
             let mut out = vec![0xEE; answer.len()];
             let end = device.random(&mut out).map_err(|error| error.cause);
@@ -140,6 +144,6 @@ mod tests {
 
     #[test]
     fn a_sound_device_conforms_behind_it() {
-        crate::conformance::run(&Unrepeated::new(SoftDevice::new("test")), "watched").assert_passed();
+        crate::conformance::run(&Unrepeated::new(Arc::new(SoftDevice::new("test"))), "watched").assert_passed();
     }
 }

@@ -77,6 +77,7 @@ fn the_class_follows_from_the_kind_of_device() {
     for (backend, custody, class) in [
         ("pkcs11", Custody::Hardware, Class::E),
         ("sdf", Custody::Hardware, Class::E),
+        ("pkcs11", Custody::Unknown, Class::E),
         ("tpm", Custody::Hardware, Class::D),
         ("pkcs11", Custody::ProcessMemory, Class::D),
         ("pkcs11", Custody::OtherProcess, Class::D),

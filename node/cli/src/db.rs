@@ -22,7 +22,7 @@ pub(crate) enum DbCommand {
 /// it follow; a height in the ledger cannot, because the state before it is gone. Changes nothing without --accept.
 ///
 /// Exit status: 0 this binary comes to what was signed, or nothing was, or what differed was dropped; 1 a result differs, or nothing could
-/// be compared; 77 the key device refused the PIN; 78 a configuration file cannot be used.
+/// be compared; 77 the key device refused the PIN; 78 a configuration file cannot be used; 79 the key device failed its self-test.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
     /// The node file.

@@ -13,11 +13,11 @@ Exit status:
    75  the key device did not answer to the PIN, which is held back until a person has acted; another start does no harm
    77  the key device refused the PIN: correct it before another start
    78  a file of the operator's cannot be used: correct it before another start
+   79  the key device failed its self-test: look at it before another start
   130  `bixi demo` was interrupted before its report
 A second signal ends a command on the spot, with the signal's own status.";
 
-/// Exit statuses. A unit lists [`Status::WrongPin`] and [`Status::Configuration`] in `RestartPreventExitStatus`, because
-/// another start cannot do better until a person has acted.
+/// Exit statuses. A unit lists [`Status::UNTIL_A_PERSON_ACTS`] in `RestartPreventExitStatus`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
     /// The command could not do its work.
@@ -30,8 +30,15 @@ pub(crate) enum Status {
     WrongPin = 77,
     /// A file of the operator's cannot be used (`EX_CONFIG`).
     Configuration = 78,
+    /// The key device failed its self-test.
+    UnsoundDevice = 79,
     /// Stopped by Ctrl-C before the end.
     Interrupted = 130,
+}
+
+impl Status {
+    /// Another start cannot do better until a person has acted.
+    pub(crate) const UNTIL_A_PERSON_ACTS: [Self; 3] = [Self::WrongPin, Self::Configuration, Self::UnsoundDevice];
 }
 
 /// A failed command.

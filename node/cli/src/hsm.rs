@@ -1,6 +1,7 @@
 //! `bixi hsm`: the key device of a node, in a process of its own and before it has a node.
 
 mod attest;
+mod doctor;
 mod generate;
 mod guard;
 mod init;
@@ -44,6 +45,7 @@ pub(crate) enum HsmCommand {
     Guard(guard::GuardCommand),
     #[command(subcommand)]
     Officer(officer::OfficerCommand),
+    Doctor(doctor::DoctorArgs),
     #[command(hide = true)]
     Worker(WorkerArgs),
 }
@@ -61,7 +63,7 @@ pub(crate) enum HsmCommand {
 /// standard error.
 ///
 /// Exit status: 0 stopped when asked; 1 it could not start, or a worker does not end whatever is done; 77 the key device refused the PIN;
-/// 78 a file of the operator's cannot be used.
+/// 78 a file of the operator's cannot be used; 79 the key device failed its self-test.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// The node file.
@@ -103,6 +105,7 @@ pub(crate) fn run(command: &HsmCommand) -> Result<(), Failure> {
         HsmCommand::Init(args) => init::run(args),
         HsmCommand::Guard(command) => guard::run(command),
         HsmCommand::Officer(command) => officer::run(command),
+        HsmCommand::Doctor(args) => doctor::run(args),
         HsmCommand::Worker(args) => work(args),
     }
 }
@@ -143,7 +146,7 @@ fn serve(args: &ServeArgs) -> Result<(), Failure> {
         pin,
         brief: broker::brief(&sources),
         statuses: Statuses {
-            always_final: vec![Status::WrongPin as i32],
+            always_final: vec![Status::WrongPin as i32, Status::UnsoundDevice as i32],
             final_at_start: vec![Status::Configuration as i32],
             resting: vec![Status::PinUnanswered as i32],
         },
@@ -166,8 +169,8 @@ fn serve(args: &ServeArgs) -> Result<(), Failure> {
         }
         End::Final(status) => {
             let reason = "the worker ended for a reason that another one would meet, too; it is told above";
-            let of_pin = status == Status::WrongPin as i32;
-            Err(Failure::new(if of_pin { Status::WrongPin } else { Status::Configuration }, reason))
+            let known = Status::UNTIL_A_PERSON_ACTS.into_iter().find(|known| *known as i32 == status);
+            Err(Failure::new(known.unwrap_or(Status::Fault), reason))
         }
     }
 }

@@ -33,7 +33,7 @@ const RENEWAL_MAX: Duration = Duration::from_secs(1_800);
 /// Where hsm.broker is set, `bixi hsm serve` holds the key device; the start waits a minute for it.
 ///
 /// Exit status: 0 stopped when asked; 1 the node could not start or had to stop; 75 the key device did not answer to the PIN;
-/// 77 it refused the PIN; 78 a configuration file cannot be used.
+/// 77 it refused the PIN; 78 a configuration file cannot be used; 79 the key device failed its self-test.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The node file.
@@ -132,6 +132,7 @@ pub(crate) fn refusal(what: &str, error: &LaunchError) -> Failure {
     let status = match error {
         error if error.is_pin_refused() => Status::WrongPin,
         error if error.is_pin_unanswered() => Status::PinUnanswered,
+        error if error.is_device_unsound() => Status::UnsoundDevice,
         error if error.is_forbidden() => Status::Configuration,
         _ => Status::Fault,
     };

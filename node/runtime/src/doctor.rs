@@ -5,6 +5,7 @@
 
 mod certificates;
 pub(crate) mod custody;
+pub mod device;
 mod files;
 mod host;
 
@@ -17,14 +18,15 @@ use std::path::Path;
 
 use bixi_config::NodeConfig;
 use bixi_hsm::Custody;
+use bixi_hsm_randomness::power_on::Passed;
 use bixi_platform::credentials::PinSource;
 use bixi_platform::threads::Spawner;
 use serde_json::{Value, json};
 
 use crate::accelerator::{self, Bulk};
 use crate::chain::KeyRecord;
-use crate::placement;
 use crate::settings::Settings;
+use crate::{keys, placement};
 use custody::Held;
 
 /// How a check ended.
@@ -200,6 +202,7 @@ fn examine_device(settings: &Settings, offline: bool, report: &mut Report) {
     );
     let soft = info.custody != Custody::Hardware;
     report.checks.push(custody_check(soft, &settings.config, detail));
+    report.checks.push(random_test(settings, &held));
     match held.keys(settings) {
         Ok(found) => {
             report.checks.push(key_check(&found));
@@ -259,6 +262,22 @@ fn accelerator_check(bulk: &Bulk) -> Check {
         (Verdict::Good, format!("faster at {faster}"))
     };
     Check::new("accelerator", verdict, format!("{}: {found}", bulk.title()))
+}
+
+/// The test that a start makes, made now.
+fn random_test(settings: &Settings, held: &Held) -> Check {
+    const NAME: &str = "random bit generator";
+    let Held::Here(device) = held else {
+        return Check::new(NAME, Verdict::Skipped, "tested by the broker's worker at each of its starts; see its log");
+    };
+    match keys::self_test::random(&settings.config.hsm, device.as_ref()) {
+        Ok(None) => Check::new(NAME, Verdict::Warn, "hsm.random_test is \"off\": no start tests it"),
+        Ok(Some(tested)) => {
+            let verdict = if tested.passed == Passed::AtOnce { Verdict::Good } else { Verdict::Warn };
+            Check::new(NAME, verdict, tested.to_string())
+        }
+        Err(error) => Check::new(NAME, Verdict::Bad, error.to_string()),
+    }
 }
 
 fn key_check(found: &[KeyRecord]) -> Check {

@@ -2,12 +2,14 @@
 //! the one before. In this process, or in the broker's: then this one has no module, no PIN, no guard and no audit trail, and asks.
 
 mod remote;
+pub(crate) mod self_test;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use bixi_config::{Hsm, HsmBackend};
 use bixi_hsm::audit::AuditLog;
+use bixi_hsm::device::Unrepeated;
 use bixi_hsm::guard::{Guard, GuardError};
 use bixi_hsm::profile::ProfileChoice;
 use bixi_hsm::service::{
@@ -193,21 +195,31 @@ pub(crate) fn hold_here(settings: &Settings, storage: &Arc<dyn Storage>) -> Resu
     hold(settings, storage, open_device(settings, settings.pin())?)
 }
 
-/// Makes the signing service over an open device.
+/// How calls of the device are tried again.
+pub(crate) fn retry(hsm: &Hsm) -> RetryPolicy {
+    RetryPolicy { deadline_ms: hsm.timeout_ms, ..RetryPolicy::default() }
+}
+
+/// Makes the signing service over an open device, which first shows that it can be trusted with it.
 pub(crate) fn hold(
     settings: &Settings,
     storage: &Arc<dyn Storage>,
     device: Arc<dyn KeyDevice>,
 ) -> Result<Holder, Failure> {
     let hsm = &settings.config.hsm;
+    let retry = retry(hsm);
+    let tested = self_test::random(hsm, device.as_ref())?;
+    let device: Arc<dyn KeyDevice> = Arc::new(Unrepeated::new(device));
     let listed = Listed::of(device.as_ref())?;
     let keys = Keys {
         consensus: listed.find(&hsm.consensus_key, KeyKind::Sm2Sign)?,
         tls: Some(listed.find(&hsm.tls_key, KeyKind::Sm2Sign)?),
         kek: Some(listed.find(&hsm.kek, KeyKind::Kek)?),
     };
+    self_test::keys(device.as_ref(), &keys, retry)?;
     let ring = open_vault(settings, storage, device.as_ref(), &listed)?.key_ring();
     let audit = Arc::new(AuditLog::open(Arc::clone(storage), settings.data("audit"), ring.clone())?);
+    self_test::tell(audit.as_ref(), tested.as_ref())?;
     let chain = settings.genesis.hash();
     let guard = Guard::open(Arc::clone(storage), settings.data("guard"), ring.clone(), chain)?;
     let custody = if settings.config.production {
@@ -222,7 +234,7 @@ pub(crate) fn hold(
         guard,
         chain,
         suite: settings.genesis.suite,
-        retry: RetryPolicy { deadline_ms: hsm.timeout_ms, ..RetryPolicy::default() },
+        retry,
         custody,
         audit: Arc::clone(&audit) as _,
     })?;

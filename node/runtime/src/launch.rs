@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bixi_hsm::self_test::SelfTestError;
 use bixi_hsm::{Cause, DeviceError, ServiceError};
 use bixi_network::solitary::Solitary;
 use bixi_platform::io::Storage;
@@ -73,6 +74,11 @@ impl LaunchError {
         self.errors().filter_map(|error| error.downcast_ref::<ServiceError>()).any(|error| {
             matches!(error, ServiceError::Custody { .. } | ServiceError::Suite(_) | ServiceError::SharedKey(_))
         })
+    }
+
+    /// The key device failed its self-test: a person has to look at it.
+    pub fn is_device_unsound(&self) -> bool {
+        self.errors().filter_map(|error| error.downcast_ref::<SelfTestError>()).any(SelfTestError::is_of_the_device)
     }
 
     /// What its device said.

@@ -109,7 +109,7 @@ pub(super) fn kind_word(kind: KeyKind) -> &'static str {
 }
 
 /// What a device says of itself, as JSON.
-pub(super) fn device_json(device: &DeviceInfo) -> Value {
+pub(crate) fn device_json(device: &DeviceInfo) -> Value {
     json!({
         "backend": device.backend,
         "manufacturer": device.manufacturer,
