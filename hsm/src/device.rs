@@ -17,7 +17,9 @@ pub mod lookup;
 mod repetition;
 
 use bixi_accel::sm2::{RegisteredKey, Signature};
+use bixi_accel::sm3;
 use borsh::{BorshDeserialize, BorshSerialize};
+use zeroize::Zeroizing;
 
 pub use custody::Custody;
 pub use decorator::Decorator;
@@ -43,6 +45,18 @@ pub fn check_prf_input(function: &'static str, input: &[u8]) -> Result<(), Devic
     }
     let message = format!("PRF input of {} bytes; 1 to {PRF_INPUT_BYTES_MAX} are allowed", input.len());
     Err(DeviceError::new(function, Cause::Rejected, message))
+}
+
+/// Digits by which people and records tell key encryption keys apart: the first 16 of SM3 over an answer of the key that nothing else
+/// asks for. They say nothing of its other answers.
+///
+/// # Errors
+/// The device's.
+pub fn kek_fingerprint(device: &dyn KeyDevice, key: &KeyRef) -> Result<String, DeviceError> {
+    let mut answer = Zeroizing::new([0; PRF_BYTES]);
+    device.prf(key, b"BIXI-KEK-FINGERPRINT-V1", &mut answer)?;
+    let digest = sm3::digest(&*answer);
+    Ok(digest[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A device that holds keys and uses them without giving them out.

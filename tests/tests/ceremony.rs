@@ -38,6 +38,29 @@ fn a_chain_is_made_once_and_its_secrets_are_private() {
     assert_eq!(fs::read(node.join("conf/keys.json")).unwrap(), keys);
 }
 
+/// Whoever can write where a device keeps its keys between two steps could put a key there that he knows.
+#[test]
+fn nothing_is_sealed_under_a_key_that_the_ceremony_did_not_make() {
+    let place = tempfile::tempdir().unwrap();
+    let made = bixi(&["chain", "new", "--dir", "chain"], place.path());
+    assert!(made.status.success(), "{}", said(&made));
+    let node = place.path().join("chain/node0");
+    let record = node.join("conf/keys.json");
+    let good = fs::read_to_string(&record).unwrap();
+    let fingerprint = serde_json::from_str::<Value>(&good).unwrap()["kek_fingerprint"].as_str().unwrap().to_owned();
+    assert_eq!(fingerprint.len(), 16);
+    let made = ["vault", "guard"].map(|name| node.join("data").join(name));
+    made.iter().for_each(|path| fs::remove_file(path).unwrap());
+    fs::write(&record, good.replace(&fingerprint, "0123456789abcdef")).unwrap();
+    let refused = bixi(&["chain", "seal", "--dir", "chain/node0"], place.path());
+    assert!(!refused.status.success());
+    assert!(said(&refused).contains("another key was put in its place"), "{}", said(&refused));
+    assert!(made.iter().all(|path| !path.exists()), "nothing was made");
+    fs::write(&record, good).unwrap();
+    let sealed = bixi(&["chain", "seal", "--dir", "chain/node0"], place.path());
+    assert!(sealed.status.success(), "{}", said(&sealed));
+}
+
 #[test]
 fn a_wrong_node_file_has_its_own_status() {
     let place = tempfile::tempdir().unwrap();

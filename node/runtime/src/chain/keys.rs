@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bixi_config::{HsmBackend, NodeConfig};
+use bixi_hsm::device::kek_fingerprint;
 use bixi_hsm::{Cause, DeviceError, KeyDevice, KeyKind, KeySpec};
 use bixi_hsm_pkcs11::{Initialisation, Params, Pkcs11Device, ProfileChoice, TokenSelector, initialise_token};
 use bixi_hsm_tpm::{Address, initialise_store};
@@ -68,12 +69,15 @@ pub struct NodeKeys {
     /// Names in a TPM that was made ready, for the ceremony's record: of the parent, to be compared with what the TPM tells
     /// otherwise, and of the key that signs its statements.
     pub tpm: Option<Value>,
+    /// [`kek_fingerprint`]: a key put in the place of the one made here, between this step and `seal`, is noticed by it.
+    pub kek_fingerprint: String,
 }
 
 impl NodeKeys {
     /// As written to `conf/keys.json`.
     pub fn to_json(&self) -> Value {
-        let mut record = json!({"keys": self.keys.iter().map(KeyRecord::to_json).collect::<Vec<_>>()});
+        let keys: Vec<_> = self.keys.iter().map(KeyRecord::to_json).collect();
+        let mut record = json!({"keys": keys, "kek_fingerprint": self.kek_fingerprint});
         if let Some(tpm) = &self.tpm {
             record["tpm"] = tpm.clone();
         }
@@ -87,7 +91,9 @@ impl NodeKeys {
         let bad = |detail: String| ChainError::Record { path: path.clone(), detail };
         let value: Value = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
         let rows = value["keys"].as_array().ok_or_else(|| bad("no list named keys".into()))?;
-        Ok(Self { keys: rows.iter().map(KeyRecord::from_json).collect(), tpm: value.get("tpm").cloned() })
+        let fingerprint = value["kek_fingerprint"].as_str().ok_or_else(|| bad("no kek_fingerprint".into()))?;
+        let keys = rows.iter().map(KeyRecord::from_json).collect();
+        Ok(Self { keys, tpm: value.get("tpm").cloned(), kek_fingerprint: fingerprint.to_owned() })
     }
 
     /// X ‖ Y of the consensus key: the node's id.
@@ -125,7 +131,10 @@ pub fn make_keys(node: &NodeDirectory) -> Result<NodeKeys, ChainError> {
     for (role, label, kind) in wanted {
         keys.push(make_key(device.as_ref(), role, label, kind)?);
     }
-    let made = NodeKeys { keys, tpm };
+    let kek = keys.iter().find(|key| key.role == "kek").expect("made above");
+    let kek = kek.uri.parse().expect("a reference that was printed");
+    let kek_fingerprint = kek_fingerprint(device.as_ref(), &kek)?;
+    let made = NodeKeys { keys, tpm, kek_fingerprint };
     let text = format!("{:#}\n", made.to_json());
     write_new(&node.keys(), 0o644, text.as_bytes())?;
     Ok(made)
