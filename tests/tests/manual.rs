@@ -1,0 +1,70 @@
+//! What the manuals tell people to type.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use bixi_tests::binary;
+
+fn repository(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn said(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat()
+}
+
+/// The walk-through of the Chinese README, typed as it stands there.
+#[test]
+fn the_ceremony_of_the_readme_can_be_followed_to_the_letter() {
+    let readme = repository("README.zh.md");
+    let (_, chapter) = readme.split_once("## 密钥典礼演练").expect("its heading");
+    let (_, block) = chapter.split_once("```sh\n").expect("its block");
+    let (commands, _) = block.split_once("```\n").expect("the block's end");
+    assert!(commands.lines().filter(|line| line.starts_with("bixi ")).count() > 10, "{commands}");
+    let place = tempfile::tempdir().unwrap();
+    let programs = binary("bixi").parent().unwrap().to_owned();
+    let path = std::env::join_paths(
+        [programs].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+    );
+    let typed = Command::new("bash")
+        .args(["-euxo", "pipefail", "-c", commands])
+        .env("PATH", path.unwrap())
+        .current_dir(place.path())
+        .output()
+        .unwrap();
+    assert!(typed.status.success(), "{}", said(&typed));
+}
+
+/// Every command that the officer's manual names is one of the program's.
+#[test]
+fn the_officers_manual_names_commands_that_exist() {
+    let manual = repository("packaging/man/bixi-hsm.7");
+    let mut named = BTreeSet::new();
+    for line in manual.lines() {
+        let words: Vec<&str> = line.split_whitespace().skip_while(|word| *word != "bixi").skip(1).collect();
+        let is_word = |word: &&&str| word.starts_with(|c: char| c.is_ascii_lowercase()) && word.len() > 1;
+        let command: Vec<&str> = words.iter().take_while(is_word).copied().collect();
+        if line.starts_with('.') && line.contains("Ic bixi ") {
+            named.insert(command);
+        }
+    }
+    assert!(named.len() > 12, "{named:?}");
+    for command in named {
+        let help = Command::new(binary("bixi")).args(&command).arg("--help").output().unwrap();
+        assert!(help.status.success(), "bixi {}: {}", command.join(" "), said(&help));
+    }
+}
+
+/// The manual page is sound to the formatter that people read it with.
+#[test]
+fn the_officers_manual_is_formatted_without_a_warning() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/man/bixi-hsm.7");
+    let Ok(formatted) = Command::new("groff").args(["-mdoc", "-Tutf8", "-ww", "-z"]).arg(page).output() else {
+        println!("SKIP: groff is not installed");
+        return;
+    };
+    assert!(formatted.status.success() && formatted.stderr.is_empty(), "{}", said(&formatted));
+}
