@@ -269,6 +269,11 @@ pub(crate) fn word_of<T: PartialEq + Copy>(choices: &[(&'static str, T)], value:
     choices.iter().find(|(_, choice)| *choice == value).map_or("", |(word, _)| word)
 }
 
+/// `text` as a string of a file.
+pub(crate) fn quoted(text: impl std::fmt::Display) -> String {
+    toml::Value::String(text.to_string()).to_string()
+}
+
 pub(crate) fn as_text(value: &DeValue<'_>) -> Option<String> {
     value.as_str().map(str::to_owned)
 }

@@ -25,6 +25,7 @@ pub mod protocol;
 pub mod self_test;
 pub mod service;
 pub mod soft;
+pub mod transcript;
 pub mod uri;
 pub mod verify;
 pub mod whole_file;

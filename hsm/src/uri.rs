@@ -1,4 +1,4 @@
-//! Key references: RFC 7512 `pkcs11:` URIs, and `sdf:`, `tpm:` and `soft:` URIs of the same shape.
+//! Key references: RFC 7512 `pkcs11:` URIs, and `sdf:`, `tpm:`, `soft:` and `escrow:` URIs of the same shape.
 //!
 //! Invariants:
 //! - parsing is bounded before it allocates, and refuses what it does not know: a reference never silently means less than it says;
@@ -27,7 +27,7 @@ pub enum UriError {
     #[error("key URI has {0} bytes; at most {URI_BYTES_MAX} are allowed")]
     TooLong(usize),
     /// Not one of ours.
-    #[error("key URI must begin with pkcs11:, sdf:, tpm: or soft:")]
+    #[error("key URI must begin with pkcs11:, sdf:, tpm:, soft: or escrow:")]
     Scheme,
     /// Broken escape, forbidden character, bad number or text.
     #[error("key URI attribute {attribute}: {reason}")]
@@ -60,10 +60,12 @@ pub enum Scheme {
     Tpm,
     /// The in-memory device of tests.
     Soft,
+    /// No device: a key that officers share, named by its escrow.
+    Escrow,
 }
 
 impl Scheme {
-    const ALL: [Self; 4] = [Self::Pkcs11, Self::Sdf, Self::Tpm, Self::Soft];
+    const ALL: [Self; 5] = [Self::Pkcs11, Self::Sdf, Self::Tpm, Self::Soft, Self::Escrow];
 
     /// The text before the colon.
     pub const fn name(self) -> &'static str {
@@ -72,6 +74,7 @@ impl Scheme {
             Self::Sdf => "sdf",
             Self::Tpm => "tpm",
             Self::Soft => "soft",
+            Self::Escrow => "escrow",
         }
     }
 }

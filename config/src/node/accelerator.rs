@@ -3,8 +3,9 @@
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
+use crate::document::quoted;
 use crate::document::{Section, as_text};
-use crate::node::render::{array, quoted};
+use crate::node::render::array;
 
 /// Entries of one list.
 const ENTRIES_MAX: usize = 64;

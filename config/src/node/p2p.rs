@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use bixi_types::NodeId;
 
+use crate::document::quoted;
 use crate::document::{Section, as_text};
-use crate::node::render::{array, quoted};
+use crate::node::render::array;
 
 /// Entries of one list.
 const ENTRIES_MAX: usize = 1024;

@@ -5,17 +5,13 @@ use std::fmt::{self, Write as _};
 use bixi_types::NodeId;
 
 use super::{HSM_BACKENDS, IO_BACKENDS, LOG_FORMATS, NodeConfig, PLACEMENT_MODES, RANDOM_TESTS, accelerator, p2p};
-use crate::document::word_of;
+use crate::document::{quoted, word_of};
 
 const HEADER: &str = "\
 # Bixi node settings. Relative paths are relative to this file.
 # Every key may be left out; the value shown here then holds. Units stand at the end of each name.
 
 ";
-
-pub(super) fn quoted(text: impl fmt::Display) -> String {
-    toml::Value::String(text.to_string()).to_string()
-}
 
 pub(super) fn array<T: fmt::Display>(entries: impl IntoIterator<Item = T>) -> String {
     let entries: Vec<String> = entries.into_iter().map(quoted).collect();

@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use bixi_platform::io::PreadStorage;
 use bixi_platform::secret::Secret;
+use bixi_sealed::passphrase::WrapError;
 use bixi_sealed::{AtRest, KeyRing, Purpose, small};
 use cryptoki_sys::*;
 
@@ -36,7 +37,7 @@ use crate::error::{CkError, CkResult};
 use crate::object::codec::{Count, Fill, Inventory};
 pub(crate) use header::{Attempts, Header};
 pub(crate) use pin::Role;
-use pin::{Cost, MASTER_BYTES, OpenError, Wrap};
+use pin::{Cost, MASTER_BYTES, Wrap};
 
 const KIND_PUBLIC: &str = "public";
 const PUBLIC_INFO: &[u8] = b"BIXI-TOKEN-PUBLIC-V1";
@@ -222,8 +223,8 @@ impl Store {
         self.spend_attempt(role)?;
         let master = match wrap.open(role, &header.instance, pin) {
             Ok(master) => master,
-            Err(OpenError::Mismatch) => return Err(self.wrong_pin(role)?),
-            Err(OpenError::Derivation) => {
+            Err(WrapError::Mismatch) => return Err(self.wrong_pin(role)?),
+            Err(_) => {
                 self.log.line(format_args!("no memory for the PIN's key derivation; the attempt stays counted"));
                 return Err(CkError(CKR_HOST_MEMORY));
             }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bixi_hsm::{DeviceError, ErrorKind};
+use bixi_hsm_escrow::EscrowError;
 
 /// Every error names the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,34 @@ pub enum VaultError {
         /// Of what.
         what: &'static str,
     },
+    /// Another slot has the label.
+    #[error("vault {path} has a slot labelled {label:?} already; choose another label, or remove that slot first")]
+    LabelTaken {
+        /// The vault's file.
+        path: PathBuf,
+        /// The label.
+        label: String,
+    },
+    /// No slot has the label.
+    #[error("vault {path} has no slot labelled {label:?}; its slots are {slots}")]
+    NoSlot {
+        /// The vault's file.
+        path: PathBuf,
+        /// The label.
+        label: String,
+        /// The vault's slots.
+        slots: String,
+    },
+    /// The node opens the vault with it.
+    #[error(
+        "vault {path}: slot {label:?} is the one this node opens it with; it ends when the vault is sealed under another key"
+    )]
+    PrimarySlot {
+        /// The vault's file.
+        path: PathBuf,
+        /// The label.
+        label: String,
+    },
     /// The newest epoch seals every new file.
     #[error("vault {path}: epoch {epoch} is the current one; rotate before dropping it")]
     InUse {
@@ -95,6 +124,9 @@ pub enum VaultError {
     /// The system's random source failed.
     #[error("the system's random source failed: {0}")]
     Random(std::io::Error),
+    /// An escrow could not be made.
+    #[error("{0}")]
+    Escrow(#[from] EscrowError),
     /// The device failed.
     #[error("{0}")]
     Device(#[from] DeviceError),
@@ -106,7 +138,13 @@ impl VaultError {
         match self {
             Self::Device(error) => error.kind(),
             Self::Stale { .. } => ErrorKind::Retry,
-            Self::Exists { .. } | Self::Full { .. } | Self::InUse { .. } => ErrorKind::Refuse,
+            Self::Exists { .. }
+            | Self::Full { .. }
+            | Self::InUse { .. }
+            | Self::LabelTaken { .. }
+            | Self::NoSlot { .. }
+            | Self::PrimarySlot { .. }
+            | Self::Escrow(_) => ErrorKind::Refuse,
             _ => ErrorKind::Halt,
         }
     }

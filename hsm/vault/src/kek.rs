@@ -2,8 +2,9 @@
 
 use bixi_hsm::device::PRF_BYTES;
 use bixi_hsm::{DeviceError, KeyDevice, KeyRef};
+use bixi_hsm_escrow::EscrowKey;
 
-/// A key encryption key, wherever it is: in a device of this process or behind a signing service.
+/// A key encryption key, wherever it is: in a device of this process, behind a signing service, or among officers.
 pub trait Kek {
     /// Its name, for reports.
     fn name(&self) -> String;
@@ -31,5 +32,16 @@ impl Kek for DeviceKek<'_> {
 
     fn derive(&self, input: &[u8], out: &mut [u8; PRF_BYTES]) -> Result<(), DeviceError> {
         self.device.prf(self.key, input, out)
+    }
+}
+
+impl Kek for EscrowKey {
+    fn name(&self) -> String {
+        format!("escrow {}", self.name())
+    }
+
+    fn derive(&self, input: &[u8], out: &mut [u8; PRF_BYTES]) -> Result<(), DeviceError> {
+        self.derive(input, out);
+        Ok(())
     }
 }

@@ -30,7 +30,8 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bixi_hsm::{KeyDevice, KeyRef};
+use bixi_hsm::{KeyDevice, KeyRef, KeyUri, Scheme};
+use bixi_hsm_escrow::Escrow;
 use bixi_platform::io::Storage;
 use bixi_platform::secret::Secret;
 use bixi_sealed::{AtRest, KeyRing};
@@ -39,7 +40,38 @@ pub use error::VaultError;
 pub use format::{SlotInfo, SlotKind};
 pub use kek::{DeviceKek, Kek};
 
-use format::{Body, EPOCHS_MAX, SLOTS_MAX, Slot};
+use format::{Body, EPOCHS_MAX, SLOTS_MAX};
+
+/// What a vault's file says of itself to whoever reads it, without a key. Nothing proves it: only an open vault is authentic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Random name of the vault.
+    pub vault: [u8; 32],
+    /// Counts its writes.
+    pub version: u64,
+    /// Who can open it.
+    pub slots: Vec<SlotInfo>,
+}
+
+impl Description {
+    /// Reads the bytes of a vault's file; `path` is for the errors.
+    ///
+    /// # Errors
+    /// [`VaultError`]: damaged, or of another release.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, VaultError> {
+        let body = format::parse(path, bytes)?.body;
+        let slots = body.slots.into_iter().map(|slot| slot.info).collect();
+        Ok(Self { vault: body.vault, version: body.version, slots })
+    }
+}
+
+/// Reads what the file at `path` says without a key.
+///
+/// # Errors
+/// [`VaultError`]: a file that is missing, damaged, or of another release.
+pub fn describe(storage: &dyn Storage, path: impl AsRef<Path>) -> Result<Description, VaultError> {
+    Description::parse(path.as_ref(), &file::read(storage, path.as_ref())?)
+}
 
 /// An open vault.
 pub struct Vault {
@@ -71,7 +103,7 @@ impl Vault {
         let path = path.as_ref().to_owned();
         let key = wrap::fresh_key(device)?;
         let mut body = Body::new(suite, wrap::fresh_salt()?);
-        body.slots.push(wrap::seal_slot(&body.vault, SlotKind::Primary, "primary", device, kek, &key)?);
+        body.slots.push(wrap::seal_slot(&body.vault, primary(kek), &DeviceKek { device, key: kek }, &key)?);
         let epochs = vec![(1, wrap::fresh_key(device)?)];
         body.current = 1;
         let ring = ring_of(&body, &epochs);
@@ -108,7 +140,7 @@ impl Vault {
 
     /// Who can open the vault.
     pub fn slots(&self) -> Vec<SlotInfo> {
-        self.body.slots.iter().map(Slot::info).collect()
+        self.body.slots.iter().map(|slot| slot.info.clone()).collect()
     }
 
     /// Begins a new epoch: durable first, then every new file is sealed under it. Old files stay readable.
@@ -145,29 +177,64 @@ impl Vault {
         Ok(())
     }
 
-    /// Lets another key encryption key open the vault too.
-    pub fn add_slot(
-        &mut self,
-        kind: SlotKind,
-        label: &str,
+    /// Lets another key encryption key open the vault too: of a device in this process, or wherever `opener` asks.
+    pub fn add_slot(&mut self, kind: SlotKind, label: &str, opener: &dyn Kek, kek: &KeyRef) -> Result<(), VaultError> {
+        self.add(SlotInfo { kind, label: label.to_owned(), kek: kek.clone(), escrow: None }, opener)
+    }
+
+    /// Makes an escrow for this vault, from the system's and the device's randomness, and writes nothing: its shares go to their
+    /// officers first, then [`Self::add_escrow`] lets it open the vault.
+    pub fn plan_escrow(
+        &self,
         device: &dyn KeyDevice,
-        kek: &KeyRef,
-    ) -> Result<(), VaultError> {
+        officers: &[impl AsRef<str>],
+        threshold: usize,
+    ) -> Result<Escrow, VaultError> {
+        Ok(Escrow::establish(wrap::fresh_key(device)?, officers, threshold, &self.body.vault)?)
+    }
+
+    /// Lets an escrow open the vault too.
+    pub fn add_escrow(&mut self, label: &str, escrow: &Escrow) -> Result<(), VaultError> {
+        let name = KeyUri { scheme: Scheme::Escrow, object: Some(escrow.record.name()), ..KeyUri::default() };
+        let kek = KeyRef::new(name).expect("the URI names an object");
+        let escrow_record = Some(escrow.record.clone());
+        let info = SlotInfo { kind: SlotKind::Escrow, label: label.to_owned(), kek, escrow: escrow_record };
+        self.add(info, &escrow.key)
+    }
+
+    fn add(&mut self, info: SlotInfo, opener: &dyn Kek) -> Result<(), VaultError> {
         if self.body.slots.len() >= SLOTS_MAX {
             return Err(VaultError::Full { path: self.path.clone(), what: "slots; reseal to begin anew" });
         }
-        let slot = wrap::seal_slot(&self.body.vault, kind, label, device, kek, &self.key)?;
+        if self.body.slots.iter().any(|slot| slot.info.label == info.label) {
+            return Err(VaultError::LabelTaken { path: self.path.clone(), label: info.label });
+        }
+        let slot = wrap::seal_slot(&self.body.vault, info, opener, &self.key)?;
         self.body.slots.push(slot);
         self.write(file::Expect::Seen).inspect_err(|_| {
             self.body.slots.pop();
         })
     }
 
+    /// Ends a standby's or an escrow's slot for the new file. An old copy of the file still opens with its key, and whoever opened
+    /// one knows the vault key: only [`Self::reseal`] changes that.
+    pub fn remove_slot(&mut self, label: &str) -> Result<(), VaultError> {
+        let Some(place) = self.body.slots.iter().position(|slot| slot.info.label == label) else {
+            let (path, slots) = (self.path.clone(), self.body.names());
+            return Err(VaultError::NoSlot { path, label: label.to_owned(), slots });
+        };
+        if self.body.slots[place].info.kind == SlotKind::Primary {
+            return Err(VaultError::PrimarySlot { path: self.path.clone(), label: label.to_owned() });
+        }
+        let removed = self.body.slots.remove(place);
+        self.write(file::Expect::Seen).inspect_err(|_| self.body.slots.insert(place, removed))
+    }
+
     /// Seals the vault anew: a fresh vault key under `kek` alone. Every other slot ends and is added again by its holder.
     /// Old copies of the file still open with the old key encryption key: destroy that key in its device.
     pub fn reseal(&mut self, device: &dyn KeyDevice, kek: &KeyRef) -> Result<(), VaultError> {
         let key = wrap::fresh_key(device)?;
-        let slot = wrap::seal_slot(&self.body.vault, SlotKind::Primary, "primary", device, kek, &key)?;
+        let slot = wrap::seal_slot(&self.body.vault, primary(kek), &DeviceKek { device, key: kek }, &key)?;
         let old_slots = std::mem::replace(&mut self.body.slots, vec![slot]);
         let old_key = std::mem::replace(&mut self.key, key);
         if let Err(error) = self.write(file::Expect::Seen) {
@@ -195,6 +262,10 @@ impl Vault {
         self.body = body;
         Ok(())
     }
+}
+
+fn primary(kek: &KeyRef) -> SlotInfo {
+    SlotInfo { kind: SlotKind::Primary, label: "primary".to_owned(), kek: kek.clone(), escrow: None }
 }
 
 /// Epochs ascend and end with the current one: what makes and parses a body sees to it.

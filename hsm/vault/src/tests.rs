@@ -5,6 +5,8 @@ use bixi_sealed::{Purpose, small};
 
 use super::*;
 
+mod escrow;
+
 struct Bench {
     dir: tempfile::TempDir,
     device: SoftDevice,
@@ -32,6 +34,10 @@ impl Bench {
 
     fn open(&self) -> Result<Vault, VaultError> {
         Vault::open(storage(), self.path(), &DeviceKek { device: &self.device, key: &self.kek })
+    }
+
+    fn kek_of<'a>(&'a self, key: &'a KeyRef) -> DeviceKek<'a> {
+        DeviceKek { device: &self.device, key }
     }
 
     fn other_kek(&self, label: &str) -> KeyRef {
@@ -85,10 +91,10 @@ fn a_vault_that_nobody_could_read_again_is_not_written() {
     let mut vault = bench.create();
     let long = "x".repeat(format::FILE_BYTES_MAX);
     let other = bench.other_kek("standby");
-    let refused = vault.add_slot(SlotKind::Standby, &long, &bench.device, &other);
+    let refused = vault.add_slot(SlotKind::Standby, &long, &bench.kek_of(&other), &other);
     assert!(matches!(refused, Err(VaultError::Full { .. })), "{refused:?}");
     assert_eq!((bench.open().unwrap().slots().len(), vault.slots().len()), (1, 1));
-    vault.add_slot(SlotKind::Standby, "standby", &bench.device, &other).unwrap();
+    vault.add_slot(SlotKind::Standby, "standby", &bench.kek_of(&other), &other).unwrap();
 }
 
 #[test]
@@ -190,7 +196,7 @@ fn a_standby_slot_opens_the_same_keys() {
     let mut vault = bench.create();
     let standby = SoftDevice::new("standby");
     let kek = standby.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
-    vault.add_slot(SlotKind::Standby, "rack 2", &standby, &kek).unwrap();
+    vault.add_slot(SlotKind::Standby, "rack 2", &DeviceKek { device: &standby, key: &kek }, &kek).unwrap();
     vault.add_epoch(&bench.device).unwrap();
     let opened = Vault::open(storage(), bench.path(), &DeviceKek { device: &standby, key: &kek });
     // The standby holds none of the primary's keys: its own slot must be found without asking for them.

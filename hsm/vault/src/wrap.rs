@@ -4,15 +4,15 @@ use std::path::Path;
 
 use bixi_accel::sm3::{self, hkdf};
 use bixi_accel::sm4::gcm;
+use bixi_hsm::KeyDevice;
 use bixi_hsm::protocol::PRF_DOMAIN;
-use bixi_hsm::{KeyDevice, KeyRef};
 use bixi_platform::random::OsRandom;
 use bixi_platform::secret::Secret;
 use zeroize::Zeroizing;
 
 use crate::VaultError;
-use crate::format::{self, Body, KEY_BYTES, Parsed, Slot, SlotKind};
-use crate::kek::{DeviceKek, Kek};
+use crate::format::{self, Body, KEY_BYTES, Parsed, Slot, SlotInfo};
+use crate::kek::Kek;
 
 const FRESH_DOMAIN: &[u8] = b"BIXI-VAULT-FRESH-V1";
 const CHECK_DOMAIN: &[u8] = b"BIXI-VAULT-CHECK-V1";
@@ -66,22 +66,14 @@ fn slot_check(root: &[u8; 32]) -> [u8; 8] {
     check
 }
 
-/// Seals the vault key for one key encryption key.
-pub(crate) fn seal_slot(
-    vault: &[u8; 32],
-    kind: SlotKind,
-    label: &str,
-    device: &dyn KeyDevice,
-    kek: &KeyRef,
-    key: &Secret,
-) -> Result<Slot, VaultError> {
+/// Seals the vault key for the recipient whose key encryption key `kek` is.
+pub(crate) fn seal_slot(vault: &[u8; 32], info: SlotInfo, kek: &dyn Kek, key: &Secret) -> Result<Slot, VaultError> {
     let salt = fresh_salt()?;
-    let root = slot_root(vault, &salt, &DeviceKek { device, key: kek })?;
+    let root = slot_root(vault, &salt, kek)?;
     let one_time = OneTimeKey::derive(&root, &[SLOT_DOMAIN, vault]);
     let mut sealed: [u8; KEY_BYTES] = key.as_slice().try_into().expect("a vault key has 32 bytes");
-    let aad = format::slot_aad(vault, kind, label, kek);
-    let tag = gcm::seal(&one_time.key, &one_time.nonce, &aad, &mut sealed);
-    Ok(Slot { kind, label: label.to_owned(), kek: kek.clone(), salt, check: slot_check(&root), sealed, tag })
+    let tag = gcm::seal(&one_time.key, &one_time.nonce, &format::slot_aad(vault, &info), &mut sealed);
+    Ok(Slot { info, salt, check: slot_check(&root), sealed, tag })
 }
 
 /// Opens the slot that the key encryption key fits.
@@ -92,15 +84,13 @@ pub(crate) fn open_slots(path: &Path, body: &Body, kek: &dyn Kek) -> Result<Secr
             return open_slot(path, &body.vault, slot, &root);
         }
     }
-    let slots: Vec<_> =
-        body.slots.iter().map(|slot| format!("{} ({:?}) {}", slot.label, slot.kind, slot.kek)).collect();
-    Err(VaultError::WrongKek { path: path.to_owned(), kek: kek.name(), slots: slots.join(", ") })
+    Err(VaultError::WrongKek { path: path.to_owned(), kek: kek.name(), slots: body.names() })
 }
 
 fn open_slot(path: &Path, vault: &[u8; 32], slot: &Slot, root: &[u8; 32]) -> Result<Secret, VaultError> {
     let one_time = OneTimeKey::derive(root, &[SLOT_DOMAIN, vault]);
     let mut key = Secret::from_slice(&slot.sealed);
-    let aad = format::slot_aad(vault, slot.kind, &slot.label, &slot.kek);
+    let aad = format::slot_aad(vault, &slot.info);
     gcm::open(&one_time.key, &one_time.nonce, &aad, key.as_mut_slice(), &slot.tag)
         .map_err(|_| VaultError::Altered { path: path.to_owned(), part: "recipient slot" })?;
     Ok(key)

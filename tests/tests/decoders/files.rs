@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bixi_config::{NodeConfig, parse_genesis, render_genesis};
+use bixi_config::{CeremonyPlan, NodeConfig, parse_genesis, render_genesis};
 
 use crate::plan::Decoder;
 
@@ -25,6 +25,23 @@ fn genesis(bytes: &[u8]) -> bool {
     true
 }
 
+fn ceremony_plan(bytes: &[u8]) -> bool {
+    let file = Path::new("plan.toml");
+    let Some(read) = std::str::from_utf8(bytes).ok().and_then(|text| CeremonyPlan::parse(file, text).ok()) else {
+        return false;
+    };
+    assert_eq!(CeremonyPlan::parse(file, &read.render()).expect("our own writing"), read);
+    true
+}
+
+const PLAN: &str = "title = \"Keys of node0\"
+threshold = 2
+steps = [\"keys\", \"seal\", \"escrow\"]
+[[officer]]
+name = \"Li Wei\"
+[[officer]]
+name = \"Wang Fang\"
+";
 const NODE_FILE: &str = include_str!("../../../config/bixi.toml");
 const GENESIS: &str = "chain_id = \"chain0\"
 group_id = \"group0\"
@@ -47,6 +64,7 @@ weight = 1
 pub(crate) fn decoders() -> Vec<Decoder> {
     vec![
         Decoder::open_ended("node-file", node_file, vec![NODE_FILE.into()]),
+        Decoder::open_ended("ceremony-plan", ceremony_plan, vec![PLAN.into()]),
         Decoder::open_ended("genesis-file", genesis, vec![GENESIS.into()]),
     ]
 }

@@ -1,15 +1,20 @@
-//! The signing protocol, key references, and what a TLS library hands over to be signed.
+//! The signing protocol, key references, what a TLS library hands over to be signed, an officer's page, a vault's file.
+
+use std::path::Path;
 
 use bixi_accel::sm2::{self, PrivateKey};
-use bixi_accel::{Random, RandomError};
+use bixi_accel::{Random, RandomError, sm3};
 use bixi_hsm::audit::Head;
 use bixi_hsm::guard::export::Export;
 use bixi_hsm::guard::{Claim, Position};
 use bixi_hsm::officer::key::{FILE_BYTES, public_key_of};
 use bixi_hsm::officer::{Approval, Change, Override};
 use bixi_hsm::protocol::{FrameError, KeyRole, Message, Request, Response, TlsRole, TlsTranscript};
+use bixi_hsm::transcript::Transcript;
 use bixi_hsm::{KeyRef, KeyUri};
 use bixi_hsm_broker::frame;
+use bixi_hsm_escrow::Document;
+use bixi_hsm_vault::Description;
 use bixi_types::consensus::SignatureBytes;
 use bixi_types::{H256, NodeId};
 
@@ -102,9 +107,31 @@ impl Random for Same {
     }
 }
 
+/// What is read is printed in one way, which reads the same.
+fn escrow_page(bytes: &[u8]) -> bool {
+    let Some(read) = text(bytes).and_then(|text| Document::parse(text).ok()) else { return false };
+    let page = read.print("officer");
+    assert_eq!(*Document::parse(&page).expect("our own printing").print("officer"), *page);
+    true
+}
+
+/// A vault's file without its last field, the checksum: with it, every change would end there.
+fn vault(bytes: &[u8]) -> bool {
+    Description::parse(Path::new("vault"), &[bytes, &sm3::digest(bytes)].concat()).is_ok()
+}
+
+/// Entries follow from the chain before them, so nothing else is to be held against them.
+fn ceremony_transcript(bytes: &[u8]) -> bool {
+    text(bytes).is_some_and(|text| Transcript::parse(text).is_ok())
+}
+
 fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
+
+const VAULT: &[u8] = include_bytes!("../../../hsm/vault/tests/fixtures/vault-v1");
+const TRANSCRIPT: &str = include_str!("../../../hsm/tests/fixtures/transcript-v1.txt");
+const PAGE: &str = include_str!("../../../hsm/escrow/tests/fixtures/page-v1.txt");
 
 /// All of them.
 pub(crate) fn decoders() -> Vec<Decoder> {
@@ -151,6 +178,9 @@ pub(crate) fn decoders() -> Vec<Decoder> {
         Decoder::new("officer-key", officer_key, vec![[&b"BIXIOFK1"[..], &[7; FILE_BYTES - 8]].concat()]),
         Decoder::new("guard-export", guard_export, vec![export().1]),
         Decoder::open_ended("key-uri", key_uri, vec![uri]),
+        Decoder::open_ended("escrow-page", escrow_page, vec![PAGE.into()]),
+        Decoder::open_ended("ceremony-transcript", ceremony_transcript, vec![TRANSCRIPT.into()]),
+        Decoder::new("vault", vault, vec![VAULT[..VAULT.len() - 32].to_vec()]),
         Decoder::new("tls-transcript", tls_transcript, vec![transcript.content()]),
     ]
 }

@@ -1,0 +1,125 @@
+//! Slots that officers open together, and files of both format versions.
+
+use bixi_hsm_escrow::{Document, Record, Share, recover};
+
+use super::*;
+
+const OFFICERS: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+/// Adds an escrow of three of five; its record, and the shares by way of their pages.
+fn add_escrow(bench: &Bench, vault: &mut Vault, label: &str) -> (Record, Vec<Share>) {
+    let escrow = vault.plan_escrow(&bench.device, &OFFICERS, 3).unwrap();
+    vault.add_escrow(label, &escrow).unwrap();
+    let pages = escrow.shares.iter().map(|share| share.page("officer"));
+    let shares = pages.map(|page| match Document::parse(&page).unwrap() {
+        Document::Open(share) => share,
+        Document::Sealed(_) => panic!("an open page"),
+    });
+    (escrow.record, shares.collect())
+}
+
+#[test]
+fn officers_open_the_vault_together_and_reseal_it() {
+    let bench = bench();
+    let mut vault = bench.create();
+    let (_, shares) = add_escrow(&bench, &mut vault, "officers");
+    vault.add_epoch(&bench.device).unwrap();
+
+    let told = describe(&*storage(), bench.path()).unwrap();
+    assert_eq!((told.version, told.slots.len()), (3, 2));
+    let slot = told.slots.iter().find(|slot| slot.kind == SlotKind::Escrow).unwrap();
+    let record = slot.escrow.as_ref().unwrap();
+    assert_eq!(slot.kek.to_string(), format!("escrow:object={}", record.name()));
+
+    let key = recover(record, &shares[1..4]).unwrap();
+    let mut opened = Vault::open(storage(), bench.path(), &key).unwrap();
+    assert!(bench.same_keys(&vault.key_ring(), &opened.key_ring()));
+
+    let fresh = SoftDevice::new("fresh");
+    let kek = fresh.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
+    opened.reseal(&fresh, &kek).unwrap();
+    assert!(matches!(Vault::open(storage(), bench.path(), &key), Err(VaultError::WrongKek { .. })));
+    let again = Vault::open(storage(), bench.path(), &DeviceKek { device: &fresh, key: &kek }).unwrap();
+    assert!(bench.same_keys(&vault.key_ring(), &again.key_ring()));
+    assert_eq!(again.slots().len(), 1);
+}
+
+#[test]
+fn nothing_is_written_before_the_shares_are_given_out() {
+    let bench = bench();
+    let vault = bench.create();
+    let before = std::fs::read(bench.path()).unwrap();
+    let escrow = vault.plan_escrow(&bench.device, &OFFICERS, 2).unwrap();
+    assert_eq!(std::fs::read(bench.path()).unwrap(), before);
+    assert!(matches!(Vault::open(storage(), bench.path(), &escrow.key), Err(VaultError::WrongKek { .. })));
+    let wrong = vault.plan_escrow(&bench.device, &OFFICERS, 6);
+    assert!(matches!(wrong, Err(VaultError::Escrow(_))), "{wrong:?}");
+}
+
+#[test]
+fn slots_end_by_their_label_and_the_primary_stays() {
+    let bench = bench();
+    let mut vault = bench.create();
+    let (record, shares) = add_escrow(&bench, &mut vault, "officers");
+    let escrow = vault.plan_escrow(&bench.device, &OFFICERS, 2).unwrap();
+    assert!(matches!(vault.add_escrow("officers", &escrow), Err(VaultError::LabelTaken { .. })));
+    assert!(matches!(vault.remove_slot("others"), Err(VaultError::NoSlot { .. })));
+    assert!(matches!(vault.remove_slot("primary"), Err(VaultError::PrimarySlot { .. })));
+    vault.remove_slot("officers").unwrap();
+    let key = recover(&record, &shares[..3]).unwrap();
+    assert!(matches!(Vault::open(storage(), bench.path(), &key), Err(VaultError::WrongKek { .. })));
+    assert_eq!(bench.open().unwrap().slots().len(), 1);
+}
+
+/// Version 2 is for what version 1 cannot say.
+#[test]
+fn a_vault_of_devices_alone_stays_readable_by_the_first_release() {
+    let bench = bench();
+    let version = || u16::from_le_bytes(std::fs::read(bench.path()).unwrap()[8..10].try_into().unwrap());
+    let mut vault = bench.create();
+    assert_eq!(version(), 1);
+    add_escrow(&bench, &mut vault, "officers");
+    assert_eq!(version(), 2);
+    vault.remove_slot("officers").unwrap();
+    assert_eq!(version(), 1);
+}
+
+/// A file that the first release wrote, with two epochs, a standby's slot, and what was sealed under it.
+#[test]
+fn a_vault_of_the_first_release_opens() {
+    let bench = bench();
+    let device = SoftDevice::seeded("fixture", 1);
+    let [kek, standby] = ["kek", "standby"].map(|label| device.generate(&KeySpec::new(label, KeyKind::Kek)).unwrap());
+    std::fs::write(bench.path(), include_bytes!("../../tests/fixtures/vault-v1")).unwrap();
+    let marker = bench.dir.path().join("marker");
+    std::fs::write(&marker, include_bytes!("../../tests/fixtures/marker-v1")).unwrap();
+    for key in [&kek, &standby] {
+        let vault = Vault::open(storage(), bench.path(), &DeviceKek { device: &device, key }).unwrap();
+        assert_eq!((vault.version(), vault.epochs(), vault.slots().len()), (3, vec![1, 2], 2));
+        let body = small::read(&*storage(), &marker, &vault.key_ring(), Purpose::Small).unwrap();
+        assert_eq!(&body[..], b"marker");
+    }
+}
+
+/// Whoever may write the disk but has no key: the commitments, the names, the threshold.
+#[test]
+fn an_edited_record_does_not_open() {
+    let bench = bench();
+    let mut vault = bench.create();
+    let (record, shares) = add_escrow(&bench, &mut vault, "officers");
+    let key = recover(&record, &shares[..3]).unwrap();
+    let sound = std::fs::read(bench.path()).unwrap();
+    let record_at = sound.windows(16).position(|window| window == record.id).unwrap();
+    let record_bytes = 16 + 1 + 4 + OFFICERS.len() * (4 + 1 + 32);
+    for place in record_at..record_at + record_bytes {
+        let mut edited = sound.clone();
+        edited[place] ^= 1;
+        let end = edited.len() - 32;
+        let checksum = bixi_accel::sm3::digest(&edited[..end]);
+        edited[end..].copy_from_slice(&checksum);
+        std::fs::write(bench.path(), edited).unwrap();
+        for opened in [Vault::open(storage(), bench.path(), &key), bench.open()] {
+            assert!(matches!(opened, Err(VaultError::Altered { .. } | VaultError::Damaged { .. })), "byte {place}");
+        }
+    }
+}
