@@ -1,14 +1,19 @@
 //! `bixi hsm`: the key device of a node, in a process of its own and before it has a node.
 
 mod attest;
+mod ceremony;
 mod doctor;
+mod escrow;
 mod generate;
 mod guard;
 mod init;
 mod list;
 mod officer;
+mod pages;
 mod probe;
+mod recover;
 mod rotate;
+mod slots;
 mod verify_audit;
 
 use std::os::unix::process::CommandExt as _;
@@ -46,6 +51,13 @@ pub(crate) enum HsmCommand {
     #[command(subcommand)]
     Officer(officer::OfficerCommand),
     Doctor(doctor::DoctorArgs),
+    #[command(subcommand)]
+    Escrow(escrow::EscrowCommand),
+    Recover(recover::RecoverArgs),
+    #[command(subcommand)]
+    Ceremony(ceremony::CeremonyCommand),
+    #[command(subcommand)]
+    Slots(slots::SlotsCommand),
     #[command(hide = true)]
     Worker(WorkerArgs),
 }
@@ -107,6 +119,10 @@ pub(crate) fn run(command: &HsmCommand) -> Result<(), Failure> {
         HsmCommand::Officer(command) => officer::run(command),
         HsmCommand::Doctor(args) => doctor::run(args),
         HsmCommand::Worker(args) => work(args),
+        HsmCommand::Escrow(command) => escrow::run(command),
+        HsmCommand::Recover(args) => recover::run(args),
+        HsmCommand::Ceremony(command) => ceremony::run(command),
+        HsmCommand::Slots(command) => slots::run(command),
     }
 }
 

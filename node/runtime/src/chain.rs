@@ -28,9 +28,11 @@ mod prepare;
 mod revoke;
 mod seal;
 
+pub(crate) use authority::SUITE;
 pub use certify::{certify, certify_request};
 pub use keys::{KeyRecord, NodeKeys, make_keys};
-pub(crate) use layout::write_new;
+pub(crate) use keys::{describe_key, foreign_kek, initialise_lost, make_key};
+pub(crate) use layout::{replace as replace_file, write_new};
 pub use layout::{NodeDirectory, TokenHome, ca_home, node_directories};
 pub use plan::{Members, NODES_MAX, Places};
 pub use prepare::{DeviceChoice, Expansion, Placed, Preparation, check, prepare, prepare_expansion, write_genesis};

@@ -26,6 +26,7 @@ pub mod chain;
 mod clock;
 pub mod doctor;
 mod driver;
+pub mod escrow;
 mod event;
 mod evidence;
 mod exchange;
@@ -47,6 +48,7 @@ mod settings;
 mod snapshot;
 mod view;
 
+pub use bixi_hsm::transcript;
 pub use event::Fault;
 pub use launch::{Accepted, Ground, LaunchError, Node, Replay, Replayed, Verdict, launch, launch_on, replay};
 pub use reload::Reloaded;

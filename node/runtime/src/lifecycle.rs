@@ -14,7 +14,7 @@
 //! What changes keys is told to the node's audit trail before it is done, durably, and again when it is done: what cannot be told
 //! of is not done.
 
-mod desk;
+pub(crate) mod desk;
 pub mod generation;
 pub mod guard;
 pub mod initialisation;

@@ -17,7 +17,7 @@ use crate::chain::layout::{TokenHome, make_directory, read, replace, write_new};
 use crate::chain::{ChainError, io_at};
 
 /// The suite of every chain made here.
-pub(super) const SUITE: CryptoSuite = CryptoSuite::Sm;
+pub(crate) const SUITE: CryptoSuite = CryptoSuite::Sm;
 const CA_TOKEN: &str = "bixi-ca";
 const CA_KEY: &str = "ca";
 /// Bytes of its public key in an authority's name.

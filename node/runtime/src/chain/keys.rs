@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bixi_config::{HsmBackend, NodeConfig};
 use bixi_hsm::device::kek_fingerprint;
-use bixi_hsm::{Cause, DeviceError, KeyDevice, KeyKind, KeySpec};
+use bixi_hsm::{Cause, DeviceError, KeyDevice, KeyKind, KeyRef, KeySpec};
 use bixi_hsm_pkcs11::{Initialisation, Params, Pkcs11Device, ProfileChoice, TokenSelector, initialise_token};
 use bixi_hsm_tpm::{Address, initialise_store};
 use bixi_platform::credentials::PinSource;
@@ -74,6 +74,16 @@ pub struct NodeKeys {
 }
 
 impl NodeKeys {
+    /// The record of these keys, a key encryption key among them, which is asked for its fingerprint.
+    ///
+    /// # Panics
+    /// Without one.
+    pub(crate) fn of(device: &dyn KeyDevice, keys: Vec<KeyRecord>, tpm: Option<Value>) -> Result<Self, DeviceError> {
+        let kek = keys.iter().find(|key| key.role == "kek").expect("every node has one");
+        let kek = kek.uri.parse().expect("a reference that was printed");
+        Ok(Self { kek_fingerprint: kek_fingerprint(device, &kek)?, keys, tpm })
+    }
+
     /// As written to `conf/keys.json`.
     pub fn to_json(&self) -> Value {
         let keys: Vec<_> = self.keys.iter().map(KeyRecord::to_json).collect();
@@ -131,38 +141,52 @@ pub fn make_keys(node: &NodeDirectory) -> Result<NodeKeys, ChainError> {
     for (role, label, kind) in wanted {
         keys.push(make_key(device.as_ref(), role, label, kind)?);
     }
-    let kek = keys.iter().find(|key| key.role == "kek").expect("made above");
-    let kek = kek.uri.parse().expect("a reference that was printed");
-    let kek_fingerprint = kek_fingerprint(device.as_ref(), &kek)?;
-    let made = NodeKeys { keys, tpm, kek_fingerprint };
+    let made = NodeKeys::of(device.as_ref(), keys, tpm)?;
     let text = format!("{:#}\n", made.to_json());
     write_new(&node.keys(), 0o644, text.as_bytes())?;
     Ok(made)
 }
 
-fn make_key(device: &dyn KeyDevice, role: &str, label: &str, kind: KeyKind) -> Result<KeyRecord, ChainError> {
+/// Takes the signing pair of that label, or makes a key.
+pub(crate) fn make_key(
+    device: &dyn KeyDevice,
+    role: &str,
+    label: &str,
+    kind: KeyKind,
+) -> Result<KeyRecord, ChainError> {
     let made = device.list()?.into_iter().find(|key| key.label == label && key.kind == kind);
     let uri = match made {
-        Some(key) if kind == KeyKind::Kek => {
-            let message = format!("{} is there already, and this ceremony did not make it", key.uri);
-            return Err(DeviceError::new("generate", Cause::KeyExists, message)
-                .with_advice(
-                    "if an earlier attempt at this step made it and nothing is sealed under it, remove it (in an SDF device: \
-                     its .kek file); else choose another hsm.kek",
-                )
-                .into());
-        }
+        Some(key) if kind == KeyKind::Kek => return Err(foreign_kek(&key.uri).into()),
         Some(key) => key.uri,
         None => device.generate(&KeySpec::new(label, kind))?,
     };
-    let attested = device.attest(&uri)?;
+    describe_key(device, role, &uri)
+}
+
+/// The refusal of a key encryption key that is there already.
+pub(crate) fn foreign_kek(kek: &KeyRef) -> DeviceError {
+    let message = format!("{kek} is there already, and this ceremony did not make it");
+    DeviceError::new("generate", Cause::KeyExists, message).with_advice(
+        "if an earlier attempt at this step made it and nothing is sealed under it, remove it (in an SDF device: its .kek file); \
+         else choose another hsm.kek",
+    )
+}
+
+/// A key as its device describes it, for the public record.
+pub(crate) fn describe_key(device: &dyn KeyDevice, role: &str, key: &KeyRef) -> Result<KeyRecord, ChainError> {
+    let attested = device.attest(key)?;
     Ok(KeyRecord {
         role: role.to_owned(),
-        uri: uri.to_string(),
+        uri: key.to_string(),
         extractable: attested.key.extractable,
         custody: device.info().custody.to_string(),
         public_key: attested.public_key.map(|key| NodeId(key).to_hex()),
     })
+}
+
+/// Makes the device that a node's file names ready in the place of a lost one: a token with the PINs of the node's directory.
+pub(crate) fn initialise_lost(node: &NodeDirectory, config: &NodeConfig) -> Result<(), ChainError> {
+    make_ready(node, config).map(drop)
 }
 
 /// Initialises the token or the TPM's store, and returns what a TPM's ceremony records; an SDF device was made ready by its

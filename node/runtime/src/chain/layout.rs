@@ -185,7 +185,7 @@ pub(super) fn lock(chain: &Path) -> Result<File, ChainError> {
 }
 
 /// Puts bytes in the place of a file: a crash leaves the old file or the new one.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), ChainError> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), ChainError> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);

@@ -4,38 +4,63 @@ use std::sync::Arc;
 
 use bixi_hsm::KeyDevice;
 use bixi_hsm::audit::{Audit as _, AuditLog, Durability, Event, Outcome};
+use bixi_hsm_vault::Vault;
 use bixi_platform::io::Storage;
 use bixi_platform::threads::Spawner;
+use bixi_sealed::KeyRing;
 
 use crate::keys::{Listed, open_device, open_vault};
 use crate::launch::{Failure, LaunchError, step};
 use crate::settings::Settings;
 use crate::{doctor, placement};
 
-pub(super) struct Desk {
-    pub(super) device: Arc<dyn KeyDevice>,
+pub(crate) struct Desk {
+    pub(crate) device: Arc<dyn KeyDevice>,
     /// What the device listed when it was opened.
     pub(super) listed: Listed,
     pub(super) storage: Arc<dyn Storage>,
-    /// A node that was never sealed has none.
-    trail: Option<AuditLog>,
+    /// The vault that the device opens. A node that was never sealed has none, and no trail.
+    pub(crate) vault: Option<Vault>,
+    trail: Option<Trail>,
 }
 
 impl Desk {
     /// Opens the device in this process, and the audit trail where there is one. The node and its broker must not run: each keeps the
     /// trail for itself.
-    pub(super) fn open(settings: &Settings) -> Result<Self, LaunchError> {
-        step("stopped node", || doctor::expect_stopped(settings))?;
-        let spawner = Spawner::new(step("placement", || placement::plan(settings))?);
-        let storage = step("storage", || settings.storage(&spawner))?;
+    pub(crate) fn open(settings: &Settings) -> Result<Self, LaunchError> {
+        let storage = storage_of_stopped(settings)?;
         let device = step("key device", || open_device(settings, settings.pin()))?;
         let listed = step("key device", || Listed::of(device.as_ref()))?;
-        let trail = step("audit trail", || open_trail(settings, &storage, device.as_ref(), &listed))?;
-        Ok(Self { device, listed, storage, trail })
+        let vault = step("vault", || vault_of(settings, &storage, device.as_ref(), &listed))?;
+        let open_trail = |vault: &Vault| Trail::open(settings, &storage, vault.key_ring());
+        let trail = step("audit trail", || vault.as_ref().map(open_trail).transpose())?;
+        Ok(Self { device, listed, storage, vault, trail })
     }
 
     /// Does what the trail was told of before, and tells what became of it.
-    pub(super) fn perform<T>(
+    pub(crate) fn perform<T>(
+        &self,
+        request: &str,
+        subject: &str,
+        work: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        match &self.trail {
+            Some(trail) => trail.perform(request, subject, work),
+            None => work(),
+        }
+    }
+}
+
+/// A node's audit trail, for what changes keys.
+pub(crate) struct Trail(AuditLog);
+
+impl Trail {
+    pub(crate) fn open(settings: &Settings, storage: &Arc<dyn Storage>, ring: KeyRing) -> Result<Self, Failure> {
+        Ok(Self(AuditLog::open(Arc::clone(storage), settings.data("audit"), ring)?))
+    }
+
+    /// Does what the trail was told of before, and tells what became of it.
+    pub(crate) fn perform<T>(
         &self,
         request: &str,
         subject: &str,
@@ -51,22 +76,28 @@ impl Desk {
         done
     }
 
-    fn tell(&self, request: &str, subject: String, outcome: Outcome) -> Result<(), Failure> {
-        let Some(trail) = &self.trail else { return Ok(()) };
+    /// Durable when it returns.
+    pub(crate) fn tell(&self, request: &str, subject: String, outcome: Outcome) -> Result<(), Failure> {
         let event = Event { request: request.to_owned(), subject, digest: None, outcome };
-        Ok(trail.record(&event, Durability::AtOnce)?)
+        Ok(self.0.record(&event, Durability::AtOnce)?)
     }
 }
 
-fn open_trail(
+/// The way to the files of a node that does not run.
+pub(crate) fn storage_of_stopped(settings: &Settings) -> Result<Arc<dyn Storage>, LaunchError> {
+    step("stopped node", || doctor::expect_stopped(settings))?;
+    let spawner = Spawner::new(step("placement", || placement::plan(settings))?);
+    step("storage", || settings.storage(&spawner))
+}
+
+fn vault_of(
     settings: &Settings,
     storage: &Arc<dyn Storage>,
     device: &dyn KeyDevice,
     listed: &Listed,
-) -> Result<Option<AuditLog>, Failure> {
+) -> Result<Option<Vault>, Failure> {
     if !storage.exists(&settings.data("vault"))? {
         return Ok(None);
     }
-    let vault = open_vault(settings, storage, device, listed)?;
-    Ok(Some(AuditLog::open(Arc::clone(storage), settings.data("audit"), vault.key_ring())?))
+    open_vault(settings, storage, device, listed).map(Some)
 }

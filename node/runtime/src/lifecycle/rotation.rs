@@ -14,7 +14,7 @@ use std::path::Path;
 use bixi_accel::sm2::{self, PublicKey};
 use bixi_hsm::device::Attestation;
 use bixi_hsm::{KeyKind, KeySpec};
-use bixi_hsm_vault::{SlotInfo, SlotKind, Vault};
+use bixi_hsm_vault::{DeviceKek, SlotInfo, SlotKind, Vault};
 use bixi_network::pki::{self, PkiError};
 use bixi_types::NodeId;
 use bixi_types::abi::{Argument, call};
@@ -63,7 +63,8 @@ pub fn begin_kek(settings: &Settings) -> Result<Rotated, LaunchError> {
         let label = made.key.label.clone();
         let subject = format!("the vault opens with the key encryption key {label:?}, too");
         desk.perform("rotate-kek", &subject, || {
-            Ok(vault.add_slot(SlotKind::Primary, &label, desk.device.as_ref(), &made.key.uri)?)
+            let opener = DeviceKek { device: desk.device.as_ref(), key: &made.key.uri };
+            Ok(vault.add_slot(SlotKind::Primary, &label, &opener, &made.key.uri)?)
         })?;
         let todo = vec![
             format!("set in [hsm] of the node file: kek = {label:?}"),

@@ -1,0 +1,68 @@
+//! `bixi hsm recover`: a node whose key device is lost.
+
+use std::path::PathBuf;
+
+use bixi_runtime::escrow::{self, Recovered};
+use clap::Args;
+
+use super::pages;
+use crate::failure::Failure;
+use crate::{console, run};
+
+/// Bring a node back whose key device is lost: officers' shares open its vault, which is then sealed under a new device with new keys.
+///
+/// Have the node file name the new device first. A token that was never initialised is, with the PINs of the node's directory; any other
+/// device is made ready before. Without --share the officers type their pages. Every slot of the vault ends: make a new escrow afterwards.
+/// The consensus key is a new one, too: the transactions that have it validate are printed, for whoever governs the chain; the node
+/// follows until they are committed. It needs a certificate for its new TLS key: `bixi chain certify`.
+///
+/// May be repeated: an attempt that ended somewhere is gone on with.
+///
+/// Exit status: 0 done; 1 it could not be done; 77 the key device refused the PIN; 78 a file of the operator's cannot be used.
+#[derive(Debug, Args)]
+pub(crate) struct RecoverArgs {
+    /// The node file.
+    #[arg(long, value_name = "PATH", default_value = "/etc/bixi/bixi.toml")]
+    config: PathBuf,
+    /// A page in a file; once for each.
+    #[arg(long, value_name = "FILE")]
+    share: Vec<PathBuf>,
+    /// Print what was done as one JSON object.
+    ///
+    /// {"lost", "node", "officers", "old_certificate", "transactions": [{"purpose", "to", "call", "data"}]}
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &RecoverArgs) -> Result<(), Failure> {
+    let (settings, _) = run::enter_with_device(&args.config)?;
+    let mut announce = |step: &str| {
+        console::say(&format!("recover: {step}"));
+        Ok(())
+    };
+    let recovered = escrow::recover(&settings, &mut |records| pages::collect(&args.share, records), &mut announce)
+        .map_err(|error| run::refusal("not recovered", &error))?;
+    console::result(&if args.json { recovered.to_json().to_string() } else { text(&recovered) })?;
+    console::say(
+        "recover: destroy the shares that were used; `bixi hsm escrow create` makes new ones. If the old certificate was moved aside: \
+         `bixi chain revoke` it, and `bixi chain certify` the new key",
+    );
+    Ok(())
+}
+
+fn text(recovered: &Recovered) -> String {
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    let mut rows = vec![
+        row("opened by", recovered.officers.join(", ")),
+        row("new consensus key", recovered.node.to_hex()),
+        row("lost consensus key", recovered.lost.map_or_else(|| "not on record".to_owned(), |id| id.to_hex())),
+    ];
+    if let Some(path) = &recovered.old_certificate {
+        rows.push(row("old certificate", path.display().to_string()));
+    }
+    let mut parts = vec![console::table(&rows), "transactions to 0x1003, for whoever governs the chain:".to_owned()];
+    parts.extend(
+        recovered.transactions.iter().map(|one| format!("  {}\n  {}\n  0x{}", one.purpose, one.call, one.data)),
+    );
+    parts.join("\n")
+}

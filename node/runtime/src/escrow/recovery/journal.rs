@@ -1,0 +1,94 @@
+//! What a recovery remembers between its steps: sealed by the vault's epochs, so that only who opened the vault can write it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bixi_accel::sm3;
+use bixi_hsm::device::PRF_BYTES;
+use bixi_hsm::protocol::PRF_DOMAIN;
+use bixi_hsm::{DeviceError, KeyDevice, KeyRef};
+use bixi_platform::io::Storage;
+use bixi_sealed::{KeyRing, Purpose, small};
+use borsh::{BorshDeserialize, BorshSerialize};
+use zeroize::Zeroizing;
+
+use crate::launch::Failure;
+
+const CHECK_DOMAIN: &[u8] = b"BIXI-RECOVERY-CHECK-V1";
+const FORMAT: u8 = 1;
+
+/// What is known of a recovery that is under way. Fields are only ever added with another format.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(super) struct Notes {
+    format: u8,
+    /// The consensus key of the lost device, where its record was there.
+    pub(super) lost: Option<[u8; 64]>,
+    /// Whose shares opened the vault.
+    pub(super) officers: Vec<String>,
+    /// Tells the key encryption key that this recovery made from one that somebody put there.
+    pub(super) kek_check: Option<[u8; 32]>,
+}
+
+pub(super) struct Journal {
+    storage: Arc<dyn Storage>,
+    path: PathBuf,
+    ring: KeyRing,
+    pub(super) notes: Notes,
+}
+
+impl Journal {
+    pub(super) fn exists(storage: &dyn Storage, path: &Path) -> Result<bool, Failure> {
+        Ok(storage.exists(path)?)
+    }
+
+    /// Goes on with the notes that are there.
+    pub(super) fn open(storage: &Arc<dyn Storage>, path: &Path, ring: KeyRing) -> Result<Self, Failure> {
+        let body = small::read(storage.as_ref(), path, &ring, Purpose::Small)?;
+        let notes = Notes::try_from_slice(&body).ok().filter(|notes| notes.format == FORMAT);
+        let notes =
+            notes.ok_or_else(|| format!("{}: written by another release; go on with that one", path.display()))?;
+        Ok(Self { storage: Arc::clone(storage), path: path.to_owned(), ring, notes })
+    }
+
+    /// Begins, durably.
+    pub(super) fn begin(
+        storage: &Arc<dyn Storage>,
+        path: &Path,
+        ring: KeyRing,
+        lost: Option<[u8; 64]>,
+        officers: Vec<String>,
+    ) -> Result<Self, Failure> {
+        let notes = Notes { format: FORMAT, lost, officers, kek_check: None };
+        let journal = Self { storage: Arc::clone(storage), path: path.to_owned(), ring, notes };
+        journal.write()?;
+        Ok(journal)
+    }
+
+    /// Notes which key encryption key was made, durably.
+    pub(super) fn note_kek(&mut self, device: &dyn KeyDevice, kek: &KeyRef) -> Result<(), Failure> {
+        self.notes.kek_check = Some(check_of(device, kek)?);
+        self.write()
+    }
+
+    /// Whether `kek` is the one that this recovery made.
+    pub(super) fn has_made(&self, device: &dyn KeyDevice, kek: &KeyRef) -> Result<bool, DeviceError> {
+        Ok(self.notes.kek_check == Some(check_of(device, kek)?))
+    }
+
+    fn write(&self) -> Result<(), Failure> {
+        let body = borsh::to_vec(&self.notes).expect("borsh into memory cannot fail");
+        Ok(small::write_atomic(self.storage.as_ref(), &self.path, &self.ring, Purpose::Small, &body)?)
+    }
+
+    /// The end: durable when it returns.
+    pub(super) fn end(self) -> Result<Notes, Failure> {
+        bixi_hsm::whole_file::remove(&self.path)?;
+        Ok(self.notes)
+    }
+}
+
+fn check_of(device: &dyn KeyDevice, kek: &KeyRef) -> Result<[u8; 32], DeviceError> {
+    let mut derived = Zeroizing::new([0; PRF_BYTES]);
+    device.prf(kek, &[PRF_DOMAIN, CHECK_DOMAIN].concat(), &mut derived)?;
+    Ok(sm3::digest(&*derived))
+}

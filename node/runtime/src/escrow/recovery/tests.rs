@@ -1,0 +1,197 @@
+use std::cell::RefCell;
+use std::fs;
+
+use bixi_config::NodeConfig;
+use bixi_hsm::soft::SoftDevice;
+use bixi_hsm_escrow::Document;
+use bixi_platform::io::PreadStorage;
+use bixi_sealed::{AtRest, Purpose, small};
+use bixi_types::genesis::Genesis;
+
+use super::*;
+
+const OFFICERS: [&str; 5] = ["Li Wei", "Wang Fang", "Zhang Min", "Chen Jing", "Zhao Lei"];
+
+/// A node that was sealed on a device of its own, with an escrow of three of five.
+struct Stage {
+    _place: tempfile::TempDir,
+    settings: Settings,
+    storage: Arc<dyn Storage>,
+    lost: Arc<dyn KeyDevice>,
+    pages: Vec<String>,
+    ring: bixi_sealed::KeyRing,
+}
+
+fn keys_of(device: &dyn KeyDevice) -> Vec<crate::chain::KeyRecord> {
+    let kek = device.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
+    let mut keys: Vec<_> =
+        ["consensus", "tls"].map(|role| chain::make_key(device, role, role, KeyKind::Sm2Sign).unwrap()).into();
+    keys.push(chain::describe_key(device, "kek", &kek).unwrap());
+    keys
+}
+
+impl Stage {
+    fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        for name in ["conf", "data"] {
+            fs::create_dir(place.path().join(name)).unwrap();
+        }
+        let storage: Arc<dyn Storage> = Arc::new(PreadStorage::new());
+        let lost: Arc<dyn KeyDevice> = Arc::new(SoftDevice::new("lost"));
+        let keys = keys_of(lost.as_ref());
+        let kek: KeyRef = keys[2].uri.parse().unwrap();
+        let node = records::node_id(&keys[0]).unwrap();
+        let settings = Settings {
+            config: NodeConfig::default(),
+            genesis: Genesis::fixture(&[node]),
+            base: place.path().to_owned(),
+        };
+        records::replace(&settings, lost.as_ref(), keys, None).unwrap();
+        let path = settings.data("vault");
+        let mut vault = Vault::create(Arc::clone(&storage), path, AtRest::Sm4Gcm, lost.as_ref(), &kek).unwrap();
+        let escrow = vault.plan_escrow(lost.as_ref(), &OFFICERS, 3).unwrap();
+        vault.add_escrow("officers", &escrow).unwrap();
+        let pages = escrow.shares.iter().map(|share| share.page("x").to_string()).collect();
+        let ring = vault.key_ring();
+        Guard::create(Arc::clone(&storage), settings.data("guard"), ring.clone(), settings.genesis.hash()).unwrap();
+        small::write_atomic(storage.as_ref(), &settings.data("ledger"), &ring, Purpose::Small, b"blocks").unwrap();
+        Self { _place: place, settings, storage, lost, pages, ring }
+    }
+
+    fn shares(&self, members: &[usize]) -> Vec<Share> {
+        let read = |place: &usize| match Document::parse(&self.pages[*place]).unwrap() {
+            Document::Open(share) => share,
+            Document::Sealed(_) => panic!("an open page"),
+        };
+        members.iter().map(read).collect()
+    }
+
+    /// An attempt on `device`, which may not be ready yet; ends before the step `until`.
+    fn attempt(
+        &self,
+        device: &RefCell<Option<Arc<dyn KeyDevice>>>,
+        members: &[usize],
+        until: Option<&str>,
+    ) -> Result<Recovered, Failure> {
+        let ready = || {
+            let made: Arc<dyn KeyDevice> = Arc::new(SoftDevice::new("new"));
+            Ok(Arc::clone(device.borrow_mut().insert(made)))
+        };
+        let present = device.borrow().clone();
+        let site = Site { settings: &self.settings, storage: Arc::clone(&self.storage), present, ready: &ready };
+        let mut announce = |step| if Some(step) == until { Err(format!("ended before {step}").into()) } else { Ok(()) };
+        site.recover(&mut |_| Ok(self.shares(members)), &mut announce)
+    }
+
+    fn record(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.settings.base.join("conf/keys.json")).unwrap()).unwrap()
+    }
+
+    /// What the node needs is there, under the new device alone.
+    fn check(&self, device: &RefCell<Option<Arc<dyn KeyDevice>>>, recovered: &Recovered) {
+        let device = device.borrow().clone().unwrap();
+        let kek = Listed::of(device.as_ref()).unwrap().find("kek", KeyKind::Kek).unwrap();
+        let open = |device: &dyn KeyDevice, key: &KeyRef| {
+            Vault::open(Arc::clone(&self.storage), self.settings.data("vault"), &DeviceKek { device, key })
+        };
+        let vault = open(device.as_ref(), &kek).unwrap();
+        assert_eq!(vault.slots().len(), 1, "old slots end");
+        let ledger =
+            small::read(self.storage.as_ref(), &self.settings.data("ledger"), &vault.key_ring(), Purpose::Small);
+        assert_eq!(&ledger.unwrap()[..], b"blocks");
+        let old = Listed::of(self.lost.as_ref()).unwrap().find("kek", KeyKind::Kek).unwrap();
+        assert!(matches!(open(self.lost.as_ref(), &old), Err(VaultError::WrongKek { .. })));
+
+        let consensus = Listed::of(device.as_ref()).unwrap().find("consensus", KeyKind::Sm2Sign).unwrap();
+        assert_eq!(device.public_key(&consensus).unwrap(), recovered.node.0);
+        assert_eq!(self.record()["keys"][0]["public_key"], recovered.node.to_hex());
+        let lost = recovered.lost.unwrap();
+        assert_ne!(lost, recovered.node);
+        let aside = format!("conf/keys-{}.json", &lost.to_hex()[..16]);
+        assert!(fs::read_to_string(self.settings.base.join(aside)).unwrap().contains(&lost.to_hex()));
+        assert!(!self.settings.data("recovery").exists());
+        let mut told = Vec::new();
+        let trail = self.settings.data("audit");
+        bixi_hsm::audit::verify_chain(self.storage.as_ref(), &trail, &self.ring, |entry| {
+            told.push(format!("{entry:?}"))
+        })
+        .unwrap();
+        assert!(told.iter().any(|one| one.contains("recover") && one.contains(&recovered.node.to_hex())), "{told:?}");
+    }
+}
+
+#[test]
+fn a_lost_device_is_replaced_and_everything_opens_again() {
+    let stage = Stage::new();
+    let device = RefCell::new(None);
+    let recovered = stage.attempt(&device, &[0, 2, 4], None).unwrap();
+    stage.check(&device, &recovered);
+    assert_eq!(recovered.officers, ["Li Wei", "Zhang Min", "Zhao Lei"]);
+    let calls: Vec<&str> = recovered.transactions.iter().map(|one| one.call.split('(').next().unwrap()).collect();
+    assert_eq!(calls, ["addObserver", "remove", "addSealer"]);
+    let again = stage.attempt(&device, &[0, 2, 4], None).unwrap_err().to_string();
+    assert!(again.contains("nothing is lost"), "{again}");
+}
+
+#[test]
+fn a_recovery_that_ended_before_any_step_goes_on() {
+    for step in STEPS {
+        let stage = Stage::new();
+        let device = RefCell::new(None);
+        let ended = stage.attempt(&device, &[0, 1, 2], Some(step)).unwrap_err().to_string();
+        assert_eq!(ended, format!("ended before {step}"));
+        // Nobody is asked twice for what the vault knows: sealed under the new device, it opens without them.
+        let is_sealed = ["records", "guard"].contains(&step);
+        let members: &[usize] = if is_sealed { &[] } else { &[2, 3, 4] };
+        let recovered = stage.attempt(&device, members, None).unwrap_or_else(|error| panic!("{step}: {error}"));
+        stage.check(&device, &recovered);
+    }
+}
+
+#[test]
+fn too_few_shares_change_nothing() {
+    let stage = Stage::new();
+    let before = fs::read(stage.settings.data("vault")).unwrap();
+    let device = RefCell::new(None);
+    let refused = stage.attempt(&device, &[1, 3], None).unwrap_err().to_string();
+    assert!(refused.contains("1 more needed"), "{refused}");
+    assert!(device.borrow().is_none(), "no device was made ready");
+    assert_eq!(fs::read(stage.settings.data("vault")).unwrap(), before);
+    assert!(!stage.settings.data("recovery").exists() && !stage.settings.data("audit").exists());
+}
+
+#[test]
+fn a_device_that_is_not_lost_is_left_alone() {
+    let stage = Stage::new();
+    let device = RefCell::new(Some(Arc::clone(&stage.lost)));
+    let refused = stage.attempt(&device, &[0, 1, 2], None).unwrap_err().to_string();
+    assert!(refused.contains("nothing is lost"), "{refused}");
+}
+
+/// Whoever prepared the new device could know the key that he left there.
+#[test]
+fn a_key_encryption_key_that_is_there_already_is_refused() {
+    let stage = Stage::new();
+    let planted: Arc<dyn KeyDevice> = Arc::new(SoftDevice::new("new"));
+    planted.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
+    let device = RefCell::new(Some(planted));
+    let refused = stage.attempt(&device, &[0, 1, 2], None).unwrap_err().to_string();
+    assert!(refused.contains("this ceremony did not make it"), "{refused}");
+}
+
+/// The old consensus key may have signed what this disk does not know.
+#[test]
+fn the_old_consensus_key_is_not_taken_again() {
+    let stage = Stage::new();
+    let half: Arc<dyn KeyDevice> = Arc::clone(&stage.lost);
+    let mut settings = stage.settings.clone();
+    settings.config.hsm.kek = "another".into();
+    let site = Site {
+        settings: &settings,
+        storage: Arc::clone(&stage.storage),
+        present: Some(half),
+        ready: &|| panic!("it is ready"),
+    };
+    let refused = site.recover(&mut |_| Ok(stage.shares(&[0, 1, 2])), &mut |_| Ok(())).unwrap_err().to_string();
+    assert!(refused.contains("it is not lost"), "{refused}");
+}
