@@ -16,6 +16,6 @@ pub use ceremony::{CeremonyPlan, CeremonyStep};
 pub use diagnostic::{ConfigErrors, Diagnostic};
 pub use genesis::{is_chain_name, parse_genesis, render_genesis};
 pub use node::{
-    Accelerator, Consensus, Hsm, HsmBackend, IoBackend, Log, LogFormat, NodeConfig, P2p, Pin, PlacementMode, RandomTest, Rpc,
-    Storage, Sync, Txpool, is_peer_address,
+    Accelerator, Consensus, Hsm, HsmBackend, IoBackend, Log, LogFormat, NodeConfig, P2p, Pin, PlacementMode,
+    RandomTest, Rpc, Storage, Sync, Txpool, is_peer_address,
 };

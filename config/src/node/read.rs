@@ -1,8 +1,8 @@
 //! A node file read: every key's bounds, and what contradicts what.
 
 use super::{
-    Consensus, HSM_BACKENDS, Hsm, IO_BACKENDS, LOG_FORMATS, Log, NodeConfig, PLACEMENT_MODES, Pin, RANDOM_TESTS, Rpc, Storage,
-    Sync, Txpool, accelerator, p2p,
+    Consensus, HSM_BACKENDS, Hsm, IO_BACKENDS, LOG_FORMATS, Log, NodeConfig, PLACEMENT_MODES, Pin, RANDOM_TESTS, Rpc,
+    Storage, Sync, Txpool, accelerator, p2p,
 };
 use crate::diagnostic::nearest;
 use crate::document::Section;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bixi_network::pki;
 use bixi_hsm::KeyDevice;
+use bixi_network::pki;
 use bixi_types::NodeId;
 
 use crate::chain::{self, KeyRecord, NodeDirectory, NodeKeys};
