@@ -24,9 +24,16 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// Rows for standard output with their columns aligned.
+/// Rows for standard output with their columns aligned. What a cell holds may come from anywhere: it moves no cursor and hides nothing.
 pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    aligned(rows, terminal_columns())
+    let shown: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| harmless(cell))).collect();
+    aligned(&shown, terminal_columns())
+}
+
+/// Control characters spelt out, but the end of a line.
+fn harmless(text: &str) -> String {
+    let spelt = |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(spelt).collect()
 }
 
 /// Columns of the terminal that standard output is, if it is one that says so.
@@ -81,6 +88,12 @@ fn broken(text: &str, room: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cell_moves_no_cursor_and_hides_nothing() {
+        let rows = [["entry".to_owned(), "done\u{1b}[8m\r\u{9b}2J".to_owned()]];
+        assert_eq!(table(&rows), "entry  done\\u{1b}[8m\\r\\u{9b}2J");
+    }
 
     #[test]
     fn columns_are_aligned() {

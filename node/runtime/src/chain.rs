@@ -31,7 +31,7 @@ mod seal;
 pub(crate) use authority::SUITE;
 pub use certify::{certify, certify_request};
 pub use keys::{KeyRecord, NodeKeys, make_keys};
-pub(crate) use keys::{describe_key, foreign_kek, initialise_lost, make_key};
+pub(crate) use keys::{describe_key, foreign_kek, initialise_lost};
 pub use layout::{NodeDirectory, TokenHome, ca_home, node_directories};
 pub(crate) use layout::{replace as replace_file, write_new};
 pub use plan::{Members, NODES_MAX, Places};

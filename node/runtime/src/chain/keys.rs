@@ -70,7 +70,8 @@ pub struct NodeKeys {
     /// otherwise, and of the key that signs its statements.
     pub tpm: Option<Value>,
     /// [`kek_fingerprint`]: a key put in the place of the one made here, between this step and `seal`, is noticed by it.
-    pub kek_fingerprint: String,
+    /// Records of earlier releases have none.
+    pub kek_fingerprint: Option<String>,
 }
 
 impl NodeKeys {
@@ -81,7 +82,7 @@ impl NodeKeys {
     pub(crate) fn of(device: &dyn KeyDevice, keys: Vec<KeyRecord>, tpm: Option<Value>) -> Result<Self, DeviceError> {
         let kek = keys.iter().find(|key| key.role == "kek").expect("every node has one");
         let kek = kek.uri.parse().expect("a reference that was printed");
-        Ok(Self { kek_fingerprint: kek_fingerprint(device, &kek)?, keys, tpm })
+        Ok(Self { kek_fingerprint: Some(kek_fingerprint(device, &kek)?), keys, tpm })
     }
 
     /// As written to `conf/keys.json`.
@@ -101,9 +102,9 @@ impl NodeKeys {
         let bad = |detail: String| ChainError::Record { path: path.clone(), detail };
         let value: Value = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
         let rows = value["keys"].as_array().ok_or_else(|| bad("no list named keys".into()))?;
-        let fingerprint = value["kek_fingerprint"].as_str().ok_or_else(|| bad("no kek_fingerprint".into()))?;
         let keys = rows.iter().map(KeyRecord::from_json).collect();
-        Ok(Self { keys, tpm: value.get("tpm").cloned(), kek_fingerprint: fingerprint.to_owned() })
+        let kek_fingerprint = value["kek_fingerprint"].as_str().map(str::to_owned);
+        Ok(Self { keys, tpm: value.get("tpm").cloned(), kek_fingerprint })
     }
 
     /// X ‖ Y of the consensus key: the node's id.
@@ -148,12 +149,7 @@ pub fn make_keys(node: &NodeDirectory) -> Result<NodeKeys, ChainError> {
 }
 
 /// Takes the signing pair of that label, or makes a key.
-pub(crate) fn make_key(
-    device: &dyn KeyDevice,
-    role: &str,
-    label: &str,
-    kind: KeyKind,
-) -> Result<KeyRecord, ChainError> {
+fn make_key(device: &dyn KeyDevice, role: &str, label: &str, kind: KeyKind) -> Result<KeyRecord, ChainError> {
     let made = device.list()?.into_iter().find(|key| key.label == label && key.kind == kind);
     let uri = match made {
         Some(key) if kind == KeyKind::Kek => return Err(foreign_kek(&key.uri).into()),

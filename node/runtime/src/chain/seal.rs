@@ -13,15 +13,17 @@ use crate::chain::keys::{NodeKeys, open_device};
 use crate::chain::layout::NodeDirectory;
 
 /// Makes the vault and the guard of a node whose keys and genesis are there; the key encryption key must be the one that was made with
-/// them. The guard is made here and nowhere else: a node
-/// that finds none refuses to run, because an empty guard would let its key contradict itself.
+/// them. The guard is made here, and by a recovery for the key it made: a node that finds none refuses to run, because an empty guard would let its key contradict itself.
 pub fn seal(node: &NodeDirectory) -> Result<(), ChainError> {
     let config = node.node_config()?;
     let genesis = node.read_genesis()?;
     let device = open_device(node, &config)?;
     let kek = device.list()?.into_iter().find(|key| key.label == config.hsm.kek && key.kind == KeyKind::Kek);
     let kek = kek.ok_or(ChainError::Missing { path: node.keys(), before: "bixi chain keys" })?;
-    let made = NodeKeys::read(node)?.kek_fingerprint;
+    let made = NodeKeys::read(node)?.kek_fingerprint.ok_or_else(|| ChainError::Record {
+        path: node.keys(),
+        detail: "no kek_fingerprint, which tells the key made with it from another".into(),
+    })?;
     let found = kek_fingerprint(device.as_ref(), &kek.uri)?;
     if found != made {
         return Err(ChainError::Unusable {

@@ -28,7 +28,7 @@ use bixi_types::NodeId;
 use bixi_types::abi::{self, Argument};
 use serde_json::{Value, json};
 
-use crate::chain::{self, NodeDirectory};
+use crate::chain::{self, KeyRecord, NodeDirectory};
 use crate::keys::{Listed, open_device};
 use crate::launch::{Failure, LaunchError, step};
 use crate::lifecycle::desk::{Trail, storage_of_stopped};
@@ -108,6 +108,28 @@ pub fn recover(settings: &Settings, officers: Officers<'_>, announce: Announce<'
     step("recovery", || site.recover(officers, announce))
 }
 
+/// The signing pair of that label, which this recovery makes or has made before.
+fn make_pair(device: &dyn KeyDevice, role: &str, label: &str, journal: &mut Journal) -> Result<KeyRecord, Failure> {
+    let found = device.list()?.into_iter().find(|key| key.label == label && key.kind == KeyKind::Sm2Sign);
+    let key = match found {
+        Some(key) if journal.notes.pairs.contains(&device.public_key(&key.uri)?) => key.uri,
+        Some(key) => {
+            let text = format!(
+                "{} is in the device already, and this recovery did not make it: nobody knows what it has signed, or who has it besides. \
+                 Remove it there if an attempt before this one made it, or name another hsm.{role}_key in the node file",
+                key.uri
+            );
+            return Err(text.into());
+        }
+        None => {
+            let made = device.generate(&KeySpec::new(label, KeyKind::Sm2Sign))?;
+            journal.note_pair(device.public_key(&made)?)?;
+            made
+        }
+    };
+    Ok(chain::describe_key(device, role, &key)?)
+}
+
 /// Where a recovery takes place.
 struct Site<'a> {
     settings: &'a Settings,
@@ -149,19 +171,16 @@ impl Site<'_> {
         announce(STEPS[1])?;
         let device = self.present.clone().map_or_else(|| (self.ready)(), Ok)?;
         announce(STEPS[2])?;
-        let consensus = chain::make_key(device.as_ref(), "consensus", &hsm.consensus_key, KeyKind::Sm2Sign)?;
-        let tls = chain::make_key(device.as_ref(), "tls", &hsm.tls_key, KeyKind::Sm2Sign)?;
+        let consensus = make_pair(device.as_ref(), "consensus", &hsm.consensus_key, journal)?;
+        let tls = make_pair(device.as_ref(), "tls", &hsm.tls_key, journal)?;
         let node = records::node_id(&consensus)?;
-        if journal.notes.lost == Some(node.0) {
-            let text = "the device holds the consensus key that was to be replaced: it is not lost; remove that key there, or name another \
-                        hsm.consensus_key in the node file";
-            return Err(text.into());
-        }
         announce(STEPS[3])?;
         let kek = self.make_kek(device.as_ref(), journal)?;
         announce(STEPS[4])?;
         // A second time if the attempt before came so far: the same key, a fresh vault key.
-        vault.reseal(device.as_ref(), &kek)?;
+        journal.around_write(&mut vault, |vault| vault.reseal(device.as_ref(), &kek))?;
+        // Who has the lost device, or used shares and an old copy of the vault, reads nothing that is written from here on.
+        journal.around_write(&mut vault, |vault| vault.add_epoch(device.as_ref()))?;
         announce(STEPS[5])?;
         let kek = chain::describe_key(device.as_ref(), "kek", &kek)?;
         let keys = vec![consensus, tls, kek];
@@ -197,6 +216,13 @@ impl Site<'_> {
             return Err(text.into());
         }
         let journal = Journal::open(&self.storage, &path, vault.key_ring())?;
+        if !journal.is_of(vault.version()) {
+            let text = format!(
+                "{}: of a recovery that is over, or of another copy of the vault; nothing is lost here: remove that file",
+                path.display()
+            );
+            return Err(text.into());
+        }
         Ok((vault, journal))
     }
 
@@ -216,11 +242,20 @@ impl Site<'_> {
         let (record, key) = key_of(&records, &shares)?;
         let vault = self.open(&key)?;
         let journal = self.journal();
-        let journal = if Journal::exists(self.storage.as_ref(), &journal)? {
-            Journal::open(&self.storage, &journal, vault.key_ring())?
-        } else {
-            let names = shares.iter().filter_map(|share| record.officer(share.id().index)).map(str::to_owned).collect();
-            Journal::begin(&self.storage, &journal, vault.key_ring(), records::lost(self.settings), names)?
+        let names = shares.iter().filter_map(|share| record.officer(share.id().index)).map(str::to_owned).collect();
+        let known = match Journal::exists(self.storage.as_ref(), &journal)? {
+            true => Some(Journal::open(&self.storage, &journal, vault.key_ring())?),
+            false => None,
+        };
+        let journal = match known.filter(|known| known.is_of(vault.version())) {
+            Some(mut known) => {
+                known.note_officers(names, vault.version())?;
+                known
+            }
+            None => {
+                let lost = records::lost(self.settings)?;
+                Journal::begin(&self.storage, &journal, vault.key_ring(), lost, names, vault.version())?
+            }
         };
         Ok((vault, journal))
     }
@@ -243,7 +278,7 @@ impl Site<'_> {
     }
 
     /// What the lost key signed is remembered, also for the day when its device is found again. A guard that is gone, too, is made:
-    /// the new key has signed nothing.
+    /// the new key was made by this recovery and has signed nothing.
     fn open_guard(&self, vault: &Vault) -> Result<Guard, Failure> {
         let (path, chain) = (self.settings.data("guard"), self.settings.genesis.hash());
         match Guard::open(Arc::clone(&self.storage), &path, vault.key_ring(), chain) {

@@ -106,7 +106,12 @@ pub fn finish_kek(settings: &Settings, drop_slots: bool) -> Result<Finished, Lau
         }
         if !ended.is_empty() {
             let subject = format!("the vault sealed anew for {kek} alone, {} slots ended", ended.len());
-            desk.perform("rotate-kek", &subject, || Ok(vault.reseal(desk.device.as_ref(), &kek)?))?;
+            desk.perform("rotate-kek", &subject, || {
+                vault.reseal(desk.device.as_ref(), &kek)?;
+                // Who has the old key and an old copy of the vault reads nothing that is written from here on.
+                vault.add_epoch(desk.device.as_ref())?;
+                Ok(())
+            })?;
         }
         Ok::<_, Failure>(Finished { kek: kek.to_string(), ended })
     })

@@ -7,6 +7,7 @@ use bixi_accel::sm3;
 use bixi_hsm::device::PRF_BYTES;
 use bixi_hsm::protocol::PRF_DOMAIN;
 use bixi_hsm::{DeviceError, KeyDevice, KeyRef};
+use bixi_hsm_vault::{Vault, VaultError};
 use bixi_platform::io::Storage;
 use bixi_sealed::{KeyRing, Purpose, small};
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -25,8 +26,14 @@ pub(super) struct Notes {
     pub(super) lost: Option<[u8; 64]>,
     /// Whose shares opened the vault.
     pub(super) officers: Vec<String>,
+    /// Public halves of the signing pairs that this recovery made: of one that is there already, nobody knows what it signed or who has it.
+    pub(super) pairs: Vec<[u8; 64]>,
     /// Tells the key encryption key that this recovery made from one that somebody put there.
     pub(super) kek_check: Option<[u8; 32]>,
+    /// The vault's version as this recovery read or wrote it last, and whether it is about to write: notes that somebody puts back later
+    /// speak of another vault.
+    version: u64,
+    is_writing: bool,
 }
 
 pub(super) struct Journal {
@@ -57,8 +64,10 @@ impl Journal {
         ring: KeyRing,
         lost: Option<[u8; 64]>,
         officers: Vec<String>,
+        version: u64,
     ) -> Result<Self, Failure> {
-        let notes = Notes { format: FORMAT, lost, officers, kek_check: None };
+        let notes =
+            Notes { format: FORMAT, lost, officers, pairs: Vec::new(), kek_check: None, version, is_writing: false };
         let journal = Self { storage: Arc::clone(storage), path: path.to_owned(), ring, notes };
         journal.write()?;
         Ok(journal)
@@ -73,6 +82,38 @@ impl Journal {
     /// Whether `kek` is the one that this recovery made.
     pub(super) fn has_made(&self, device: &dyn KeyDevice, kek: &KeyRef) -> Result<bool, DeviceError> {
         Ok(self.notes.kek_check == Some(check_of(device, kek)?))
+    }
+
+    /// Whether the vault is as this recovery left it.
+    pub(super) fn is_of(&self, version: u64) -> bool {
+        let Notes { version: noted, is_writing, .. } = self.notes;
+        version == noted || is_writing && version == noted + 1
+    }
+
+    /// Notes whose shares opened the vault this time, durably.
+    pub(super) fn note_officers(&mut self, officers: Vec<String>, version: u64) -> Result<(), Failure> {
+        (self.notes.officers, self.notes.version, self.notes.is_writing) = (officers, version, false);
+        self.write()
+    }
+
+    /// Has the vault written once, with a note before and after.
+    pub(super) fn around_write<T>(
+        &mut self,
+        vault: &mut Vault,
+        write: impl FnOnce(&mut Vault) -> Result<T, VaultError>,
+    ) -> Result<T, Failure> {
+        (self.notes.version, self.notes.is_writing) = (vault.version(), true);
+        self.write()?;
+        let done = write(vault)?;
+        (self.notes.version, self.notes.is_writing) = (vault.version(), false);
+        self.write()?;
+        Ok(done)
+    }
+
+    /// Notes which signing pair was made, durably.
+    pub(super) fn note_pair(&mut self, public_key: [u8; 64]) -> Result<(), Failure> {
+        self.notes.pairs.push(public_key);
+        self.write()
     }
 
     fn write(&self) -> Result<(), Failure> {

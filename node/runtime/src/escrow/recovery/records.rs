@@ -14,9 +14,13 @@ use crate::settings::Settings;
 /// Hexadecimal digits of a lost key in the name of its record.
 const NAME_DIGITS: usize = 16;
 
-/// The consensus key that the node's record names; none where there is no record that can be read.
-pub(super) fn lost(settings: &Settings) -> Option<[u8; 64]> {
-    NodeKeys::read(&NodeDirectory::new(&settings.base)).and_then(|keys| keys.node_id()).ok().map(|id| id.0)
+/// The consensus key that the node's record names; none where there is no record.
+pub(super) fn lost(settings: &Settings) -> Result<Option<[u8; 64]>, Failure> {
+    let node = NodeDirectory::new(&settings.base);
+    if !node.keys().exists() {
+        return Ok(None);
+    }
+    Ok(Some(NodeKeys::read(&node)?.node_id()?.0))
 }
 
 pub(super) fn node_id(consensus: &KeyRecord) -> Result<NodeId, Failure> {

@@ -22,12 +22,14 @@ struct Stage {
     ring: bixi_sealed::KeyRing,
 }
 
-fn keys_of(device: &dyn KeyDevice) -> Vec<crate::chain::KeyRecord> {
-    let kek = device.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
-    let mut keys: Vec<_> =
-        ["consensus", "tls"].map(|role| chain::make_key(device, role, role, KeyKind::Sm2Sign).unwrap()).into();
-    keys.push(chain::describe_key(device, "kek", &kek).unwrap());
-    keys
+fn made(device: &dyn KeyDevice, role: &str, kind: KeyKind) -> KeyRecord {
+    let key = device.generate(&KeySpec::new(role, kind)).unwrap();
+    chain::describe_key(device, role, &key).unwrap()
+}
+
+fn keys_of(device: &dyn KeyDevice) -> Vec<KeyRecord> {
+    let wanted = [("consensus", KeyKind::Sm2Sign), ("tls", KeyKind::Sm2Sign), ("kek", KeyKind::Kek)];
+    wanted.map(|(role, kind)| made(device, role, kind)).into()
 }
 
 impl Stage {
@@ -193,5 +195,40 @@ fn the_old_consensus_key_is_not_taken_again() {
         ready: &|| panic!("it is ready"),
     };
     let refused = site.recover(&mut |_| Ok(stage.shares(&[0, 1, 2])), &mut |_| Ok(())).unwrap_err().to_string();
-    assert!(refused.contains("it is not lost"), "{refused}");
+    assert!(refused.contains("consensus") && refused.contains("this recovery did not make it"), "{refused}");
+}
+
+/// Whoever prepared the new device could have the key that he left there, and a vendor's copy could hold one that has signed.
+#[test]
+fn a_signing_pair_that_is_there_already_is_refused() {
+    for label in ["consensus", "tls"] {
+        let stage = Stage::new();
+        let planted: Arc<dyn KeyDevice> = Arc::new(SoftDevice::new("new"));
+        planted.generate(&KeySpec::new(label, KeyKind::Sm2Sign)).unwrap();
+        let device = RefCell::new(Some(planted));
+        let refused = stage.attempt(&device, &[0, 1, 2], None).unwrap_err().to_string();
+        assert!(refused.contains(label) && refused.contains("this recovery did not make it"), "{refused}");
+    }
+}
+
+/// With the notes of a recovery nobody is asked for shares: they are worth nothing once the vault was written by anybody else.
+#[test]
+fn notes_that_are_put_back_later_open_nothing() {
+    let stage = Stage::new();
+    let device = RefCell::new(None);
+    stage.attempt(&device, &[0, 1, 2], Some("guard")).unwrap_err();
+    let notes = stage.settings.data("recovery");
+    let kept = fs::read(&notes).unwrap();
+    stage.attempt(&device, &[], None).unwrap();
+    let new = Arc::clone(device.borrow().as_ref().unwrap());
+    let kek = Listed::of(new.as_ref()).unwrap().find("kek", KeyKind::Kek).unwrap();
+    let kek = DeviceKek { device: new.as_ref(), key: &kek };
+    let mut vault = Vault::open(Arc::clone(&stage.storage), stage.settings.data("vault"), &kek).unwrap();
+    let escrow = vault.plan_escrow(new.as_ref(), &OFFICERS, 3).unwrap();
+    vault.add_escrow("again", &escrow).unwrap();
+    fs::write(&notes, kept).unwrap();
+    let refused = stage.attempt(&device, &[], None).unwrap_err().to_string();
+    assert!(refused.contains("of a recovery that is over"), "{refused}");
+    let vault = Vault::open(Arc::clone(&stage.storage), stage.settings.data("vault"), &kek).unwrap();
+    assert_eq!(vault.slots().len(), 2, "the new escrow is there");
 }
