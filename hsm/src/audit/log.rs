@@ -41,6 +41,8 @@ pub struct AuditLog {
     ring: KeyRing,
     file_bytes_max: u64,
     inner: Mutex<Inner>,
+    /// Held by the one who syncs.
+    syncing: Mutex<()>,
     _lock: Box<dyn Lock>,
 }
 
@@ -48,6 +50,8 @@ struct Inner {
     number: u32,
     /// The file behind `writer`, to be synced without the lock.
     file: Arc<dyn File>,
+    /// It must stay the one its name leads to.
+    inode: u64,
     writer: Writer,
     /// The file is durable to here.
     synced: u64,
@@ -99,7 +103,15 @@ impl AuditLog {
             None => (begin(&*storage, dir, &ring, 1, Head::default())?, 0),
             Some((last, earlier)) => reopen(&*storage, dir, &ring, earlier, *last)?,
         };
-        let log = Self { storage, dir: dir.to_owned(), ring, file_bytes_max, inner: Mutex::new(inner), _lock: lock };
+        let log = Self {
+            storage,
+            dir: dir.to_owned(),
+            ring,
+            file_bytes_max,
+            inner: Mutex::new(inner),
+            syncing: Mutex::new(()),
+            _lock: lock,
+        };
         log.record(&opened(torn_bytes), Durability::AtOnce)?;
         Ok(log)
     }
@@ -161,25 +173,37 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Syncs what is written by now, without the lock.
+    /// Syncs what is written by now, without the lock on entries. One caller at a time: a failed write is told to one sync only, and who
+    /// waited finds his entry durable or the log broken.
     fn make_durable(&self) -> Result<(), AuditError> {
-        let (number, file, end) = {
+        let _turn = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (number, file, inode, end) = {
             let inner = self.lock();
             self.check_usable(&inner)?;
             let end = inner.writer.file_len();
             if inner.is_durable(inner.number, end) {
                 return Ok(());
             }
-            (inner.number, Arc::clone(&inner.file), end)
+            (inner.number, Arc::clone(&inner.file), inner.inode, end)
         };
-        let synced = file.sync_data();
+        let synced = file.sync_data().and_then(|()| self.check_in_place(number, inode));
         let mut inner = self.lock();
         if let Err(error) = synced {
             inner.broken = true;
             return Err(AuditError::storage(&file_path(&self.dir, number), "sync", &error));
         }
+        self.check_usable(&inner)?;
         inner.note_durable(number, end);
         Ok(())
+    }
+
+    /// An entry is worth something only in a file that a later reader will find.
+    fn check_in_place(&self, number: u32, inode: u64) -> std::io::Result<()> {
+        match self.storage.metadata(&file_path(&self.dir, number)) {
+            Ok(found) if found.inode == inode => Ok(()),
+            Ok(_) => Err(std::io::Error::other("another file was put in its place while it was written")),
+            Err(error) => Err(error),
+        }
     }
 
     /// The old file is durable to its end before the new one has a name.
@@ -287,7 +311,12 @@ fn begin(storage: &dyn Storage, dir: &Path, ring: &KeyRing, number: u32, head: H
     start(&mut writer, number, head).map_err(sealed)?;
     storage.sync_dir(dir).map_err(|error| AuditError::storage(dir, "sync", &error))?;
     let synced = writer.file_len();
-    Ok(Inner { number, file, writer, synced, head, older: Usage::default(), broken: false })
+    let inode = inode_of(storage, &path)?;
+    Ok(Inner { number, file, inode, writer, synced, head, older: Usage::default(), broken: false })
+}
+
+fn inode_of(storage: &dyn Storage, path: &Path) -> Result<u64, AuditError> {
+    storage.metadata(path).map(|found| found.inode).map_err(|error| AuditError::storage(path, "look at", &error))
 }
 
 fn start(writer: &mut Writer, number: u32, head: Head) -> Result<(), SealedError> {
@@ -331,7 +360,8 @@ fn reopen(
         End::TornTail { dropped, .. } => dropped,
     };
     let (synced, older) = (writer.file_len(), usage_of(storage, dir, earlier)?);
-    Ok((Inner { number, file, writer, synced, head, older, broken: false }, torn_bytes))
+    let inode = inode_of(storage, &path)?;
+    Ok((Inner { number, file, inode, writer, synced, head, older, broken: false }, torn_bytes))
 }
 
 fn head_before(storage: &dyn Storage, dir: &Path, ring: &KeyRing, number: u32) -> Result<Head, AuditError> {

@@ -70,6 +70,21 @@ fn filled(count: u32) -> tempfile::TempDir {
     dir
 }
 
+/// What is written to a file that no later reader finds is recorded nowhere.
+#[test]
+fn a_file_that_was_taken_away_ends_the_log() {
+    let place = tempfile::tempdir().unwrap();
+    let log = open(place.path()).unwrap();
+    record(&log, "kept");
+    log.sync().unwrap();
+    let file = file_path(place.path(), 1);
+    std::fs::rename(&file, place.path().join("archive")).unwrap();
+    let refused = log.record(&event("lost"), Durability::AtOnce).unwrap_err();
+    assert!(matches!(refused, AuditError::Storage { .. }), "{refused}");
+    std::fs::write(&file, b"another").unwrap();
+    assert!(log.record(&event("later"), Durability::Grouped).is_err(), "the log is broken from then on");
+}
+
 #[test]
 fn the_chain_goes_on_over_restarts_and_files() {
     let dir = tempfile::tempdir().unwrap();

@@ -158,16 +158,24 @@ pub fn consensus(settings: &Settings) -> Result<Rotated, LaunchError> {
     let desk = Desk::open(settings)?;
     step("rotate", || {
         let old = desk.listed.find(&settings.config.hsm.consensus_key, KeyKind::Sm2Sign)?;
-        let old = NodeId(desk.device.public_key(&old)?).to_hex();
+        let old = NodeId(desk.device.public_key(&old)?);
+        let weight = settings.genesis.validators.iter().find(|one| one.id == old).map_or(1, |one| one.weight);
+        let old = old.to_hex();
         let made = successor(&desk, &settings.config.hsm.consensus_key, KeyKind::Sm2Sign)?;
         let label = made.key.label.clone();
         let new = NodeId(made.public_key.ok_or("the device tells no public half of the new key")?).to_hex();
-        let calls = replacing(&old, &new);
+        let calls = replacing(&old, &new, weight.into());
         let todo = vec![
-            "start the node with its old key, and send the first call: the new key becomes an observer of the group".to_owned(),
+            "start the node with its old key, and send the first call: the new key becomes an observer of the group"
+                .to_owned(),
             "send the second call: the old key is a member no more; the others go on without this node".to_owned(),
-            format!("stop the node, set in [hsm] of the node file: consensus_key = {label:?}, and start it: it follows"),
-            "when it has caught up, send the third call through any node, with the weight the validator had: it votes again".to_owned(),
+            format!(
+                "stop the node, set in [hsm] of the node file: consensus_key = {label:?}, and start it: it follows"
+            ),
+            format!(
+                "when it has caught up, send the third call through any node: it votes again. Its weight there is {weight}, as in genesis; \
+                 where the chain has given the validator another (getSealerList), make the call anew with that"
+            ),
             "where others let in by list, name the new id in their p2p.allow".to_owned(),
         ];
         Ok::<_, Failure>(Rotated { calls, ..Rotated::new("consensus_key", made, todo) })
@@ -175,12 +183,12 @@ pub fn consensus(settings: &Settings) -> Result<Rotated, LaunchError> {
 }
 
 /// Never two members of one operator that vote at a time, and never one that is counted and cannot vote.
-fn replacing(old: &str, new: &str) -> Vec<Call> {
+fn replacing(old: &str, new: &str, weight: u128) -> Vec<Call> {
     let of = |method, arguments: &[Argument<'_>]| Call { method, data: call(method, arguments) };
     vec![
         of("addObserver(string)", &[Argument::Text(new)]),
         of("remove(string)", &[Argument::Text(old)]),
-        of("addSealer(string,uint256)", &[Argument::Text(new), Argument::Number(1)]),
+        of("addSealer(string,uint256)", &[Argument::Text(new), Argument::Number(weight)]),
     ]
 }
 
@@ -259,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_member_is_replaced_by_the_selectors_of_its_contract() {
-        let calls = replacing("aa", "bb");
+        let calls = replacing("aa", "bb", 5);
         let methods: Vec<&str> = calls.iter().map(|call| call.method).collect();
         assert_eq!(methods, ["addObserver(string)", "remove(string)", "addSealer(string,uint256)"]);
         let names = |call: &Call, id: &str| call.data.windows(id.len()).any(|window| window == id.as_bytes());
