@@ -44,8 +44,8 @@ pub(crate) fn run(args: &RecoverArgs) -> Result<(), Failure> {
         .map_err(|error| run::refusal("not recovered", &error))?;
     console::result(&if args.json { recovered.to_json().to_string() } else { text(&recovered) })?;
     console::say(
-        "recover: destroy the shares that were used; `bixi hsm escrow create` makes new ones. If the old certificate was moved aside: \
-         `bixi chain revoke` it, and `bixi chain certify` the new key",
+        "recover: make a new escrow (`bixi hsm escrow create`), have every page checked, and only then destroy the pages that were used. If \
+         the old certificate was moved aside: `bixi chain revoke` it, and `bixi chain certify` the new key",
     );
     Ok(())
 }
