@@ -19,7 +19,6 @@ struct Stage {
     storage: Arc<dyn Storage>,
     lost: Arc<dyn KeyDevice>,
     pages: Vec<String>,
-    ring: bixi_sealed::KeyRing,
 }
 
 fn made(device: &dyn KeyDevice, role: &str, kind: KeyKind) -> KeyRecord {
@@ -57,7 +56,7 @@ impl Stage {
         let ring = vault.key_ring();
         Guard::create(Arc::clone(&storage), settings.data("guard"), ring.clone(), settings.genesis.hash()).unwrap();
         small::write_atomic(storage.as_ref(), &settings.data("ledger"), &ring, Purpose::Small, b"blocks").unwrap();
-        Self { _place: place, settings, storage, lost, pages, ring }
+        Self { _place: place, settings, storage, lost, pages }
     }
 
     fn shares(&self, members: &[usize]) -> Vec<Share> {
@@ -114,7 +113,7 @@ impl Stage {
         assert!(!self.settings.data("recovery").exists());
         let mut told = Vec::new();
         let trail = self.settings.data("audit");
-        bixi_hsm::audit::verify_chain(self.storage.as_ref(), &trail, &self.ring, |entry| {
+        bixi_hsm::audit::verify_chain(self.storage.as_ref(), &trail, &vault.key_ring(), |entry| {
             told.push(format!("{entry:?}"))
         })
         .unwrap();
