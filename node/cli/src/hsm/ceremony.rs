@@ -33,7 +33,7 @@ pub(crate) enum CeremonyCommand {
 /// two people agreed; it proves nothing afterwards. What does is the transcript: its entries are chained by SM3, and its fingerprint,
 /// printed at the end, is written down and signed by hand.
 ///
-/// The plan (TOML): title, threshold, steps = ["keys", "seal", "escrow", "check", "recover", "slots"], and an [[officer]] with a name for each.
+/// The plan (TOML): title, threshold, steps, of keys, seal, escrow, check, recover and slots, and a table officer with a name for each.
 /// A rehearsal does the same on a token that it makes and throws away.
 ///
 /// Exit status: 0 held; 1 a step failed, which the transcript tells, too; 2 the command line is wrong; 78 a file of the operator's cannot

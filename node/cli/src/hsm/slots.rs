@@ -39,7 +39,7 @@ pub(crate) struct ListArgs {
 
 /// Let a second device open the vault, too: a standby for the day when the first one is lost.
 ///
-/// It is named by a node file of its own, in the same directory: a copy of this node's whose [hsm] speaks of the standby. Its key
+/// It is named by a node file of its own, in the same directory: a copy of this node's whose section hsm speaks of the standby. Its key
 /// encryption key is there already. Keep the standby elsewhere; then this node runs on it with that file.
 ///
 /// Exit status: 0 done; 1 it could not be done; 77 the key device refused the PIN; 78 a file of the operator's cannot be used.
