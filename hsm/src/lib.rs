@@ -22,6 +22,7 @@ pub mod pin;
 pub mod pool;
 pub mod profile;
 pub mod protocol;
+pub mod random;
 pub mod self_test;
 pub mod service;
 pub mod soft;

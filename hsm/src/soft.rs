@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use bixi_accel::{Random, RandomError, sm2, sm3};
-use bixi_platform::random::OsRandom;
 use bixi_platform::secret::Secret;
 
 use crate::device::lookup::{Candidate, lookup};
@@ -15,6 +14,7 @@ use crate::device::{
     Attestation, Cause, Custody, DeviceError, DeviceInfo, KeyDevice, KeyInfo, KeyKind, KeySpec, PRF_BYTES, Trust,
     check_prf_input,
 };
+use crate::random::System;
 use crate::uri::{KeyRef, KeyUri, ObjectType, Scheme};
 
 /// The device's name in [`DeviceInfo::backend`].
@@ -51,7 +51,7 @@ enum Source {
 impl Random for Source {
     fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
         match self {
-            Self::System => OsRandom.fill(out).map_err(|error| RandomError::new(error.to_string())),
+            Self::System => System.fill(out),
             Self::Seeded { seed, counter } => {
                 for block in out.chunks_mut(32) {
                     let input = [seed.to_le_bytes(), counter.to_le_bytes()].concat();

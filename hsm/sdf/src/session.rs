@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bixi_accel::sm2::{PublicKey, encryption};
-use bixi_accel::{Random, RandomError};
 use bixi_hsm::pin::PinMemory;
 use bixi_hsm::pool::{Failure, Source};
+use bixi_hsm::random::System;
 use bixi_hsm::{Cause, DeviceError};
-use bixi_platform::random::OsRandom;
 use bixi_platform::secret::Secret;
 
 use crate::abi::{RawPublicKey, SM2_BITS, right_aligned};
@@ -237,15 +236,6 @@ impl Session {
 mod example {
     pub(super) const KEY: [u8; 16] = *b"\x01\x23\x45\x67\x89\xab\xcd\xef\xfe\xdc\xba\x98\x76\x54\x32\x10";
     pub(super) const ENCRYPTED: [u8; 16] = *b"\x68\x1e\xdf\x34\xd2\x06\x96\x5e\x86\xb3\xe9\x4f\x53\x6e\x42\x46";
-}
-
-/// The system's random bytes, for envelopes.
-struct System;
-
-impl Random for System {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-        OsRandom.fill(out).map_err(|error| RandomError::new(error.to_string()))
-    }
 }
 
 impl Drop for Session {

@@ -11,12 +11,12 @@
 use argon2::{Algorithm, Argon2, Params, Version};
 use bixi_accel::sm2::{self, PrivateKey};
 use bixi_accel::sm4::gcm;
-use bixi_accel::{Random, RandomError};
 use bixi_platform::random::OsRandom;
 use bixi_platform::secret::Secret;
 use zeroize::Zeroizing;
 
 use super::{Approval, Override};
+use crate::random::System;
 
 const MAGIC: &[u8; 8] = b"BIXIOFK1";
 const SALT_BYTES: usize = 16;
@@ -50,14 +50,6 @@ pub enum OfficerKeyError {
 
 /// An officer's key, open.
 pub struct OfficerKey(PrivateKey);
-
-struct System;
-
-impl Random for System {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-        OsRandom.fill(out).map_err(|error| RandomError::new(error.to_string()))
-    }
-}
 
 impl OfficerKey {
     /// A fresh key.

@@ -20,7 +20,7 @@ pub use recovery::{Announce, Officers, Recovered, STEPS, Transaction, recover};
 
 use std::path::PathBuf;
 
-use bixi_hsm_vault::{SlotKind, Vault, VaultError};
+use bixi_hsm_vault::{SlotKind, VaultError};
 use bixi_platform::credentials::PinSource;
 use bixi_platform::io::PreadStorage;
 pub use bixi_platform::secret::Secret;
@@ -50,7 +50,7 @@ pub fn create(
     wish: &Wish,
     give: &mut dyn FnMut(&str, &Share) -> Result<(), Failure>,
 ) -> Result<Record, LaunchError> {
-    let (desk, mut vault) = open(settings)?;
+    let (desk, mut vault) = Desk::open_with_vault(settings)?;
     let escrow = step("escrow", || vault.plan_escrow(desk.device.as_ref(), &wish.officers, wish.threshold))?;
     step("shares", || {
         escrow.record.holders.iter().zip(&escrow.shares).try_for_each(|(holder, share)| give(&holder.name, share))
@@ -182,15 +182,7 @@ pub fn kind_of(slot: &SlotInfo) -> &'static str {
 /// # Errors
 /// No such slot, or the one that this node opens the vault with.
 pub fn remove_slot(settings: &Settings, label: &str) -> Result<(), LaunchError> {
-    let (desk, mut vault) = open(settings)?;
+    let (desk, mut vault) = Desk::open_with_vault(settings)?;
     let subject = format!("slot {label:?} of the vault");
     step("vault", || desk.perform("remove slot", &subject, || Ok(vault.remove_slot(label)?)))
-}
-
-/// A stopped node's device and the vault that it opens.
-fn open(settings: &Settings) -> Result<(Desk, Vault), LaunchError> {
-    let mut desk = Desk::open(settings)?;
-    let path = settings.data("vault");
-    let vault = step("vault", || desk.vault.take().ok_or(VaultError::Missing { path }))?;
-    Ok((desk, vault))
 }

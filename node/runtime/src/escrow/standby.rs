@@ -15,9 +15,9 @@ use bixi_hsm::{Cause, DeviceError, KeyKind, KeyRef};
 use bixi_hsm_vault::{Kek, SlotKind};
 use bixi_platform::secret::Secret;
 
-use crate::escrow::open;
 use crate::keys::{Listed, open_device};
 use crate::launch::{Failure, LaunchError, step};
+use crate::lifecycle::desk::Desk;
 use crate::settings::Settings;
 
 /// Longest reference that a standby tells.
@@ -73,7 +73,7 @@ fn read_or_end(source: &mut dyn Read, bytes: &mut [u8]) -> io::Result<bool> {
 /// Names the step: a running node, a device that refuses, a label that is taken.
 pub fn add(settings: &Settings, label: &str, line: (Box<dyn Read>, Box<dyn Write>)) -> Result<String, LaunchError> {
     let remote = step("standby device", || Remote::meet(line))?;
-    let (desk, mut vault) = open(settings)?;
+    let (desk, mut vault) = Desk::open_with_vault(settings)?;
     let subject = format!("standby slot {label:?} for {}", remote.key);
     step("vault", || {
         desk.perform("add slot", &subject, || Ok(vault.add_slot(SlotKind::Standby, label, &remote, &remote.key)?))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bixi_hsm::KeyDevice;
 use bixi_hsm::audit::{Audit as _, AuditLog, Durability, Event, Outcome};
-use bixi_hsm_vault::Vault;
+use bixi_hsm_vault::{Vault, VaultError};
 use bixi_platform::io::Storage;
 use bixi_platform::threads::Spawner;
 use bixi_sealed::KeyRing;
@@ -18,9 +18,8 @@ pub(crate) struct Desk {
     pub(crate) device: Arc<dyn KeyDevice>,
     /// What the device listed when it was opened.
     pub(super) listed: Listed,
-    pub(super) storage: Arc<dyn Storage>,
     /// The vault that the device opens. A node that was never sealed has none, and no trail.
-    pub(crate) vault: Option<Vault>,
+    vault: Option<Vault>,
     trail: Option<Trail>,
 }
 
@@ -34,7 +33,15 @@ impl Desk {
         let vault = step("vault", || vault_of(settings, &storage, device.as_ref(), &listed))?;
         let open_trail = |vault: &Vault| Trail::open(settings, &storage, vault.key_ring());
         let trail = step("audit trail", || vault.as_ref().map(open_trail).transpose())?;
-        Ok(Self { device, listed, storage, vault, trail })
+        Ok(Self { device, listed, vault, trail })
+    }
+
+    /// The same of a node that was sealed, with the vault that its device opens.
+    pub(crate) fn open_with_vault(settings: &Settings) -> Result<(Self, Vault), LaunchError> {
+        let mut desk = Self::open(settings)?;
+        let path = settings.data("vault");
+        let vault = step("vault", || desk.vault.take().ok_or(VaultError::Missing { path }))?;
+        Ok((desk, vault))
     }
 
     /// Does what the trail was told of before, and tells what became of it.

@@ -14,7 +14,7 @@ use std::path::Path;
 use bixi_accel::sm2::{self, PublicKey};
 use bixi_hsm::device::Attestation;
 use bixi_hsm::{KeyKind, KeySpec};
-use bixi_hsm_vault::{DeviceKek, SlotInfo, SlotKind, Vault};
+use bixi_hsm_vault::{DeviceKek, SlotInfo, SlotKind};
 use bixi_network::pki::{self, PkiError};
 use bixi_types::NodeId;
 use bixi_types::abi::{Argument, call};
@@ -22,7 +22,6 @@ use serde_json::{Value, json};
 
 use super::desk::Desk;
 use super::{generation, key_fingerprint, write_new};
-use crate::keys::open_vault;
 use crate::launch::{Failure, LaunchError, step};
 use crate::settings::Settings;
 
@@ -56,9 +55,8 @@ struct Call {
 /// # Errors
 /// Names the step: a running node, a PIN that is refused, a vault that cannot be written.
 pub fn begin_kek(settings: &Settings) -> Result<Rotated, LaunchError> {
-    let desk = Desk::open(settings)?;
+    let (desk, mut vault) = Desk::open_with_vault(settings)?;
     step("rotate", || {
-        let mut vault = vault(&desk, settings)?;
         let made = successor(&desk, &settings.config.hsm.kek, KeyKind::Kek)?;
         let label = made.key.label.clone();
         let subject = format!("the vault opens with the key encryption key {label:?}, too");
@@ -88,9 +86,8 @@ pub struct Finished {
 /// # Errors
 /// Names the step: a key that the vault does not know, slots that would end, a vault that cannot be written.
 pub fn finish_kek(settings: &Settings, drop_slots: bool) -> Result<Finished, LaunchError> {
-    let desk = Desk::open(settings)?;
+    let (desk, mut vault) = Desk::open_with_vault(settings)?;
     step("rotate", || {
-        let mut vault = vault(&desk, settings)?;
         let kek = desk.listed.find(&settings.config.hsm.kek, KeyKind::Kek)?;
         let ending: Vec<SlotInfo> = vault.slots().into_iter().filter(|slot| slot.kek != kek).collect();
         let ended: Vec<String> =
@@ -190,10 +187,6 @@ fn replacing(old: &str, new: &str, weight: u128) -> Vec<Call> {
         of("remove(string)", &[Argument::Text(old)]),
         of("addSealer(string,uint256)", &[Argument::Text(new), Argument::Number(weight)]),
     ]
-}
-
-fn vault(desk: &Desk, settings: &Settings) -> Result<Vault, Failure> {
-    open_vault(settings, &desk.storage, desk.device.as_ref(), &desk.listed)
 }
 
 /// Makes the next key of a line: `kek`, `kek-2`, `kek-3`.
