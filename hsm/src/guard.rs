@@ -24,7 +24,9 @@
 pub mod export;
 mod journal;
 mod lane;
+mod moving;
 mod officers;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +42,7 @@ use journal::{Journal, Record};
 pub use lane::{Claim, Position, Step};
 use lane::{Lanes, Verdict};
 pub use officers::{Mark, Overruling};
+pub use standing::{HostId, Ticket, TicketError};
 
 /// Why the guard granted nothing.
 #[derive(Debug, thiserror::Error)]
@@ -106,12 +109,52 @@ pub enum GuardError {
     },
     /// It was retired: its validator moved to another host.
     #[error(
-        "sign-once guard {path} was retired when its marks were exported: it signs nothing any more; run the validator where they were \
-         imported, or rotate the consensus key"
+        "sign-once guard {path} was retired for this consensus key when its marks were exported: it signs nothing with it any more; run the \
+         validator where they were imported, bring it back the same way (`bixi hsm guard await-import`), or rotate the consensus key"
     )]
     Retired {
         /// The guard's file.
         path: PathBuf,
+    },
+    /// Its marks were signed for another importer.
+    #[error(
+        "sign-once guard {path} was retired for the importer of the ticket that begins with {ticket}, and its marks are signed for no other: \
+         two hosts would begin where they end"
+    )]
+    RetiredFor {
+        /// The guard's file.
+        path: PathBuf,
+        /// The first digits of the ticket.
+        ticket: String,
+    },
+    /// It waits for another guard's marks.
+    #[error(
+        "sign-once guard {path} waits for the marks of another host and signs nothing before they are here: export them there, for the \
+         ticket that `bixi hsm guard await-import` prints, and import them"
+    )]
+    Awaiting {
+        /// The guard's file.
+        path: PathBuf,
+    },
+    /// It waits for no marks, or for others.
+    #[error("sign-once guard {path}: {reason}")]
+    NotAwaited {
+        /// The guard's file.
+        path: PathBuf,
+        /// What it waits for.
+        reason: &'static str,
+    },
+    /// It signed on another host: it may be a copy.
+    #[error(
+        "sign-once guard {path} belongs to another host than this one ({reason}): a copy of it that signs contradicts the original. Move the \
+         validator by `bixi hsm guard await-import` here and `guard export` there. Only if the other host can never sign again, or is \
+         this one with a new system: `bixi hsm guard adopt`"
+    )]
+    OtherHost {
+        /// The guard's file.
+        path: PathBuf,
+        /// How it was seen.
+        reason: &'static str,
     },
     /// An overruling was taken before, or is for another state of the guard.
     #[error(
@@ -206,7 +249,7 @@ impl Guard {
     pub fn claim(&self, claim: &Claim) -> Result<Grant, GuardError> {
         let mut inner = self.lock();
         inner.journal.check_usable()?;
-        self.expect_in_service(&inner)?;
+        self.expect_in_service(&inner, &claim.key)?;
         match inner.lanes.judge(claim) {
             Verdict::Repeat(Some(signature)) => return Ok(Grant::Stored(signature)),
             // It may still be on its way to the disk.
@@ -295,6 +338,7 @@ impl Inner {
         self.journal.append(&Record::Claimed(*claim))?;
         assert!(self.lanes.claim(claim), "a claim judged fresh enters");
         if self.journal.wants_compaction() {
+            self.lanes.forget_left_behind();
             self.journal.compact(&self.lanes)?;
         }
         Ok(())

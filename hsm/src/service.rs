@@ -159,6 +159,11 @@ impl SigningService {
         &self.guard
     }
 
+    /// Genesis hash of the chain that it signs for.
+    pub fn chain(&self) -> H256 {
+        self.chain
+    }
+
     fn decide(&self, request: &Request) -> Result<Done, Denied> {
         match request {
             Request::SignProposal(proposal) => self.sign_statement(&Statement::Proposal(proposal.clone())),

@@ -19,6 +19,7 @@
 pub mod clock;
 pub mod credentials;
 pub mod descriptors;
+pub mod host;
 pub mod inherited;
 pub mod io;
 pub mod notify;

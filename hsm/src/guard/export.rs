@@ -1,9 +1,11 @@
 //! The marks of a retired guard as a file, for the host that its validator moves to.
 //!
 //! ```text
-//! file = "BIXIGRD1" ‖ borsh(body) ‖ r ‖ s                 at most FILE_BYTES_MAX
+//! file = "BIXIGRD2" ‖ borsh(body) ‖ r ‖ s                 at most FILE_BYTES_MAX
 //! r ‖ s = SM2 by the TLS key over DOMAIN ‖ borsh(body), default identity
 //! ```
+//!
+//! Format 1 named no importer, so it opened any number of guards; it is refused.
 //!
 //! The consensus key signs consensus messages and nothing else, so the TLS key vouches for the file, over a domain of its own. The
 //! importing side must know that key otherwise: it is its own where both hosts use one device, else an officer compares fingerprints.
@@ -14,10 +16,10 @@ use bixi_types::consensus::SignatureBytes;
 use bixi_types::{H256, NodeId};
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::Mark;
+use super::{Mark, Ticket};
 
-const MAGIC: &[u8; 8] = b"BIXIGRD1";
-const DOMAIN: &[u8] = b"BIXI-HSM-GUARD-EXPORT-V1";
+const MAGIC: &[u8; 8] = b"BIXIGRD2";
+const DOMAIN: &[u8] = b"BIXI-HSM-GUARD-EXPORT-V2";
 /// Longest file.
 pub const FILE_BYTES_MAX: usize = 4096;
 /// One for each lane.
@@ -32,6 +34,10 @@ pub struct Export {
     pub node: NodeId,
     /// X ‖ Y of the TLS key that signs this.
     pub signer: [u8; 64],
+    /// The only importer's.
+    pub ticket: Ticket,
+    /// Overrulings that this validator's guards have taken.
+    pub overrulings: u64,
     /// When, in milliseconds since the Unix epoch by the host's clock.
     pub at_ms: u64,
     /// The statement at the mark of each lane.
@@ -74,6 +80,11 @@ impl Export {
         let malformed = |reason: &str| ExportError::Malformed(reason.to_owned());
         if bytes.len() > FILE_BYTES_MAX {
             return Err(malformed("too long"));
+        }
+        if bytes.starts_with(b"BIXIGRD1") {
+            return Err(malformed(
+                "it is of an older version, which named no importer; export again with this version",
+            ));
         }
         let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| malformed("it does not begin like one"))?;
         let (body, signature) = rest.split_last_chunk::<64>().ok_or_else(|| malformed("too short"))?;

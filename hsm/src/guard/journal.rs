@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bixi_platform::io::{File, Lock, OpenMode, Storage};
-use bixi_sealed::frames::{Reader, Writer};
+use bixi_sealed::frames::{End, Reader, Writer};
 use bixi_sealed::{KeyRing, Purpose, SealedError};
 use bixi_types::H256;
 use bixi_types::consensus::SignatureBytes;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::GuardError;
-use super::lane::{Claim, Lanes, Standing};
+use super::lane::{Claim, Lanes};
+use super::standing::{FirstStanding, Standing};
 
 /// Records after which the file is rewritten compactly.
 pub(super) const RECORDS_MAX: usize = 2_048;
@@ -33,7 +34,9 @@ pub(super) enum Record {
     Claimed(Claim),
     /// The signature of an earlier claim.
     Signed(Claim, SignatureBytes),
-    /// What officers have done; the second record of a file, where they have done something.
+    /// What officers have done, as first written; the second record of a file, where they have done something.
+    FirstStanding(FirstStanding),
+    /// The same as written today.
     Standing(Standing),
 }
 
@@ -102,7 +105,8 @@ impl Journal {
     ) -> Result<(Lanes, Self), GuardError> {
         check_names(&*storage, path)?;
         let lock = lock(&*storage, path)?;
-        let lanes = read(&*storage, path, &ring, chain)?;
+        let mut lanes = read(&*storage, path, &ring, chain)?;
+        lanes.forget_left_behind();
         let journal = Self::begin(storage, path, ring, chain, &lanes, lock)?;
         Ok((lanes, journal))
     }
@@ -177,7 +181,10 @@ impl Journal {
         self.check_in_place()?;
         // Else the file was rewritten meanwhile, and everything is durable in the new one.
         if pending.inode == self.current.inode {
-            self.current.writer.note_synced(pending.file_len);
+            let writer = &mut self.current.writer;
+            writer.note_synced(pending.file_len);
+            // So that damage to what was just granted is no torn tail to the next start.
+            writer.mark().map_err(|error| failed(&self.path, "mark", &error))?;
             self.durable = self.durable.max(pending.records);
         }
         self.poisoned = false;
@@ -254,7 +261,7 @@ fn write_compact(
 ) -> Result<Current, GuardError> {
     let mut records = vec![Record::Identity { format: FORMAT, chain }];
     if lanes.standing != Standing::default() {
-        records.push(Record::Standing(lanes.standing));
+        records.push(Record::Standing(lanes.standing.clone()));
     }
     for (claim, signature) in lanes.entries() {
         records.push(Record::Claimed(claim));
@@ -303,6 +310,15 @@ fn read(storage: &dyn Storage, path: &Path, ring: &KeyRing, chain: H256) -> Resu
     if first {
         return Err(damaged(path, "it holds no record; a guard is never empty"));
     }
+    if let End::TornTail { offset, dropped } = reader.end() {
+        tracing::warn!(
+            guard = %path.display(),
+            offset,
+            dropped,
+            "the sign-once guard ended in the middle of a write, as after a loss of power: nothing was granted on what is dropped; if there \
+             was no such loss, look at this disk"
+        );
+    }
     Ok(lanes)
 }
 
@@ -317,6 +333,10 @@ fn apply(lanes: &mut Lanes, record: Record, first: bool, chain: H256) -> Result<
             } else {
                 Err(format!("it belongs to chain {found}, not to {chain}"))
             }
+        }
+        Record::FirstStanding(standing) if !first && *lanes == Lanes::default() => {
+            lanes.standing = standing.into();
+            Ok(())
         }
         Record::Standing(standing) if !first && *lanes == Lanes::default() => {
             lanes.standing = standing;

@@ -6,10 +6,12 @@ use bixi_types::NodeId;
 use bixi_types::consensus::SignatureBytes;
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use super::standing::Standing;
+
 /// Statements a lane remembers below its mark, so that a repeated request gets its stored signature.
 pub(super) const HISTORY_MAX: usize = 256;
-/// Keys one guard watches over: today's and those a rotation leaves behind.
-pub(super) const KEYS_MAX: usize = 16;
+/// Keys one guard watches over: today's and those that rotations leave behind, of which little is kept.
+pub(super) const KEYS_MAX: usize = 256;
 
 /// A step of one round, in the order in which a correct validator signs them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
@@ -100,19 +102,12 @@ struct Entry {
     signature: Option<SignatureBytes>,
 }
 
-/// What officers have done to a guard.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(super) struct Standing {
-    /// Overrulings taken so far.
-    pub(super) overrulings: u64,
-    /// It grants nothing any more.
-    pub(super) is_retired: bool,
-}
-
 /// All lanes of all keys of one guard, and how the guard stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Lanes {
     histories: BTreeMap<(NodeId, Lane), BTreeMap<Position, Entry>>,
+    /// The key of the last claim.
+    latest: Option<NodeId>,
     pub(super) standing: Standing,
 }
 
@@ -140,7 +135,18 @@ impl Lanes {
         while history.len() > HISTORY_MAX {
             history.pop_first();
         }
+        self.latest = Some(claim.key);
         true
+    }
+
+    /// Forgets all but the marks of every key other than the last one that claimed: a key that a rotation left behind signs no more, and
+    /// whoever asks again for what it signed is refused.
+    pub(super) fn forget_left_behind(&mut self) {
+        for ((key, _), history) in &mut self.histories {
+            while history.len() > 1 && Some(*key) != self.latest {
+                history.pop_first();
+            }
+        }
     }
 
     /// Stores the signature of an entered claim. False when no such claim stands there.
@@ -174,11 +180,10 @@ impl Lanes {
         }
     }
 
-    /// Whether the claim's place lies below everything a full lane still remembers: [`Self::judge`] refuses it from now on.
+    /// Whether the claim's place lies below everything its lane still remembers: [`Self::judge`] refuses it from now on.
     pub(super) fn has_forgotten(&self, claim: &Claim) -> bool {
-        self.histories.get(&(claim.key, claim.position.lane())).is_some_and(|history| {
-            history.len() >= HISTORY_MAX && history.first_key_value().is_some_and(|(first, _)| claim.position < *first)
-        })
+        let history = self.histories.get(&(claim.key, claim.position.lane()));
+        history.and_then(|history| history.first_key_value()).is_some_and(|(first, _)| claim.position < *first)
     }
 
     /// Whether a claim of this key may open new lanes.
@@ -196,13 +201,17 @@ impl Lanes {
             .filter_map(|(_, history)| history.last_key_value().map(|(position, _)| *position))
     }
 
-    /// Everything remembered, in an order that [`Self::claim`] accepts.
+    /// Everything remembered, in an order that [`Self::claim`] accepts, and the key of the last claim at the end.
     pub(super) fn entries(&self) -> impl Iterator<Item = (Claim, Option<SignatureBytes>)> + '_ {
-        self.histories.iter().flat_map(|((key, _), history)| {
-            history.iter().map(|(position, entry)| {
-                (Claim { key: *key, position: *position, digest: entry.digest }, entry.signature)
+        let of = move |is_latest: bool| {
+            let histories = self.histories.iter().filter(move |((key, _), _)| (Some(*key) == self.latest) == is_latest);
+            histories.flat_map(|((key, _), history)| {
+                history.iter().map(|(position, entry)| {
+                    (Claim { key: *key, position: *position, digest: entry.digest }, entry.signature)
+                })
             })
-        })
+        };
+        of(false).chain(of(true))
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use bixi_accel::sm2::Signature;
+use bixi_platform::random::OsRandom;
 use bixi_types::consensus::SignatureBytes;
 use bixi_types::ports::Signer as _;
 use bixi_types::{H256, NodeId};
@@ -12,33 +14,59 @@ use bixi_types::{H256, NodeId};
 use super::{SigningService, refuse};
 use crate::audit::{Durability, Event, Outcome, now_ms};
 use crate::gate::Priority;
-use crate::guard::Overruling;
 use crate::guard::export::Export;
+use crate::guard::{HostId, Overruling, Ticket};
 use crate::officer::{Approval, Change, Override};
 use crate::protocol::{KeyRole, Refusal};
 
 impl SigningService {
-    /// Retires the guard, for good, and returns its marks as a file that the TLS key vouches for. Of a retired guard the file is made
-    /// again.
+    /// Has the guard wait for another one's marks on `host`, signing nothing before, and returns the ticket for which they are to be
+    /// exported. Of a guard that waits already it is the same ticket.
     ///
     /// # Errors
-    /// When the trail, the guard or the device refuses.
-    pub fn export_guard(&self) -> Result<Vec<u8>, Refusal> {
+    /// When the trail or the guard refuses.
+    pub fn await_guard_import(&self, host: Option<HostId>) -> Result<String, Refusal> {
+        let fresh =
+            OsRandom.array().map_err(|error| Refusal::Storage(format!("the system's random numbers: {error}")))?;
+        let fresh = Ticket::new(fresh);
+        let ticket = self.told("guard-await", "waits for another guard's marks", None, || {
+            self.guard.await_import(fresh, host).map_err(refuse)
+        })?;
+        Ok(ticket.text(&self.chain, &self.node_id()))
+    }
+
+    /// Retires the guard for this key, for good, and returns its marks as a file for the holder of a ticket, that the TLS key vouches for.
+    /// Of a retired guard the file is made again, for the same ticket only.
+    ///
+    /// # Errors
+    /// For a text that is no ticket of this validator; when the trail, the guard or the device refuses.
+    pub fn export_guard(&self, ticket: &str) -> Result<(Export, Vec<u8>), Refusal> {
         let key = self.tls.as_ref().ok_or(Refusal::NoKey(KeyRole::Tls))?;
-        self.told("guard-export", "retired, and its marks exported", None, || {
-            self.guard.retire().map_err(refuse)?;
-            let node = self.node_id();
-            let marks = self.guard.mark_statements(&node);
-            let export = Export { chain: self.chain, node, signer: key.bytes(), at_ms: now_ms(), marks };
+        let node = self.node_id();
+        let ticket =
+            Ticket::parse(ticket, &self.chain, &node).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        self.told("guard-export", &format!("retired, and its marks exported for ticket {ticket}"), None, || {
+            self.guard.retire(&node, ticket).map_err(refuse)?;
+            let export = Export {
+                chain: self.chain,
+                node,
+                signer: key.bytes(),
+                ticket,
+                overrulings: self.guard.overrulings(),
+                at_ms: now_ms(),
+                marks: self.guard.mark_statements(&node),
+            };
             let signature = self.sign_verified(key, &key.digest(&export.sign_bytes()), Priority::Keeping)?;
-            Ok(export.encode(&SignatureBytes(signature)))
+            let file = export.encode(&SignatureBytes(signature));
+            Ok((export, file))
         })
     }
 
     /// Raises the guard to the marks of an export that `signer` vouches for; the service's own TLS key when nobody else is named.
     ///
     /// # Errors
-    /// When the file is of another chain, validator or signer, or would lower a mark; when trail or guard refuses.
+    /// When the file is of another chain, validator, signer or ticket, holds a signature that this validator never made, or would lower a
+    /// mark; when trail or guard refuses.
     pub fn import_guard(&self, file: &[u8], signer: Option<[u8; 64]>) -> Result<Export, Refusal> {
         let export = Export::decode(file).map_err(|error| Refusal::Malformed(error.to_string()))?;
         super::statement::check_origin(&export.chain, &export.node, &self.chain, &self.node_id())?;
@@ -50,9 +78,30 @@ impl SigningService {
                  fingerprint {fingerprint}, then name that key"
             )));
         }
+        for (claim, signature) in &export.marks {
+            let is_ours = |signature: &SignatureBytes| {
+                self.consensus.public.verify_digest(&claim.digest, &Signature(signature.0))
+            };
+            if !signature.as_ref().is_none_or(is_ours) {
+                return Err(Refusal::Foreign(format!(
+                    "the export's signature at {} is not this validator's; it was not exported by a guard of its",
+                    claim.position
+                )));
+            }
+        }
         let subject = format!("marks imported from the export {}", Export::fingerprint(file));
-        self.told("guard-import", &subject, None, || self.guard.raise(&export.node, &export.marks).map_err(refuse))?;
+        let Export { node, ticket, overrulings, marks, .. } = &export;
+        let raise = || self.guard.import(node, *ticket, *overrulings, marks).map_err(refuse);
+        self.told("guard-import", &subject, None, raise)?;
         Ok(export)
+    }
+
+    /// Makes `host` the one on which the guard signs: its old one signs never again.
+    ///
+    /// # Errors
+    /// When the trail or the guard refuses.
+    pub fn adopt_guard(&self, host: Option<HostId>) -> Result<(), Refusal> {
+        self.told("guard-adopt", "at home on this host from now on", None, || self.guard.adopt(host).map_err(refuse))
     }
 
     /// Takes the checkpoints of a statement that two of `officers` approved.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bixi_config::{Hsm, HsmBackend};
 use bixi_hsm::audit::AuditLog;
 use bixi_hsm::device::Unrepeated;
-use bixi_hsm::guard::{Guard, GuardError};
+use bixi_hsm::guard::{Guard, HostId};
 use bixi_hsm::profile::ProfileChoice;
 use bixi_hsm::service::{
     Channel, Client, ClientError, CustodyPolicy, InProcess, Keys, Params, RetryPolicy, SigningService,
@@ -21,6 +21,7 @@ use bixi_hsm_sdf::SdfDevice;
 use bixi_hsm_tpm::{Address, TpmDevice};
 use bixi_hsm_vault::{DeviceKek, Vault};
 use bixi_platform::credentials::PinSource;
+use bixi_platform::host::machine_id;
 use bixi_platform::io::Storage;
 use bixi_sealed::KeyRing;
 use bixi_types::ports::Signer as _;
@@ -159,10 +160,9 @@ pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<
 }
 
 impl Holder {
-    /// Refuses to begin with a guard that signs nothing any more.
-    pub(crate) fn expect_in_service(&self) -> Result<(), GuardError> {
-        let guard = self.service.guard();
-        if guard.is_retired() { Err(GuardError::Retired { path: guard.path().to_owned() }) } else { Ok(()) }
+    /// Refuses to begin with a guard that signs nothing any more, or yet, or not here.
+    pub(crate) fn expect_in_service(&self) -> Result<(), Failure> {
+        Ok(self.service.guard().expect_ready(&self.service.node_id(), this_host()?)?)
     }
 
     /// Asks as over a socket, with the same frames.
@@ -170,6 +170,12 @@ impl Holder {
         let channel: Arc<dyn Channel> = Arc::new(InProcess(Arc::clone(&self.service)));
         Client::connect(channel)
     }
+}
+
+/// This host as guards know it; none where the system has no identity.
+pub(crate) fn this_host() -> Result<Option<HostId>, Failure> {
+    let id = machine_id().map_err(|error| format!("/etc/machine-id: {error}"))?;
+    Ok(id.map(|id| HostId::new(&id)))
 }
 
 /// Opens the vault of a node with the key that its file names.

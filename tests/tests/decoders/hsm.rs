@@ -5,6 +5,7 @@ use std::path::Path;
 use bixi_accel::sm2::{self, PrivateKey};
 use bixi_accel::{Random, RandomError, sm3};
 use bixi_hsm::audit::Head;
+use bixi_hsm::guard::Ticket;
 use bixi_hsm::guard::export::Export;
 use bixi_hsm::guard::{Claim, Position};
 use bixi_hsm::officer::key::{FILE_BYTES, public_key_of};
@@ -80,6 +81,16 @@ fn guard_export(bytes: &[u8]) -> bool {
     true
 }
 
+/// What is read prints as it was read.
+fn guard_ticket(bytes: &[u8]) -> bool {
+    let Some(text) = text(bytes) else { return false };
+    let Ok(read) = Ticket::parse(text, &H256([1; 32]), &NodeId([2; 64])) else { return false };
+    assert_eq!(read.text(&H256([1; 32]), &NodeId([2; 64])), text.trim().to_ascii_lowercase());
+    true
+}
+
+const TICKET: Ticket = Ticket::new([7; 16]);
+
 /// An export and its file.
 fn export() -> (Export, Vec<u8>) {
     let key = PrivateKey::from_bytes(&[5; 32]).expect("a key");
@@ -89,6 +100,8 @@ fn export() -> (Export, Vec<u8>) {
         chain: H256([1; 32]),
         node,
         signer: key.public_key().to_bytes(),
+        ticket: TICKET,
+        overrulings: 2,
         at_ms: 9,
         marks: vec![(claim, Some(SignatureBytes([4; 64])))],
     };
@@ -177,6 +190,7 @@ pub(crate) fn decoders() -> Vec<Decoder> {
         ),
         Decoder::new("officer-key", officer_key, vec![[&b"BIXIOFK1"[..], &[7; FILE_BYTES - 8]].concat()]),
         Decoder::new("guard-export", guard_export, vec![export().1]),
+        Decoder::new("guard-ticket", guard_ticket, vec![TICKET.text(&H256([1; 32]), &NodeId([2; 64])).into_bytes()]),
         Decoder::open_ended("key-uri", key_uri, vec![uri]),
         Decoder::open_ended("escrow-page", escrow_page, vec![PAGE.into()]),
         Decoder::open_ended("ceremony-transcript", ceremony_transcript, vec![TRANSCRIPT.into()]),

@@ -51,17 +51,49 @@ fn a_forgotten_statement_below_the_mark_is_refused() {
     assert_eq!(lanes.entries().count(), HISTORY_MAX);
 }
 
+fn nth_key(index: usize) -> NodeId {
+    let mut key = [0; 64];
+    key[..8].copy_from_slice(&(index as u64).to_be_bytes());
+    NodeId(key)
+}
+
 #[test]
 fn keys_are_bounded() {
     let mut lanes = Lanes::default();
-    for key in 0..KEYS_MAX {
-        let key = NodeId([key as u8; 64]);
+    for key in (0..KEYS_MAX).map(nth_key) {
         assert!(lanes.has_room_for(&key));
         assert!(lanes.claim(&Claim { key, ..claim(Position::Checkpoint { height: 1 }, 1) }));
         assert!(lanes.claim(&Claim { key, ..claim(ordering(1, 0, Step::Prevote), 1) }));
     }
-    assert!(!lanes.has_room_for(&NodeId([0xFF; 64])));
-    assert!(lanes.has_room_for(&NodeId([3; 64])));
+    assert!(!lanes.has_room_for(&nth_key(KEYS_MAX)));
+    assert!(lanes.has_room_for(&nth_key(3)));
+}
+
+#[test]
+fn of_keys_that_are_left_behind_the_marks_stay() {
+    let mut lanes = Lanes::default();
+    let of = |key, height| Claim { key: nth_key(key), ..claim(Position::Checkpoint { height }, 1) };
+    for (key, height) in [(1, 1), (1, 2), (0, 1), (0, 2), (2, 1), (2, 2), (1, 3)] {
+        assert!(lanes.claim(&of(key, height)));
+    }
+    // Written and read, as a file is, the last key to claim stays the last.
+    let mut read = Lanes::default();
+    for (claim, _) in lanes.entries() {
+        assert!(read.claim(&claim));
+    }
+    assert_eq!(read, lanes);
+    lanes.forget_left_behind();
+    let left: Vec<Claim> = lanes.entries().map(|(claim, _)| claim).collect();
+    assert_eq!(left, [of(0, 2), of(2, 2), of(1, 1), of(1, 2), of(1, 3)]);
+    for (claim, verdict) in [
+        (of(0, 1), Verdict::Below(Position::Checkpoint { height: 2 })),
+        (of(0, 2), Verdict::Repeat(None)),
+        (of(0, 3), Verdict::Fresh),
+        (of(1, 1), Verdict::Repeat(None)),
+    ] {
+        assert_eq!(lanes.judge(&claim), verdict);
+    }
+    assert!(lanes.has_forgotten(&of(0, 1)) && !lanes.has_forgotten(&of(0, 2)));
 }
 
 fn any_claim() -> impl Strategy<Value = Claim> {

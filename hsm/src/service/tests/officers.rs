@@ -1,5 +1,6 @@
 //! Officers at a service: its guard exported, imported and overruled, and heads of its trail signed.
 
+use bixi_accel::sm2::PrivateKey;
 use bixi_platform::io::{MemoryDisk, Storage};
 
 use super::*;
@@ -7,6 +8,7 @@ use crate::audit::{AuditLog, verify_chain};
 use crate::guard::export::Export;
 use crate::officer::key::OfficerKey;
 use crate::officer::{Approval, Change, Override};
+use crate::random::System;
 
 fn ring() -> KeyRing {
     KeyRing::new(AtRest::Sm4Gcm, vec![(1, Secret::from_slice(&[3; 32]))], 1).unwrap()
@@ -77,18 +79,24 @@ fn a_guard_moves_to_where_its_key_is_and_nowhere_else() {
     let (source, disk, _log) = bench_with_trail();
     source.service.sign(&Statement::Vote(source.vote(3, None))).unwrap();
     source.service.sign(&Statement::Checkpoint(Box::new(source.header(2, 1)))).unwrap();
-    let file = source.service.export_guard().unwrap();
-    let refused = source.service.sign(&Statement::Vote(source.vote(4, None))).unwrap_err();
-    assert!(refused.to_string().contains("was retired"), "{refused}");
-    let again = source.service.export_guard().unwrap();
-    assert_eq!(
-        Export::decode(&again).unwrap().marks,
-        Export::decode(&file).unwrap().marks,
-        "a lost file is made again"
-    );
-    assert!(told(&disk).iter().any(|(request, ..)| request == "guard-export"));
     // The seeded device makes the same keys: one device, two hosts.
     let (target, ..) = bench_with_trail();
+    let ticket = target.service.await_guard_import(None).unwrap();
+    assert_eq!(target.service.await_guard_import(None).unwrap(), ticket, "asked again");
+    let waits = target.service.sign(&Statement::Vote(target.vote(4, None))).unwrap_err();
+    assert!(waits.to_string().contains("waits for the marks"), "{waits}");
+    let mistyped = source.service.export_guard(&ticket.replace(&ticket[..2], "zz")).unwrap_err().to_string();
+    assert!(mistyped.contains("no ticket"), "{mistyped}");
+    source.service.sign(&Statement::Vote(source.vote(3, None))).expect("a wrong ticket retires nothing");
+    let (exported, file) = source.service.export_guard(&ticket).unwrap();
+    let refused = source.service.sign(&Statement::Vote(source.vote(4, None))).unwrap_err();
+    assert!(refused.to_string().contains("was retired"), "{refused}");
+    let (again, _) = source.service.export_guard(&ticket).unwrap();
+    assert_eq!(again.marks, exported.marks, "a lost file is made again");
+    let third = bench_with_trail().0.service.await_guard_import(None).unwrap();
+    let second = source.service.export_guard(&third).unwrap_err().to_string();
+    assert!(second.contains("signed for no other"), "{second}");
+    assert!(told(&disk).iter().any(|(request, ..)| request == "guard-export"));
     let stranger = target.service.import_guard(&file, Some([1; 64])).unwrap_err().to_string();
     assert!(stranger.contains("not the key to be trusted"), "{stranger}");
     let export = target.service.import_guard(&file, None).unwrap();
@@ -98,7 +106,29 @@ fn a_guard_moves_to_where_its_key_is_and_nowhere_else() {
     }
     target.service.sign(&Statement::Vote(target.vote(4, None))).unwrap();
     let late = target.service.import_guard(&file, None).unwrap_err();
-    assert!(matches!(late, Refusal::Conflict(_)), "it would lower: {late}");
+    assert!(late.to_string().contains("waits for no marks"), "{late}");
+}
+
+#[test]
+fn marks_with_a_signature_that_the_validator_never_made_are_refused() {
+    let (source, ..) = bench_with_trail();
+    let vote = |height| source.service.sign(&Statement::Vote(source.vote(height, None)));
+    vote(3).unwrap();
+    let (target, ..) = bench_with_trail();
+    let ticket = target.service.await_guard_import(None).unwrap();
+    let (mut export, _) = source.service.export_guard(&ticket).unwrap();
+    let officer = PrivateKey::from_bytes(&[5; 32]).unwrap();
+    export.signer = officer.public_key().to_bytes();
+    let encoded = |export: &Export| {
+        let signature = sm2::sign(&officer, sm2::DEFAULT_ID, &export.sign_bytes(), &mut System).unwrap();
+        export.encode(&SignatureBytes(signature.0))
+    };
+    // Its own key is trusted here; its marks are not.
+    let sound = export.clone();
+    export.marks[0].0.digest[0] ^= 1;
+    let refused = target.service.import_guard(&encoded(&export), Some(export.signer)).unwrap_err().to_string();
+    assert!(refused.contains("not this validator's"), "{refused}");
+    target.service.import_guard(&encoded(&sound), Some(sound.signer)).unwrap();
 }
 
 fn approvals(statement: &Override, keys: &[&OfficerKey]) -> Vec<Approval> {

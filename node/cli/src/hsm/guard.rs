@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bixi_runtime::lifecycle::guard::{self, Standing};
+use bixi_runtime::lifecycle::guard::{self, Exported, Standing};
 use bixi_types::NodeId;
 use clap::{Args, Subcommand};
 
@@ -15,31 +15,50 @@ use crate::{console, run};
 #[derive(Debug, Subcommand)]
 pub(crate) enum GuardCommand {
     Show(ShowArgs),
+    AwaitImport(AwaitArgs),
     Export(ExportArgs),
     Import(ImportArgs),
+    Adopt(AdoptArgs),
     Override(OverrideArgs),
 }
 
-/// Show what the guard stands at, and whether it was retired. Through the broker, while it runs, its marks only.
+/// Show what the guard stands at, and whether it signs. Through the broker, while it runs, its marks only.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     node: NodeArgs,
     /// Print one JSON object.
     ///
-    /// {"chain", "node", "fingerprint", "marks": [{"lane", "height", "round", "step"}], "retired", "overrulings"}
+    /// {"chain", "node", "fingerprint", "marks": [{"lane", "height", "round", "step"}], "retired", "state", "overrulings"}; state is
+    /// "in-service", "retired", "awaiting" or "elsewhere".
     #[arg(long)]
     json: bool,
 }
 
-/// Retire the guard for good and write its marks to a file, for the host that the validator moves to.
+/// Have the guard of the host that a validator moves to wait for the marks, and print the ticket that they are exported for.
 ///
-/// From then on nothing is signed here, whatever becomes of the file; it can be made again. Both hosts reach the device that holds the
-/// consensus key; a key that stays behind is replaced instead (`bixi hsm rotate consensus`).
+/// From then on it signs nothing before they are imported, and nothing takes that back: not on the host that signs now. Asked again, it
+/// prints the same ticket. Both hosts reach the device that holds the consensus key; a key that stays behind is replaced instead
+/// (`bixi hsm rotate consensus`).
+#[derive(Debug, Args)]
+pub(crate) struct AwaitArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Say that this host is to sign nothing until then.
+    #[arg(long, required = true)]
+    stop_signing: bool,
+}
+
+/// Retire the guard for good and write its marks to a file, for the one host that the validator moves to.
+///
+/// From then on nothing is signed here with this key, whatever becomes of the file; it can be made again, for the same ticket.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     node: NodeArgs,
+    /// What `await-import` printed on the other host.
+    #[arg(long, value_name = "TICKET")]
+    to: String,
     /// Where to write; a new file.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -48,7 +67,22 @@ pub(crate) struct ExportArgs {
     retire: bool,
 }
 
-/// Raise the guard to the marks of a retired one. Refused where this guard does not stand below each of them.
+/// Say that this host is the guard's own: it came here with its disk or from a backup, and its old host never signs again.
+///
+/// A guard remembers the host on which it signed first and refuses every other, because a copy that signs contradicts the original.
+/// Nothing here can tell whether the old host still runs: if it does, the validator contradicts itself and loses its standing.
+#[derive(Debug, Args)]
+pub(crate) struct AdoptArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// The validator's fingerprint as `show` prints it, compared with the one on paper.
+    #[arg(long, value_name = "SM3")]
+    fingerprint: String,
+}
+
+/// Raise the guard to the marks of a retired one, exported for the ticket of this one.
+///
+/// Refused where this guard waits for no marks or for others, or does not stand below each of them.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     #[command(flatten)]
@@ -88,8 +122,10 @@ pub(crate) struct NodeArgs {
 pub(crate) fn run(command: &GuardCommand) -> Result<(), Failure> {
     match command {
         GuardCommand::Show(args) => show(args),
+        GuardCommand::AwaitImport(args) => await_import(args),
         GuardCommand::Export(args) => export(args),
         GuardCommand::Import(args) => import(args),
+        GuardCommand::Adopt(args) => adopt(args),
         GuardCommand::Override(args) => overrule(args),
     }
 }
@@ -100,23 +136,49 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
     Ok(console::result(&if args.json { standing.to_json().to_string() } else { text(&standing) })?)
 }
 
+fn await_import(args: &AwaitArgs) -> Result<(), Failure> {
+    let (settings, _) = run::enter_with_device(&args.node.config)?;
+    let ticket =
+        guard::await_import(&settings).map_err(|error| run::refusal("the guard does not wait for marks", &error))?;
+    console::result(&console::table(&[["ticket".to_owned(), ticket]]))?;
+    console::say(
+        "this host signs nothing until the marks are here; on the host that signs now, after stopping its node:",
+    );
+    console::say("  bixi hsm guard export --retire --to TICKET --out FILE");
+    Ok(())
+}
+
 fn export(args: &ExportArgs) -> Result<(), Failure> {
     let (settings, _) = run::enter_with_device(&args.node.config)?;
-    let fingerprint =
-        guard::export(&settings, &args.out).map_err(|error| run::refusal("the guard was not exported", &error))?;
-    console::result(&console::table(&[
-        ["file".to_owned(), args.out.display().to_string()],
-        ["SM3".to_owned(), format!("{fingerprint}: compare it where it is imported")],
-        ["guard".to_owned(), "RETIRED: this host signs nothing any more".to_owned()],
-    ]))?;
-    Ok(())
+    let exported = guard::export(&settings, &args.to, &args.out)
+        .map_err(|error| run::refusal("the guard was not exported", &error))?;
+    let mut rows = vec![["file".to_owned(), args.out.display().to_string()]];
+    rows.extend(moved(&exported));
+    Ok(console::result(&console::table(&rows))?)
 }
 
 fn import(args: &ImportArgs) -> Result<(), Failure> {
     let (settings, _) = run::enter_with_device(&args.node.config)?;
-    let standing = guard::import(&settings, &args.file, args.tls_key)
+    let imported = guard::import(&settings, &args.file, args.tls_key)
         .map_err(|error| run::refusal("no marks were imported", &error))?;
+    Ok(console::result(&console::table(&moved(&imported)))?)
+}
+
+fn adopt(args: &AdoptArgs) -> Result<(), Failure> {
+    let (settings, _) = run::enter_with_device(&args.node.config)?;
+    let standing = guard::adopt(&settings, &args.fingerprint)
+        .map_err(|error| run::refusal("the guard was not adopted", &error))?;
     Ok(console::result(&text(&standing))?)
+}
+
+/// What two officers, one at each host, compare.
+fn moved(exported: &Exported) -> Vec<[String; 2]> {
+    let mut rows = vec![
+        ["SM3 of the file".to_owned(), exported.fingerprint.to_string()],
+        ["written".to_owned(), exported.written.clone()],
+    ];
+    rows.extend(rows_of(&exported.standing));
+    rows
 }
 
 fn overrule(args: &OverrideArgs) -> Result<(), Failure> {
@@ -131,5 +193,9 @@ fn overrule(args: &OverrideArgs) -> Result<(), Failure> {
 }
 
 fn text(standing: &Standing) -> String {
-    console::table(&standing.rows().into_iter().map(|(name, text)| [name.to_owned(), text]).collect::<Vec<_>>())
+    console::table(&rows_of(standing))
+}
+
+fn rows_of(standing: &Standing) -> Vec<[String; 2]> {
+    standing.rows().into_iter().map(|(name, text)| [name.to_owned(), text]).collect()
 }

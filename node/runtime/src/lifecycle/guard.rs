@@ -1,11 +1,11 @@
-//! A stopped node's sign-once guard in officers' hands: shown, retired and exported, raised to another guard's marks, overruled.
+//! A stopped node's sign-once guard in officers' hands: shown, moved from host to host, overruled.
 
 use std::path::Path;
 
-use bixi_hsm::guard::Position;
 use bixi_hsm::guard::export::{Export, FILE_BYTES_MAX};
+use bixi_hsm::guard::{HostId, Position};
 use bixi_hsm::officer::{APPROVAL_BYTES, Approval, Override, STATEMENT_BYTES_MAX};
-use bixi_hsm::service::Client;
+use bixi_hsm::service::{Client, SigningService};
 use bixi_platform::threads::Spawner;
 use bixi_types::ports::Signer as _;
 use bixi_types::{H256, NodeId};
@@ -24,7 +24,32 @@ pub struct Standing {
     node: NodeId,
     marks: Vec<Position>,
     /// Told by the guard itself; the broker tells of marks only.
-    whole: Option<(bool, u64)>,
+    whole: Option<Whole>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Whole {
+    state: State,
+    overrulings: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    InService,
+    Retired,
+    Awaiting,
+    Elsewhere,
+}
+
+/// What left a retired guard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// What the importer is to stand at.
+    pub standing: Standing,
+    /// When the marks were written, UTC.
+    pub written: String,
+    /// SM3 of the file, for officers to compare.
+    pub fingerprint: H256,
 }
 
 /// Shows a guard; through the broker, if it runs.
@@ -40,35 +65,87 @@ pub fn show(settings: &Settings) -> Result<Standing, LaunchError> {
         return Ok(Standing { chain, node: signer.node_id(), marks, whole: None });
     }
     let holder = hold(settings)?;
-    let (service, node) = (&holder.service, holder.service.node_id());
-    let whole = Some((service.guard().is_retired(), service.guard().overrulings()));
-    Ok(Standing { chain, node, marks: service.guard().marks(&node), whole })
+    let host = step("host", keys::this_host)?;
+    Ok(standing(&holder.service, host))
 }
 
-/// Retires the guard for good and writes its marks to a new file. Of a retired guard the file is written again.
+fn standing(service: &SigningService, host: Option<HostId>) -> Standing {
+    let (guard, node) = (service.guard(), service.node_id());
+    let state = if guard.is_retired(&node) {
+        State::Retired
+    } else if guard.is_awaiting() {
+        State::Awaiting
+    } else if guard.expect_at_home(host).is_err() {
+        State::Elsewhere
+    } else {
+        State::InService
+    };
+    let whole = Some(Whole { state, overrulings: guard.overrulings() });
+    Standing { chain: service.chain(), node, marks: guard.marks(&node), whole }
+}
+
+/// Has the guard wait for the marks of the host that the validator moves from; returns the ticket that they are to be exported for.
 ///
 /// # Errors
-/// Names the step. The guard may be retired all the same: then the file can be made again.
-pub fn export(settings: &Settings, out: &Path) -> Result<H256, LaunchError> {
+/// Names the step: a running node, a PIN that is refused, a guard that cannot be written.
+pub fn await_import(settings: &Settings) -> Result<String, LaunchError> {
+    let holder = hold(settings)?;
+    let host = step("host", keys::this_host)?;
+    let ticket = step("await", || holder.service.await_guard_import(host))?;
+    settle(&holder)?;
+    Ok(ticket)
+}
+
+/// Retires the guard for good and writes its marks for the holder of the ticket to a new file; once retired, writes the file again.
+///
+/// # Errors
+/// Names the step. The guard may be retired all the same: then the file can be made again, for the same ticket.
+pub fn export(settings: &Settings, ticket: &str, out: &Path) -> Result<Exported, LaunchError> {
     step("file", || expect_absent(out))?;
     let holder = hold(settings)?;
-    let file = step("export", || holder.service.export_guard())?;
+    let host = step("host", keys::this_host)?;
+    step("guard", || holder.service.guard().expect_at_home(host))?;
+    let (export, file) = step("export", || holder.service.export_guard(ticket))?;
     step("file", || write_new(out, 0o644, &file))?;
     settle(&holder)?;
-    Ok(Export::fingerprint(&file))
+    let fingerprint = Export::fingerprint(&file);
+    Ok(Exported { standing: standing(&holder.service, host), written: utc(export.at_ms), fingerprint })
 }
 
 /// Raises the guard to the marks in a file that the TLS key `signer` vouches for; the node's own when nobody else is named.
 ///
 /// # Errors
-/// Names the step: a file of another chain, validator or signer, or one that would lower a mark.
-pub fn import(settings: &Settings, file: &Path, signer: Option<NodeId>) -> Result<Standing, LaunchError> {
+/// Names the step: a file of another chain, validator, signer or ticket, or one that would lower a mark.
+pub fn import(settings: &Settings, file: &Path, signer: Option<NodeId>) -> Result<Exported, LaunchError> {
     let bytes = step("file", || read_bounded(file, FILE_BYTES_MAX))?;
     let holder = hold(settings)?;
+    let host = step("host", keys::this_host)?;
     let export = step("import", || holder.service.import_guard(&bytes, signer.map(|key| key.0)))?;
     settle(&holder)?;
-    let marks = holder.service.guard().marks(&export.node);
-    Ok(Standing { chain: export.chain, node: export.node, marks, whole: None })
+    let fingerprint = Export::fingerprint(&bytes);
+    Ok(Exported { standing: standing(&holder.service, host), written: utc(export.at_ms), fingerprint })
+}
+
+/// Makes this host the guard's own, of a validator whose fingerprint the officer has compared.
+///
+/// # Errors
+/// Names the step: a running node, another validator, a guard that is at home here already.
+pub fn adopt(settings: &Settings, fingerprint: &str) -> Result<Standing, LaunchError> {
+    let holder = hold(settings)?;
+    let host = step("host", keys::this_host)?;
+    step("validator", || {
+        let found = key_fingerprint(&holder.service.node_id().0);
+        match found == fingerprint {
+            true => Ok(()),
+            false => Err::<(), Failure>(format!("the validator's fingerprint is {found}, not {fingerprint}").into()),
+        }
+    })?;
+    step("adopt", || match holder.service.guard().expect_at_home(host) {
+        Ok(()) => Err::<(), Failure>("the guard belongs to this host already, or to none yet; start the node".into()),
+        Err(_) => Ok(holder.service.adopt_guard(host)?),
+    })?;
+    settle(&holder)?;
+    Ok(standing(&holder.service, host))
 }
 
 /// Has the guard take the checkpoints of a statement that two of the node's officers approved; returns the officers.
@@ -81,6 +158,8 @@ pub fn overrule(settings: &Settings, statement: &Path, approvals: &[&Path]) -> R
         step("approvals", || approvals.iter().map(|path| read_approval(path)).collect::<Result<Vec<_>, _>>())?;
     let officers: Vec<[u8; 64]> = settings.config.hsm.officers.iter().map(|officer| officer.0).collect();
     let holder = hold(settings)?;
+    let host = step("host", keys::this_host)?;
+    step("guard", || holder.service.guard().expect_at_home(host))?;
     let approved = step("override", || holder.service.overrule(&statement, &approvals, &officers))?;
     settle(&holder)?;
     Ok(approved.into_iter().map(NodeId).collect())
@@ -122,6 +201,26 @@ fn settle(holder: &Holder) -> Result<(), LaunchError> {
     })
 }
 
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::InService => "in-service",
+            Self::Retired => "retired",
+            Self::Awaiting => "awaiting",
+            Self::Elsewhere => "elsewhere",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::InService => "in service",
+            Self::Retired => "RETIRED: it grants nothing with this key any more",
+            Self::Awaiting => "WAITS for another guard's marks: it grants nothing before they are imported",
+            Self::Elsewhere => "BELONGS TO ANOTHER HOST: it grants nothing here",
+        }
+    }
+}
+
 impl Standing {
     /// Name and text of each finding.
     #[must_use]
@@ -134,10 +233,9 @@ impl Standing {
             rows.push(("mark", "none: nothing was signed".to_owned()));
         }
         rows.extend(self.marks.iter().map(|mark| ("mark", mark.to_string())));
-        if let Some((is_retired, overrulings)) = self.whole {
+        if let Some(Whole { state, overrulings }) = self.whole {
             rows.push(("overrulings", overrulings.to_string()));
-            let words = if is_retired { "RETIRED: it grants nothing any more" } else { "in service" };
-            rows.push(("state", words.to_owned()));
+            rows.push(("state", state.words().to_owned()));
         }
         rows
     }
@@ -156,8 +254,9 @@ impl Standing {
             "node": self.node.to_hex(),
             "fingerprint": key_fingerprint(&self.node.0),
             "marks": self.marks.iter().map(mark).collect::<Vec<_>>(),
-            "retired": self.whole.map(|(is_retired, _)| is_retired),
-            "overrulings": self.whole.map(|(_, overrulings)| overrulings),
+            "retired": self.whole.map(|whole| whole.state == State::Retired),
+            "state": self.whole.map(|whole| whole.state.name()),
+            "overrulings": self.whole.map(|whole| whole.overrulings),
         })
     }
 }

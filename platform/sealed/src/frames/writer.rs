@@ -214,6 +214,14 @@ impl Writer {
     /// As [`Writer::sync`].
     pub fn sync_with_mark(&mut self) -> Result<()> {
         self.sync()?;
+        self.mark()
+    }
+
+    /// Flushes, and writes a frame whose mark covers what is known to be durable. The frame need not be durable itself.
+    ///
+    /// # Errors
+    /// As [`Writer::flush`].
+    pub fn mark(&mut self) -> Result<()> {
         self.write_frame(false)
     }
 
