@@ -169,6 +169,12 @@ pub trait Audit: Send + Sync {
     fn head(&self) -> Option<Head> {
         None
     }
+
+    /// Entries up to the one with the last head that the device signed, with it: 0 where that is not known, so that a head is rather
+    /// signed too early than too late.
+    fn sealed(&self) -> u64 {
+        0
+    }
 }
 
 /// Writes decisions to the process's log only: for tools and tests that keep no trail.

@@ -53,8 +53,19 @@ pub fn check_prf_input(function: &'static str, input: &[u8]) -> Result<(), Devic
 /// # Errors
 /// The device's.
 pub fn kek_fingerprint(device: &dyn KeyDevice, key: &KeyRef) -> Result<String, DeviceError> {
+    fingerprint_by(|input, out| device.prf(key, input, out))
+}
+
+/// What a key encryption key is asked for its fingerprint: nothing that a vault asks begins so.
+pub const KEK_FINGERPRINT_INPUT: &[u8] = b"BIXI-KEK-FINGERPRINT-V1";
+
+/// [`kek_fingerprint`] of the key whose PRF `derive` computes, wherever it is.
+///
+/// # Errors
+/// Those of `derive`.
+pub fn fingerprint_by<E>(derive: impl FnOnce(&[u8], &mut [u8; PRF_BYTES]) -> Result<(), E>) -> Result<String, E> {
     let mut answer = Zeroizing::new([0; PRF_BYTES]);
-    device.prf(key, b"BIXI-KEK-FINGERPRINT-V1", &mut answer)?;
+    derive(KEK_FINGERPRINT_INPUT, &mut answer)?;
     let digest = sm3::digest(&*answer);
     Ok(digest[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }

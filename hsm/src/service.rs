@@ -125,7 +125,7 @@ impl SigningService {
             chain,
             suite,
             retry,
-            sealing: Sealing::begin(audit.head().map_or(0, |head| head.entries), Instant::now()),
+            sealing: Sealing::begin(Instant::now()),
             audit,
             answered: Answered::default(),
         })

@@ -18,6 +18,8 @@ use crate::secret::Secret;
 
 mod terminal;
 
+pub use terminal::SilentTerminal;
+
 /// Longest PIN accepted.
 pub const PIN_BYTES_MAX: usize = 256;
 
@@ -111,7 +113,7 @@ impl PinSource {
             Self::Prompt { text } => {
                 let place = "the terminal";
                 let line = terminal::ask(text).map_err(|source| io_error(place, source))?;
-                one_line(&line, place)
+                one_line(line.as_slice(), place)
             }
             Self::SystemdCredential(name) => {
                 read_credential(name, std::env::var_os(CREDENTIALS_DIRECTORY).map(PathBuf::from).as_deref())

@@ -18,6 +18,7 @@ pub mod rpc;
 pub mod second_opinion;
 pub mod settings;
 pub mod swtpm;
+pub mod terminal;
 pub mod wallet;
 pub mod wire;
 

@@ -89,8 +89,8 @@ impl Document {
         let id = ShareId::decode(id).ok_or_else(|| bad("its numbers do not fit together"))?;
         match <&[u8; WRAP_BYTES]>::try_from(content) {
             Ok(wrap) => {
-                let sealed =
-                    SealedShare::decode(id, wrap).ok_or_else(|| bad("the cost of its passphrase is out of bounds"))?;
+                let sealed = SealedShare::decode(id, wrap)
+                    .ok_or_else(|| bad("it asks for more memory or time to open than any page that was printed"))?;
                 Ok(Self::Sealed(sealed))
             }
             Err(_) => Ok(Self::Open(Share::new(id, Secret::from_slice(content)))),
@@ -98,14 +98,19 @@ impl Document {
     }
 }
 
-/// Reads a page line by line, as an officer types it.
+/// Reads a page line by line, as an officer types it, into locked memory.
 #[derive(Default)]
 pub struct PageReader(Lines);
 
 impl PageReader {
     /// Nothing read yet.
     pub fn new() -> Self {
-        Self(Lines::new())
+        Self::default()
+    }
+
+    /// Number of the line that comes next.
+    pub fn next_line(&self) -> usize {
+        self.0.next_line()
     }
 
     /// Takes the next line; one that is refused may be typed again.

@@ -54,26 +54,30 @@ pub struct Escrow {
 }
 
 impl Escrow {
-    /// Splits `key` for the vault named `vault` among `officers`, of whom any `threshold` recover it.
+    /// Makes a key and splits it for the vault named `vault` among `officers`, of whom any `threshold` recover it. The key and every
+    /// coefficient of its polynomial come from `draw`, 32 bytes each, which nobody may know: who knows the coefficients needs one share.
     ///
     /// # Errors
-    /// [`EscrowError::Shape`], [`EscrowError::Name`], or the system's random source.
+    /// [`EscrowError::Shape`], [`EscrowError::Name`], those of `draw`, or of the system's random source, which names the escrow.
     ///
     /// # Panics
-    /// If the key has not 32 bytes, or does not come back from its shares: nothing may be sealed under it then.
-    pub fn establish(
-        key: Secret,
+    /// If `draw` gives not 32 bytes, or the key does not come back from its shares: nothing may be sealed under it then.
+    pub fn establish<E: From<EscrowError>>(
+        draw: &mut dyn FnMut() -> Result<Secret, E>,
         officers: &[impl AsRef<str>],
         threshold: usize,
         vault: &[u8; 32],
-    ) -> Result<Self, EscrowError> {
+    ) -> Result<Self, E> {
         let officers: Vec<&str> = officers.iter().map(AsRef::as_ref).collect();
         check_officers(&officers, threshold)?;
-        assert_eq!(key.len(), KEY_BYTES, "an escrow's key");
+        let key = draw()?;
+        let coefficients = (1..threshold).map(|_| draw()).collect::<Result<Vec<_>, _>>()?;
+        let is_whole = |secret: &Secret| secret.len() == KEY_BYTES;
+        assert!(is_whole(&key) && coefficients.iter().all(is_whole), "32 bytes for the key and each coefficient");
         let (threshold, count) = (threshold as u8, officers.len() as u8);
         let escrow: [u8; 16] = OsRandom.array().map_err(EscrowError::Random)?;
         let vault = *vault.first_chunk().expect("32 bytes begin with 8");
-        let values = shamir::split(&key, threshold, count).map_err(EscrowError::Random)?;
+        let values = shamir::split(&key, &coefficients, count);
         let shares: Vec<Share> = (1..)
             .zip(values)
             .map(|(index, value)| Share::new(ShareId { escrow, vault, threshold, count, index }, value))

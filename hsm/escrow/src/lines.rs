@@ -9,6 +9,7 @@
 //! over domain ‖ lines 1 … k: what was copied wrongly, and the first line of another page, is told with its number.
 
 use bixi_accel::sm3;
+use bixi_platform::secret::Secret;
 use zeroize::Zeroizing;
 
 use crate::EscrowError;
@@ -68,25 +69,33 @@ fn check(bytes: &[u8], place: usize) -> [u8; CHECK_CHARACTERS] {
     [27, 22, 17, 12].map(|shift| (bits >> shift) as u8 & 31)
 }
 
-/// Reads lines as they come: from a file, or as an officer types them.
-#[derive(Default)]
+/// Reads lines as they come: from a file, or as an officer types them. What they hold stays in locked memory.
 pub(crate) struct Lines {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: Secret,
+    /// Lines read.
+    count: usize,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self { bytes: Secret::zeroed(LINES_MAX * LINE_BYTES), count: 0 }
+    }
 }
 
 impl Lines {
-    pub(crate) fn new() -> Self {
-        Self { bytes: Zeroizing::new(Vec::with_capacity(LINES_MAX * LINE_BYTES)) }
-    }
-
     /// What was read so far.
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes.as_slice()[..self.count * LINE_BYTES]
+    }
+
+    /// Number of the line that comes next.
+    pub(crate) fn next_line(&self) -> usize {
+        self.count + 1
     }
 
     /// Takes the next line.
     pub(crate) fn take(&mut self, text: &str) -> Result<(), EscrowError> {
-        let line = self.bytes.len() / LINE_BYTES + 1;
+        let line = self.next_line();
         let failed = |reason: String| Err(EscrowError::Line { line, reason });
         let text = text.trim();
         let digits = text.chars().take_while(char::is_ascii_digit).count();
@@ -100,13 +109,13 @@ impl Lines {
         if line > LINES_MAX {
             return failed(format!("no share has more than {LINES_MAX} lines"));
         }
-        let mut found = Zeroizing::new([0; CHARACTERS]);
+        let mut found = Secret::zeroed(CHARACTERS);
         let mut count = 0;
         for character in rest.chars().filter(|character| !matches!(character, ' ' | '\t' | '-')) {
             let Some(value) = value(character) else {
                 return failed(format!("{character:?} is no character of a share"));
             };
-            if let Some(place) = found.get_mut(count) {
+            if let Some(place) = found.as_mut_slice().get_mut(count) {
                 *place = value;
             }
             count += 1;
@@ -114,13 +123,17 @@ impl Lines {
         if count != CHARACTERS {
             return failed(format!("it has {count} characters and not {CHARACTERS}"));
         }
-        let (data, told) = found.split_at(DATA_CHARACTERS);
-        let bits = data.iter().fold(0u128, |bits, value| bits << 5 | u128::from(*value));
-        self.bytes.extend_from_slice(&bits.to_be_bytes()[16 - LINE_BYTES..]);
-        if check(&self.bytes, line - 1) == told {
+        let (data, told) = found.as_slice().split_at(DATA_CHARACTERS);
+        let room = &mut self.bytes.as_mut_slice()[(line - 1) * LINE_BYTES..];
+        // Eight characters are five bytes.
+        for (room, characters) in room.chunks_exact_mut(5).zip(data.chunks_exact(8)) {
+            let bits = characters.iter().fold(0u64, |bits, value| bits << 5 | u64::from(*value));
+            room.copy_from_slice(&bits.to_be_bytes()[3..]);
+        }
+        if check(self.bytes.as_slice(), line - 1) == told {
+            self.count = line;
             return Ok(());
         }
-        self.bytes.truncate((line - 1) * LINE_BYTES);
         failed("its check does not fit: a character is wrong, or it is a line of another page".to_owned())
     }
 }

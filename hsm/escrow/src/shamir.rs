@@ -1,23 +1,17 @@
 //! Shamir's scheme over GF(2^8), byte by byte: share x of a secret s is f(x), f(0) = s, with f of degree `threshold` − 1 and otherwise
 //! uniform coefficients.
 
-use std::io;
-
 use bixi_platform::secret::Secret;
 
 use crate::field::{invert, multiply};
 
-/// The shares of x = 1 … `count`.
-///
-/// # Errors
-/// When the system gives no random bytes.
+/// The shares of x = 1 … `count`, by the coefficients from that of x on: one fewer than the threshold, uniform and of the secret's length.
 ///
 /// # Panics
-/// If no such polynomial is wanted: the caller checks threshold and count.
-pub(crate) fn split(secret: &Secret, threshold: u8, count: u8) -> io::Result<Vec<Secret>> {
-    assert!((1..=count).contains(&threshold), "{threshold} of {count}");
-    let coefficients = (1..threshold).map(|_| Secret::random(secret.len())).collect::<io::Result<Vec<_>>>()?;
-    Ok((1..=count).map(|x| evaluate(secret, &coefficients, x)).collect())
+/// If the polynomial has more coefficients than shares: the caller checks threshold and count.
+pub(crate) fn split(secret: &Secret, coefficients: &[Secret], count: u8) -> Vec<Secret> {
+    assert!(coefficients.len() < usize::from(count), "{} coefficients, {count} shares", coefficients.len());
+    (1..=count).map(|x| evaluate(secret, coefficients, x)).collect()
 }
 
 /// f(x) by Horner's rule; the coefficients begin with that of x.
@@ -71,7 +65,8 @@ mod tests {
     fn another_implementation_combines_our_shares() {
         let secret = Secret::random(32).unwrap();
         for (threshold, count) in [(2, 2), (2, 3), (3, 5), (5, 5), (9, 16)] {
-            let shares = split(&secret, threshold, count).unwrap();
+            let coefficients: Vec<Secret> = (1..threshold).map(|_| Secret::random(32).unwrap()).collect();
+            let shares = split(&secret, &coefficients, count);
             let theirs: Vec<Vec<u8>> =
                 shares.iter().zip(1u8..).map(|(share, x)| [&[x], share.as_slice()].concat()).collect();
             let last = &theirs[usize::from(count - threshold)..];

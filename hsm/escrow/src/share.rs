@@ -104,7 +104,8 @@ pub struct SealedShare {
 
 impl SealedShare {
     pub(crate) fn decode(id: ShareId, wrap: &[u8; WRAP_BYTES]) -> Option<Self> {
-        Some(Self { id, wrap: Wrap::decode(wrap)? })
+        // Whoever hands the page in wrote the cost: it is looked at before it is paid.
+        Wrap::decode(wrap).filter(|wrap| wrap.cost().is_within(Cost::TYPED_MAX)).map(|wrap| Self { id, wrap })
     }
 
     pub(crate) fn encode(&self) -> [u8; WRAP_BYTES] {

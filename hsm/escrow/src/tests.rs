@@ -8,8 +8,34 @@ const CHEAP: Cost = Cost { memory_kib: 8, passes: 1 };
 const VAULT: [u8; 32] = [9; 32];
 const OFFICERS: [&str; 5] = ["Li Wei", "Wang Fang", "Zhang Min", "Chen Jing", "Zhao Lei"];
 
+/// The key of every escrow here, then coefficients of the system.
+fn source(key: [u8; 32]) -> impl FnMut() -> Result<Secret, EscrowError> {
+    let mut key = Some(Secret::from_slice(&key));
+    move || Ok(key.take().unwrap_or_else(|| Secret::random(32).unwrap()))
+}
+
 fn establish(threshold: usize, officers: usize) -> Escrow {
-    Escrow::establish(Secret::from_slice(&[7; 32]), &OFFICERS[..officers], threshold, &VAULT).unwrap()
+    Escrow::establish(&mut source([7; 32]), &OFFICERS[..officers], threshold, &VAULT).unwrap()
+}
+
+/// A coefficient from one source alone would let whoever knows that source have the key by one share.
+#[test]
+fn key_and_coefficients_are_what_the_source_gives_and_nothing_else() {
+    let drawn = |first: u8| {
+        let mut next = first;
+        let mut draw = || {
+            next += 1;
+            Ok::<_, EscrowError>(Secret::from_slice(&[next; 32]))
+        };
+        let escrow = Escrow::establish(&mut draw, &OFFICERS, 4, &VAULT).unwrap();
+        assert_eq!(next, first + 4, "the key and three coefficients");
+        escrow.shares.iter().map(|share| share.value().as_slice().to_vec()).collect::<Vec<_>>()
+    };
+    assert_eq!(drawn(0), drawn(0));
+    assert_ne!(drawn(0), drawn(1));
+    let fails: Result<Escrow, EscrowError> =
+        Escrow::establish(&mut || Err(EscrowError::Document("no device".into())), &OFFICERS, 2, &VAULT);
+    assert!(matches!(fails, Err(EscrowError::Document(_))));
 }
 
 /// A share as its officer brings it: by way of the page.
@@ -105,9 +131,8 @@ fn one_share_counts_once() {
 
 #[test]
 fn what_is_no_escrow_is_refused() {
-    let establish = |officers: &[&str], threshold| {
-        Escrow::establish(Secret::from_slice(&[7; 32]), officers, threshold, &VAULT).map(drop)
-    };
+    let establish =
+        |officers: &[&str], threshold| Escrow::establish(&mut source([7; 32]), officers, threshold, &VAULT).map(drop);
     for (officers, threshold) in [(1, 1), (3, 1), (3, 4), (0, 0)] {
         assert!(matches!(establish(&OFFICERS[..officers], threshold), Err(EscrowError::Shape { .. })));
     }
@@ -214,6 +239,38 @@ fn a_sealed_share_opens_with_its_passphrase_only() {
     assert_eq!(escrow.record.check_share(&share).unwrap(), "Li Wei");
 }
 
+/// Whoever hands a page in may have written it: opening it must not take all memory, or a day.
+#[test]
+fn a_page_that_asks_for_more_than_any_that_was_printed_is_refused_before_it_is_paid() {
+    let page = |cost: Cost| {
+        let mut wrap = establish(2, 3).shares[0].seal(CHEAP, b"long words").unwrap().encode();
+        wrap[..4].copy_from_slice(&cost.memory_kib.to_le_bytes());
+        wrap[4..8].copy_from_slice(&cost.passes.to_le_bytes());
+        let id = *establish(2, 3).shares[0].id();
+        SealedShare::decode(id, &wrap)
+    };
+    let Cost { memory_kib, passes } = Cost::TYPED_MAX;
+    assert!(Cost::TYPED.is_within(Cost::TYPED_MAX) && page(Cost::TYPED_MAX).is_some());
+    assert!(page(Cost { memory_kib: memory_kib + 1, passes: 1 }).is_none());
+    assert!(page(Cost { memory_kib: 8, passes: passes + 1 }).is_none());
+}
+
+/// A line that was refused leaves the reader where it was.
+#[test]
+fn a_mistyped_line_is_typed_again_alone() {
+    let page = fixed_page(false);
+    let first = page.find("\n01 ").unwrap() + 1;
+    let mut reader = PageReader::new();
+    for (number, line) in (1..).zip(page[first..].lines()) {
+        assert_eq!(reader.next_line(), number);
+        let wrong = line.replacen(&line[4..5], if &line[4..5] == "7" { "8" } else { "7" }, 1);
+        assert!(matches!(reader.take(&wrong), Err(EscrowError::Line { line, .. }) if line == number), "{wrong}");
+        reader.take(line).unwrap();
+    }
+    assert!(reader.is_whole());
+    assert_eq!(reader.finish().unwrap().id().index, 2);
+}
+
 #[test]
 fn nothing_secret_is_in_debug_output() {
     let escrow = establish(2, 3);
@@ -249,7 +306,7 @@ proptest! {
 
     #[test]
     fn any_secret_comes_back(key in any::<[u8; 32]>(), members in any::<u32>()) {
-        let escrow = Escrow::establish(Secret::from_slice(&key), &OFFICERS, 3, &VAULT).unwrap();
+        let escrow = Escrow::establish(&mut source(key), &OFFICERS, 3, &VAULT).unwrap();
         let shares = subset(&escrow, members % 32);
         if shares.len() >= 3 {
             assert_eq!(prf(&recover(&escrow.record, &shares).unwrap()), prf(&escrow.key));

@@ -6,12 +6,20 @@ use bixi_hsm::{Cause, DeviceError};
 use cryptoki::error::{Error, Rv, RvError};
 use cryptoki_sys::*;
 
+/// What a killed initialisation leaves.
+const HALF_MADE: &str = "the token's initialisation was cut off before it had a user PIN, so no key is in it: initialise it again (`bixi hsm \
+                         init --destroy`), or remove the shipped token's directory and repeat the step";
+
 /// A failed call as the room's error.
 pub(crate) fn device_error(what: &'static str, error: &Error) -> DeviceError {
     match error {
         Error::Pkcs11(rv, function) => {
             let function = Cow::Owned(format!("C_{function:?}"));
             let failed = DeviceError::new(function, cause(rv), format!("{what}: {rv:?}"));
+            let failed = match rv {
+                RvError::UserPinNotInitialized => failed.with_advice(HALF_MADE),
+                _ => failed,
+            };
             match code(rv) {
                 Some(code) => failed.with_code(code),
                 None => failed,
@@ -138,6 +146,8 @@ mod tests {
         assert_eq!((error.cause, error.code), (Cause::WrongPin, Some(CKR_PIN_INCORRECT)));
         let text = error.to_string();
         assert!(text.starts_with("C_Login: log in: PinIncorrect (code 0x000000A0); "), "{text}");
+        let half_made = device_error("log in", &Error::Pkcs11(RvError::UserPinNotInitialized, Function::Login));
+        assert!(half_made.to_string().contains("initialise it again"), "{half_made}");
     }
 
     #[test]

@@ -56,6 +56,8 @@ struct Inner {
     /// The file is durable to here.
     synced: u64,
     head: Head,
+    /// Entries up to the one with the last signed head, with it; where the files that were read have none, 0.
+    sealed: u64,
     older: Usage,
     /// A write or sync failed, or is under way.
     broken: bool,
@@ -168,7 +170,7 @@ impl AuditLog {
         let frame = Record::Entry(entry).encode();
         let written = inner.writer.append(&frame).and_then(|()| inner.writer.flush());
         written.map_err(|error| AuditError::sealed(&self.path(&inner), &error))?;
-        inner.head = head;
+        inner.note(&head, &event.outcome);
         inner.broken = false;
         Ok(())
     }
@@ -213,7 +215,7 @@ impl AuditLog {
         inner.writer.sync().map_err(|error| AuditError::sealed(&self.path(inner), &error))?;
         let older = inner.usage();
         let next = begin(&*self.storage, &self.dir, &self.ring, inner.number + 1, inner.head)?;
-        *inner = Inner { older, ..next };
+        *inner = Inner { older, sealed: inner.sealed, ..next };
         if older.bytes >= DISK_BYTES_WARN {
             let (files, gib) = (older.files, older.bytes >> 30);
             tracing::warn!(files, gib, dir = %self.dir.display(), "the audit log is long: move its oldest files to an archive");
@@ -223,6 +225,14 @@ impl AuditLog {
 }
 
 impl Inner {
+    /// The chain stands at `head`, after an entry with that outcome.
+    fn note(&mut self, head: &Head, outcome: &Outcome) {
+        self.head = *head;
+        if matches!(outcome, Outcome::HeadSigned(_)) {
+            self.sealed = head.entries;
+        }
+    }
+
     fn usage(&self) -> Usage {
         Usage { files: self.older.files + 1, bytes: self.older.bytes + self.writer.file_len() }
     }
@@ -255,6 +265,10 @@ impl Audit for AuditLog {
 
     fn head(&self) -> Option<Head> {
         Some(self.lock().head)
+    }
+
+    fn sealed(&self) -> u64 {
+        self.lock().sealed
     }
 }
 
@@ -312,7 +326,7 @@ fn begin(storage: &dyn Storage, dir: &Path, ring: &KeyRing, number: u32, head: H
     storage.sync_dir(dir).map_err(|error| AuditError::storage(dir, "sync", &error))?;
     let synced = writer.file_len();
     let inode = inode_of(storage, &path)?;
-    Ok(Inner { number, file, inode, writer, synced, head, older: Usage::default(), broken: false })
+    Ok(Inner { number, file, inode, writer, synced, head, sealed: 0, older: Usage::default(), broken: false })
 }
 
 fn inode_of(storage: &dyn Storage, path: &Path) -> Result<u64, AuditError> {
@@ -337,21 +351,25 @@ fn reopen(
     let file: Arc<dyn File> = file.into();
     let mut follower = Follower::new(path.clone(), number, (number == 1).then(Head::default));
     let mut chain = Ok(());
+    let mut sealed = 0;
     let reopened = Writer::replay_append(Arc::clone(&file), ring, Purpose::Audit, |frame| {
         if chain.is_ok() {
-            chain = follower.take(frame).map(drop);
+            chain = follower.take(frame).map(|entry| {
+                let signed = entry.filter(|entry| matches!(entry.event.outcome, Outcome::HeadSigned(_)));
+                sealed = signed.map_or(sealed, |entry| entry.sequence + 1);
+            });
         }
     });
     chain?;
-    let sealed = |error: SealedError| AuditError::sealed(&path, &error);
-    let reopened = reopened.map_err(sealed)?;
+    let failed = |error: SealedError| AuditError::sealed(&path, &error);
+    let reopened = reopened.map_err(failed)?;
     let mut writer = reopened.writer;
     let head = match follower.head {
         Some(head) => head,
         None => {
             // A crash cut off the making of this file; the chain stands where the file before it ends.
             let head = head_before(storage, dir, ring, number)?;
-            start(&mut writer, number, head).map_err(sealed)?;
+            start(&mut writer, number, head).map_err(failed)?;
             head
         }
     };
@@ -361,7 +379,7 @@ fn reopen(
     };
     let (synced, older) = (writer.file_len(), usage_of(storage, dir, earlier)?);
     let inode = inode_of(storage, &path)?;
-    Ok((Inner { number, file, inode, writer, synced, head, older, broken: false }, torn_bytes))
+    Ok((Inner { number, file, inode, writer, synced, head, sealed, older, broken: false }, torn_bytes))
 }
 
 fn head_before(storage: &dyn Storage, dir: &Path, ring: &KeyRing, number: u32) -> Result<Head, AuditError> {

@@ -1,34 +1,31 @@
 //! An officer's key in a file, sealed by a passphrase.
 //!
 //! ```text
-//! file = "BIXIOFK1" ‖ X ‖ Y ‖ salt (16) ‖ SM4-GCM(private key, 32 bytes) ‖ tag (16)
-//! sealing key = Argon2id(passphrase, salt; 64 MiB, 3 passes); authenticated besides: everything before the ciphertext
+//! file = "BIXIOFK2" ‖ X ‖ Y ‖ wrap of the private key (bixi_sealed::passphrase), bound to X ‖ Y
+//! before: "BIXIOFK1" ‖ X ‖ Y ‖ salt (16) ‖ SM4-GCM(private key, 32 bytes) ‖ tag (16), its key Argon2id(passphrase, salt; 64 MiB, 3 passes),
+//!         its nonce zero, authenticated besides: everything before the ciphertext. Still read, no more written.
 //! ```
 //!
-//! The salt is fresh for every file and the key seals once, so the nonce is fixed. The costs are not in the file: whoever changes it
-//! cannot make opening it cheap or endless. Lost passphrase, lost key: register another officer.
+//! The costs in a file are bounded before they are paid, and authenticated. Lost passphrase, lost key: register another officer.
 
-use argon2::{Algorithm, Argon2, Params, Version};
 use bixi_accel::sm2::{self, PrivateKey};
 use bixi_accel::sm4::gcm;
-use bixi_platform::random::OsRandom;
 use bixi_platform::secret::Secret;
+use bixi_sealed::passphrase::{Binding, Cost, WRAP_BYTES, Wrap, WrapError, expect_long, stretch};
 use zeroize::Zeroizing;
 
 use super::{Approval, Override};
 use crate::random::System;
 
-const MAGIC: &[u8; 8] = b"BIXIOFK1";
-const SALT_BYTES: usize = 16;
+const MAGIC: &[u8; 8] = b"BIXIOFK2";
+const MAGIC_BEFORE: &[u8; 8] = b"BIXIOFK1";
+const WRAP_DOMAIN: &[u8] = b"BIXI-HSM-OFFICER-KEY-V2";
 const KEY_BYTES: usize = 32;
-/// What is authenticated besides the key: magic, public half, salt.
-const HEAD_BYTES: usize = 8 + 64 + SALT_BYTES;
-/// Length of a file.
-pub const FILE_BYTES: usize = HEAD_BYTES + KEY_BYTES + gcm::TAG_BYTES;
-/// Shortest passphrase.
-pub const PASSPHRASE_BYTES_MIN: usize = 12;
-const MEMORY_KIB: u32 = 64 * 1024;
-const PASSES: u32 = 3;
+const SALT_BYTES_BEFORE: usize = 16;
+/// What was authenticated besides the key: magic, public half, salt.
+const HEAD_BYTES_BEFORE: usize = 8 + 64 + SALT_BYTES_BEFORE;
+/// Length of a file; one of the format before is shorter.
+pub const FILE_BYTES: usize = 8 + 64 + WRAP_BYTES;
 
 /// Why there is no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +38,7 @@ pub enum OfficerKeyError {
     #[error("the passphrase is not the one of this file, or the file was changed")]
     Refused,
     /// Too easily guessed.
-    #[error("the passphrase has fewer than {PASSPHRASE_BYTES_MIN} characters")]
+    #[error("{}", WrapError::Short)]
     Weak,
     /// The machine has no randomness or no memory.
     #[error("{0}")]
@@ -70,14 +67,10 @@ impl OfficerKey {
     /// # Errors
     /// A weak passphrase; the machine's.
     pub fn seal(&self, passphrase: &Secret) -> Result<Vec<u8>, OfficerKeyError> {
-        if passphrase.len() < PASSPHRASE_BYTES_MIN {
-            return Err(OfficerKeyError::Weak);
-        }
-        let salt: [u8; SALT_BYTES] = OsRandom.array().map_err(|error| OfficerKeyError::Fault(error.to_string()))?;
-        let head = [&MAGIC[..], &self.public_key(), &salt].concat();
-        let mut sealed = self.0.to_bytes();
-        let tag = gcm::seal(&sealing_key(passphrase, &salt)?, &[0; gcm::NONCE_BYTES], &head, &mut *sealed);
-        Ok([&head[..], &*sealed, &tag].concat())
+        expect_long(passphrase.as_slice())?;
+        let (public, private) = (self.public_key(), Secret::from_slice(&*self.0.to_bytes()));
+        let wrap = Wrap::seal(Cost::TYPED, binding(&[&public]), passphrase.as_slice(), &private)?;
+        Ok([&MAGIC[..], &public, &wrap.encode()].concat())
     }
 
     /// Opens a file.
@@ -85,14 +78,14 @@ impl OfficerKey {
     /// # Errors
     /// [`OfficerKeyError::Malformed`], [`OfficerKeyError::Refused`]; the machine's.
     pub fn open(file: &[u8], passphrase: &Secret) -> Result<Self, OfficerKeyError> {
-        let parts = Parts::of(file)?;
-        let mut key = Zeroizing::new(*parts.sealed);
-        let sealing_key = sealing_key(passphrase, parts.salt)?;
-        gcm::open(&sealing_key, &[0; gcm::NONCE_BYTES], parts.head, &mut *key, parts.tag)
-            .map_err(|_| OfficerKeyError::Refused)?;
-        let key = PrivateKey::from_bytes(&key).map_err(|_| OfficerKeyError::Refused)?;
+        let (public, private) = match Sealed::of(file)? {
+            Sealed::Wrapped { public, wrap } => (public, wrap.open(binding(&[public]), passphrase.as_slice())?),
+            Sealed::Before(before) => (before.public, before.open(passphrase)?),
+        };
+        let bytes = private.as_slice().try_into().map_err(|_| OfficerKeyError::Refused)?;
+        let key = PrivateKey::from_bytes(bytes).map_err(|_| OfficerKeyError::Refused)?;
         // Authenticated with it; what reports show before a passphrase is asked for is of this very key.
-        if key.public_key().to_bytes() == *parts.public { Ok(Self(key)) } else { Err(OfficerKeyError::Refused) }
+        if key.public_key().to_bytes() == *public { Ok(Self(key)) } else { Err(OfficerKeyError::Refused) }
     }
 
     /// Signs a statement.
@@ -106,23 +99,73 @@ impl OfficerKey {
     }
 }
 
-struct Parts<'a> {
+fn binding<'a>(owner: &'a [&'a [u8]]) -> Binding<'a> {
+    Binding { domain: WRAP_DOMAIN, owner }
+}
+
+/// A file of either format.
+enum Sealed<'a> {
+    Wrapped { public: &'a [u8; 64], wrap: Wrap },
+    Before(Before<'a>),
+}
+
+impl<'a> Sealed<'a> {
+    fn of(file: &'a [u8]) -> Result<Self, OfficerKeyError> {
+        let malformed = OfficerKeyError::Malformed;
+        let other = || malformed("it has not the beginning or not the length of one");
+        if let Some(before) = Before::of(file) {
+            return Ok(Self::Before(before));
+        }
+        let (public, wrap) = file.strip_prefix(MAGIC).and_then(<[u8]>::split_first_chunk).ok_or_else(other)?;
+        let wrap = Wrap::decode(wrap.try_into().map_err(|_| other())?);
+        let wrap = wrap.filter(|wrap| wrap.cost().is_within(Cost::TYPED_MAX));
+        let wrap = wrap.ok_or(malformed("it asks for more time or memory to open than any that was written"))?;
+        Ok(Self::Wrapped { public, wrap })
+    }
+
+    fn public(&self) -> &'a [u8; 64] {
+        match self {
+            Self::Wrapped { public, .. } => public,
+            Self::Before(before) => before.public,
+        }
+    }
+}
+
+/// A file of the format before.
+struct Before<'a> {
     head: &'a [u8],
     public: &'a [u8; 64],
-    salt: &'a [u8; SALT_BYTES],
+    salt: &'a [u8],
     sealed: &'a [u8; KEY_BYTES],
     tag: &'a [u8; gcm::TAG_BYTES],
 }
 
-impl<'a> Parts<'a> {
-    fn of(file: &'a [u8]) -> Result<Self, OfficerKeyError> {
-        let read = || {
-            let (head, rest) = file.split_at_checked(HEAD_BYTES)?;
-            let (public, salt) = head.strip_prefix(MAGIC)?.split_first_chunk()?;
-            let (sealed, tag) = rest.split_first_chunk()?;
-            Some(Self { head, public, salt: salt.try_into().ok()?, sealed, tag: tag.try_into().ok()? })
-        };
-        read().ok_or(OfficerKeyError::Malformed("it has not the beginning or not the length of one"))
+impl<'a> Before<'a> {
+    fn of(file: &'a [u8]) -> Option<Self> {
+        let (head, rest) = file.split_at_checked(HEAD_BYTES_BEFORE)?;
+        let (public, salt) = head.strip_prefix(MAGIC_BEFORE)?.split_first_chunk()?;
+        let (sealed, tag) = rest.split_first_chunk()?;
+        Some(Self { head, public, salt, sealed, tag: tag.try_into().ok()? })
+    }
+
+    fn open(&self, passphrase: &Secret) -> Result<Secret, OfficerKeyError> {
+        let mut sealing_key = Zeroizing::new([0; 16]);
+        stretch(Cost::TYPED, passphrase.as_slice(), self.salt, &mut *sealing_key)?;
+        let mut key = Secret::from_slice(self.sealed);
+        let sealing_key = gcm::Key::new(&sealing_key);
+        gcm::open(&sealing_key, &[0; gcm::NONCE_BYTES], self.head, key.as_mut_slice(), self.tag)
+            .map_err(|_| OfficerKeyError::Refused)?;
+        Ok(key)
+    }
+}
+
+impl From<WrapError> for OfficerKeyError {
+    fn from(error: WrapError) -> Self {
+        match error {
+            WrapError::Mismatch => Self::Refused,
+            WrapError::Short => Self::Weak,
+            error => Self::Fault(error.to_string()),
+        }
     }
 }
 
@@ -131,16 +174,5 @@ impl<'a> Parts<'a> {
 /// # Errors
 /// [`OfficerKeyError::Malformed`].
 pub fn public_key_of(file: &[u8]) -> Result<[u8; 64], OfficerKeyError> {
-    Parts::of(file).map(|parts| *parts.public)
-}
-
-fn sealing_key(passphrase: &Secret, salt: &[u8; SALT_BYTES]) -> Result<gcm::Key, OfficerKeyError> {
-    let mut key = Zeroizing::new([0; 16]);
-    Params::new(MEMORY_KIB, PASSES, 1, Some(key.len()))
-        .and_then(|params| {
-            let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-            argon.hash_password_into(passphrase.as_slice(), salt, &mut *key)
-        })
-        .map_err(|error| OfficerKeyError::Fault(error.to_string()))?;
-    Ok(gcm::Key::new(&key))
+    Sealed::of(file).map(|sealed| *sealed.public())
 }

@@ -104,7 +104,7 @@ fn a_key_file_opens_with_its_passphrase_and_with_no_flipped_byte() {
     assert_eq!(OfficerKey::open(&file, &other).err(), Some(OfficerKeyError::Refused));
     assert_eq!(key.seal(&Secret::from_slice(b"short")).err(), Some(OfficerKeyError::Weak));
     // One byte of each field: every try costs a second of an old machine.
-    for place in [0, 7, 8, 71, 72, 87, 88, 119, 120, FILE_BYTES - 1] {
+    for place in [0, 7, 8, 71, 72, 76, 80, 111, 112, 124, 156, FILE_BYTES - 1] {
         let mut flipped = file.clone();
         flipped[place] ^= 1;
         assert!(OfficerKey::open(&flipped, &passphrase).is_err(), "byte {place}");
@@ -113,4 +113,27 @@ fn a_key_file_opens_with_its_passphrase_and_with_no_flipped_byte() {
         assert!(matches!(OfficerKey::open(&file[..cut], &passphrase), Err(OfficerKeyError::Malformed(_))));
     }
     assert!(OfficerKey::open(&[&file[..], &[0]].concat(), &passphrase).is_err());
+}
+
+/// Written by the release before.
+#[test]
+fn a_key_file_of_the_format_before_opens_and_is_not_written() {
+    let file = include_bytes!("../../tests/fixtures/officer-key-v1");
+    let passphrase = Secret::from_slice(b"correct horse battery");
+    let key = OfficerKey::open(file, &passphrase).unwrap();
+    assert_eq!(key::public_key_of(file), Ok(key.public_key()));
+    assert!(key.seal(&passphrase).unwrap().starts_with(b"BIXIOFK2"));
+    for place in [0, 8, 72, 88, 120, file.len() - 1] {
+        let mut flipped = *file;
+        flipped[place] ^= 1;
+        assert!(OfficerKey::open(&flipped, &passphrase).is_err(), "byte {place}");
+    }
+}
+
+#[test]
+fn a_key_file_that_asks_for_more_than_any_that_was_written_is_refused_before_it_is_paid() {
+    let mut file = OfficerKey::generate().unwrap().seal(&Secret::from_slice(b"correct horse battery")).unwrap();
+    file[72 + 3] = 1;
+    let refused = OfficerKey::open(&file, &Secret::from_slice(b"correct horse battery")).err();
+    assert!(matches!(refused, Some(OfficerKeyError::Malformed(words)) if words.contains("more time or memory")));
 }

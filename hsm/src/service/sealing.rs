@@ -20,23 +20,22 @@ const PERIOD: Duration = Duration::from_secs(600);
 /// Pause after a device that did not sign.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Where the trail stood when its head was last signed, or when this service began.
+/// When the head was last signed, or this service began. After how many entries is read from the trail: a process that never lives long
+/// enough goes on counting where the one before it ended.
 pub(super) struct Sealing(Mutex<Last>);
 
 struct Last {
-    entries: u64,
     at: Instant,
     failed: Option<Instant>,
 }
 
 impl Sealing {
-    pub(super) fn begin(entries: u64, now: Instant) -> Self {
-        Self(Mutex::new(Last { entries, at: now, failed: None }))
+    pub(super) fn begin(now: Instant) -> Self {
+        Self(Mutex::new(Last { at: now, failed: None }))
     }
 
-    fn is_due(&self, entries: u64, now: Instant, is_end: bool) -> bool {
+    fn is_due(&self, new_entries: u64, now: Instant, is_end: bool) -> bool {
         let last = self.lock();
-        let new_entries = entries.saturating_sub(last.entries);
         let waits = last.failed.is_some_and(|failed| now.saturating_duration_since(failed) < PAUSE);
         let is_time = new_entries >= ENTRIES || now.saturating_duration_since(last.at) >= PERIOD;
         new_entries > 0 && (is_end || (is_time && !waits))
@@ -51,7 +50,7 @@ impl SigningService {
     /// Has the head signed and written down, if that is due.
     pub(super) fn seal_trail(&self, now: Instant, is_end: bool) -> Result<(), AuditError> {
         let (Some(head), Some(key)) = (self.audit.head(), &self.tls) else { return Ok(()) };
-        if !self.sealing.is_due(head.entries, now, is_end) {
+        if !self.sealing.is_due(head.entries.saturating_sub(self.audit.sealed()), now, is_end) {
             return Ok(());
         }
         let statement = HeadStatement { chain: self.chain, node: self.node_id(), head, at_ms: now_ms() };
@@ -63,8 +62,7 @@ impl SigningService {
         let outcome = Outcome::HeadSigned(Box::new(signed));
         let event = Event { request: "audit-head".to_owned(), subject, digest: Some(digest), outcome };
         self.audit.record(&event, Durability::AtOnce)?;
-        let entries = self.audit.head().map_or(head.entries, |head| head.entries);
-        *self.sealing.lock() = Last { entries, at: now, failed: None };
+        *self.sealing.lock() = Last { at: now, failed: None };
         Ok(())
     }
 
@@ -90,14 +88,14 @@ mod tests {
     #[test]
     fn it_is_due_after_entries_after_time_and_at_the_end_and_never_without_new_entries() {
         let begin = Instant::now();
-        let sealing = Sealing::begin(5, begin);
+        let sealing = Sealing::begin(begin);
         let after = |seconds| begin + Duration::from_secs(seconds);
-        assert!(!sealing.is_due(5, after(10_000), true));
-        assert!(!sealing.is_due(6, after(599), false));
-        assert!(sealing.is_due(6, after(600), false) && sealing.is_due(6, begin, true));
-        assert!(!sealing.is_due(5 + ENTRIES - 1, begin, false) && sealing.is_due(5 + ENTRIES, begin, false));
+        assert!(!sealing.is_due(0, after(10_000), true));
+        assert!(!sealing.is_due(1, after(599), false));
+        assert!(sealing.is_due(1, after(600), false) && sealing.is_due(1, begin, true));
+        assert!(!sealing.is_due(ENTRIES - 1, begin, false) && sealing.is_due(ENTRIES, begin, false));
         sealing.lock().failed = Some(after(600));
-        assert!(!sealing.is_due(6, after(659), false) && sealing.is_due(6, after(660), false));
-        assert!(sealing.is_due(6, after(601), true), "the end waits for nothing");
+        assert!(!sealing.is_due(1, after(659), false) && sealing.is_due(1, after(660), false));
+        assert!(sealing.is_due(1, after(601), true), "the end waits for nothing");
     }
 }

@@ -83,6 +83,19 @@ pub enum VaultError {
         /// The label.
         label: String,
     },
+    /// The key of a new slot opens another one.
+    #[error(
+        "vault {path}: {kek} opens it already, by its slot {label:?}: a second slot for one key helps nobody who loses it. Name another device, \
+         or remove that slot first"
+    )]
+    OpensAlready {
+        /// The vault's file.
+        path: PathBuf,
+        /// The key.
+        kek: String,
+        /// The slot that it opens.
+        label: String,
+    },
     /// No slot has the label.
     #[error("vault {path} has no slot labelled {label:?}; its slots are {slots}")]
     NoSlot {
@@ -142,6 +155,7 @@ impl VaultError {
             | Self::Full { .. }
             | Self::InUse { .. }
             | Self::LabelTaken { .. }
+            | Self::OpensAlready { .. }
             | Self::NoSlot { .. }
             | Self::PrimarySlot { .. }
             | Self::Escrow(_) => ErrorKind::Refuse,

@@ -52,21 +52,44 @@ pub(crate) fn replace(
     match (expect, storage.exists(path).map_err(failed("look"))?) {
         (Expect::Absent, true) => return Err(VaultError::Exists { path: path.to_owned() }),
         (Expect::Absent, false) => {}
-        (Expect::Seen, _) => {
-            let now = read(storage, path)?;
-            if checksum(&now) != Some(*seen) {
-                return Err(VaultError::Stale { path: path.to_owned() });
-            }
-        }
+        (Expect::Seen, _) => expect_seen(storage, path, seen)?,
     }
-    let temporary = beside(path, "tmp");
-    let file = storage.open(&temporary, OpenMode::Truncate).map_err(failed("create"))?;
-    file.write_at(0, bytes).map_err(failed("write"))?;
-    file.sync_all().map_err(failed("sync"))?;
+    let temporary = write_temporary(storage, path, bytes)?;
     storage.rename(&temporary, path).map_err(failed("rename"))?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     storage.sync_dir(directory).map_err(failed("sync directory"))?;
     Ok(checksum(bytes).expect("a printed vault has a checksum"))
+}
+
+/// Does what [`replace`] does up to the replacement, with a file of `bytes_max` bytes, and removes that: the file could be replaced.
+pub(crate) fn rehearse(
+    storage: &dyn Storage,
+    path: &Path,
+    bytes_max: usize,
+    seen: &[u8; 32],
+) -> Result<(), VaultError> {
+    let failed = |action| move |error| VaultError::Storage { path: path.to_owned(), action, error };
+    let _held = storage.lock(&beside(path, "lock")).map_err(failed("lock"))?;
+    expect_seen(storage, path, seen)?;
+    let temporary = write_temporary(storage, path, &vec![0; bytes_max])?;
+    storage.remove(&temporary).map_err(failed("remove a file beside it"))
+}
+
+fn expect_seen(storage: &dyn Storage, path: &Path, seen: &[u8; 32]) -> Result<(), VaultError> {
+    match checksum(&read(storage, path)?) == Some(*seen) {
+        true => Ok(()),
+        false => Err(VaultError::Stale { path: path.to_owned() }),
+    }
+}
+
+/// A durable file beside the vault, which takes its place next.
+fn write_temporary(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> Result<PathBuf, VaultError> {
+    let failed = |action| move |error| VaultError::Storage { path: path.to_owned(), action, error };
+    let temporary = beside(path, "tmp");
+    let file = storage.open(&temporary, OpenMode::Truncate).map_err(failed("create"))?;
+    file.write_at(0, bytes).map_err(failed("write"))?;
+    file.sync_all().map_err(failed("sync"))?;
+    Ok(temporary)
 }
 
 /// SM3 over everything but the last 32 bytes.

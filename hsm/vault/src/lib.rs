@@ -42,6 +42,10 @@ pub use kek::{DeviceKek, Kek};
 
 use format::{Body, EPOCHS_MAX, SLOTS_MAX};
 
+/// Longest label of a new slot.
+const LABEL_BYTES_MAX: usize = 256;
+const TOO_LONG: &str = "bytes; its labels or key references are too long";
+
 /// What a vault's file says of itself to whoever reads it, without a key. Nothing proves it: only an open vault is authentic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
@@ -182,15 +186,15 @@ impl Vault {
         self.add(SlotInfo { kind, label: label.to_owned(), kek: kek.clone(), escrow: None }, opener)
     }
 
-    /// Makes an escrow for this vault, from the system's and the device's randomness, and writes nothing: its shares go to their
-    /// officers first, then [`Self::add_escrow`] lets it open the vault.
+    /// Makes an escrow for this vault and writes nothing: its key and the coefficients that split it are each mixed of the system's and the
+    /// device's randomness, so neither alone decides anything. Its shares go to their officers first, then [`Self::add_escrow`] lets it open the vault.
     pub fn plan_escrow(
         &self,
         device: &dyn KeyDevice,
         officers: &[impl AsRef<str>],
         threshold: usize,
     ) -> Result<Escrow, VaultError> {
-        Ok(Escrow::establish(wrap::fresh_key(device)?, officers, threshold, &self.body.vault)?)
+        Escrow::establish(&mut || wrap::fresh_key(device), officers, threshold, &self.body.vault)
     }
 
     /// Lets an escrow open the vault too.
@@ -202,12 +206,31 @@ impl Vault {
         self.add(info, &escrow.key)
     }
 
-    fn add(&mut self, info: SlotInfo, opener: &dyn Kek) -> Result<(), VaultError> {
+    /// Whether a slot of that label could be added: the vault takes it, and the disk takes a file somewhat longer than the present one. For
+    /// what is given out before the slot is added and is worthless if it is not. Changes nothing.
+    pub fn expect_room(&self, label: &str) -> Result<(), VaultError> {
+        self.check_room(label)?;
+        file::rehearse(&*self.storage, &self.path, format::FILE_BYTES_MAX, &self.seen)
+    }
+
+    fn check_room(&self, label: &str) -> Result<(), VaultError> {
+        if label.len() > LABEL_BYTES_MAX {
+            return Err(VaultError::Full { path: self.path.clone(), what: TOO_LONG });
+        }
         if self.body.slots.len() >= SLOTS_MAX {
             return Err(VaultError::Full { path: self.path.clone(), what: "slots; reseal to begin anew" });
         }
-        if self.body.slots.iter().any(|slot| slot.info.label == info.label) {
-            return Err(VaultError::LabelTaken { path: self.path.clone(), label: info.label });
+        if self.body.slots.iter().any(|slot| slot.info.label == label) {
+            return Err(VaultError::LabelTaken { path: self.path.clone(), label: label.to_owned() });
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, info: SlotInfo, opener: &dyn Kek) -> Result<(), VaultError> {
+        self.check_room(&info.label)?;
+        if let Some(label) = wrap::opens_already(&self.body, opener)? {
+            let (path, label) = (self.path.clone(), label.to_owned());
+            return Err(VaultError::OpensAlready { path, kek: opener.name(), label });
         }
         let slot = wrap::seal_slot(&self.body.vault, info, opener, &self.key)?;
         self.body.slots.push(slot);
@@ -253,10 +276,7 @@ impl Vault {
         let bytes = format::print(&body, &wrap::mac_key(&body, &self.key));
         // Whoever opens it refuses a longer file, and with it everything on this node's disk.
         if bytes.len() > format::FILE_BYTES_MAX {
-            return Err(VaultError::Full {
-                path: self.path.clone(),
-                what: "bytes; its labels or key references are too long",
-            });
+            return Err(VaultError::Full { path: self.path.clone(), what: TOO_LONG });
         }
         self.seen = file::replace(&*self.storage, &self.path, &bytes, expect, &self.seen)?;
         self.body = body;

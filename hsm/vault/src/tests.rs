@@ -205,6 +205,21 @@ fn a_standby_slot_opens_the_same_keys() {
     assert_eq!(bench.open().unwrap().slots().len(), 2);
 }
 
+/// A second slot for the node's own key looks like a standby until the day when the device is lost.
+#[test]
+fn a_key_that_opens_the_vault_already_gets_no_second_slot() {
+    let bench = bench();
+    let mut vault = bench.create();
+    let standby = bench.other_kek("standby");
+    vault.add_slot(SlotKind::Standby, "first", &bench.kek_of(&standby), &standby).unwrap();
+    let before = std::fs::read(bench.path()).unwrap();
+    for (key, slot) in [(&bench.kek, "primary"), (&standby, "first")] {
+        let refused = vault.add_slot(SlotKind::Standby, "second", &bench.kek_of(key), key);
+        assert!(matches!(&refused, Err(VaultError::OpensAlready { label, .. }) if label == slot), "{refused:?}");
+    }
+    assert_eq!(std::fs::read(bench.path()).unwrap(), before);
+}
+
 #[test]
 fn resealing_ends_the_old_key_and_keeps_the_epochs() {
     let bench = bench();

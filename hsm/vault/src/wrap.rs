@@ -76,15 +76,31 @@ pub(crate) fn seal_slot(vault: &[u8; 32], info: SlotInfo, kek: &dyn Kek, key: &S
     Ok(Slot { info, salt, check: slot_check(&root), sealed, tag })
 }
 
-/// Opens the slot that the key encryption key fits.
-pub(crate) fn open_slots(path: &Path, body: &Body, kek: &dyn Kek) -> Result<Secret, VaultError> {
+/// A slot that a key encryption key fits, and what opens it.
+type Fitting<'a> = (&'a Slot, Zeroizing<[u8; 32]>);
+
+/// The slot that the key encryption key fits.
+fn fitting<'a>(body: &'a Body, kek: &dyn Kek) -> Result<Option<Fitting<'a>>, VaultError> {
     for slot in &body.slots {
         let root = slot_root(&body.vault, &slot.salt, kek)?;
         if slot_check(&root) == slot.check {
-            return open_slot(path, &body.vault, slot, &root);
+            return Ok(Some((slot, root)));
         }
     }
-    Err(VaultError::WrongKek { path: path.to_owned(), kek: kek.name(), slots: body.names() })
+    Ok(None)
+}
+
+/// Label of the slot that the key encryption key opens already.
+pub(crate) fn opens_already<'a>(body: &'a Body, kek: &dyn Kek) -> Result<Option<&'a str>, VaultError> {
+    Ok(fitting(body, kek)?.map(|(slot, _)| slot.info.label.as_str()))
+}
+
+/// Opens the slot that the key encryption key fits.
+pub(crate) fn open_slots(path: &Path, body: &Body, kek: &dyn Kek) -> Result<Secret, VaultError> {
+    match fitting(body, kek)? {
+        Some((slot, root)) => open_slot(path, &body.vault, slot, &root),
+        None => Err(VaultError::WrongKek { path: path.to_owned(), kek: kek.name(), slots: body.names() }),
+    }
 }
 
 fn open_slot(path: &Path, vault: &[u8; 32], slot: &Slot, root: &[u8; 32]) -> Result<Secret, VaultError> {

@@ -29,8 +29,8 @@ pub(crate) enum ChainCommand {
     /// Make a chain, or directories for nodes that join one: tokens, keys, genesis, certificates, vaults, guards.
     New(NewArgs),
     /// Initialise a node's token and generate consensus key, TLS key and key encryption key inside it, not extractable.
-    /// Prints their public parts as JSON.
-    Keys(NodeArgs),
+    /// Prints their public parts as JSON. An attempt that ended before is gone on with.
+    Keys(KeysArgs),
     /// Make the chain's CA in a token of its own (DIR/ca), if there is none, and certify every node's TLS key that is not yet.
     Certify(CertifyArgs),
     /// Make a node's vault of data keys and its sign-once guard, for the genesis it holds.
@@ -96,6 +96,15 @@ pub(crate) struct NodeArgs {
     /// The node's directory, such as DIR/node0.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Take the key encryption key with this fingerprint, which an attempt before made and did not note.
+    #[arg(long, value_name = "FINGERPRINT")]
+    adopt: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -186,7 +195,7 @@ pub(crate) enum ContractHash {
 pub(crate) fn run(command: &ChainCommand) -> Result<(), Failure> {
     match command {
         ChainCommand::New(args) => new(args),
-        ChainCommand::Keys(args) => keys(&NodeDirectory::new(&args.dir)),
+        ChainCommand::Keys(args) => keys(&NodeDirectory::new(&args.node.dir), &args.adopt),
         ChainCommand::Certify(args) => certify(args),
         ChainCommand::Seal(args) => seal(&NodeDirectory::new(&args.dir)),
         ChainCommand::Revoke(args) => revoke(args),
@@ -274,10 +283,10 @@ fn writable() -> Result<(), Failure> {
     }
 }
 
-fn keys(node: &NodeDirectory) -> Result<(), Failure> {
+fn keys(node: &NodeDirectory, adopt: &[String]) -> Result<(), Failure> {
     token::bind(&node.token_home().token_config())?;
     bixi_runtime::process::harden()?;
-    let made = chain::make_keys(node)?;
+    let made = chain::make_keys(node, adopt)?;
     Ok(console::result(&made.to_json().to_string())?)
 }
 

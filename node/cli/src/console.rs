@@ -1,17 +1,20 @@
 //! The two streams: results on standard output, everything else on standard error.
 //!
+//! What is shown may come from anywhere, a file or an outsider: no text moves a cursor, colours anything, hides anything or turns its order.
+//!
 //! Plain ASCII, because a terminal may know nothing else. A terminal gets rows broken at its width; a pipe or a file gets one
 //! row a line, so that it can be searched.
 
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 
-/// One line of the result.
+/// One line of the result, or a few. Control characters but the line's end are spelt out as in JSON, which has them in strings only.
 ///
 /// # Errors
 /// When it was not delivered, as to a full disk. A reader that went away, such as `head`, has what it wanted.
 pub(crate) fn result(line: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+    match writeln!(stdout, "{}", harmless(line)).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(io::Error::new(error.kind(), format!("standard output: {error}")))
         }
@@ -21,19 +24,33 @@ pub(crate) fn result(line: &str) -> io::Result<()> {
 
 /// One line about what happens. Nobody may be reading it.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", harmless(line));
 }
 
-/// Rows for standard output with their columns aligned. What a cell holds may come from anywhere: it moves no cursor and hides nothing.
+/// Rows for standard output with their columns aligned: spelt out first, so that a cell is as wide as it is counted.
 pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let shown: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| harmless(cell))).collect();
     aligned(&shown, terminal_columns())
 }
 
-/// Control characters spelt out, but the end of a line.
+/// Control characters spelt out, but the end of a line; and what turns the order of those around it, or has no width.
 fn harmless(text: &str) -> String {
-    let spelt = |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(spelt).collect()
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => shown.push(c),
+            c if c.is_control() || is_invisible(c) => {
+                let _ = write!(shown, "\\u{:04x}", u32::from(c));
+            }
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// Marks and overrides of direction, separators of lines and paragraphs, and characters without a width; all below U+10000.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Columns of the terminal that standard output is, if it is one that says so.
@@ -92,7 +109,21 @@ mod tests {
     #[test]
     fn a_cell_moves_no_cursor_and_hides_nothing() {
         let rows = [["entry".to_owned(), "done\u{1b}[8m\r\u{9b}2J".to_owned()]];
-        assert_eq!(table(&rows), "entry  done\\u{1b}[8m\\r\\u{9b}2J");
+        assert_eq!(table(&rows), "entry  done\\u001b[8m\\u000d\\u009b2J");
+        assert_eq!(
+            harmless("\u{202e}nwod edispu\u{2066}\u{feff}\n\u{7f}"),
+            "\\u202enwod edispu\\u2066\\ufeff\n\\u007f"
+        );
+        assert_eq!(harmless("Li Wei, 王芳, 100 %"), "Li Wei, 王芳, 100 %");
+    }
+
+    /// serde_json leaves DEL and the C1 controls as they are, which some terminals obey.
+    #[test]
+    fn what_is_harmless_is_the_same_json() {
+        let told = serde_json::json!({"reason": "a\u{1b}[2J\u{7f}\u{9b}8m\u{202e}\n\"\\b"});
+        let shown = harmless(&told.to_string());
+        assert!(!shown.chars().any(|c| c.is_control() || is_invisible(c)), "{shown:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), told);
     }
 
     #[test]

@@ -62,6 +62,11 @@ impl Failure {
         self.status == Status::Interrupted
     }
 
+    /// Why it failed.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn report(self) -> ExitCode {
         if !self.message.is_empty() {
             console::say(&format!("bixi: {}", self.message));

@@ -14,6 +14,7 @@ mod probe;
 mod recover;
 mod rotate;
 mod slots;
+mod terminal;
 mod verify_audit;
 
 use std::os::unix::process::CommandExt as _;

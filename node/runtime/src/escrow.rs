@@ -22,9 +22,10 @@ use std::path::PathBuf;
 
 use bixi_hsm_vault::{SlotKind, VaultError};
 use bixi_platform::credentials::PinSource;
+pub use bixi_platform::credentials::SilentTerminal;
 use bixi_platform::io::PreadStorage;
 pub use bixi_platform::secret::Secret;
-use bixi_sealed::passphrase::Cost;
+use bixi_sealed::passphrase::{Cost, expect_long};
 
 use crate::launch::{Failure, LaunchError, step};
 use crate::lifecycle::desk::Desk;
@@ -41,10 +42,11 @@ pub struct Wish {
     pub threshold: usize,
 }
 
-/// Makes an escrow: the shares are given out one by one, in the officers' order, and only when all are, the vault is written.
+/// Makes an escrow: the shares are given out one by one, in the officers' order, and only when all are, the vault is written. What would
+/// keep it from being written is looked for before the first is given out.
 ///
 /// # Errors
-/// Names the step. When a share was not given out, those that were are worthless: the vault knows nothing of them.
+/// Names the step, and after the shares were given out whether they are worth anything: the vault is read again to tell.
 pub fn create(
     settings: &Settings,
     wish: &Wish,
@@ -52,6 +54,7 @@ pub fn create(
 ) -> Result<Record, LaunchError> {
     let (desk, mut vault) = Desk::open_with_vault(settings)?;
     let escrow = step("escrow", || vault.plan_escrow(desk.device.as_ref(), &wish.officers, wish.threshold))?;
+    step("vault", || vault.expect_room(&wish.label))?;
     step("shares", || {
         escrow.record.holders.iter().zip(&escrow.shares).try_for_each(|(holder, share)| give(&holder.name, share))
     })?;
@@ -62,8 +65,29 @@ pub fn create(
         wish.threshold,
         wish.officers.join(", ")
     );
-    step("vault", || desk.perform("escrow", &subject, || Ok(vault.add_escrow(&wish.label, &escrow)?)))?;
+    let written = desk.perform("escrow", &subject, || Ok(vault.add_escrow(&wish.label, &escrow)?));
+    step("vault", || written.map_err(|error| after_shares(settings, &escrow.record, &wish.label, &error)))?;
     Ok(escrow.record)
+}
+
+/// What has become of an escrow whose pages are given out already and that failed then: of its slot, or of the note that it was made.
+fn after_shares(settings: &Settings, record: &Record, label: &str, error: &Failure) -> Failure {
+    let name = record.name();
+    let text = match slots(settings) {
+        Ok(slots) if slots.iter().any(|slot| slot.escrow.as_ref() == Some(record)) => format!(
+            "the vault was changed: escrow {name} opens it by its slot {label:?}, and the pages are good. What failed came after that: \
+             {error}. Mend it, have every page checked (`bixi hsm escrow check`), or end the slot (`bixi hsm slots remove {label}`) and make \
+             another escrow"
+        ),
+        Ok(_) => format!(
+            "the vault is unchanged: {error}. The pages of escrow {name} are worthless: destroy them, mend the cause, and make another escrow"
+        ),
+        Err(unread) => format!(
+            "{error}; and the vault could not be read again ({unread}), so nobody knows whether it has the slot {label:?} of escrow {name}. \
+             Keep the pages, mend the cause, and look with `bixi hsm slots list`: if the slot is there, they are good"
+        ),
+    };
+    text.into()
 }
 
 /// What an officer types on the terminal, without its being shown, or has typed before.
@@ -81,7 +105,7 @@ impl Passphrase {
     /// Asks for it.
     ///
     /// # Errors
-    /// No terminal, an empty line, or two that differ.
+    /// No terminal, an empty line, or, where one is chosen, a short one, or two that differ.
     pub fn read(&self) -> Result<Secret, Failure> {
         let ask = |text: &str| PinSource::Prompt { text: text.to_owned() }.read();
         match self {
@@ -89,6 +113,7 @@ impl Passphrase {
             Self::File(path) => Ok(PinSource::File(path.clone()).read()?),
             Self::New(text) => {
                 let first = ask(text)?;
+                expect_long(first.as_slice())?;
                 match ask(&format!("{text}, again"))?.ct_eq(first.as_slice()) {
                     true => Ok(first),
                     false => Err("the two passphrases differ".into()),
@@ -101,8 +126,9 @@ impl Passphrase {
 /// Seals a share under what its officer types.
 ///
 /// # Errors
-/// When system or memory refuse.
+/// A short passphrase; when system or memory refuse.
 pub fn seal(share: &Share, passphrase: &Secret) -> Result<Document, EscrowError> {
+    expect_long(passphrase.as_slice()).map_err(|source| EscrowError::Sealed { index: share.id().index, source })?;
     share.seal(Cost::TYPED, passphrase.as_slice()).map(Document::Sealed)
 }
 
@@ -145,6 +171,23 @@ pub fn check(settings: &Settings, share: &Share) -> Result<Checked, LaunchError>
     })
 }
 
+impl Checked {
+    /// Whether the page is `officer`'s.
+    ///
+    /// # Errors
+    /// Says whose it is.
+    pub fn expect_of(&self, officer: &str) -> Result<(), Failure> {
+        if self.officer == officer {
+            return Ok(());
+        }
+        Err(format!(
+            "this is the page of {} (share {}), and not that of {officer}: every officer brings his own",
+            self.officer, self.index
+        )
+        .into())
+    }
+}
+
 fn checked(slot: &SlotInfo, record: &Record, index: u8, officer: &str) -> Checked {
     Checked {
         label: slot.label.clone(),
@@ -185,4 +228,44 @@ pub fn remove_slot(settings: &Settings, label: &str) -> Result<(), LaunchError> 
     let (desk, mut vault) = Desk::open_with_vault(settings)?;
     let subject = format!("slot {label:?} of the vault");
     step("vault", || desk.perform("remove slot", &subject, || Ok(vault.remove_slot(label)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bixi_config::NodeConfig;
+    use bixi_hsm::soft::SoftDevice;
+    use bixi_hsm::{KeyDevice as _, KeyKind, KeySpec};
+    use bixi_hsm_vault::Vault;
+    use bixi_sealed::AtRest;
+    use bixi_types::NodeId;
+    use bixi_types::genesis::Genesis;
+
+    use super::*;
+
+    /// The trail's disk may fail after the vault's slot was written, and the vault's own before or after its rename.
+    #[test]
+    fn an_error_after_the_pages_were_given_out_says_whether_they_are_good() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(place.path().join("data")).unwrap();
+        let (config, genesis) = (NodeConfig::default(), Genesis::fixture(&[NodeId([1; 64])]));
+        let settings = Settings { config, genesis, base: place.path().to_owned() };
+        let device = SoftDevice::new("test");
+        let kek = device.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
+        let path = settings.data("vault");
+        let mut vault = Vault::create(Arc::new(PreadStorage::new()), &path, AtRest::Sm4Gcm, &device, &kek).unwrap();
+        let escrow = vault.plan_escrow(&device, &["a", "b"], 2).unwrap();
+        let told = || after_shares(&settings, &escrow.record, "officers", &"disk full".into()).to_string();
+        assert!(told().contains("vault is unchanged: disk full") && told().contains("worthless"), "{}", told());
+        // Another escrow under that label is not this one.
+        let other = vault.plan_escrow(&device, &["a", "b"], 2).unwrap();
+        vault.add_escrow("officers", &other).unwrap();
+        assert!(told().contains("worthless"), "{}", told());
+        vault.remove_slot("officers").unwrap();
+        vault.add_escrow("officers", &escrow).unwrap();
+        assert!(told().contains("vault was changed") && told().contains("pages are good"), "{}", told());
+        std::fs::write(&path, "damaged").unwrap();
+        assert!(told().contains("nobody knows") && told().contains("Keep the pages"), "{}", told());
+    }
 }

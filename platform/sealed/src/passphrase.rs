@@ -40,8 +40,18 @@ impl Cost {
     /// What a passphrase that a person types is worth: RFC 9106's second recommendation, 64 MiB and three passes.
     pub const TYPED: Self = Self { memory_kib: 64 * 1024, passes: 3 };
 
+    /// The most that is worth waiting for where a stranger may have written the cost: a few seconds, a quarter of a gigabyte.
+    pub const TYPED_MAX: Self = Self { memory_kib: 4 * Self::TYPED.memory_kib, passes: 4 * Self::TYPED.passes };
+
     fn is_bounded(self) -> bool {
-        (8..=MEMORY_KIB_MAX).contains(&self.memory_kib) && (1..=PASSES_MAX).contains(&self.passes)
+        self.memory_kib >= 8
+            && self.passes >= 1
+            && self.is_within(Self { memory_kib: MEMORY_KIB_MAX, passes: PASSES_MAX })
+    }
+
+    /// Whether neither memory nor passes are more than `max`'s.
+    pub fn is_within(self, max: Self) -> bool {
+        self.memory_kib <= max.memory_kib && self.passes <= max.passes
     }
 
     fn bytes(self) -> [u8; 8] {
@@ -71,9 +81,27 @@ pub enum WrapError {
     /// The key derivation could not be computed: no memory.
     #[error("no memory for the passphrase's key derivation")]
     Derivation,
+    /// A passphrase that is chosen is too easily guessed.
+    #[error(
+        "the passphrase has fewer than {PASSPHRASE_CHARACTERS_MIN} characters: whoever has a copy of what it seals tries passphrases as fast as \
+         his machines allow, for years, and nobody sees it; take several words"
+    )]
+    Short,
     /// The system's random source failed.
     #[error("the system's random source failed: {0}")]
     Random(std::io::Error),
+}
+
+/// Fewest characters of a passphrase that a person chooses, for what can be copied and guessed at without anybody's seeing it.
+pub const PASSPHRASE_CHARACTERS_MIN: usize = 12;
+
+/// Whether a passphrase that is chosen now is long enough. One that was chosen before opens what it sealed, however short it is.
+///
+/// # Errors
+/// [`WrapError::Short`].
+pub fn expect_long(passphrase: &[u8]) -> Result<(), WrapError> {
+    let characters = std::str::from_utf8(passphrase).map_or(passphrase.len(), |text| text.chars().count());
+    if characters < PASSPHRASE_CHARACTERS_MIN { Err(WrapError::Short) } else { Ok(()) }
 }
 
 /// A key sealed under one passphrase.
@@ -122,7 +150,7 @@ impl Wrap {
 
     fn one_time_key(&self, binding: Binding<'_>, passphrase: &[u8]) -> Result<gcm::Key, WrapError> {
         let mut strengthened = Secret::zeroed(32);
-        stretch(self.cost, passphrase, &self.salt, strengthened.as_mut_slice()).map_err(|_| WrapError::Derivation)?;
+        stretch(self.cost, passphrase, &self.salt, strengthened.as_mut_slice())?;
         let root = Zeroizing::new(hkdf::extract(&self.salt, strengthened.as_slice()));
         let mut key = Zeroizing::new([0; 16]);
         hkdf::expand(&root, &[binding.domain], &mut *key);
@@ -132,6 +160,11 @@ impl Wrap {
     fn associated(&self, binding: Binding<'_>) -> Vec<u8> {
         let owner = binding.owner.concat();
         [binding.domain, &owner, &self.cost.bytes(), &self.salt].concat()
+    }
+
+    /// What opening it costs.
+    pub fn cost(&self) -> Cost {
+        self.cost
     }
 
     /// The stored form.
@@ -153,9 +186,12 @@ impl Wrap {
     }
 }
 
-/// Argon2id with memory of its own, wiped before it is given back.
-fn stretch(cost: Cost, passphrase: &[u8], salt: &[u8], out: &mut [u8]) -> Result<(), argon2::Error> {
-    let params = Params::new(cost.memory_kib, cost.passes, 1, Some(out.len()))?;
+/// Argon2id with memory of its own, wiped before it is given back: for a [`Wrap`], and to read formats from before it.
+///
+/// # Errors
+/// [`WrapError::Derivation`].
+pub fn stretch(cost: Cost, passphrase: &[u8], salt: &[u8], out: &mut [u8]) -> Result<(), WrapError> {
+    let params = Params::new(cost.memory_kib, cost.passes, 1, Some(out.len())).map_err(|_| WrapError::Derivation)?;
     let mut memory = vec![Block::default(); params.block_count()];
     let result = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
         passphrase,
@@ -164,7 +200,7 @@ fn stretch(cost: Cost, passphrase: &[u8], salt: &[u8], out: &mut [u8]) -> Result
         &mut memory,
     );
     memory.iter_mut().for_each(|block| block.zeroize());
-    result
+    result.map_err(|_| WrapError::Derivation)
 }
 
 #[cfg(test)]
@@ -216,6 +252,17 @@ mod tests {
             let opened = Wrap::decode(&changed).map(|wrap| wrap.open(binding(&[b"user", &[1; 16]]), b"123456"));
             assert!(!matches!(opened, Some(Ok(_))), "byte {place}");
         }
+    }
+
+    #[test]
+    fn a_passphrase_is_long_by_its_characters() {
+        for long in ["twelve chars", "十二个字的口令也是够长的"] {
+            expect_long(long.as_bytes()).unwrap();
+        }
+        for short in ["", "eleven char", "四个汉字", "🔑🔑🔑🔑🔑🔑"] {
+            assert!(matches!(expect_long(short.as_bytes()), Err(WrapError::Short)), "{short}");
+        }
+        expect_long(&[0xff; 12]).unwrap();
     }
 
     #[test]

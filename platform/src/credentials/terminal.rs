@@ -7,25 +7,58 @@ use std::{
     os::fd::AsRawFd,
 };
 
-use zeroize::Zeroizing;
-
 use super::PIN_BYTES_MAX;
+use crate::secret::Secret;
 
-/// Asks on the controlling terminal and returns the line typed. The terminal's settings are put back on every way out.
-pub(super) fn ask(text: &str) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut terminal = fs::OpenOptions::new().read(true).write(true).open("/dev/tty")?;
-    let _silent = Silence::begin(terminal.try_clone()?)?;
-    write!(terminal, "{text}: ")?;
-    let mut line = Zeroizing::new(Vec::with_capacity(PIN_BYTES_MAX + 3));
-    let mut byte = Zeroizing::new([0]);
-    while line.len() < line.capacity() && terminal.read(&mut *byte)? == 1 {
-        line.push(byte[0]);
-        if byte[0] == b'\n' {
-            break;
-        }
+/// Asks on the controlling terminal and returns the line typed, with its end.
+pub(super) fn ask(text: &str) -> io::Result<Secret> {
+    SilentTerminal::open()?.ask(text, PIN_BYTES_MAX + 3)
+}
+
+/// The controlling terminal with its echo off, for lines that nobody else is to see. Its settings are put back on every way out.
+pub struct SilentTerminal {
+    terminal: fs::File,
+    _silence: Silence,
+}
+
+impl SilentTerminal {
+    /// Opens it; what was typed before is dropped.
+    ///
+    /// # Errors
+    /// When this process has no terminal.
+    pub fn open() -> io::Result<Self> {
+        let terminal = fs::OpenOptions::new().read(true).write(true).open("/dev/tty")?;
+        let silence = Silence::begin(terminal.try_clone()?)?;
+        Ok(Self { terminal, _silence: silence })
     }
-    writeln!(terminal)?;
-    Ok(line)
+
+    /// Shows a text.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn show(&mut self, text: &str) -> io::Result<()> {
+        self.terminal.write_all(text.as_bytes())
+    }
+
+    /// Shows a text and a colon, and returns the line typed, with its end; at most `bytes_max` of it. Without an end the terminal was closed,
+    /// or the line is longer.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn ask(&mut self, text: &str, bytes_max: usize) -> io::Result<Secret> {
+        write!(self.terminal, "{text}: ")?;
+        let mut room = Secret::zeroed(bytes_max);
+        let mut filled = 0;
+        // Byte by byte, into locked memory alone: what follows the line belongs to the next question.
+        while filled < bytes_max && self.terminal.read(&mut room.as_mut_slice()[filled..=filled])? == 1 {
+            filled += 1;
+            if room.as_slice()[filled - 1] == b'\n' {
+                break;
+            }
+        }
+        writeln!(self.terminal)?;
+        Ok(Secret::from_slice(&room.as_slice()[..filled]))
+    }
 }
 
 /// Keeps the echo off while it lives.

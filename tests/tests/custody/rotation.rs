@@ -87,3 +87,29 @@ fn a_new_consensus_key_comes_with_the_calls_that_put_it_in_place() {
     assert!(calls[1]["data"].as_str().unwrap().contains(&hex::encode(&old)));
     starts(&bench);
 }
+
+/// A recovery tells by the record which key was lost, and a check of the trail which keys were this node's.
+#[test]
+fn the_record_names_the_keys_of_the_node_file_and_keeps_those_before() {
+    let bench = Bench::new();
+    let record = || -> serde_json::Value {
+        serde_json::from_slice(&fs::read(bench.config.with_file_name("conf").join("keys.json")).unwrap()).unwrap()
+    };
+    let before = record();
+    bench.json(&["rotate", "consensus", "--finish"]);
+    assert_eq!(record(), before, "nothing was rotated");
+    let made = bench.json(&["rotate", "consensus"]);
+    assert_eq!(record(), before, "the node file names the old one still");
+    settings::set(&bench.config, "hsm", "consensus_key", "\"consensus-2\"");
+    let done = bench.json(&["rotate", "consensus", "--finish"]);
+    assert_eq!(done["node"], made["public_key"]);
+    let now = record();
+    assert_eq!(now["keys"][0]["public_key"], made["public_key"]);
+    assert_eq!(now["former"].as_array().unwrap()[..], [before["keys"][0].clone()]);
+    assert_eq!((&now["keys"][1], &now["kek_fingerprint"]), (&before["keys"][1], &before["kek_fingerprint"]));
+    assert_eq!(bench.json(&["rotate", "consensus", "--finish"]), done);
+    settings::set(&bench.config, "hsm", "consensus_key", "\"consensus\"");
+    let words = bench.refused(1, &["rotate", "consensus", "--finish"]);
+    assert!(words.contains("taken the place of before"), "{words}");
+    assert_eq!(record(), now);
+}

@@ -5,8 +5,9 @@ use std::fs;
 use bixi_tests::broker::{RunningBroker, configure};
 use bixi_tests::disk::copy;
 use bixi_tests::node::RunningNode;
+use bixi_tests::settings;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, said};
 
 /// One life of the node, stopped in order.
 fn live(bench: &Bench) {
@@ -56,6 +57,25 @@ fn a_trail_is_signed_at_each_stop_and_held_against_what_was_written_down() {
     let words = bench.refused(1, &["verify-audit"]);
     assert!(words.contains("audit-000001.log"), "{words}");
     assert_eq!(bench.hsm(&["verify-audit", "--expect", "1:ab"]).status.code(), Some(2), "that is no head");
+}
+
+/// Another TLS key in the node file, as after a rotation: the officer says which earlier key he knows.
+#[test]
+fn a_head_of_a_key_that_is_not_the_nodes_is_a_problem_until_the_officer_names_it() {
+    let bench = Bench::new();
+    live(&bench);
+    let old = bench.json(&["verify-audit"])["vouched"][0]["public_key"].as_str().unwrap().to_owned();
+    bench.json(&["rotate", "tls", "--request", bench.path("tls.csr").to_str().unwrap()]);
+    settings::set(&bench.config, "hsm", "tls_key", "\"tls-2\"");
+    let output = bench.hsm(&["verify-audit", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let problem = &found["problems"][0];
+    assert_eq!((problem["kind"].as_str(), problem["whose"].as_str()), (Some("foreign-key"), Some(&*old)), "{found}");
+    assert_eq!(found["vouched"], serde_json::json!([]), "{found}");
+    assert!(said(&output).contains("--tls-key"), "{}", said(&output));
+    let named = bench.json(&["verify-audit", "--tls-key", &old]);
+    assert_eq!(named["vouched"][0]["is_tls_key"], false, "{named}");
 }
 
 #[test]

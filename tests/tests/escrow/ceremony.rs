@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use bixi_tests::node::make_chain;
+use bixi_tests::terminal::AtTerminal;
+
 use crate::{bixi, json, said};
 
 const PLAN: &str = "title = \"Keys of the rehearsal\"\nthreshold = 2\n\
@@ -79,4 +82,78 @@ fn a_step_without_two_officers_is_not_taken() {
     let wrong = bixi(&hold, place);
     assert_eq!(wrong.status.code(), Some(78), "{}", said(&wrong));
     assert!(said(&wrong).contains("4 of 3 officers"), "{}", said(&wrong));
+}
+
+/// The process is killed between two steps: what was done stays, is on record, and the plan's other steps are held with a transcript of
+/// their own.
+#[test]
+fn a_ceremony_that_was_killed_is_held_to_its_end_with_another_transcript() {
+    let place = tempfile::tempdir().unwrap();
+    let home = make_chain(place.path()).parent().unwrap().to_owned();
+    let officers = "[[officer]]\nname = \"Li Wei\"\n[[officer]]\nname = \"王芳\"\n";
+    let plan = |steps: &str| format!("title = \"Escrow\"\nthreshold = 2\nsteps = [{steps}]\n{officers}");
+    fs::write(home.join("plan.toml"), plan("\"escrow\", \"check\"")).unwrap();
+    fs::write(home.join("rest.toml"), plan("\"check\"")).unwrap();
+    let run = |plan: &'static str, transcript: &'static str| {
+        ["hsm", "ceremony", "run", "--dir", ".", "--out", "pages", "--plan", plan, "--transcript", transcript]
+    };
+    let begin = |plan, transcript| {
+        let mut terminal = AtTerminal::start(&run(plan, transcript), &home);
+        for name in ["Li Wei", "王芳"] {
+            let prompt = format!("passphrase of {name} for this ceremony");
+            terminal.answer(&format!("{prompt}: "), &format!("the words of {name}"));
+            terminal.answer(&format!("{prompt}, again: "), &format!("the words of {name}"));
+        }
+        terminal
+    };
+    let confirm = |terminal: &mut AtTerminal, step: &str| {
+        for (number, name) in [("1", "Li Wei"), ("2", "王芳")] {
+            terminal.answer(&format!("Who confirms {step:?}? Number: "), number);
+            terminal.answer(&format!("passphrase of {name}: "), &format!("the words of {name}"));
+        }
+    };
+    let mut terminal = begin("plan.toml", "first");
+    confirm(&mut terminal, "escrow");
+    terminal.wait_for("Who confirms \"check\"?");
+    terminal.kill();
+    let read = json(&bixi(&["hsm", "ceremony", "verify", "first", "--json"], &home));
+    let last = read["entries"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((last["entry"].as_str(), last["step"].as_str()), (Some("done"), Some("escrow")));
+
+    let same = begin("rest.toml", "second");
+    same.kill();
+    let again = bixi(&run("rest.toml", "first"), &home);
+    assert!(said(&again).contains("first: File exists"), "a transcript is never written over: {}", said(&again));
+    let mut terminal = begin("rest.toml", "third");
+    confirm(&mut terminal, "check");
+    let held = terminal.wait();
+    assert!(held.status.success());
+    let read = json(&bixi(&["hsm", "ceremony", "verify", "third", "--json"], &home));
+    let checked = read["entries"].as_array().unwrap().iter().find(|one| one["entry"] == "done").unwrap();
+    assert_eq!(checked["results"].as_array().unwrap().len(), 2);
+    assert_eq!(read["entries"].as_array().unwrap().last().unwrap()["held"], true);
+}
+
+/// Pages of the plan's officers alone are not those of the escrow's.
+#[test]
+fn a_check_of_some_officers_is_no_check() {
+    let place = tempfile::tempdir().unwrap();
+    let home = make_chain(place.path()).parent().unwrap().to_owned();
+    let create = ["hsm", "escrow", "create", "--json", "--config", "bixi.toml", "--out", "pages", "--threshold", "2"];
+    json(&bixi(&[&create[..], &["--officer", "Li Wei", "--officer", "王芳", "--officer", "Li Na"]].concat(), &home));
+    let plan = "title = \"Check\"\nthreshold = 2\nsteps = [\"check\"]\n[[officer]]\nname = \"Li Wei\"\n[[officer]]\nname = \"王芳\"\n";
+    fs::write(home.join("plan.toml"), plan).unwrap();
+    let run = ["hsm", "ceremony", "run", "--dir", ".", "--out", "pages", "--plan", "plan.toml", "--transcript", "t"];
+    let mut terminal = AtTerminal::start(&run, &home);
+    for name in ["Li Wei", "王芳"] {
+        let prompt = format!("passphrase of {name} for this ceremony");
+        terminal.answer(&format!("{prompt}: "), "the words of both");
+        terminal.answer(&format!("{prompt}, again: "), "the words of both");
+    }
+    for (number, name) in [("1", "Li Wei"), ("2", "王芳")] {
+        terminal.answer("Number: ", number);
+        terminal.answer(&format!("passphrase of {name}: "), "the words of both");
+    }
+    terminal.wait_for("not every officer's page was checked: shares 1, 2 of 3");
+    assert_eq!(terminal.wait().status.code(), Some(1));
 }

@@ -3,6 +3,8 @@
 
 mod ceremony;
 mod recovery;
+mod stops;
+mod typed;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -106,11 +106,24 @@ fn a_standby_of_the_same_module_opens_the_vault() {
         let value = if key == "pin" { format!("\"file:{}\"", path.display()) } else { format!("{path:?}") };
         bixi_tests::settings::set(&home.join("standby.toml"), "hsm", key, &value);
     }
+    let of_spare: Value = serde_json::from_slice(&fs::read(spare.join("node0/conf/keys.json")).unwrap()).unwrap();
+    let fingerprint = of_spare["kek_fingerprint"].as_str().unwrap();
     let add = ["hsm", "slots", "add-standby", "--config", "bixi.toml", "--device", "standby.toml"];
-    let added = bixi(&add, home);
+    let with = |more: &[&str]| bixi(&[&add[..], more].concat(), home);
+    let unconfirmed = with(&[]);
+    assert!(said(&unconfirmed).contains("name it with --fingerprint"), "{}", said(&unconfirmed));
+    let other = with(&["--fingerprint", "0123456789abcdef"]);
+    assert!(said(&other).contains("another key than is meant"), "{}", said(&other));
+    let added = with(&["--fingerprint", fingerprint]);
     assert!(added.status.success(), "{}", said(&added));
-    let again = bixi(&add, home);
+    let again = with(&["--fingerprint", fingerprint]);
     assert!(said(&again).contains("choose another label"), "{}", said(&again));
+    let twice = with(&["--fingerprint", fingerprint, "--label", "second"]);
+    assert!(said(&twice).contains("opens it already, by its slot \"standby\""), "{}", said(&twice));
+    let own: Value = serde_json::from_slice(&fs::read(home.join("conf/keys.json")).unwrap()).unwrap();
+    let itself = ["hsm", "slots", "add-standby", "--config", "bixi.toml", "--device", "bixi.toml", "--label", "own"];
+    let itself = bixi(&[&itself[..], &["--fingerprint", own["kek_fingerprint"].as_str().unwrap()]].concat(), home);
+    assert!(said(&itself).contains("opens it already, by its slot \"primary\""), "{}", said(&itself));
     let slots = json(&bixi(&["hsm", "slots", "list", "--json", "--config", "bixi.toml"], home));
     assert_eq!(slots["slots"][1]["kind"], "standby");
 

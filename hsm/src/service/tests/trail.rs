@@ -1,5 +1,6 @@
 //! What the audit trail is told, when, and what happens while it takes nothing.
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use bixi_platform::io::{Faults, FaultyStorage, MemoryDisk, Storage};
 
 use super::*;
-use crate::audit::{AuditError, AuditLog};
+use crate::audit::{AuditError, AuditLog, Entry, verify_chain};
 
 /// Keeps the events, and takes none while it is broken, which it learns by writing only.
 #[derive(Default)]
@@ -180,6 +181,32 @@ fn no_handshake_is_signed_once_the_trails_disk_has_failed() {
     for request in [handshake(3), Request::SignVote(bench.vote(1, None)), Request::Settle] {
         let refused = refusal(bench.service.handle(&request));
         assert!(matches!(refused, Refusal::Audit(_)), "{request:?}: {refused}");
+    }
+}
+
+/// A process that is killed again and again before its time is the reason to count in the trail and not in the process.
+#[test]
+fn heads_are_due_by_what_the_trail_has_had_since_the_last_one() {
+    let ring = || KeyRing::new(AtRest::Sm4Gcm, vec![(1, Secret::from_slice(&[3; 32]))], 1).unwrap();
+    let disk: Arc<dyn Storage> = Arc::new(MemoryDisk::new());
+    let open = || Arc::new(AuditLog::open(Arc::clone(&disk), "/audit", ring()).unwrap());
+    let heads = || {
+        let mut heads = 0;
+        let is_head = |entry: Entry| heads += u64::from(matches!(entry.event.outcome, Outcome::HeadSigned(_)));
+        verify_chain(disk.as_ref(), Path::new("/audit"), &ring(), is_head).unwrap();
+        heads
+    };
+    let event = Event { request: "sign-vote".into(), subject: "x".into(), digest: None, outcome: Outcome::Signed };
+    for lives in 1..=2 {
+        for _ in 0..2 {
+            let log = open();
+            (0..5_000).for_each(|_| log.record(&event, Durability::Grouped).unwrap());
+        }
+        let log = open();
+        let bench = bench_with(0, log.clone());
+        assert_eq!(bench.service.handle(&Request::TellDue), Response::Settled);
+        assert_eq!((heads(), bench.service.handle(&Request::TellDue)), (lives, Response::Settled));
+        assert_eq!(heads(), lives, "there is nothing new");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Slots that officers open together, and files of both format versions.
 
+use bixi_hsm::device::decorators::Failing;
 use bixi_hsm_escrow::{Document, Record, Share, recover};
 
 use super::*;
@@ -42,6 +43,43 @@ fn officers_open_the_vault_together_and_reseal_it() {
     let again = Vault::open(storage(), bench.path(), &DeviceKek { device: &fresh, key: &kek }).unwrap();
     assert!(bench.same_keys(&vault.key_ring(), &again.key_ring()));
     assert_eq!(again.slots().len(), 1);
+}
+
+/// Neither the device's randomness nor the system's alone decides a coefficient: who knew them all would need one share.
+#[test]
+fn the_device_is_asked_for_the_key_and_each_coefficient_and_does_not_decide_them() {
+    let bench = bench();
+    let vault = bench.create();
+    let plan = |device: &SoftDevice| vault.plan_escrow(device, &OFFICERS, 4).unwrap();
+    // Two devices that give the same bytes: what differs is the system's.
+    let [first, second] = [1, 1].map(|seed| plan(&SoftDevice::seeded("twin", seed)));
+    let commitments = |record: &Record| {
+        record.holders.iter().map(|holder| holder.commitment).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert!(commitments(&first.record).is_disjoint(&commitments(&second.record)));
+    let counted = Failing::new(SoftDevice::new("counted"), 0, 0);
+    vault.plan_escrow(&counted, &OFFICERS, 4).unwrap();
+    assert_eq!(counted.calls(), 4, "the key and three coefficients");
+}
+
+/// What would end the making of an escrow is found before a share is given out.
+#[test]
+fn a_slot_that_cannot_be_added_is_told_before_anything_is_given_out() {
+    let bench = bench();
+    let vault = bench.create();
+    let before = std::fs::read(bench.path()).unwrap();
+    vault.expect_room("officers").unwrap();
+    assert!(matches!(vault.expect_room("primary"), Err(VaultError::LabelTaken { .. })));
+    assert!(matches!(vault.expect_room(&"x".repeat(257)), Err(VaultError::Full { .. })));
+    let blocked = bench.dir.path().join("vault.tmp");
+    std::fs::create_dir(&blocked).unwrap();
+    assert!(matches!(vault.expect_room("officers"), Err(VaultError::Storage { .. })));
+    std::fs::remove_dir(&blocked).unwrap();
+    vault.expect_room("officers").unwrap();
+    assert_eq!(std::fs::read(bench.path()).unwrap(), before);
+    let mut newer = bench.open().unwrap();
+    newer.add_epoch(&bench.device).unwrap();
+    assert!(matches!(vault.expect_room("officers"), Err(VaultError::Stale { .. })));
 }
 
 #[test]

@@ -117,12 +117,25 @@ fn take(step: CeremonyStep, stage: &Stage, control: &mut Control, record: &mut R
     let confirmed = control.confirm(step.word()).map_err(|error| Failure::new(Status::Fault, error))?;
     record.confirmed(step, &confirmed, &commands)?;
     match stage.perform(step, &commands) {
-        Ok(results) => Ok(record.done(step, results)?),
-        Err(failure) => {
-            record.failed(step)?;
-            Err(failure)
-        }
+        Ok(results) => record.done(step, results).map_err(|error| unwritten(step, "was done", &error)),
+        Err(failure) => match record.failed(step) {
+            Ok(()) => Err(failure),
+            Err(error) => {
+                console::say(&format!("ceremony: {}", failure.message()));
+                Err(unwritten(step, "failed, as told above,", &error))
+            }
+        },
     }
+}
+
+/// The transcript ends before what has happened.
+fn unwritten(step: CeremonyStep, what: &str, error: &std::io::Error) -> Failure {
+    let step = step.word();
+    let text = format!(
+        "step {step:?} {what} and the transcript could not be written: {error}. Write down by hand what this step printed, and hold the \
+         rest of the plan with a transcript of its own"
+    );
+    Failure::new(Status::Fault, text)
 }
 
 fn read_plan(path: &Path) -> Result<(CeremonyPlan, String), Failure> {

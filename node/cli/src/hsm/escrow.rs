@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bixi_runtime::Settings;
-use bixi_runtime::escrow::{self, Record, Wish};
+use bixi_runtime::escrow::{self, Record, Share, Wish};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -68,6 +68,9 @@ pub(crate) struct CheckArgs {
     /// The page, if it is a file.
     #[arg(long, value_name = "FILE")]
     share: Option<PathBuf>,
+    /// Whose page it must be; another officer's is refused.
+    #[arg(long, value_name = "NAME")]
+    officer: Option<String>,
     /// Print the verdict as one JSON object.
     ///
     /// {"label", "escrow", "index", "officer", "officers", "threshold"}
@@ -90,12 +93,16 @@ fn create(args: &CreateArgs) -> Result<(), Failure> {
         Some(count) => (1..=count.min(OFFICERS_TOLD_MAX)).map(|number| format!("officer {number}")).collect(),
         None => args.officer.clone(),
     };
-    let outlet = Outlet::open(args.out.as_deref())?;
+    let outlet = Outlet::open(args.out.as_deref(), officers.len())?;
     let (settings, _) = run::enter_with_device(&args.config)?;
     let wish = Wish { label: args.label.clone(), officers, threshold: args.threshold };
     let record = escrow::create(&settings, &wish, &mut |officer, share| outlet.give(officer, share, args.passphrases))
         .map_err(|error| run::refusal("no escrow was made", &error))?;
-    console::result(&if args.json { to_json(&record, &wish.label).to_string() } else { text(&record, &wish.label) })?;
+    console::result(&if args.json { to_json(&record, &wish.label).to_string() } else { text(&record, &wish.label) })
+        .map_err(|error| {
+            let made = format!("escrow {} was made and opens the vault by its slot {:?}", record.name(), wish.label);
+            Failure::new(Status::Fault, format!("{made}; only this report of it failed: {error}"))
+        })?;
     console::say("escrow: have every officer check his page with: bixi hsm escrow check");
     Ok(())
 }
@@ -125,12 +132,20 @@ fn text(record: &Record, label: &str) -> String {
 fn check(args: &CheckArgs) -> Result<(), Failure> {
     let settings = Settings::load(&args.config).map_err(Failure::configuration)?;
     bixi_runtime::process::harden()?;
-    let page = match &args.share {
-        Some(file) => pages::read_page(file),
-        None => pages::type_page("The share to be checked"),
+    let verdict = |share: Share| {
+        let checked = escrow::check(&settings, &share)?;
+        args.officer.iter().try_for_each(|officer| checked.expect_of(officer))?;
+        Ok(checked)
     };
-    let share = page.and_then(pages::open_page).map_err(|error| Failure::new(Status::Fault, error))?;
-    let checked = escrow::check(&settings, &share)?;
+    let whose = args
+        .officer
+        .as_deref()
+        .map_or_else(|| "The share to be checked".to_owned(), |officer| format!("The share of {officer}"));
+    let checked = match &args.share {
+        Some(file) => pages::read_page(file).and_then(pages::open_page).and_then(verdict),
+        None => pages::typed(&whose, verdict),
+    };
+    let checked = checked.map_err(|error| Failure::new(Status::Fault, error))?;
     console::result(&if args.json {
         json!({
             "label": checked.label,

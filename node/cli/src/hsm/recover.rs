@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bixi_runtime::escrow::{self, Recovered};
+use bixi_runtime::escrow::{self, Record, Recovered};
 use clap::Args;
 
 use super::pages;
@@ -16,6 +16,9 @@ use crate::{console, run};
 /// The consensus key is a new one, too: the transactions that have it validate are printed, for whoever governs the chain; the node
 /// follows until they are committed. It needs a certificate for its new TLS key: `bixi chain certify`.
 ///
+/// Keys that are in the new device already are refused, unless --adopt names them: pairs of an SDF device whose library makes none are made
+/// with the vendor's tool and named in keys.toml.
+///
 /// May be repeated: an attempt that ended somewhere is gone on with.
 ///
 /// Exit status: 0 done; 1 it could not be done; 77 the key device refused the PIN; 78 a file of the operator's cannot be used.
@@ -27,6 +30,10 @@ pub(crate) struct RecoverArgs {
     /// A page in a file; once for each.
     #[arg(long, value_name = "FILE")]
     share: Vec<PathBuf>,
+    /// Take a key that is in the new device already, though no note says that this recovery made it; once for each. A signing pair that an
+    /// officer made for this node and nothing has signed with; a key encryption key that an attempt before was about to make.
+    #[arg(long, value_name = "FINGERPRINT")]
+    adopt: Vec<String>,
     /// Print what was done as one JSON object.
     ///
     /// {"lost", "node", "officers", "old_certificate", "transactions": [{"purpose", "to", "call", "data"}]}
@@ -40,7 +47,8 @@ pub(crate) fn run(args: &RecoverArgs) -> Result<(), Failure> {
         console::say(&format!("recover: {step}"));
         Ok(())
     };
-    let recovered = escrow::recover(&settings, &mut |records| pages::collect(&args.share, records), &mut announce)
+    let mut shares = |records: &[Record]| pages::collect(&args.share, records);
+    let recovered = escrow::recover(&settings, &args.adopt, &mut shares, &mut announce)
         .map_err(|error| run::refusal("not recovered", &error))?;
     console::result(&if args.json { recovered.to_json().to_string() } else { text(&recovered) })?;
     console::say(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bixi_runtime::Settings;
-use bixi_runtime::lifecycle::rotation::{self, Rotated};
+use bixi_runtime::lifecycle::rotation::{self, Recorded, Rotated};
 use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
@@ -43,8 +43,11 @@ pub(crate) struct TlsArgs {
     #[command(flatten)]
     node: NodeArgs,
     /// Where to write the request (PKCS#10, PEM); a new file.
-    #[arg(long, value_name = "FILE")]
-    request: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "finish")]
+    request: Option<PathBuf>,
+    /// The node file names the new key: have conf/keys.json name it, too.
+    #[arg(long, conflicts_with = "request")]
+    finish: bool,
 }
 
 /// The consensus key: a new key and the calls that put it in the old one's place on the chain.
@@ -52,6 +55,9 @@ pub(crate) struct TlsArgs {
 pub(crate) struct ConsensusArgs {
     #[command(flatten)]
     node: NodeArgs,
+    /// The node file names the new key: have conf/keys.json name it, too, and keep the old one there as a former one.
+    #[arg(long)]
+    finish: bool,
 }
 
 #[derive(Debug, Args)]
@@ -62,6 +68,7 @@ pub(crate) struct NodeArgs {
     /// Print one JSON object.
     ///
     /// {"label", "uri", "public_key", "node_file", "calls": [{"to", "method", "data"}], "todo"}; with --finish {"kek", "ended"}
+    /// or {"node", "former": [{"role", "public_key"}]}
     #[arg(long)]
     json: bool,
 }
@@ -70,9 +77,27 @@ pub(crate) fn run(command: &RotateCommand) -> Result<(), Failure> {
     match command {
         RotateCommand::Kek(args) if args.finish => finish(args),
         RotateCommand::Kek(args) => rotate(&args.node, rotation::begin_kek),
-        RotateCommand::Tls(args) => rotate(&args.node, |settings| rotation::tls(settings, &args.request)),
-        RotateCommand::Consensus(args) => rotate(&args.node, rotation::consensus),
+        RotateCommand::Tls(TlsArgs { node, request: Some(request), .. }) => {
+            rotate(node, |settings| rotation::tls(settings, request))
+        }
+        RotateCommand::Consensus(args) if !args.finish => rotate(&args.node, rotation::consensus),
+        RotateCommand::Tls(TlsArgs { node, .. }) | RotateCommand::Consensus(ConsensusArgs { node, .. }) => record(node),
     }
+}
+
+fn record(node: &NodeArgs) -> Result<(), Failure> {
+    let (settings, _) = run::enter_with_device(&node.config)?;
+    let Recorded { node: id, former } =
+        rotation::finish(&settings).map_err(|error| run::refusal("the record of the keys stays", &error))?;
+    let former = former.into_iter();
+    Ok(console::result(&if node.json {
+        let former = former.map(|(role, key)| serde_json::json!({"role": role, "public_key": key}));
+        serde_json::json!({"node": id, "former": former.collect::<Vec<_>>()}).to_string()
+    } else {
+        let rows =
+            [["node".to_owned(), id]].into_iter().chain(former.map(|(role, key)| [format!("former {role}"), key]));
+        console::table(&rows.collect::<Vec<_>>())
+    })?)
 }
 
 fn rotate(

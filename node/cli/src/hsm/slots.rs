@@ -9,6 +9,7 @@ use bixi_runtime::process::TOKEN_CONFIG_VARIABLE;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::terminal;
 use crate::failure::{Failure, Status};
 use crate::{console, run};
 
@@ -42,6 +43,9 @@ pub(crate) struct ListArgs {
 /// It is named by a node file of its own, in the same directory: a copy of this node's whose section hsm speaks of the standby. Its key
 /// encryption key is there already. Keep the standby elsewhere; then this node runs on it with that file.
 ///
+/// The fingerprint of that key is compared with the one that was written down when it was made: the one that --fingerprint names, or, on a
+/// terminal, by the officer. A key that opens the vault already, such as the node's own, is refused.
+///
 /// Exit status: 0 done; 1 it could not be done; 77 the key device refused the PIN; 78 a file of the operator's cannot be used.
 #[derive(Debug, Args)]
 pub(crate) struct AddStandbyArgs {
@@ -54,6 +58,9 @@ pub(crate) struct AddStandbyArgs {
     /// Label of its slot.
     #[arg(long, value_name = "NAME", default_value = "standby")]
     label: String,
+    /// Fingerprint of the standby's key encryption key, as its conf/keys.json and the minutes of its ceremony have it.
+    #[arg(long, value_name = "HEX")]
+    fingerprint: Option<String>,
 }
 
 /// What `add-standby` starts: answers for the standby over its pipes.
@@ -103,7 +110,8 @@ fn add_standby(args: &AddStandbyArgs) -> Result<(), Failure> {
     command.env_remove(TOKEN_CONFIG_VARIABLE);
     let mut child = command.spawn()?;
     let line = (child.stdout.take().expect("piped"), child.stdin.take().expect("piped"));
-    let added = standby::add(&settings, &args.label, (Box::new(line.0), Box::new(line.1)));
+    let mut compare = |name: &str, found: &str| terminal::compare(name, found, args.fingerprint.as_deref());
+    let added = standby::add(&settings, &args.label, (Box::new(line.0), Box::new(line.1)), &mut compare);
     let ended = child.wait()?;
     let kek = match added {
         Err(_) if ended.code() == Some(Status::WrongPin as i32) => {

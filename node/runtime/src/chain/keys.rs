@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::chain::layout::{NodeDirectory, TokenHome, read, write_new};
 use crate::chain::{ChainError, io_at};
 use crate::keys::{TPM_STORE, open_library, open_tpm};
+use crate::lifecycle::adoption::Adopted;
 
 const SESSIONS_MAX: usize = 2;
 const TIMEOUT_MS: u64 = 10_000;
@@ -49,6 +50,11 @@ impl KeyRecord {
         }
     }
 
+    /// X ‖ Y of a pair.
+    pub fn id(&self) -> Option<NodeId> {
+        self.public_key.as_deref()?.parse().ok()
+    }
+
     /// As reports print it.
     pub fn to_json(&self) -> Value {
         json!({
@@ -72,6 +78,8 @@ pub struct NodeKeys {
     /// [`kek_fingerprint`]: a key put in the place of the one made here, between this step and `seal`, is noticed by it.
     /// Records of earlier releases have none.
     pub kek_fingerprint: Option<String>,
+    /// Keys that others took the place of, oldest first.
+    pub former: Vec<KeyRecord>,
 }
 
 impl NodeKeys {
@@ -82,7 +90,7 @@ impl NodeKeys {
     pub(crate) fn of(device: &dyn KeyDevice, keys: Vec<KeyRecord>, tpm: Option<Value>) -> Result<Self, DeviceError> {
         let kek = keys.iter().find(|key| key.role == "kek").expect("every node has one");
         let kek = kek.uri.parse().expect("a reference that was printed");
-        Ok(Self { kek_fingerprint: Some(kek_fingerprint(device, &kek)?), keys, tpm })
+        Ok(Self { kek_fingerprint: Some(kek_fingerprint(device, &kek)?), keys, tpm, former: Vec::new() })
     }
 
     /// As written to `conf/keys.json`.
@@ -91,6 +99,9 @@ impl NodeKeys {
         let mut record = json!({"keys": keys, "kek_fingerprint": self.kek_fingerprint});
         if let Some(tpm) = &self.tpm {
             record["tpm"] = tpm.clone();
+        }
+        if !self.former.is_empty() {
+            record["former"] = self.former.iter().map(KeyRecord::to_json).collect();
         }
         record
     }
@@ -104,12 +115,26 @@ impl NodeKeys {
         let rows = value["keys"].as_array().ok_or_else(|| bad("no list named keys".into()))?;
         let keys = rows.iter().map(KeyRecord::from_json).collect();
         let kek_fingerprint = value["kek_fingerprint"].as_str().map(str::to_owned);
-        Ok(Self { keys, tpm: value.get("tpm").cloned(), kek_fingerprint })
+        let former = value["former"].as_array().into_iter().flatten().map(KeyRecord::from_json).collect();
+        Ok(Self { keys, tpm: value.get("tpm").cloned(), kek_fingerprint, former })
     }
 
     /// X ‖ Y of the consensus key: the node's id.
     pub fn node_id(&self) -> Result<NodeId, ChainError> {
         self.public_key("consensus").map(NodeId)
+    }
+
+    /// The consensus keys that the node has and had: the present one first.
+    pub fn node_ids(&self) -> impl Iterator<Item = NodeId> {
+        let consensus = self.keys.iter().chain(&self.former).filter(|key| key.role == "consensus");
+        consensus.filter_map(KeyRecord::id)
+    }
+
+    /// The pairs that are in no more use once `new` are: those before, and the present ones that are not among them.
+    pub(crate) fn former_beside(self, new: &[KeyRecord]) -> Vec<KeyRecord> {
+        let is_new = |key: &KeyRecord| new.iter().any(|new| new.id() == key.id());
+        let pairs = self.keys.into_iter().filter(|key| key.id().is_some());
+        self.former.into_iter().chain(pairs).filter(|key| !is_new(key)).collect()
     }
 
     /// X ‖ Y of the key of that role.
@@ -123,15 +148,27 @@ impl NodeKeys {
 }
 
 /// Makes the node's keys inside its device: a token is initialised first; in an SDF device, signing pairs that it has under their
-/// names already are taken. A key encryption key is always made: of one that is there, nobody knows who knows it. The public parts
-/// go to `conf/keys.json`.
-pub fn make_keys(node: &NodeDirectory) -> Result<NodeKeys, ChainError> {
+/// names already are taken. A key encryption key is always made, of one that is there nobody knows who knows it, unless `adopt` has the
+/// fingerprint of one that an attempt before left. The public parts go to `conf/keys.json`, which is the last thing that is done: an
+/// attempt that ended before is gone on with.
+pub fn make_keys(node: &NodeDirectory, adopt: &[String]) -> Result<NodeKeys, ChainError> {
     if node.keys().exists() {
         return Err(ChainError::Exists(node.keys()));
     }
     let config = node.node_config()?;
-    let tpm = make_ready(node, &config)?;
+    let tpm = match make_ready(node, &config) {
+        // A token that opens with the PIN of this node's own directory is one that an attempt before made ready.
+        Err(ChainError::Device(error))
+            if config.hsm.backend == HsmBackend::Pkcs11
+                && error.cause == Cause::Absent
+                && open_device(node, &config).is_ok() =>
+        {
+            None
+        }
+        ready => ready?,
+    };
     let device = open_device(node, &config)?;
+    let is_sealed = node.path().join(&config.data_dir).join("vault").exists();
     let config = config.hsm;
     let wanted = [
         ("consensus", &config.consensus_key, KeyKind::Sm2Sign),
@@ -140,7 +177,10 @@ pub fn make_keys(node: &NodeDirectory) -> Result<NodeKeys, ChainError> {
     ];
     let mut keys = Vec::new();
     for (role, label, kind) in wanted {
-        keys.push(make_key(device.as_ref(), role, label, kind)?);
+        keys.push(make_key(device.as_ref(), role, label, kind, |kek| {
+            // What is sealed under it would be under a key that no record of this node names.
+            Adopted(adopt).expect_kek(device.as_ref(), kek, !is_sealed)
+        })?);
     }
     let made = NodeKeys::of(device.as_ref(), keys, tpm)?;
     let text = format!("{:#}\n", made.to_json());
@@ -148,12 +188,22 @@ pub fn make_keys(node: &NodeDirectory) -> Result<NodeKeys, ChainError> {
     Ok(made)
 }
 
-/// Takes the signing pair of that label, or makes a key.
-fn make_key(device: &dyn KeyDevice, role: &str, label: &str, kind: KeyKind) -> Result<KeyRecord, ChainError> {
+/// Takes the signing pair of that label, or a key encryption key that is expected, or makes a key.
+fn make_key(
+    device: &dyn KeyDevice,
+    role: &str,
+    label: &str,
+    kind: KeyKind,
+    expect_kek: impl FnOnce(&KeyRef) -> Result<(), DeviceError>,
+) -> Result<KeyRecord, ChainError> {
     let made = device.list()?.into_iter().find(|key| key.label == label && key.kind == kind);
     let uri = match made {
-        Some(key) if kind == KeyKind::Kek => return Err(foreign_kek(&key.uri).into()),
-        Some(key) => key.uri,
+        Some(key) => {
+            if kind == KeyKind::Kek {
+                expect_kek(&key.uri)?;
+            }
+            key.uri
+        }
         None => device.generate(&KeySpec::new(label, kind))?,
     };
     describe_key(device, role, &uri)
@@ -267,10 +317,12 @@ mod tests {
         let device = SoftDevice::new("test");
         let pair = device.generate(&KeySpec::new("consensus", KeyKind::Sm2Sign)).unwrap();
         device.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
-        let taken = make_key(&device, "consensus", "consensus", KeyKind::Sm2Sign).unwrap();
+        let make_key =
+            |role, label, kind| make_key(&device, role, label, kind, |kek| Adopted(&[]).expect_kek(&device, kek, true));
+        let taken = make_key("consensus", "consensus", KeyKind::Sm2Sign).unwrap();
         assert_eq!(taken.uri, pair.to_string());
-        let refused = make_key(&device, "kek", "kek", KeyKind::Kek).unwrap_err().to_string();
+        let refused = make_key("kek", "kek", KeyKind::Kek).unwrap_err().to_string();
         assert!(refused.contains("this ceremony did not make it") && refused.contains("object=kek"), "{refused}");
-        make_key(&device, "kek", "another", KeyKind::Kek).unwrap();
+        make_key("kek", "another", KeyKind::Kek).unwrap();
     }
 }

@@ -1,16 +1,18 @@
 //! The step that makes a node's data keys and its sign-once guard.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bixi_hsm::device::kek_fingerprint;
 use bixi_hsm::{Guard, KeyKind};
-use bixi_hsm_vault::Vault;
+use bixi_hsm_vault::{DeviceKek, Vault};
 use bixi_platform::io::{PreadStorage, Storage};
 use bixi_sealed::AtRest;
 
-use crate::chain::ChainError;
 use crate::chain::keys::{NodeKeys, open_device};
 use crate::chain::layout::NodeDirectory;
+use crate::chain::{ChainError, io_at};
+use crate::keys::TPM_STORE;
 
 /// Makes the vault and the guard of a node whose keys and genesis are there; the key encryption key must be the one that was made with
 /// them. The guard is made here, and by a recovery for the key it made: a node that finds none refuses to run, because an empty guard would let its key contradict itself.
@@ -37,7 +39,30 @@ pub fn seal(node: &NodeDirectory) -> Result<(), ChainError> {
     }
     let data = node.path().join(&config.data_dir);
     let files: Arc<dyn Storage> = Arc::new(PreadStorage::new());
-    let vault = Vault::create(Arc::clone(&files), data.join("vault"), AtRest::Sm4Gcm, device.as_ref(), &kek.uri)?;
+    let path = data.join("vault");
+    let vault = if is_half_sealed(&data).map_err(io_at(&data))? {
+        Vault::open(Arc::clone(&files), path, &DeviceKek { device: device.as_ref(), key: &kek.uri })?
+    } else {
+        Vault::create(Arc::clone(&files), path, AtRest::Sm4Gcm, device.as_ref(), &kek.uri)?
+    };
     Guard::create(files, data.join("guard"), vault.key_ring(), genesis.hash())?;
     Ok(())
+}
+
+/// Whether an attempt before this one ended between vault and guard: the vault is there, and nothing that a node writes once it has run. A
+/// guard that is missing beside anything else was lost, and a new one would let the key contradict itself.
+fn is_half_sealed(data: &Path) -> std::io::Result<bool> {
+    const MADE_BEFORE: [&str; 6] = ["vault", "vault.lock", "vault.tmp", "pin-state", "sdf", TPM_STORE];
+    if !data.join("vault").try_exists()? {
+        return Ok(false);
+    }
+    for entry in std::fs::read_dir(data)? {
+        let name = entry?.file_name();
+        let is_known =
+            MADE_BEFORE.iter().any(|known| name == *known) || name.to_string_lossy().starts_with("pin-state");
+        if !is_known {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

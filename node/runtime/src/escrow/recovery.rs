@@ -7,7 +7,10 @@
 //! Invariants:
 //! - nothing is changed before the vault is open and authentic, and a vault that its device still opens is left alone;
 //! - the old consensus key is never taken again: the node signs with a new one, which the chain has to admit;
-//! - a key encryption key that is in the new device already is taken only if this recovery made it: of another, nobody knows who knows it;
+//! - a key that is in the new device already is taken only if this recovery made it, or an officer names its fingerprint: of another, nobody
+//!   knows who knows it, or what it has signed. A key encryption key is adopted only where this recovery found none before, was about to make
+//!   one, and the device says that it was made inside it;
+//! - the vault is sealed under keys that the device still has when it is opened anew;
 //! - every step can be the last one before a crash: the next attempt goes on, without shares once the vault is resealed;
 //! - the guard stays: it remembers what the lost key signed, and begins new lanes for the new one.
 
@@ -23,6 +26,7 @@ use bixi_hsm::audit::Outcome;
 use bixi_hsm::{Cause, DeviceError, Guard, GuardError, KeyDevice, KeyKind, KeyRef, KeySpec};
 use bixi_hsm_escrow::{EscrowKey, Record, Share};
 use bixi_hsm_vault::{DeviceKek, Vault, VaultError};
+use bixi_platform::credentials::PinSource;
 use bixi_platform::io::Storage;
 use bixi_types::NodeId;
 use bixi_types::abi::{self, Argument};
@@ -31,7 +35,9 @@ use serde_json::{Value, json};
 use crate::chain::{self, KeyRecord, NodeDirectory};
 use crate::keys::{Listed, open_device};
 use crate::launch::{Failure, LaunchError, step};
+use crate::lifecycle::adoption::Adopted;
 use crate::lifecycle::desk::{Trail, storage_of_stopped};
+use crate::lifecycle::key_fingerprint;
 use crate::settings::Settings;
 use journal::Journal;
 
@@ -87,70 +93,69 @@ impl Recovered {
 }
 
 /// Brings the node back on the device that its file names: a token that was never initialised is, with the PINs in the node's
-/// directory.
+/// directory. `adopt` has fingerprints of keys in it that are taken though no note says that this recovery made them.
 ///
 /// # Errors
 /// Names the step. What was done before stays, and another attempt goes on from there.
-pub fn recover(settings: &Settings, officers: Officers<'_>, announce: Announce<'_>) -> Result<Recovered, LaunchError> {
+pub fn recover(
+    settings: &Settings,
+    adopt: &[String],
+    officers: Officers<'_>,
+    announce: Announce<'_>,
+) -> Result<Recovered, LaunchError> {
     let storage = storage_of_stopped(settings)?;
-    let present = step("key device", || match open_device(settings, settings.pin()) {
+    // The device is opened more than once, and some sources give the PIN once.
+    let pin = step("PIN", || settings.pin().read().map(Arc::new))?;
+    let open = || open_device(settings, PinSource::Handed(Arc::clone(&pin)));
+    let present = step("key device", || match open() {
         Ok(device) => Ok(Some(device)),
         Err(error) => match error.downcast_ref::<DeviceError>().map(|error| error.cause) {
             Some(Cause::Absent) => Ok(None),
             _ => Err(error),
         },
     })?;
-    let ready = || {
-        chain::initialise_lost(&NodeDirectory::new(&settings.base), &settings.config)?;
-        open_device(settings, settings.pin())
-    };
-    let site = Site { settings, storage, present, ready: &ready };
-    step("recovery", || site.recover(officers, announce))
-}
-
-/// The signing pair of that label, which this recovery makes or has made before.
-fn make_pair(device: &dyn KeyDevice, role: &str, label: &str, journal: &mut Journal) -> Result<KeyRecord, Failure> {
-    let found = device.list()?.into_iter().find(|key| key.label == label && key.kind == KeyKind::Sm2Sign);
-    let key = match found {
-        Some(key) if journal.notes.pairs.contains(&device.public_key(&key.uri)?) => key.uri,
-        Some(key) => {
-            let text = format!(
-                "{} is in the device already, and this recovery did not make it: nobody knows what it has signed, or who has it besides. \
-                 Remove it there if an attempt before this one made it, or name another hsm.{role}_key in the node file",
-                key.uri
-            );
-            return Err(text.into());
-        }
-        None => {
-            let made = device.generate(&KeySpec::new(label, KeyKind::Sm2Sign))?;
-            journal.note_pair(device.public_key(&made)?)?;
-            made
-        }
-    };
-    Ok(chain::describe_key(device, role, &key)?)
+    let ready = || Ok(chain::initialise_lost(&NodeDirectory::new(&settings.base), &settings.config)?);
+    let site = Site { settings, storage, ready: &ready, open: &open, adopted: Adopted(adopt) };
+    step("recovery", || site.recover(present, officers, announce))
 }
 
 /// Where a recovery takes place.
 struct Site<'a> {
     settings: &'a Settings,
     storage: Arc<dyn Storage>,
-    /// The new device, if it is ready.
-    present: Option<Arc<dyn KeyDevice>>,
-    /// Makes it ready.
-    ready: &'a dyn Fn() -> Result<Arc<dyn KeyDevice>, Failure>,
+    /// Makes a device ready that is not.
+    ready: &'a dyn Fn() -> Result<(), Failure>,
+    /// Opens the device that is ready.
+    open: &'a dyn Fn() -> Result<Arc<dyn KeyDevice>, Failure>,
+    adopted: Adopted<'a>,
+}
+
+/// The keys of the new device.
+struct Made {
+    consensus: KeyRef,
+    tls: KeyRef,
+    kek: KeyRef,
+    /// Public halves of the pairs.
+    pairs: [[u8; 64]; 2],
 }
 
 impl Site<'_> {
-    fn recover(&self, officers: Officers<'_>, announce: Announce<'_>) -> Result<Recovered, Failure> {
+    /// `present` is the new device, if it is ready.
+    fn recover(
+        &self,
+        present: Option<Arc<dyn KeyDevice>>,
+        officers: Officers<'_>,
+        announce: Announce<'_>,
+    ) -> Result<Recovered, Failure> {
         announce(STEPS[0])?;
-        let (vault, mut journal) = match self.open_by_device()? {
+        let (vault, mut journal) = match self.open_by_device(present.as_deref())? {
             Some(vault) => self.resume(vault)?,
             None => self.open_by_officers(officers)?,
         };
         let trail = Trail::open(self.settings, &self.storage, vault.key_ring())?;
         let by = format!("by shares of {}", journal.notes.officers.join(", "));
         let (node, old_certificate) = trail.perform("recover", &by, || {
-            let made = self.remake(vault, &mut journal, announce)?;
+            let made = self.remake(present, vault, &mut journal, &trail, announce)?;
             trail.tell("recover", format!("{by}: consensus key {}", made.0.to_hex()), Outcome::Answered)?;
             Ok(made)
         })?;
@@ -163,47 +168,133 @@ impl Site<'_> {
     /// Everything from the device on.
     fn remake(
         &self,
+        present: Option<Arc<dyn KeyDevice>>,
         mut vault: Vault,
         journal: &mut Journal,
+        trail: &Trail,
         announce: Announce<'_>,
     ) -> Result<(NodeId, Option<PathBuf>), Failure> {
         let hsm = &self.settings.config.hsm;
         announce(STEPS[1])?;
-        let device = self.present.clone().map_or_else(|| (self.ready)(), Ok)?;
+        let device = match present {
+            Some(device) => device,
+            None => (self.ready)().and_then(|()| (self.open)())?,
+        };
         announce(STEPS[2])?;
-        let consensus = make_pair(device.as_ref(), "consensus", &hsm.consensus_key, journal)?;
-        let tls = make_pair(device.as_ref(), "tls", &hsm.tls_key, journal)?;
-        let node = records::node_id(&consensus)?;
+        let pair = |role, label, journal: &mut _| self.make_pair(device.as_ref(), role, label, journal, trail);
+        let (consensus, id) = pair("consensus", &hsm.consensus_key, journal)?;
+        let (tls, tls_id) = pair("tls", &hsm.tls_key, journal)?;
         announce(STEPS[3])?;
-        let kek = self.make_kek(device.as_ref(), journal)?;
+        let kek = self.make_kek(device.as_ref(), journal, trail)?;
         announce(STEPS[4])?;
+        let made = Made { consensus, tls, kek, pairs: [id, tls_id] };
+        // The only handle: some libraries open one device at a time.
+        drop(device);
+        let device = self.open_anew(&made, journal)?;
         // A second time if the attempt before came so far: the same key, a fresh vault key.
-        journal.around_write(&mut vault, |vault| vault.reseal(device.as_ref(), &kek))?;
+        journal.around_write(&mut vault, |vault| vault.reseal(device.as_ref(), &made.kek))?;
         // Who has the lost device, or used shares and an old copy of the vault, reads nothing that is written from here on.
         journal.around_write(&mut vault, |vault| vault.add_epoch(device.as_ref()))?;
         announce(STEPS[5])?;
-        let kek = chain::describe_key(device.as_ref(), "kek", &kek)?;
-        let keys = vec![consensus, tls, kek];
+        let described = [("consensus", &made.consensus), ("tls", &made.tls), ("kek", &made.kek)];
+        let keys = described.map(|(role, key)| chain::describe_key(device.as_ref(), role, key));
+        let keys: Vec<KeyRecord> = keys.into_iter().collect::<Result<_, _>>()?;
         let old_certificate = records::replace(self.settings, device.as_ref(), keys, journal.notes.lost)?;
         announce(STEPS[6])?;
         self.open_guard(&vault)?;
-        Ok((node, old_certificate))
+        Ok((NodeId(id), old_certificate))
+    }
+
+    /// The signing pair of that label, which this recovery makes, has made before, or an officer adopts; with its public half.
+    fn make_pair(
+        &self,
+        device: &dyn KeyDevice,
+        role: &str,
+        label: &str,
+        journal: &mut Journal,
+        trail: &Trail,
+    ) -> Result<(KeyRef, [u8; 64]), Failure> {
+        let found = device.list()?.into_iter().find(|key| key.label == label && key.kind == KeyKind::Sm2Sign);
+        let Some(found) = found else {
+            let made = device.generate(&KeySpec::new(label, KeyKind::Sm2Sign))?;
+            let public = device.public_key(&made)?;
+            journal.note_pair(public)?;
+            return Ok((made, public));
+        };
+        let public = device.public_key(&found.uri)?;
+        if !journal.notes.pairs.contains(&public) {
+            self.refuse_known(role, &found.uri, public, journal)?;
+            let fingerprint = key_fingerprint(&public);
+            if !self.adopted.names(&fingerprint) {
+                let text = format!(
+                    "{} (fingerprint {fingerprint}) is in the device already, and this recovery did not make it: nobody knows what it has \
+                     signed, or who has it besides. If an officer made it for this node, as with the tool of an SDF device's vendor, or an \
+                     attempt before this one did, and nothing has signed with it, say so: --adopt {fingerprint}. Else remove it there, or name \
+                     another hsm.{role}_key in the node file",
+                    found.uri
+                );
+                return Err(text.into());
+            }
+            trail.tell(
+                "recover",
+                format!("{role} key {} adopted, fingerprint {fingerprint}", found.uri),
+                Outcome::Answered,
+            )?;
+            journal.note_pair(public)?;
+        }
+        Ok((found.uri, public))
+    }
+
+    /// A key that this node or another validator has signed with is never one to begin anew with.
+    fn refuse_known(&self, role: &str, key: &KeyRef, public: [u8; 64], journal: &Journal) -> Result<(), Failure> {
+        let id = NodeId(public);
+        let validates = self.settings.genesis.validators.iter().any(|one| one.id == id);
+        if validates || journal.notes.lost == Some(public) || records::is_known(self.settings, id)? {
+            let text = format!(
+                "{key} is a key that this chain or this node's record knows: what it has signed is not known here, and this recovery did not \
+                 make it. Name another hsm.{role}_key in the node file"
+            );
+            return Err(text.into());
+        }
+        Ok(())
+    }
+
+    /// The device, opened anew, with the keys that were made: one that keeps them in a session only, or in its cache, does not have them then.
+    fn open_anew(&self, made: &Made, journal: &Journal) -> Result<Arc<dyn KeyDevice>, Failure> {
+        let device = (self.open)()?;
+        let keeps = || -> Result<bool, DeviceError> {
+            let pairs = [device.public_key(&made.consensus)?, device.public_key(&made.tls)?];
+            Ok(pairs == made.pairs && journal.has_made(device.as_ref(), &made.kek)?)
+        };
+        match keeps() {
+            Ok(true) => Ok(device),
+            failed => {
+                let why = failed
+                    .err()
+                    .map_or_else(|| "it has other keys under their names".to_owned(), |error| error.to_string());
+                let text = format!(
+                    "the new device was opened anew and does not have the keys that were made in it: {why}. The vault is as it was; find out \
+                     why it does not keep them, and repeat this"
+                );
+                Err(text.into())
+            }
+        }
     }
 
     /// The vault, if the device that is there opens it.
-    fn open_by_device(&self) -> Result<Option<Vault>, Failure> {
-        let Some(device) = &self.present else { return Ok(None) };
-        let Ok(key) = Listed::of(device.as_ref())?.find(&self.settings.config.hsm.kek, KeyKind::Kek) else {
+    fn open_by_device(&self, present: Option<&dyn KeyDevice>) -> Result<Option<Vault>, Failure> {
+        let Some(device) = present else { return Ok(None) };
+        let Ok(key) = Listed::of(device)?.find(&self.settings.config.hsm.kek, KeyKind::Kek) else {
             return Ok(None);
         };
-        match self.open(&DeviceKek { device: device.as_ref(), key: &key }) {
+        match self.open_vault(&DeviceKek { device, key: &key }) {
             Ok(vault) => Ok(Some(vault)),
             Err(VaultError::WrongKek { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn open(&self, kek: &dyn bixi_hsm_vault::Kek) -> Result<Vault, VaultError> {
+    fn open_vault(&self, kek: &dyn bixi_hsm_vault::Kek) -> Result<Vault, VaultError> {
         Vault::open(Arc::clone(&self.storage), self.settings.data("vault"), kek)
     }
 
@@ -240,7 +331,7 @@ impl Site<'_> {
         }
         let shares = officers(&records)?;
         let (record, key) = key_of(&records, &shares)?;
-        let vault = self.open(&key)?;
+        let vault = self.open_vault(&key)?;
         let journal = self.journal();
         let names = shares.iter().filter_map(|share| record.officer(share.id().index)).map(str::to_owned).collect();
         let known = match Journal::exists(self.storage.as_ref(), &journal)? {
@@ -264,14 +355,18 @@ impl Site<'_> {
         self.settings.data("recovery")
     }
 
-    fn make_kek(&self, device: &dyn KeyDevice, journal: &mut Journal) -> Result<KeyRef, Failure> {
+    fn make_kek(&self, device: &dyn KeyDevice, journal: &mut Journal, trail: &Trail) -> Result<KeyRef, Failure> {
         let label = &self.settings.config.hsm.kek;
-        if let Ok(found) = Listed::of(device)?.find(label, KeyKind::Kek) {
-            if journal.has_made(device, &found)? {
-                return Ok(found);
+        let found = Listed::of(device)?.find(label, KeyKind::Kek);
+        if let Ok(found) = found {
+            if !journal.has_made(device, &found)? {
+                self.adopted.expect_kek(device, &found, journal.notes.is_making_kek)?;
+                trail.tell("recover", format!("key encryption key {found} adopted"), Outcome::Answered)?;
+                journal.note_kek(device, &found)?;
             }
-            return Err(chain::foreign_kek(&found).into());
+            return Ok(found);
         }
+        journal.note_making_kek()?;
         let made = device.generate(&KeySpec::new(label, KeyKind::Kek))?;
         journal.note_kek(device, &made)?;
         Ok(made)

@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
 
-use bixi_hsm::device::{PRF_BYTES, PRF_INPUT_BYTES_MAX};
+use bixi_hsm::device::{KEK_FINGERPRINT_INPUT, PRF_BYTES, PRF_INPUT_BYTES_MAX, fingerprint_by};
 use bixi_hsm::protocol::PRF_DOMAIN;
 use bixi_hsm::{Cause, DeviceError, KeyKind, KeyRef};
 use bixi_hsm_vault::{Kek, SlotKind};
@@ -48,7 +48,7 @@ fn serve(asked: &mut dyn Read, told: &mut dyn Write, name: &str, derive: &mut De
         let mut input = vec![0; length];
         asked.read_exact(&mut input)?;
         // Whoever asks gets what opens a vault, and nothing that this key does elsewhere.
-        if !input.starts_with(PRF_DOMAIN) {
+        if !input.starts_with(PRF_DOMAIN) && input != KEK_FINGERPRINT_INPUT {
             return Err("an input that no vault asks for".into());
         }
         let mut out = Secret::zeroed(PRF_BYTES);
@@ -67,14 +67,27 @@ fn read_or_end(source: &mut dyn Read, bytes: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-/// Lets a standby device open the vault, too; `line` is the two ends of the pipe to the process that answers for it.
+/// Compares the name and fingerprint of a key with what is known of it; an error says that it is another.
+pub type Compare<'a> = &'a mut dyn FnMut(&str, &str) -> Result<(), Failure>;
+
+/// Lets a standby device open the vault, too; `line` is the two ends of the pipe to the process that answers for it. Whoever can exchange
+/// the standby, or its node file, would open the vault with a key of his: so `compare` holds the key that answers against the one that is
+/// meant.
 ///
 /// # Errors
-/// Names the step: a running node, a device that refuses, a label that is taken.
-pub fn add(settings: &Settings, label: &str, line: (Box<dyn Read>, Box<dyn Write>)) -> Result<String, LaunchError> {
+/// Names the step: a running node, a device that refuses, another key than is meant, one that opens the vault already, a label that is
+/// taken.
+pub fn add(
+    settings: &Settings,
+    label: &str,
+    line: (Box<dyn Read>, Box<dyn Write>),
+    compare: Compare<'_>,
+) -> Result<String, LaunchError> {
     let remote = step("standby device", || Remote::meet(line))?;
+    let fingerprint = step("standby device", || fingerprint_by(|input, out| remote.derive(input, out)))?;
+    step("fingerprint", || compare(&remote.name(), &fingerprint))?;
     let (desk, mut vault) = Desk::open_with_vault(settings)?;
-    let subject = format!("standby slot {label:?} for {}", remote.key);
+    let subject = format!("standby slot {label:?} for {}, fingerprint {fingerprint}", remote.key);
     step("vault", || {
         desk.perform("add slot", &subject, || Ok(vault.add_slot(SlotKind::Standby, label, &remote, &remote.key)?))
     })?;
@@ -157,7 +170,9 @@ mod tests {
     #[test]
     fn what_no_vault_asks_is_not_answered() {
         let long = vec![0; PRF_INPUT_BYTES_MAX + 1];
-        for asked in [frame(b"something else"), frame(&long), vec![1], frame(PRF_DOMAIN)[..5].to_vec()] {
+        let longer = [KEK_FINGERPRINT_INPUT, b"1"].concat();
+        for asked in [frame(b"something else"), frame(&longer), frame(&long), vec![1], frame(PRF_DOMAIN)[..5].to_vec()]
+        {
             let (result, told) = served(&asked);
             assert!(result.is_err() && told.ends_with(b"kek\n"), "{asked:?}");
         }

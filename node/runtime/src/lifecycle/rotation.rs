@@ -3,8 +3,11 @@
 //! | key | first step | the operator | last step |
 //! |---|---|---|---|
 //! | kek | new key, new slot of the vault: both keys open it | names the new key | [`finish_kek`]: the vault sealed anew, for the new key alone |
-//! | tls | new key, a request for a certificate | has it certified, names both | none: the old key goes unused |
-//! | consensus | new key, calls of the consensus contract | sends them, names the new key | none: the old key is no member any more |
+//! | tls | new key, a request for a certificate | has it certified, names both | [`finish`]: the record names it |
+//! | consensus | new key, calls of the consensus contract | sends them, names the new key | [`finish`]: the record names it |
+//!
+//! The last step of each has `conf/keys.json` name the keys that the node file names, and keep the pairs before them as `former`: a recovery
+//! tells by it which key was lost, and a check of the trail which keys were this node's.
 //!
 //! A crash at any place leaves a node that starts: at most a key that nothing uses, which `bixi hsm list` shows. Each step can be taken
 //! again; a first step taken again makes another key, because of one that is there nobody knows who made it.
@@ -22,6 +25,8 @@ use serde_json::{Value, json};
 
 use super::desk::Desk;
 use super::{generation, key_fingerprint, write_new};
+use crate::chain::{self, KeyRecord, NodeDirectory, NodeKeys};
+use crate::doctor::custody::named;
 use crate::launch::{Failure, LaunchError, step};
 use crate::settings::Settings;
 
@@ -110,8 +115,65 @@ pub fn finish_kek(settings: &Settings, drop_slots: bool) -> Result<Finished, Lau
                 Ok(())
             })?;
         }
+        // Repeated where it fails: sealed is sealed, and the record is written then.
+        write_record(settings, &desk)?;
         Ok::<_, Failure>(Finished { kek: kek.to_string(), ended })
     })
+}
+
+/// What `conf/keys.json` says since the last step of a rotation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// The node's id: its consensus key.
+    pub node: String,
+    /// Pairs whose place others have taken, oldest first: role and public half.
+    pub former: Vec<(String, String)>,
+}
+
+/// Has the record of the node's keys name those that the node file names; pairs before them stay in it as former ones.
+///
+/// # Errors
+/// Names the step: a running node, a key that the device does not hold, or that was replaced before; a record that cannot be written.
+pub fn finish(settings: &Settings) -> Result<Recorded, LaunchError> {
+    let desk = Desk::open(settings)?;
+    step("rotate", || {
+        let record = write_record(settings, &desk)?.ok_or("there is no conf/keys.json to be written anew")?;
+        let former = record.former.iter().map(|key| (key.role.clone(), key.public_key.clone().unwrap_or_default()));
+        Ok::<_, Failure>(Recorded { node: record.node_id()?.to_hex(), former: former.collect() })
+    })
+}
+
+/// None where a node has no record.
+fn write_record(settings: &Settings, desk: &Desk) -> Result<Option<NodeKeys>, Failure> {
+    let node = NodeDirectory::new(&settings.base);
+    if !node.keys().exists() {
+        return Ok(None);
+    }
+    let before = NodeKeys::read(&node)?;
+    let device = desk.device.as_ref();
+    let keys = named(&settings.config.hsm).map(|named| {
+        let key = desk.listed.find(named.label, named.kind)?;
+        Ok::<_, Failure>(chain::describe_key(device, named.role_name, &key)?)
+    });
+    let keys: Vec<KeyRecord> = keys.into_iter().collect::<Result<_, _>>()?;
+    if let Some(old) =
+        keys.iter().find(|key| key.id().is_some() && before.former.iter().any(|one| one.id() == key.id()))
+    {
+        return Err(format!("the node file names {}, which another key has taken the place of before", old.uri).into());
+    }
+    let now = NodeKeys::of(device, keys.clone(), before.tpm.clone())?;
+    let now = NodeKeys { former: before.clone().former_beside(&keys), ..now };
+    if now != before {
+        let subject = format!(
+            "conf/keys.json names {}, {} keys are former ones",
+            settings.config.hsm.consensus_key,
+            now.former.len()
+        );
+        desk.perform("rotate-record", &subject, || {
+            Ok(chain::replace_file(&node.keys(), format!("{:#}\n", now.to_json()).as_bytes())?)
+        })?;
+    }
+    Ok(Some(now))
 }
 
 /// Makes a new TLS key and writes a request for its certificate (PKCS#10, PEM) to a new file.
@@ -141,6 +203,8 @@ pub fn tls(settings: &Settings, request: &Path) -> Result<Rotated, LaunchError> 
             format!("have the authority certify {}", request.display()),
             format!("set in [hsm] of the node file: tls_key = {label:?}"),
             "put the new certificate where p2p.certificate says, and start the node; then have the old one revoked"
+                .to_owned(),
+            "when the node is stopped next, run `bixi hsm rotate tls --finish`: conf/keys.json names the new key then"
                 .to_owned(),
         ];
         Ok(Rotated::new("tls_key", made, todo))
@@ -174,6 +238,9 @@ pub fn consensus(settings: &Settings) -> Result<Rotated, LaunchError> {
                  where the chain has given the validator another (getSealerList), make the call anew with that"
             ),
             "where others let in by list, name the new id in their p2p.allow".to_owned(),
+            "when the node is stopped next, run `bixi hsm rotate consensus --finish`: conf/keys.json names the new key then, as a recovery \
+             needs it"
+                .to_owned(),
         ];
         Ok::<_, Failure>(Rotated { calls, ..Rotated::new("consensus_key", made, todo) })
     })

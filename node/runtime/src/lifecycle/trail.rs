@@ -1,37 +1,44 @@
 //! The explicit check of a node's audit trail: every entry read, every link and every signed head verified.
 //!
 //! What the files alone cannot show is that the newest entries were cut off, or a whole older copy put in place. Two things show it: a
-//! head that an officer wrote down (`expect`), and heads that the device signed, for whoever has one of them elsewhere.
+//! head that an officer wrote down (`expect`), and heads that the device signed, for whoever has one of them elsewhere. That whoever has
+//! the data keys wrote all of it anew shows by the heads: only the node's present TLS key counts, and keys that the officer names.
 
 #[cfg(test)]
 mod tests;
+mod vouching;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use bixi_hsm::audit::{self, Chain, Entry, Outcome, SignedHead};
+use bixi_hsm::audit::{self, Chain, Entry, Outcome};
 use bixi_platform::io::Storage;
 use bixi_platform::threads::Spawner;
 use bixi_sealed::KeyRing;
-use bixi_types::H256;
+use bixi_types::NodeId;
 use serde_json::{Value, json};
 
 use super::{key_fingerprint, utc};
+use crate::chain::{NodeDirectory, NodeKeys};
 use crate::doctor::custody::{Held, named};
 use crate::launch::{Failure, LaunchError, step};
 use crate::placement;
 use crate::settings::Settings;
+use vouching::{Expected, Vouching};
 
 pub use bixi_hsm::audit::Head;
+pub use vouching::{Foreign, Problem, UNSIGNED_ENTRIES_MAX};
 
 /// What is asked of a check.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Wish {
     /// Count only what came after this head, which the trail must have stood at.
     pub from: Option<Head>,
     /// The trail must have stood at this head.
     pub expect: Option<Head>,
+    /// TLS keys whose heads count besides those of the node's present one.
+    pub tls_keys: Vec<NodeId>,
 }
 
 /// A trail that holds.
@@ -44,10 +51,9 @@ pub struct Review {
     /// How often an entry is older than the one before it.
     clock_steps_back: u64,
     signed: u64,
-    last_signed: Option<SignedHead>,
     /// Signed heads by the key that signed.
     signers: BTreeMap<[u8; 64], u64>,
-    tls_key: Option<[u8; 64]>,
+    vouching: Vouching,
 }
 
 /// Reads and verifies the whole trail of a node, running or not. `each` gets every line after `from`, as it is read.
@@ -59,42 +65,43 @@ pub fn verify(settings: &Settings, wish: Wish, each: &mut dyn FnMut(&Line<'_>)) 
     let storage = step("storage", || settings.storage(&spawner))?;
     let held = step("key device", || Held::open_wherever(settings))?;
     let ring = step("vault", || held.ring(settings, &storage))?;
-    let [_, tls, _] = named(&settings.config.hsm);
-    // The check of the trail does not depend on a key that was removed since.
-    let tls_key = held.attest(&tls).ok().and_then(|attested| attested.public_key);
-    let review =
-        step("audit trail", || read(&storage, &settings.data("audit"), &ring, settings.genesis.hash(), wish, each))?;
-    Ok(Review { tls_key, ..review })
+    let expected = step("node's keys", || expected(settings, &held, &wish))?;
+    step("audit trail", || read(&storage, &settings.data("audit"), &ring, &wish, expected, each))
+}
+
+/// Whose heads count. What the device tells counts, and a key that it holds no more is named by the officer: what lies on the disk beside
+/// the trail can be exchanged with it.
+fn expected(settings: &Settings, held: &Held, wish: &Wish) -> Result<Expected, Failure> {
+    let [consensus, tls, _] = named(&settings.config.hsm);
+    let told = |named| held.attest(named).ok().and_then(|attested| attested.public_key).map(NodeId);
+    let node = NodeDirectory::new(&settings.base);
+    let record = node.keys().exists().then(|| NodeKeys::read(&node)).transpose()?;
+    let nodes = told(&consensus).into_iter().chain(record.iter().flat_map(NodeKeys::node_ids)).collect();
+    Ok(Expected { chain: settings.genesis.hash(), nodes, own: told(&tls), named: wish.tls_keys.clone() })
 }
 
 fn read(
     storage: &Arc<dyn Storage>,
     dir: &Path,
     ring: &KeyRing,
-    chain: H256,
-    wish: Wish,
+    wish: &Wish,
+    expected: Expected,
     each: &mut dyn FnMut(&Line<'_>),
 ) -> Result<Review, Failure> {
-    let mut review = Review::default();
+    let mut review = Review { vouching: Vouching::new(expected), ..Review::default() };
     let mut wanted: Vec<Wanted> = [wish.from, wish.expect].into_iter().flatten().map(Wanted::new).collect();
-    let mut foreign = None;
     let after = wish.from.map_or(0, |head| head.entries);
     review.chain = audit::verify_chain(storage.as_ref(), dir, ring, |entry| {
         let head = Head::after(&entry);
         wanted.iter_mut().for_each(|wanted| wanted.pass(&entry, head));
-        if let Outcome::HeadSigned(signed) = &entry.event.outcome
-            && signed.statement.chain != chain
-        {
-            foreign.get_or_insert(entry.sequence);
+        if let Outcome::HeadSigned(signed) = &entry.event.outcome {
+            review.vouching.take(entry.sequence, signed);
         }
         if entry.sequence >= after {
             each(&Line { entry: &entry, head });
             review.take(entry);
         }
     })?;
-    if let Some(sequence) = foreign {
-        return Err(format!("entry {sequence} holds a signed head of another chain").into());
-    }
     wanted.iter().try_for_each(|wanted| wanted.judge(&review.chain))?;
     Ok(review)
 }
@@ -202,14 +209,13 @@ impl Review {
         if let Outcome::HeadSigned(signed) = entry.event.outcome {
             self.signed += 1;
             *self.signers.entry(signed.key).or_default() += 1;
-            self.last_signed = Some(*signed);
         }
     }
 
-    /// Entries after the last signed head; the entry that holds its signature is one of them.
-    fn unsigned(&self) -> u64 {
-        let from = self.last_signed.map_or(self.chain.begins.entries, |signed| signed.statement.head.entries);
-        self.chain.ends.entries - from
+    /// What stands against the trail, though every link of it holds.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        self.vouching.problems(&self.chain)
     }
 
     /// Name and text of each finding.
@@ -233,6 +239,8 @@ impl Review {
             rows.push(("torn bytes".to_owned(), words));
         }
         rows.push(("signed heads".to_owned(), self.signed_words()));
+        rows.extend(self.vouching.words(&self.chain).into_iter().map(|words| ("vouched for".to_owned(), words)));
+        rows.extend(self.problems().iter().map(|problem| ("PROBLEM".to_owned(), problem.to_string())));
         let counts =
             self.counts.iter().map(|((request, outcome), count)| (format!("  {request} {outcome}"), count.to_string()));
         rows.extend(counts);
@@ -240,24 +248,18 @@ impl Review {
     }
 
     fn signed_words(&self) -> String {
-        let Some(last) = self.last_signed else {
-            return "none: it is as whole as this host's data keys are safe, and no key of the device stands by it"
-                .to_owned();
+        let entries = self.vouching.unsigned(&self.chain);
+        let Some(last) = self.vouching.last() else {
+            return format!(
+                "none that counts over {entries} entries: it is as whole as this host's data keys are safe, and no key of the device stands \
+                 by it; a trail may be without for {UNSIGNED_ENTRIES_MAX} entries"
+            );
         };
-        let by = self.signers.iter().map(|(key, count)| {
-            let whose = if Some(*key) == self.tls_key {
-                "the node's TLS key"
-            } else {
-                "another key, such as an earlier TLS key:"
-            };
-            format!("{count} by {whose} {}", key_fingerprint(key))
-        });
         format!(
-            "{}, the last over {} at {}; {} entries since",
-            by.collect::<Vec<_>>().join(", "),
+            "{}, the last that counts over {} at {}; {entries} entries since",
+            self.signed,
             last.statement.head,
-            utc(last.statement.at_ms),
-            self.unsigned()
+            utc(last.statement.at_ms)
         )
     }
 
@@ -271,7 +273,14 @@ impl Review {
             .map(|((request, outcome), count)| json!({"request": request, "outcome": outcome, "count": count}))
             .collect();
         let signers = self.signers.iter().map(|(key, count)| {
-            json!({"fingerprint": key_fingerprint(key), "heads": count, "is_tls_key": Some(*key) == self.tls_key})
+            let (id, vouching) = (NodeId(*key), &self.vouching);
+            json!({
+                "public_key": id.to_hex(),
+                "fingerprint": key_fingerprint(key),
+                "heads": count,
+                "is_tls_key": vouching.is_own(id),
+                "accepted": vouching.accepts(id),
+            })
         });
         json!({
             "begins": begins.to_string(),
@@ -283,9 +292,11 @@ impl Review {
             "clock_steps_back": self.clock_steps_back,
             "counts": counts,
             "signed_heads": self.signed,
-            "last_signed": self.last_signed.map(|signed| signed.statement.head.to_string()),
-            "unsigned_entries": self.unsigned(),
+            "last_signed": self.vouching.last().map(|signed| signed.statement.head.to_string()),
+            "unsigned_entries": self.vouching.unsigned(&self.chain),
             "signers": signers.collect::<Vec<_>>(),
+            "vouched": self.vouching.to_json(&self.chain),
+            "problems": self.problems().iter().map(Problem::to_json).collect::<Vec<_>>(),
         })
     }
 }

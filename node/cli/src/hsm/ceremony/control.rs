@@ -1,13 +1,13 @@
 //! Dual control: a step is taken when two different officers have confirmed it.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use bixi_runtime::escrow::{Passphrase, Secret};
 
+use crate::hsm::terminal::{Terminal, choose_passphrase};
+
 /// Wrong passphrases for one step before the ceremony ends.
 const ATTEMPTS: usize = 3;
-const LINE_BYTES_MAX: u64 = 64;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -35,10 +35,10 @@ impl Control {
         };
         let officers = names.iter().enumerate().map(|(place, name)| {
             let passphrase = match &source {
-                Source::Terminal => Passphrase::New(format!("passphrase of {name} for this ceremony")),
-                Source::Files { directory, .. } => file(directory, place),
+                Source::Terminal => choose_passphrase(&format!("passphrase of {name} for this ceremony"))?,
+                Source::Files { directory, .. } => file(directory, place).read()?,
             };
-            Ok((name.clone(), passphrase.read()?))
+            Ok((name.clone(), passphrase))
         });
         Ok(Self { officers: officers.collect::<Result<_, Failure>>()?, source })
     }
@@ -83,20 +83,15 @@ fn file(directory: &Path, place: usize) -> Passphrase {
 
 /// Which officer confirms.
 fn choose(step: &str, officers: &[(String, Secret)]) -> Result<usize, Failure> {
-    let mut terminal = std::fs::OpenOptions::new().read(true).write(true).open("/dev/tty")?;
-    let mut typed = BufReader::new(terminal.try_clone()?);
+    let mut terminal = Terminal::open()?;
     loop {
         for (number, (name, _)) in (1..).zip(officers) {
-            writeln!(terminal, "  {number}  {name}")?;
+            terminal.show(&format!("  {number}  {name}\n"))?;
         }
-        write!(terminal, "Who confirms {step:?}? Number: ")?;
-        let mut line = String::new();
-        if typed.by_ref().take(LINE_BYTES_MAX).read_line(&mut line)? == 0 {
-            return Err("the terminal was closed".into());
-        }
-        match line.trim().parse::<usize>().ok().and_then(|number| number.checked_sub(1)) {
+        let line = terminal.ask(&format!("Who confirms {step:?}? Number: "))?;
+        match line.parse::<usize>().ok().and_then(|number| number.checked_sub(1)) {
             Some(place) if place < officers.len() => return Ok(place),
-            _ => writeln!(terminal, "That is no number of an officer.")?,
+            _ => terminal.show("That is no number of an officer.\n")?,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a ceremony's steps do: commands of this program, each a process of its own, on the node's files or on those of a rehearsal.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -103,7 +104,9 @@ impl Stage {
             CeremonyStep::Keys => vec![self.of_node("keys")],
             CeremonyStep::Seal => vec![self.of_node("seal")],
             CeremonyStep::Escrow => vec![self.escrow()],
-            CeremonyStep::Check => (1..=self.plan.officers.len()).map(|index| self.check(index)).collect(),
+            CeremonyStep::Check => {
+                (1..).zip(&self.plan.officers).map(|(index, name)| self.check(index, name)).collect()
+            }
             CeremonyStep::Recover => vec![self.recover()],
             CeremonyStep::Slots => vec![self.of_device(&["slots", "list"])],
         }
@@ -123,8 +126,10 @@ impl Stage {
         Some(format!("--share={}", pages.join(format!("share-{index}.txt")).display()))
     }
 
-    fn check(&self, index: usize) -> Arguments {
+    /// Every officer's own page, once: the command refuses another's.
+    fn check(&self, index: usize, officer: &str) -> Arguments {
         let mut arguments = self.of_device(&["escrow", "check"]);
+        arguments.push(format!("--officer={officer}"));
         arguments.extend(self.page(index));
         arguments
     }
@@ -143,7 +148,10 @@ impl Stage {
             // The device that is lost.
             fs::remove_dir_all(self.node.token_home().store())?;
         }
-        let results = commands.iter().map(|command| self.run(command)).collect::<Result<_, _>>()?;
+        let results: Vec<Value> = commands.iter().map(|command| self.run(command)).collect::<Result<_, _>>()?;
+        if step == CeremonyStep::Check {
+            expect_all_checked(&results).map_err(|text| Failure::new(Status::Fault, text))?;
+        }
         self.go_on_after(step)?;
         Ok(results)
     }
@@ -174,5 +182,41 @@ impl Stage {
             }
         }
         Ok(())
+    }
+}
+
+/// All shares of one escrow were there, each once.
+fn expect_all_checked(results: &[Value]) -> Result<(), String> {
+    let escrows: BTreeSet<&str> = results.iter().filter_map(|one| one["escrow"].as_str()).collect();
+    let shares: BTreeSet<u64> = results.iter().filter_map(|one| one["index"].as_u64()).collect();
+    let given = results.first().and_then(|one| one["officers"].as_u64()).unwrap_or_default();
+    if escrows.len() == 1 && shares == (1..=given).collect() {
+        return Ok(());
+    }
+    let told = |set: Vec<String>| set.join(", ");
+    Err(format!(
+        "not every officer's page was checked: shares {} of {given}, of the escrows {}. The plan names the officers of one escrow, each once",
+        told(shares.iter().map(u64::to_string).collect()),
+        told(escrows.iter().map(|escrow| (*escrow).to_owned()).collect()),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_officer_is_checked_once() {
+        let page = |escrow: &str, index: u64| json!({"escrow": escrow, "index": index, "officers": 3});
+        let checked = |pages: &[(&str, u64)]| {
+            expect_all_checked(&pages.iter().map(|(escrow, index)| page(escrow, *index)).collect::<Vec<_>>())
+        };
+        assert_eq!(checked(&[("a", 2), ("a", 1), ("a", 3)]), Ok(()));
+        for wrong in [&[("a", 1), ("a", 1), ("a", 3)][..], &[("a", 1), ("a", 2)], &[("a", 1), ("b", 2), ("a", 3)], &[]]
+        {
+            assert!(checked(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::launch::Failure;
 
 const CHECK_DOMAIN: &[u8] = b"BIXI-RECOVERY-CHECK-V1";
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// What is known of a recovery that is under way. Fields are only ever added with another format.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -30,6 +30,9 @@ pub(super) struct Notes {
     pub(super) pairs: Vec<[u8; 64]>,
     /// Tells the key encryption key that this recovery made from one that somebody put there.
     pub(super) kek_check: Option<[u8; 32]>,
+    /// The device had no key encryption key of that name, and was about to be asked for one: one that is there later, without a check, may be
+    /// the answer that a crash kept from being noted.
+    pub(super) is_making_kek: bool,
     /// The vault's version as this recovery read or wrote it last, and whether it is about to write: notes that somebody puts back later
     /// speak of another vault.
     version: u64,
@@ -66,11 +69,25 @@ impl Journal {
         officers: Vec<String>,
         version: u64,
     ) -> Result<Self, Failure> {
-        let notes =
-            Notes { format: FORMAT, lost, officers, pairs: Vec::new(), kek_check: None, version, is_writing: false };
+        let notes = Notes {
+            format: FORMAT,
+            lost,
+            officers,
+            pairs: Vec::new(),
+            kek_check: None,
+            is_making_kek: false,
+            version,
+            is_writing: false,
+        };
         let journal = Self { storage: Arc::clone(storage), path: path.to_owned(), ring, notes };
         journal.write()?;
         Ok(journal)
+    }
+
+    /// Notes that a key encryption key is about to be made where there is none, durably.
+    pub(super) fn note_making_kek(&mut self) -> Result<(), Failure> {
+        self.notes.is_making_kek = true;
+        self.write()
     }
 
     /// Notes which key encryption key was made, durably.

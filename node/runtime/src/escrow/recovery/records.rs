@@ -23,9 +23,14 @@ pub(super) fn lost(settings: &Settings) -> Result<Option<[u8; 64]>, Failure> {
     Ok(Some(NodeKeys::read(&node)?.node_id()?.0))
 }
 
-pub(super) fn node_id(consensus: &KeyRecord) -> Result<NodeId, Failure> {
-    let id = consensus.public_key.as_deref().and_then(|text| text.parse().ok());
-    id.ok_or_else(|| format!("the device tells no public key of {}", consensus.uri).into())
+/// Whether the node's record names that key, as present or as one before.
+pub(super) fn is_known(settings: &Settings, key: NodeId) -> Result<bool, Failure> {
+    let node = NodeDirectory::new(&settings.base);
+    if !node.keys().exists() {
+        return Ok(false);
+    }
+    let record = NodeKeys::read(&node)?;
+    Ok(record.keys.iter().chain(&record.former).any(|known| known.id() == Some(key)))
 }
 
 /// Writes the record of the new keys, and moves the certificate of the lost TLS key aside; where that went.
@@ -36,7 +41,7 @@ pub(super) fn replace(
     lost: Option<[u8; 64]>,
 ) -> Result<Option<PathBuf>, Failure> {
     let path = NodeDirectory::new(&settings.base).keys();
-    let new = NodeKeys::of(device, keys, None)?;
+    let new = NodeKeys { former: former(settings, &keys)?, ..NodeKeys::of(device, keys, None)? };
     let of_lost = lost.map(|key| path.with_file_name(format!("keys-{}.json", &NodeId(key).to_hex()[..NAME_DIGITS])));
     if let Some(aside) = of_lost.filter(|aside| !aside.exists() && path.exists()) {
         // By name, so that the record is there at every moment.
@@ -45,6 +50,15 @@ pub(super) fn replace(
     chain::replace_file(&path, format!("{:#}\n", new.to_json()).as_bytes())?;
     let certificate = settings.path(&settings.config.p2p.certificate);
     set_aside(&certificate, new.public_key("tls")?)
+}
+
+/// The keys on record whose place others take.
+fn former(settings: &Settings, new: &[KeyRecord]) -> Result<Vec<KeyRecord>, Failure> {
+    let node = NodeDirectory::new(&settings.base);
+    if !node.keys().exists() {
+        return Ok(Vec::new());
+    }
+    Ok(NodeKeys::read(&node)?.former_beside(new))
 }
 
 /// A certificate of another key than this goes aside, under the number that its authority gave it.

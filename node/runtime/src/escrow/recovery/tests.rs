@@ -41,7 +41,7 @@ impl Stage {
         let lost: Arc<dyn KeyDevice> = Arc::new(SoftDevice::new("lost"));
         let keys = keys_of(lost.as_ref());
         let kek: KeyRef = keys[2].uri.parse().unwrap();
-        let node = records::node_id(&keys[0]).unwrap();
+        let node = keys[0].id().unwrap();
         let settings = Settings {
             config: NodeConfig::default(),
             genesis: Genesis::fixture(&[node]),
@@ -74,14 +74,34 @@ impl Stage {
         members: &[usize],
         until: Option<&str>,
     ) -> Result<Recovered, Failure> {
+        self.adopt(device, members, until, &[])
+    }
+
+    fn adopt(
+        &self,
+        device: &RefCell<Option<Arc<dyn KeyDevice>>>,
+        members: &[usize],
+        until: Option<&str>,
+        adopt: &[String],
+    ) -> Result<Recovered, Failure> {
         let ready = || {
-            let made: Arc<dyn KeyDevice> = Arc::new(SoftDevice::new("new"));
-            Ok(Arc::clone(device.borrow_mut().insert(made)))
+            *device.borrow_mut() = Some(Arc::new(SoftDevice::new("new")));
+            Ok(())
         };
+        let open = || Ok(Arc::clone(device.borrow().as_ref().unwrap()));
         let present = device.borrow().clone();
-        let site = Site { settings: &self.settings, storage: Arc::clone(&self.storage), present, ready: &ready };
         let mut announce = |step| if Some(step) == until { Err(format!("ended before {step}").into()) } else { Ok(()) };
-        site.recover(&mut |_| Ok(self.shares(members)), &mut announce)
+        self.site(&ready, &open, adopt).recover(present, &mut |_| Ok(self.shares(members)), &mut announce)
+    }
+
+    fn site<'a>(
+        &'a self,
+        ready: &'a dyn Fn() -> Result<(), Failure>,
+        open: &'a dyn Fn() -> Result<Arc<dyn KeyDevice>, Failure>,
+        adopt: &'a [String],
+    ) -> Site<'a> {
+        let storage = Arc::clone(&self.storage);
+        Site { settings: &self.settings, storage, ready, open, adopted: Adopted(adopt) }
     }
 
     fn record(&self) -> Value {
@@ -103,13 +123,18 @@ impl Stage {
         let old = Listed::of(self.lost.as_ref()).unwrap().find("kek", KeyKind::Kek).unwrap();
         assert!(matches!(open(self.lost.as_ref(), &old), Err(VaultError::WrongKek { .. })));
 
-        let consensus = Listed::of(device.as_ref()).unwrap().find("consensus", KeyKind::Sm2Sign).unwrap();
+        let consensus =
+            Listed::of(device.as_ref()).unwrap().find(&self.settings.config.hsm.consensus_key, KeyKind::Sm2Sign);
+        let consensus = consensus.unwrap();
         assert_eq!(device.public_key(&consensus).unwrap(), recovered.node.0);
         assert_eq!(self.record()["keys"][0]["public_key"], recovered.node.to_hex());
         let lost = recovered.lost.unwrap();
         assert_ne!(lost, recovered.node);
         let aside = format!("conf/keys-{}.json", &lost.to_hex()[..16]);
         assert!(fs::read_to_string(self.settings.base.join(aside)).unwrap().contains(&lost.to_hex()));
+        let former = self.record()["former"].clone();
+        let roles: Vec<&str> = former.as_array().unwrap().iter().filter_map(|key| key["role"].as_str()).collect();
+        assert_eq!((roles, &former[0]["public_key"]), (vec!["consensus", "tls"], &lost.to_hex().into()));
         assert!(!self.settings.data("recovery").exists());
         let mut told = Vec::new();
         let trail = self.settings.data("audit");
@@ -184,16 +209,16 @@ fn a_key_encryption_key_that_is_there_already_is_refused() {
 #[test]
 fn the_old_consensus_key_is_not_taken_again() {
     let stage = Stage::new();
-    let half: Arc<dyn KeyDevice> = Arc::clone(&stage.lost);
     let mut settings = stage.settings.clone();
     settings.config.hsm.kek = "another".into();
-    let site = Site {
-        settings: &settings,
-        storage: Arc::clone(&stage.storage),
-        present: Some(half),
-        ready: &|| panic!("it is ready"),
-    };
-    let refused = site.recover(&mut |_| Ok(stage.shares(&[0, 1, 2])), &mut |_| Ok(())).unwrap_err().to_string();
+    let open = || Ok(Arc::clone(&stage.lost));
+    // Not even if somebody names it.
+    let old = Listed::of(stage.lost.as_ref()).unwrap().find("consensus", KeyKind::Sm2Sign).unwrap();
+    let adopt = [key_fingerprint(&stage.lost.public_key(&old).unwrap())];
+    let site = Site { settings: &settings, ..stage.site(&|| panic!("it is ready"), &open, &adopt) };
+    let present = Some(Arc::clone(&stage.lost));
+    let refused =
+        site.recover(present, &mut |_| Ok(stage.shares(&[0, 1, 2])), &mut |_| Ok(())).unwrap_err().to_string();
     assert!(refused.contains("consensus") && refused.contains("this recovery did not make it"), "{refused}");
 }
 
@@ -230,4 +255,68 @@ fn notes_that_are_put_back_later_open_nothing() {
     assert!(refused.contains("of a recovery that is over"), "{refused}");
     let vault = Vault::open(Arc::clone(&stage.storage), stage.settings.data("vault"), &kek).unwrap();
     assert_eq!(vault.slots().len(), 2, "the new escrow is there");
+}
+
+/// A session object, or what a library only remembers, opens the vault until the process ends.
+#[test]
+fn nothing_is_sealed_under_keys_that_the_device_does_not_keep() {
+    let stage = Stage::new();
+    let before = fs::read(stage.settings.data("vault")).unwrap();
+    let made = |number: u64| -> Arc<dyn KeyDevice> { Arc::new(SoftDevice::seeded("new", number)) };
+    let opened = RefCell::new(0);
+    let open = || {
+        *opened.borrow_mut() += 1;
+        Ok(made(*opened.borrow()))
+    };
+    let site = stage.site(&|| panic!("it is ready"), &open, &[]);
+    let refused = site.recover(Some(made(0)), &mut |_| Ok(stage.shares(&[0, 1, 2])), &mut |_| Ok(()));
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("opened anew and does not have the keys"), "{refused}");
+    assert_eq!((fs::read(stage.settings.data("vault")).unwrap(), *opened.borrow()), (before, 1));
+}
+
+/// As on an SDF device without a call that makes pairs: an officer makes them with the vendor's tool and names them in keys.toml.
+#[test]
+fn pairs_that_an_officer_made_are_taken_by_their_fingerprints() {
+    let stage = Stage::new();
+    let device: Arc<dyn KeyDevice> = Arc::new(SoftDevice::new("new"));
+    let fingerprints = ["consensus", "tls"].map(|label| {
+        let key = device.generate(&KeySpec::new(label, KeyKind::Sm2Sign)).unwrap();
+        key_fingerprint(&device.public_key(&key).unwrap())
+    });
+    let device = RefCell::new(Some(device));
+    let refused = stage.adopt(&device, &[0, 1, 2], None, &fingerprints[1..]).unwrap_err().to_string();
+    assert!(refused.contains(&format!("--adopt {}", fingerprints[0])), "{refused}");
+    let recovered = stage.adopt(&device, &[0, 1, 2], None, &fingerprints).unwrap();
+    stage.check(&device, &recovered);
+}
+
+/// A crash between the device's answer and the note of it, the one place that a recovery cannot close.
+#[test]
+fn a_key_encryption_key_that_was_not_noted_is_taken_by_its_fingerprint() {
+    let stage = Stage::new();
+    let device = RefCell::new(None);
+    stage.attempt(&device, &[0, 1, 2], Some("seal")).unwrap_err();
+    let lost_note = |is_making_kek| {
+        let key = {
+            let shares = stage.shares(&[0, 1, 2]);
+            let slots = bixi_hsm_vault::describe(stage.storage.as_ref(), stage.settings.data("vault")).unwrap().slots;
+            bixi_hsm_escrow::recover(slots[1].escrow.as_ref().unwrap(), &shares).unwrap()
+        };
+        let vault = Vault::open(Arc::clone(&stage.storage), stage.settings.data("vault"), &key).unwrap();
+        let mut journal = Journal::open(&stage.storage, &stage.settings.data("recovery"), vault.key_ring()).unwrap();
+        (journal.notes.kek_check, journal.notes.is_making_kek) = (None, is_making_kek);
+        journal.note_officers(Vec::new(), vault.version()).unwrap();
+    };
+    let new = Arc::clone(device.borrow().as_ref().unwrap());
+    let kek = Listed::of(new.as_ref()).unwrap().find("kek", KeyKind::Kek).unwrap();
+    let fingerprint = bixi_hsm::device::kek_fingerprint(new.as_ref(), &kek).unwrap();
+    lost_note(false);
+    let refused = stage.adopt(&device, &[0, 1, 2], None, std::slice::from_ref(&fingerprint)).unwrap_err().to_string();
+    assert!(refused.contains("did not make it") && !refused.contains("--adopt"), "{refused}");
+    lost_note(true);
+    let refused = stage.attempt(&device, &[0, 1, 2], None).unwrap_err().to_string();
+    assert!(refused.contains(&format!("--adopt {fingerprint}")), "{refused}");
+    let recovered = stage.adopt(&device, &[0, 1, 2], None, &[fingerprint]).unwrap();
+    stage.check(&device, &recovered);
 }
