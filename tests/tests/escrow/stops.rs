@@ -92,13 +92,6 @@ fn again(node: &Path, at: usize, arguments: &[&str]) -> Value {
     }
 }
 
-/// A token that has a label and no PIN yet is nobody's, as the refusal tells: it is made anew.
-fn remake_token(node: &Path, at: usize, words: &str) {
-    assert!(words.contains("initialise it again") || words.contains("no slot with a token"), "{at}: {words}");
-    fs::remove_dir_all(node.join("token")).unwrap();
-    fs::create_dir(node.join("token")).unwrap();
-}
-
 /// The vault opens with the node's key, and the trail, if one was begun, holds.
 fn verify(node: &Path, at: usize) {
     if !node.join("data/audit").is_dir() {
@@ -106,46 +99,6 @@ fn verify(node: &Path, at: usize) {
     }
     let verified = bixi(&["hsm", "verify-audit", "--json", "--config", "bixi.toml"], node);
     assert!(verified.status.success(), "{at}: {}", said(&verified));
-}
-
-#[test]
-fn the_steps_of_a_new_node_are_taken_again() {
-    let ground = Ground::new();
-    for made in ["conf/keys.json", "conf/node.crt"] {
-        fs::remove_file(ground.template.join(made)).unwrap();
-    }
-    for made in ["data", "token"] {
-        fs::remove_dir_all(ground.template.join(made)).unwrap();
-        fs::create_dir(ground.template.join(made)).unwrap();
-    }
-    let keys = ["chain", "keys", "--dir", "."];
-    ground.stop_everywhere(&keys, |node, at| {
-        // Written at the very end: then there is nothing left to do.
-        if !node.join("conf/keys.json").exists() {
-            let ran = bixi(&keys, node);
-            if !ran.status.success() && offered(&refusal(&ran)).is_none() {
-                remake_token(node, at, &refusal(&ran));
-            }
-            if !ran.status.success() {
-                again(node, at, &keys);
-            }
-        }
-        let sealed = bixi(&["chain", "seal", "--dir", "."], node);
-        assert!(sealed.status.success(), "{at}: {}", said(&sealed));
-        verify(node, at);
-    });
-    let made = bixi(&keys, &ground.template);
-    assert!(made.status.success(), "{}", said(&made));
-    let seal = ["chain", "seal", "--dir", "."];
-    ground.stop_everywhere(&seal, |node, at| {
-        let sealed = bixi(&seal, node);
-        // At its very end there is nothing left to do.
-        let is_done = ["data/vault", "data/guard"].iter().all(|file| node.join(file).is_file());
-        assert!(sealed.status.success() || is_done, "{at}: {}", said(&sealed));
-        verify(node, at);
-        let shown = bixi(&["hsm", "guard", "show", "--config", "bixi.toml"], node);
-        assert!(shown.status.success(), "{at}: {}", said(&shown));
-    });
 }
 
 #[test]
@@ -167,33 +120,6 @@ fn an_escrow_is_made_or_was_made_and_says_so() {
                 json(&bixi(&["hsm", "escrow", "check", "--json", "--config", "bixi.toml", "--share", &page], node));
             }
         }
-        verify(node, at);
-    });
-}
-
-#[test]
-fn a_recovery_is_gone_on_with() {
-    let ground = Ground::new();
-    let words = ["hsm", "escrow", "create", "--json", "--config", "bixi.toml", "--officers", "2", "--threshold", "2"];
-    ground.prepare(&[&words[..], &["--out", "pages"]].concat());
-    let token = ground.template.join("token");
-    fs::remove_dir_all(&token).unwrap();
-    fs::create_dir(&token).unwrap();
-    let recover =
-        ["hsm", "recover", "--json", "--config", "bixi.toml", "--share=pages/share-1.txt", "--share=pages/share-2.txt"];
-    ground.stop_everywhere(&recover, |node, at| {
-        let ran = bixi(&recover, node);
-        if !ran.status.success() && offered(&refusal(&ran)).is_none() {
-            let words = refusal(&ran);
-            if words.contains("nothing is lost") {
-                assert!(!node.join("data/recovery").exists(), "{at}");
-                return verify(node, at);
-            }
-            remake_token(node, at, &words);
-        }
-        let recovered = if ran.status.success() { json(&ran) } else { again(node, at, &recover) };
-        assert_ne!(recovered["lost"], recovered["node"], "{at}");
-        assert!(!node.join("data/recovery").exists(), "{at}");
         verify(node, at);
     });
 }
