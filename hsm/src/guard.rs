@@ -41,6 +41,7 @@ use bixi_types::{H256, NodeId};
 use journal::{Journal, Record};
 pub use lane::{Claim, Position, Step};
 use lane::{Lanes, Verdict};
+pub use moving::Moved;
 pub use officers::{Mark, Overruling};
 pub use standing::{HostId, Ticket, TicketError};
 
@@ -118,14 +119,41 @@ pub enum GuardError {
     },
     /// Its marks were signed for another importer.
     #[error(
-        "sign-once guard {path} was retired for the importer of the ticket that begins with {ticket}, and its marks are signed for no other: \
-         two hosts would begin where they end"
+        "sign-once guard {path} was retired for {ticket}, and its marks are signed for no other: two hosts would begin where they end. \
+         If that importer is lost, rotate the consensus key"
     )]
     RetiredFor {
         /// The guard's file.
         path: PathBuf,
-        /// The first digits of the ticket.
+        /// Who may have them.
         ticket: String,
+    },
+    /// The ticket is of a move that has ended.
+    #[error(
+        "sign-once guard {path}: this ticket is of an earlier move, and no guard waits with it; take the one that `bixi hsm guard await-import` \
+         prints now on the new host"
+    )]
+    Spent {
+        /// The guard's file.
+        path: PathBuf,
+    },
+    /// It has no marks of this key to move.
+    #[error(
+        "sign-once guard {path} has never signed with this key: it is not the one that the validator moves from. Look for the data directory \
+         that the node runs with; a validator that never signed anywhere needs no move"
+    )]
+    NeverSigned {
+        /// The guard's file.
+        path: PathBuf,
+    },
+    /// It signs with this key on this host.
+    #[error(
+        "sign-once guard {path} signs with this key on this host: nothing can be moved to where it is. Ask the guard of the new host to wait; if \
+         this is the new host, it has the identity (/etc/machine-id) of the old one: give it its own first"
+    )]
+    SignsHere {
+        /// The guard's file.
+        path: PathBuf,
     },
     /// It waits for another guard's marks.
     #[error(
@@ -169,7 +197,10 @@ pub enum GuardError {
         next: u64,
     },
     /// It watches over as many keys as it can.
-    #[error("sign-once guard {path} watches over too many keys")]
+    #[error(
+        "sign-once guard {path} has the marks of as many keys as it can watch over and takes no other: set the validator up in a new data \
+         directory for a new key"
+    )]
     TooManyKeys {
         /// The guard's file.
         path: PathBuf,

@@ -106,6 +106,7 @@ impl Journal {
         check_names(&*storage, path)?;
         let lock = lock(&*storage, path)?;
         let mut lanes = read(&*storage, path, &ring, chain)?;
+        lanes.retire_all_if_said();
         lanes.forget_left_behind();
         let journal = Self::begin(storage, path, ring, chain, &lanes, lock)?;
         Ok((lanes, journal))
@@ -315,8 +316,8 @@ fn read(storage: &dyn Storage, path: &Path, ring: &KeyRing, chain: H256) -> Resu
             guard = %path.display(),
             offset,
             dropped,
-            "the sign-once guard ended in the middle of a write, as after a loss of power: nothing was granted on what is dropped; if there \
-             was no such loss, look at this disk"
+            "the sign-once guard ended in the middle of a write, as after a loss of power; what is dropped was not known to be durable. If \
+             there was no such loss, look at this disk"
         );
     }
     Ok(lanes)
@@ -334,8 +335,9 @@ fn apply(lanes: &mut Lanes, record: Record, first: bool, chain: H256) -> Result<
                 Err(format!("it belongs to chain {found}, not to {chain}"))
             }
         }
-        Record::FirstStanding(standing) if !first && *lanes == Lanes::default() => {
-            lanes.standing = standing.into();
+        Record::FirstStanding(FirstStanding { overrulings, is_retired }) if !first && *lanes == Lanes::default() => {
+            lanes.standing.overrulings = overrulings;
+            lanes.retires_all = is_retired;
             Ok(())
         }
         Record::Standing(standing) if !first && *lanes == Lanes::default() => {

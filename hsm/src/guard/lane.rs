@@ -6,7 +6,7 @@ use bixi_types::NodeId;
 use bixi_types::consensus::SignatureBytes;
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::standing::Standing;
+use super::standing::{Standing, Ticket};
 
 /// Statements a lane remembers below its mark, so that a repeated request gets its stored signature.
 pub(super) const HISTORY_MAX: usize = 256;
@@ -109,6 +109,8 @@ pub(super) struct Lanes {
     /// The key of the last claim.
     latest: Option<NodeId>,
     pub(super) standing: Standing,
+    /// Read from a guard that was retired before keys were told apart.
+    pub(super) retires_all: bool,
 }
 
 impl Lanes {
@@ -137,6 +139,19 @@ impl Lanes {
         }
         self.latest = Some(claim.key);
         true
+    }
+
+    /// Retires every key that is here, where a file says so that did not tell keys apart.
+    pub(super) fn retire_all_if_said(&mut self) {
+        if std::mem::take(&mut self.retires_all) {
+            let keys = self.histories.keys().map(|(key, _)| (*key, Ticket::UNNAMED));
+            self.standing.retired = keys.collect();
+        }
+    }
+
+    /// Forgets what a key's checkpoint lane holds: officers had it changed where its marks come from.
+    pub(super) fn forget_checkpoints(&mut self, key: &NodeId) {
+        self.histories.remove(&(*key, Lane::Checkpoint));
     }
 
     /// Forgets all but the marks of every key other than the last one that claimed: a key that a rotation left behind signs no more, and

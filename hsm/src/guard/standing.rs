@@ -1,6 +1,6 @@
 //! What officers have done to a guard, besides its lanes: retired, waiting, overruled, bound to a host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bixi_accel::sm3;
@@ -11,18 +11,18 @@ const TICKET_BYTES: usize = 16;
 const CHECK_BYTES: usize = 4;
 const CHECK_DOMAIN: &[u8] = b"BIXI-HSM-GUARD-TICKET-V1";
 
-/// How a guard stands. What is not said of a key holds for all.
+/// How a guard stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(super) struct Standing {
     /// Overrulings taken so far, here and where the marks came from.
     pub(super) overrulings: u64,
     /// Keys that grant nothing any more here, and the one guard that their marks were signed for.
     pub(super) retired: BTreeMap<NodeId, Ticket>,
-    /// Retired by a version that did not tell keys apart.
-    pub(super) all_retired: bool,
-    /// It grants nothing before the marks are here that are signed for this.
-    pub(super) awaiting: Option<Ticket>,
-    /// The host on which it signs. None before the first start.
+    /// Keys that grant nothing before the marks are here that are signed for this.
+    pub(super) awaiting: BTreeMap<NodeId, Ticket>,
+    /// Tickets of moves that have ended: no guard waits with them any more.
+    pub(super) spent: BTreeSet<Ticket>,
+    /// The host on which it signs. None before the first start, and where hosts have no identity.
     pub(super) host: Option<HostId>,
 }
 
@@ -30,13 +30,8 @@ pub(super) struct Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(super) struct FirstStanding {
     pub(super) overrulings: u64,
+    /// All keys of that guard, for an importer that was not named.
     pub(super) is_retired: bool,
-}
-
-impl From<FirstStanding> for Standing {
-    fn from(first: FirstStanding) -> Self {
-        Self { overrulings: first.overrulings, all_retired: first.is_retired, ..Self::default() }
-    }
 }
 
 /// A host as a guard remembers it: derived from the system's identity, which it does not tell.
@@ -51,7 +46,7 @@ impl HostId {
 }
 
 /// Drawn by a guard that waits for another one's marks. The export that names it is taken there and nowhere else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub struct Ticket([u8; TICKET_BYTES]);
 
 /// A ticket that cannot be used.
@@ -63,6 +58,9 @@ pub struct Ticket([u8; TICKET_BYTES]);
 pub struct TicketError;
 
 impl Ticket {
+    /// Of a retirement by a version that named no importer: nobody draws it.
+    pub(super) const UNNAMED: Self = Self([0; TICKET_BYTES]);
+
     /// Of random bytes.
     pub const fn new(bytes: [u8; TICKET_BYTES]) -> Self {
         Self(bytes)

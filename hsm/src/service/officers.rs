@@ -15,11 +15,23 @@ use super::{SigningService, refuse};
 use crate::audit::{Durability, Event, Outcome, now_ms};
 use crate::gate::Priority;
 use crate::guard::export::Export;
-use crate::guard::{HostId, Overruling, Ticket};
+use crate::guard::{HostId, Moved, Overruling, Ticket};
 use crate::officer::{Approval, Change, Override};
 use crate::protocol::{KeyRole, Refusal};
 
 impl SigningService {
+    /// Refuses to begin where the guard would grant this service nothing, or is not at home on `host`; one without a home has it here from
+    /// now on, and the trail is told.
+    ///
+    /// # Errors
+    /// When the trail or the guard refuses.
+    pub fn expect_ready(&self, host: Option<HostId>) -> Result<(), Refusal> {
+        if self.guard.expect_ready(&self.node_id(), host).map_err(refuse)? {
+            self.tell("guard-home", "at home on this host from now on".to_owned(), None, Outcome::Answered)?;
+        }
+        Ok(())
+    }
+
     /// Has the guard wait for another one's marks on `host`, signing nothing before, and returns the ticket for which they are to be
     /// exported. Of a guard that waits already it is the same ticket.
     ///
@@ -28,25 +40,27 @@ impl SigningService {
     pub fn await_guard_import(&self, host: Option<HostId>) -> Result<String, Refusal> {
         let fresh =
             OsRandom.array().map_err(|error| Refusal::Storage(format!("the system's random numbers: {error}")))?;
-        let fresh = Ticket::new(fresh);
+        let node = self.node_id();
         let ticket = self.told("guard-await", "waits for another guard's marks", None, || {
-            self.guard.await_import(fresh, host).map_err(refuse)
+            self.guard.await_import(&node, Ticket::new(fresh), host).map_err(refuse)
         })?;
-        Ok(ticket.text(&self.chain, &self.node_id()))
+        Ok(ticket.text(&self.chain, &node))
     }
 
     /// Retires the guard for this key, for good, and returns its marks as a file for the holder of a ticket, that the TLS key vouches for.
     /// Of a retired guard the file is made again, for the same ticket only.
     ///
     /// # Errors
-    /// For a text that is no ticket of this validator; when the trail, the guard or the device refuses.
-    pub fn export_guard(&self, ticket: &str) -> Result<(Export, Vec<u8>), Refusal> {
+    /// For a text that is no ticket of this validator; when `host` is not the guard's; when the trail, the guard or the device refuses.
+    pub fn export_guard(&self, ticket: &str, host: Option<HostId>) -> Result<(Export, Vec<u8>), Refusal> {
         let key = self.tls.as_ref().ok_or(Refusal::NoKey(KeyRole::Tls))?;
         let node = self.node_id();
-        let ticket =
-            Ticket::parse(ticket, &self.chain, &node).map_err(|error| Refusal::Malformed(error.to_string()))?;
-        self.told("guard-export", &format!("retired, and its marks exported for ticket {ticket}"), None, || {
+        self.told("guard-export", "retired, and its marks exported", None, || {
+            self.guard.expect_at_home(host).map_err(refuse)?;
+            let ticket =
+                Ticket::parse(ticket, &self.chain, &node).map_err(|error| Refusal::Malformed(error.to_string()))?;
             self.guard.retire(&node, ticket).map_err(refuse)?;
+            self.tell("guard-export", format!("retired for ticket {ticket}"), None, Outcome::Answered)?;
             let export = Export {
                 chain: self.chain,
                 node,
@@ -66,8 +80,20 @@ impl SigningService {
     ///
     /// # Errors
     /// When the file is of another chain, validator, signer or ticket, holds a signature that this validator never made, or would lower a
-    /// mark; when trail or guard refuses.
-    pub fn import_guard(&self, file: &[u8], signer: Option<[u8; 64]>) -> Result<Export, Refusal> {
+    /// mark; when `host` is not the one that waits; when trail or guard refuses.
+    pub fn import_guard(&self, file: &[u8], signer: Option<[u8; 64]>, host: Option<HostId>) -> Result<Export, Refusal> {
+        let fingerprint = Export::fingerprint(file);
+        self.told("guard-import", &format!("marks imported from the export {fingerprint}"), None, || {
+            let export = self.read_export(file, signer)?;
+            let Export { node: key, ticket, overrulings, marks, .. } = &export;
+            let moved = Moved { key, ticket: *ticket, overrulings: *overrulings, marks };
+            self.guard.import(&moved, host).map_err(refuse)?;
+            Ok(export)
+        })
+    }
+
+    /// An export of this validator's that a trusted key vouches for.
+    fn read_export(&self, file: &[u8], signer: Option<[u8; 64]>) -> Result<Export, Refusal> {
         let export = Export::decode(file).map_err(|error| Refusal::Malformed(error.to_string()))?;
         super::statement::check_origin(&export.chain, &export.node, &self.chain, &self.node_id())?;
         let trusted = signer.or_else(|| self.tls.as_ref().map(super::SigningKey::bytes));
@@ -89,10 +115,6 @@ impl SigningService {
                 )));
             }
         }
-        let subject = format!("marks imported from the export {}", Export::fingerprint(file));
-        let Export { node, ticket, overrulings, marks, .. } = &export;
-        let raise = || self.guard.import(node, *ticket, *overrulings, marks).map_err(refuse);
-        self.told("guard-import", &subject, None, raise)?;
         Ok(export)
     }
 

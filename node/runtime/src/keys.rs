@@ -162,7 +162,7 @@ pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<
 impl Holder {
     /// Refuses to begin with a guard that signs nothing any more, or yet, or not here.
     pub(crate) fn expect_in_service(&self) -> Result<(), Failure> {
-        Ok(self.service.guard().expect_ready(&self.service.node_id(), this_host()?)?)
+        Ok(self.service.expect_ready(this_host()?)?)
     }
 
     /// Asks as over a socket, with the same frames.

@@ -12,10 +12,15 @@ fn host(name: &str) -> Option<HostId> {
     Some(HostId::new(name.as_bytes()))
 }
 
+/// On host "b".
+fn import(guard: &Guard, ticket: Ticket, overrulings: u64, marks: &[Mark]) -> Result<(), GuardError> {
+    guard.import(&Moved { key: &KEY, ticket, overrulings, marks }, host("b"))
+}
+
 /// A fresh guard that waits for marks.
 fn waiting(disk: &CrashDisk) -> Guard {
     let guard = create(disk);
-    assert_eq!(guard.await_import(TICKET, host("b")).unwrap(), TICKET);
+    assert_eq!(guard.await_import(&KEY, TICKET, host("b")).unwrap(), TICKET);
     guard
 }
 
@@ -66,22 +71,22 @@ fn a_guard_that_waits_grants_nothing_before_the_marks_for_its_ticket_are_here() 
     for _ in 0..2 {
         assert!(matches!(guard.claim(&prevote(50, 1)), Err(GuardError::Awaiting { .. })));
         assert!(matches!(guard.expect_ready(&KEY, host("b")), Err(GuardError::Awaiting { .. })));
-        assert!(matches!(guard.import(&KEY, OTHER_TICKET, 0, &marks), Err(GuardError::NotAwaited { .. })));
+        assert!(matches!(import(&guard, OTHER_TICKET, 0, &marks), Err(GuardError::NotAwaited { .. })));
         assert_eq!(
-            guard.await_import(OTHER_TICKET, host("b")).unwrap(),
+            guard.await_import(&KEY, OTHER_TICKET, host("b")).unwrap(),
             TICKET,
             "the one that was carried to the other host"
         );
         drop(guard);
         guard = open(&disk).unwrap();
-        assert!(guard.is_awaiting());
+        assert!(guard.is_awaiting(&KEY));
     }
-    guard.import(&KEY, TICKET, 0, &marks).unwrap();
+    import(&guard, TICKET, 0, &marks).unwrap();
     guard.expect_ready(&KEY, host("b")).unwrap();
     guard.claim(&prevote(50, 1)).unwrap();
-    let again = guard.import(&KEY, TICKET, 0, &marks);
+    let again = import(&guard, TICKET, 0, &marks);
     assert!(matches!(again, Err(GuardError::NotAwaited { .. })), "once");
-    let never = create(&CrashDisk::new(3)).import(&KEY, TICKET, 0, &marks);
+    let never = import(&create(&CrashDisk::new(3)), TICKET, 0, &marks);
     assert!(matches!(never, Err(GuardError::NotAwaited { .. })), "a guard that drew no ticket");
 }
 
@@ -91,7 +96,7 @@ fn a_guard_is_raised_and_never_lowered() {
     assert_eq!(marks, [(prevote(7, 1), Some(signature(1))), (checkpoint(6, 1), Some(signature(2)))]);
     let disk = CrashDisk::new(2);
     let fresh = waiting(&disk);
-    fresh.import(&KEY, TICKET, 3, &marks).unwrap();
+    import(&fresh, TICKET, 3, &marks).unwrap();
     drop(fresh);
     let fresh = open(&disk).unwrap();
     assert_eq!(fresh.overrulings(), 3, "an approval that was taken there is taken nowhere again");
@@ -103,9 +108,9 @@ fn a_guard_is_raised_and_never_lowered() {
     let raised = |claim: &Claim, marks: &[Mark]| {
         let target = create(&CrashDisk::new(3));
         target.claim(claim).unwrap();
-        target.await_import(TICKET, None).unwrap();
-        let done = target.import(&KEY, TICKET, 0, marks);
-        assert!(done.is_ok() || target.marks(&KEY) == [claim.position] && target.is_awaiting(), "all or nothing");
+        target.await_import(&KEY, TICKET, None).unwrap();
+        let done = import(&target, TICKET, 0, marks);
+        assert!(done.is_ok() || target.marks(&KEY) == [claim.position] && target.is_awaiting(&KEY), "all or nothing");
         done
     };
     for (claim, what) in [(prevote(8, 1), "a higher mark"), (checkpoint(6, 9), "another statement")] {
@@ -122,17 +127,94 @@ fn a_validator_moves_there_and_back() {
     let (a, b) = (worked(&home), waiting(&away));
     a.expect_ready(&KEY, host("a")).unwrap();
     a.retire(&KEY, TICKET).unwrap();
-    b.import(&KEY, TICKET, 0, &a.mark_statements(&KEY)).unwrap();
+    import(&b, TICKET, 0, &a.mark_statements(&KEY)).unwrap();
     b.claim(&prevote(8, 1)).unwrap();
-    assert_eq!(a.await_import(OTHER_TICKET, host("a")).unwrap(), OTHER_TICKET);
+    assert_eq!(a.await_import(&KEY, OTHER_TICKET, host("a")).unwrap(), OTHER_TICKET);
     // What left it first does not bring it back.
     let stale = a.mark_statements(&KEY);
-    assert!(matches!(a.import(&KEY, TICKET, 0, &stale), Err(GuardError::NotAwaited { .. })));
+    assert!(matches!(import(&a, TICKET, 0, &stale), Err(GuardError::NotAwaited { .. })));
     b.retire(&KEY, OTHER_TICKET).unwrap();
-    a.import(&KEY, OTHER_TICKET, 0, &b.mark_statements(&KEY)).unwrap();
+    let marks = b.mark_statements(&KEY);
+    a.import(&Moved { key: &KEY, ticket: OTHER_TICKET, overrulings: 0, marks: &marks }, host("a")).unwrap();
     assert!(matches!(a.claim(&prevote(8, 2)), Err(GuardError::Conflict { .. })), "what was signed away from home");
     a.claim(&prevote(9, 1)).unwrap();
     assert!(matches!(b.claim(&prevote(9, 2)), Err(GuardError::Retired { .. })));
+    // Tickets of moves that have ended retire nothing.
+    for spent in [TICKET, OTHER_TICKET] {
+        assert!(matches!(a.retire(&KEY, spent), Err(GuardError::Spent { .. })));
+    }
+    a.claim(&prevote(10, 1)).unwrap();
+}
+
+#[test]
+fn a_copy_of_a_waiting_guard_takes_no_marks_on_another_host() {
+    let marks = worked(&CrashDisk::new(1)).mark_statements(&KEY);
+    let disk = CrashDisk::new(2);
+    let guard = waiting(&disk);
+    assert!(matches!(guard.await_import(&KEY, OTHER_TICKET, host("c")), Err(GuardError::OtherHost { .. })));
+    let moved = Moved { key: &KEY, ticket: TICKET, overrulings: 0, marks: &marks };
+    assert!(matches!(guard.import(&moved, host("c")), Err(GuardError::OtherHost { .. })));
+    guard.import(&moved, host("b")).unwrap();
+}
+
+#[test]
+fn what_never_signed_is_moved_nowhere_and_what_signs_here_is_not_moved_here() {
+    let fresh = create(&CrashDisk::new(1));
+    assert!(matches!(fresh.retire(&KEY, TICKET), Err(GuardError::NeverSigned { .. })));
+    let guard = waiting(&CrashDisk::new(2));
+    assert!(
+        matches!(import(&guard, TICKET, 0, &[]), Err(GuardError::NotAwaited { .. })),
+        "of a guard that never signed"
+    );
+    assert!(guard.is_awaiting(&KEY));
+    let working = worked(&CrashDisk::new(3));
+    assert!(working.expect_ready(&KEY, host("a")).unwrap(), "it has a home now");
+    assert!(!working.expect_ready(&KEY, host("a")).unwrap());
+    assert!(matches!(working.await_import(&KEY, TICKET, host("a")), Err(GuardError::SignsHere { .. })));
+    working.claim(&prevote(8, 1)).expect("it was not told to wait");
+}
+
+#[test]
+fn a_guard_waits_for_one_key_and_signs_with_another() {
+    let guard = waiting(&CrashDisk::new(1));
+    let successor = NodeId([9; 64]);
+    guard.claim(&Claim { key: successor, ..prevote(1, 1) }).expect("the way out when the marks never come");
+    let marks = [(Claim { key: successor, ..prevote(5, 1) }, None)];
+    let other = Moved { key: &successor, ticket: TICKET, overrulings: 0, marks: &marks };
+    assert!(
+        matches!(guard.import(&other, host("b")), Err(GuardError::NotAwaited { .. })),
+        "it waits for another key's"
+    );
+    assert!(guard.is_awaiting(&KEY));
+}
+
+#[test]
+fn a_file_that_was_lost_is_made_again_while_the_guard_waits_to_get_the_validator_back() {
+    let guard = worked(&CrashDisk::new(1));
+    guard.expect_ready(&KEY, host("a")).unwrap();
+    guard.retire(&KEY, TICKET).unwrap();
+    guard.await_import(&KEY, OTHER_TICKET, host("a")).unwrap();
+    guard.retire(&KEY, TICKET).expect("for the same ticket");
+}
+
+#[test]
+fn a_checkpoint_that_officers_changed_after_the_copy_comes_along() {
+    let source = worked(&CrashDisk::new(1));
+    let disk = CrashDisk::new(2);
+    let copy = worked(&disk);
+    source.overrule(&KEY, 1, &[change(5, 1, 2), change(6, 1, 2)]).unwrap();
+    source.retire(&KEY, TICKET).unwrap();
+    copy.await_import(&KEY, TICKET, host("b")).unwrap();
+    import(&copy, TICKET, source.overrulings(), &source.mark_statements(&KEY)).unwrap();
+    drop(copy);
+    let copy = open(&disk).unwrap();
+    assert_eq!(copy.checkpoint(&KEY, 6), Some([2; 32]));
+    assert!(
+        matches!(copy.claim(&checkpoint(5, 1)), Err(GuardError::Conflict { .. })),
+        "what was overruled is not given out"
+    );
+    assert!(matches!(copy.claim(&checkpoint(6, 1)), Err(GuardError::Conflict { .. })));
+    copy.claim(&checkpoint(6, 2)).unwrap();
 }
 
 #[test]
@@ -152,8 +234,10 @@ fn a_guard_signs_on_the_host_where_it_began() {
     guard.expect_ready(&KEY, host("b")).unwrap();
     assert!(matches!(guard.expect_ready(&KEY, host("a")), Err(GuardError::OtherHost { .. })));
     // A copy that is to take over waits for the marks of the original.
-    guard.await_import(TICKET, host("c")).unwrap();
-    guard.import(&KEY, TICKET, 0, &guard.mark_statements(&KEY)).unwrap();
+    guard.await_import(&KEY, TICKET, host("c")).unwrap();
+    let marks = guard.mark_statements(&KEY);
+    let moved = Moved { key: &KEY, ticket: TICKET, overrulings: 0, marks: &marks };
+    guard.import(&moved, host("c")).unwrap();
     guard.expect_ready(&KEY, host("c")).unwrap();
 }
 
@@ -165,13 +249,13 @@ fn a_crash_during_an_import_leaves_the_guard_before_or_after() {
         let mut disk = CrashDisk::new(seed);
         let guard = waiting(&disk);
         disk.dies_after(operations);
-        let done = guard.import(&KEY, TICKET, 0, &marks).is_ok();
+        let done = import(&guard, TICKET, 0, &marks).is_ok();
         drop(guard);
         disk = disk.crash();
         let guard = open(&disk).unwrap();
-        assert_ne!(guard.is_awaiting(), guard.marks(&KEY).len() == 2, "seed {seed}, {operations}");
-        assert!(!done || !guard.is_awaiting(), "done and then lost");
-        seen[usize::from(guard.is_awaiting())] += 1;
+        assert_ne!(guard.is_awaiting(&KEY), guard.marks(&KEY).len() == 2, "seed {seed}, {operations}");
+        assert!(!done || !guard.is_awaiting(&KEY), "done and then lost");
+        seen[usize::from(guard.is_awaiting(&KEY))] += 1;
     }
     assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
 }

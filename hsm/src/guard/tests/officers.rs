@@ -53,7 +53,7 @@ fn a_crash_leaves_the_guard_before_or_after_and_never_between() {
     type Act = fn(&Guard) -> Result<(), GuardError>;
     let acts: [Act; 4] = [
         |guard| guard.retire(&KEY, TICKET),
-        |guard| guard.await_import(TICKET, None).map(drop),
+        |guard| guard.await_import(&KEY, TICKET, None).map(drop),
         |guard| guard.adopt(Some(HostId::new(b"another"))),
         |guard| guard.overrule(&KEY, 1, &[change(5, 1, 2), change(6, 1, 2)]),
     ];

@@ -5,6 +5,7 @@ use bixi_platform::io::{MemoryDisk, Storage};
 
 use super::*;
 use crate::audit::{AuditLog, verify_chain};
+use crate::guard::HostId;
 use crate::guard::export::Export;
 use crate::officer::key::OfficerKey;
 use crate::officer::{Approval, Change, Override};
@@ -81,31 +82,37 @@ fn a_guard_moves_to_where_its_key_is_and_nowhere_else() {
     source.service.sign(&Statement::Checkpoint(Box::new(source.header(2, 1)))).unwrap();
     // The seeded device makes the same keys: one device, two hosts.
     let (target, ..) = bench_with_trail();
+    let host = |name: &str| Some(HostId::new(name.as_bytes()));
+    source.service.expect_ready(host("a")).unwrap();
+    source.service.expect_ready(host("a")).unwrap();
+    assert_eq!(told(&disk).iter().filter(|(request, ..)| request == "guard-home").count(), 1);
     let ticket = target.service.await_guard_import(None).unwrap();
     assert_eq!(target.service.await_guard_import(None).unwrap(), ticket, "asked again");
     let waits = target.service.sign(&Statement::Vote(target.vote(4, None))).unwrap_err();
     assert!(waits.to_string().contains("waits for the marks"), "{waits}");
-    let mistyped = source.service.export_guard(&ticket.replace(&ticket[..2], "zz")).unwrap_err().to_string();
+    let mistyped = source.service.export_guard(&ticket.replace(&ticket[..2], "zz"), host("a")).unwrap_err().to_string();
     assert!(mistyped.contains("no ticket"), "{mistyped}");
     source.service.sign(&Statement::Vote(source.vote(3, None))).expect("a wrong ticket retires nothing");
-    let (exported, file) = source.service.export_guard(&ticket).unwrap();
+    let elsewhere = source.service.export_guard(&ticket, host("c")).unwrap_err().to_string();
+    assert!(elsewhere.contains("another host"), "marks of a copy are not the last word: {elsewhere}");
+    let (exported, file) = source.service.export_guard(&ticket, host("a")).unwrap();
     let refused = source.service.sign(&Statement::Vote(source.vote(4, None))).unwrap_err();
     assert!(refused.to_string().contains("was retired"), "{refused}");
-    let (again, _) = source.service.export_guard(&ticket).unwrap();
+    let (again, _) = source.service.export_guard(&ticket, host("a")).unwrap();
     assert_eq!(again.marks, exported.marks, "a lost file is made again");
     let third = bench_with_trail().0.service.await_guard_import(None).unwrap();
-    let second = source.service.export_guard(&third).unwrap_err().to_string();
+    let second = source.service.export_guard(&third, host("a")).unwrap_err().to_string();
     assert!(second.contains("signed for no other"), "{second}");
     assert!(told(&disk).iter().any(|(request, ..)| request == "guard-export"));
-    let stranger = target.service.import_guard(&file, Some([1; 64])).unwrap_err().to_string();
+    let stranger = target.service.import_guard(&file, Some([1; 64]), None).unwrap_err().to_string();
     assert!(stranger.contains("not the key to be trusted"), "{stranger}");
-    let export = target.service.import_guard(&file, None).unwrap();
+    let export = target.service.import_guard(&file, None, None).unwrap();
     assert_eq!(export.marks.len(), 2);
     for statement in [Statement::Vote(target.vote(3, Some(H256([1; 32])))), Statement::Vote(target.vote(2, None))] {
         assert!(matches!(target.service.sign(&statement), Err(SignError::Conflict(_))));
     }
     target.service.sign(&Statement::Vote(target.vote(4, None))).unwrap();
-    let late = target.service.import_guard(&file, None).unwrap_err();
+    let late = target.service.import_guard(&file, None, None).unwrap_err();
     assert!(late.to_string().contains("waits for no marks"), "{late}");
 }
 
@@ -116,7 +123,7 @@ fn marks_with_a_signature_that_the_validator_never_made_are_refused() {
     vote(3).unwrap();
     let (target, ..) = bench_with_trail();
     let ticket = target.service.await_guard_import(None).unwrap();
-    let (mut export, _) = source.service.export_guard(&ticket).unwrap();
+    let (mut export, _) = source.service.export_guard(&ticket, None).unwrap();
     let officer = PrivateKey::from_bytes(&[5; 32]).unwrap();
     export.signer = officer.public_key().to_bytes();
     let encoded = |export: &Export| {
@@ -126,9 +133,9 @@ fn marks_with_a_signature_that_the_validator_never_made_are_refused() {
     // Its own key is trusted here; its marks are not.
     let sound = export.clone();
     export.marks[0].0.digest[0] ^= 1;
-    let refused = target.service.import_guard(&encoded(&export), Some(export.signer)).unwrap_err().to_string();
+    let refused = target.service.import_guard(&encoded(&export), Some(export.signer), None).unwrap_err().to_string();
     assert!(refused.contains("not this validator's"), "{refused}");
-    target.service.import_guard(&encoded(&sound), Some(sound.signer)).unwrap();
+    target.service.import_guard(&encoded(&sound), Some(sound.signer), None).unwrap();
 }
 
 fn approvals(statement: &Override, keys: &[&OfficerKey]) -> Vec<Approval> {

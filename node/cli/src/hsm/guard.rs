@@ -37,8 +37,8 @@ pub(crate) struct ShowArgs {
 
 /// Have the guard of the host that a validator moves to wait for the marks, and print the ticket that they are exported for.
 ///
-/// From then on it signs nothing before they are imported, and nothing takes that back: not on the host that signs now. Asked again, it
-/// prints the same ticket. Both hosts reach the device that holds the consensus key; a key that stays behind is replaced instead
+/// From then on it signs nothing with this key before they are imported, and nothing takes that back. Copy the old host's directory before,
+/// and nothing over data/guard afterwards. Asked again, it prints the same ticket. Both hosts reach the device that holds the consensus key; a key that stays behind is replaced instead
 /// (`bixi hsm rotate consensus`).
 #[derive(Debug, Args)]
 pub(crate) struct AwaitArgs {

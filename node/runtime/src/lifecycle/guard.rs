@@ -71,10 +71,10 @@ pub fn show(settings: &Settings) -> Result<Standing, LaunchError> {
 
 fn standing(service: &SigningService, host: Option<HostId>) -> Standing {
     let (guard, node) = (service.guard(), service.node_id());
-    let state = if guard.is_retired(&node) {
-        State::Retired
-    } else if guard.is_awaiting() {
+    let state = if guard.is_awaiting(&node) {
         State::Awaiting
+    } else if guard.is_retired(&node) {
+        State::Retired
     } else if guard.expect_at_home(host).is_err() {
         State::Elsewhere
     } else {
@@ -104,9 +104,8 @@ pub fn export(settings: &Settings, ticket: &str, out: &Path) -> Result<Exported,
     step("file", || expect_absent(out))?;
     let holder = hold(settings)?;
     let host = step("host", keys::this_host)?;
-    step("guard", || holder.service.guard().expect_at_home(host))?;
-    let (export, file) = step("export", || holder.service.export_guard(ticket))?;
-    step("file", || write_new(out, 0o644, &file))?;
+    let (export, file) = step("export", || holder.service.export_guard(ticket, host))?;
+    step("file of a guard that is retired now; export it again for the same ticket", || write_new(out, 0o644, &file))?;
     settle(&holder)?;
     let fingerprint = Export::fingerprint(&file);
     Ok(Exported { standing: standing(&holder.service, host), written: utc(export.at_ms), fingerprint })
@@ -120,7 +119,7 @@ pub fn import(settings: &Settings, file: &Path, signer: Option<NodeId>) -> Resul
     let bytes = step("file", || read_bounded(file, FILE_BYTES_MAX))?;
     let holder = hold(settings)?;
     let host = step("host", keys::this_host)?;
-    let export = step("import", || holder.service.import_guard(&bytes, signer.map(|key| key.0)))?;
+    let export = step("import", || holder.service.import_guard(&bytes, signer.map(|key| key.0), host))?;
     settle(&holder)?;
     let fingerprint = Export::fingerprint(&bytes);
     Ok(Exported { standing: standing(&holder.service, host), written: utc(export.at_ms), fingerprint })
@@ -194,7 +193,7 @@ fn hold(settings: &Settings) -> Result<Holder, LaunchError> {
 
 /// As a node that stops: the head of the trail is signed.
 fn settle(holder: &Holder) -> Result<(), LaunchError> {
-    step("audit trail", || {
+    step("head of the audit trail, after all else was done", || {
         let client: Client<_> = holder.client()?;
         client.settle()?;
         Ok::<_, Failure>(holder.audit.sync()?)
