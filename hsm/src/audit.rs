@@ -17,6 +17,7 @@
 
 mod chain;
 mod log;
+mod reserved;
 mod signed;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use crate::device::ErrorKind;
 
 pub use chain::{Entry, Head, HeadError};
 pub use log::{AuditLog, DISK_BYTES_WARN, FILE_BYTES_MAX, Usage};
+pub use reserved::Reserved;
 pub use signed::{HeadStatement, LAG_ENTRIES_MAX, SignedHead};
 pub use verify::{Chain, verify_chain};
 

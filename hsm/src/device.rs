@@ -81,6 +81,15 @@ pub trait KeyDevice: Send + Sync {
     /// Makes a key inside the device: sensitive, not extractable, persistent. A label that is taken is refused.
     fn generate(&self, spec: &KeySpec) -> Result<KeyRef, DeviceError>;
 
+    /// Has `work` use a signing key that is made for it, is sensitive and not extractable like every other, stands in no list, and is
+    /// destroyed afterwards: for measurements, whose signatures are to be worth nothing.
+    ///
+    /// # Errors
+    /// [`Cause::Unsupported`] of a device whose keys all persist; `work` is not begun then.
+    fn with_transient_key(&self, _work: &mut dyn FnMut(&KeyRef)) -> Result<(), DeviceError> {
+        Err(DeviceError::new("generate", Cause::Unsupported, "this device makes no key that lasts for a session only"))
+    }
+
     /// X ‖ Y of a signing key.
     fn public_key(&self, key: &KeyRef) -> Result<[u8; 64], DeviceError>;
 

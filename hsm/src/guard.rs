@@ -26,6 +26,7 @@ mod journal;
 mod lane;
 mod moving;
 mod officers;
+mod reserved;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub use lane::{Claim, Position, Step};
 use lane::{Lanes, Verdict};
 pub use moving::Moved;
 pub use officers::{Mark, Overruling};
+pub use reserved::Reserved;
 pub use standing::{HostId, Ticket, TicketError};
 
 /// Why the guard granted nothing.
@@ -267,8 +269,7 @@ impl Guard {
         ring: KeyRing,
         chain: H256,
     ) -> Result<Self, GuardError> {
-        let (lanes, journal) = Journal::open(storage, path.as_ref(), ring, chain)?;
-        Ok(Self::new(path.as_ref(), lanes, journal))
+        Self::open_reserved(Self::reserve(storage, path)?, ring, chain)
     }
 
     fn new(path: &Path, lanes: Lanes, journal: Journal) -> Self {

@@ -6,13 +6,19 @@
 //!
 //! An attempt that ended without a verdict counts too: a crash inside the vendor's library, a lost connection, an answer
 //! that speaks of something else. The device may have counted it as wrong, so after two of them in a row the same PIN is held
-//! back until the file is removed. Only a PIN that was right, or was never sent, leaves no trace. That goes for a PIN that was right
+//! back until the file is removed. The second one comes no sooner than [`PAUSE_MIN`] after the first, by whatever process, so that a
+//! device that is away for a moment does not cost both; whoever asks sooner is told to wait ([`Cause::Busy`]), and nothing is sent or
+//! counted. Only a PIN that was right, or was never sent, leaves no trace. That goes for a PIN that was right
 //! before, too: it may have been changed since, and devices that count an attempt before they judge it are locked by a right PIN
 //! just as well. What is done instead is that no process of ours ends while it waits for a verdict that may still come
 //! ([`Phase::Pin`]), and that a PIN without a verdict is told apart from one that was refused ([`Cause::PinUnanswered`]).
 //!
 //! From reading the file to the device's verdict an attempt holds a lock beside it, so that of several processes with the
 //! same wrong PIN one tries it and the others find it refused.
+
+mod record;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -27,16 +33,14 @@ use bixi_platform::secret::Secret;
 use crate::device::{Cause, DeviceError};
 use crate::phase::{self, Entered, Phase};
 use crate::whole_file;
+use record::{FINGERPRINT_BYTES, Moment, RECORD_BYTES_MAX, REFUSED, Record, SALT_BYTES};
 
-const MAGIC: [u8; 8] = *b"BIXIPIN1";
-const SALT_BYTES: usize = 16;
-const FINGERPRINT_BYTES: usize = 32;
-const FILE_BYTES: usize = MAGIC.len() + 1 + SALT_BYTES + FINGERPRINT_BYTES;
 const MEMORY_KIB: u32 = 16 * 1024;
 const PASSES: u32 = 2;
-/// Verdict of a PIN the device refused; smaller values count attempts without a verdict.
-const REFUSED: u8 = 0xFF;
+/// Attempts without a verdict after which a PIN is held back: devices allow three wrong PINs at the least.
 const UNFINISHED_MAX: u8 = 2;
+/// From the end of an attempt without a verdict to the next one, at least.
+pub const PAUSE_MIN: Duration = Duration::from_secs(30);
 /// Between two looks at a lock that another attempt holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -48,12 +52,6 @@ pub struct PinMemory {
     patience: Duration,
     /// What a login is called in this kind of device.
     function: &'static str,
-}
-
-struct Record {
-    verdict: u8,
-    salt: [u8; SALT_BYTES],
-    fingerprint: [u8; FINGERPRINT_BYTES],
 }
 
 impl PinMemory {
@@ -68,7 +66,8 @@ impl PinMemory {
     ///
     /// # Errors
     /// [`Cause::PinHeldBack`] for a PIN that was refused, [`Cause::PinUnanswered`] for one that was twice without a verdict;
-    /// [`Cause::Setup`] when the memory cannot be kept; [`Cause::Busy`] when another attempt does not end. In each case no PIN may be tried.
+    /// [`Cause::Busy`] when another attempt does not end, or one without a verdict was made a moment ago; [`Cause::Setup`] when the
+    /// memory cannot be kept. In each case no PIN may be tried.
     pub fn begin(&self, pin: &Secret) -> Result<Attempt<'_>, DeviceError> {
         self.turn()?.begin(pin)
     }
@@ -90,10 +89,42 @@ impl PinMemory {
                 count if count >= UNFINISHED_MAX => {
                     Err(self.held_back(Cause::PinUnanswered, "the last attempts with this PIN ended without a verdict"))
                 }
-                count => Ok(count),
+                count => self.rested(record).map(|()| count),
             },
             _ => Ok(0),
         }
+    }
+
+    /// Refuses for now what an attempt a moment ago had no verdict on.
+    fn rested(&self, known: &Record) -> Result<(), DeviceError> {
+        let passed = known.tried.map_or(PAUSE_MIN, |tried| tried.passed_at_least(Moment::now()));
+        let left = PAUSE_MIN.saturating_sub(passed);
+        if left.is_zero() {
+            return Ok(());
+        }
+        let message = format!(
+            "the PIN was not tried: the device gave no verdict on it {} s ago (noted in {}); the next attempt, the last one before it is held \
+             back, is made in {} s at the earliest",
+            passed.as_secs(),
+            self.path.display(),
+            left.as_millis().div_ceil(1_000)
+        );
+        let advice = "wait; meanwhile make sure that the device is reached and answers";
+        Err(DeviceError::new(self.function, Cause::Busy, message).with_advice(advice))
+    }
+
+    /// Notes that the device has refused `pin` at another occasion than an attempt: it is never tried again.
+    ///
+    /// # Errors
+    /// [`Cause::Setup`] when the memory cannot be kept; [`Cause::Busy`] when an attempt does not end.
+    pub fn note_refused(&self, pin: &Secret) -> Result<(), DeviceError> {
+        let _turn = self.wait_for_turn()?;
+        self.write(&self.record_of(pin, REFUSED)?)
+    }
+
+    fn record_of(&self, pin: &Secret, verdict: u8) -> Result<Record, DeviceError> {
+        let salt = OsRandom.array().map_err(|error| self.unusable(error))?;
+        Ok(Record { verdict, salt, fingerprint: fingerprint(pin, &salt)?, tried: Some(Moment::now()) })
     }
 
     /// The lock beside the file, which the system releases when its holder ends, however it ends.
@@ -131,22 +162,14 @@ impl PinMemory {
     }
 
     fn read(&self) -> Result<Option<Record>, DeviceError> {
-        let bytes = whole_file::read(&self.path, FILE_BYTES as u64).map_err(|error| self.unusable(error))?;
+        let bytes = whole_file::read(&self.path, RECORD_BYTES_MAX as u64).map_err(|error| self.unusable(error))?;
         let damaged = || self.unusable(io::Error::other("it is damaged; remove it once the PIN is known to be right"));
-        bytes.map(|bytes| parse(&bytes).ok_or_else(damaged)).transpose()
+        bytes.map(|bytes| Record::parse(&bytes).ok_or_else(damaged)).transpose()
     }
 
     fn write(&self, record: &Record) -> Result<(), DeviceError> {
-        let bytes = [&MAGIC[..], &[record.verdict], &record.salt, &record.fingerprint].concat();
-        whole_file::replace(&self.path, &bytes).map_err(|error| self.unusable(error))
+        whole_file::replace(&self.path, &record.encode()).map_err(|error| self.unusable(error))
     }
-}
-
-fn parse(bytes: &[u8]) -> Option<Record> {
-    let rest = bytes.strip_prefix(&MAGIC)?;
-    let ([verdict], rest) = rest.split_first_chunk()?;
-    let (salt, rest) = rest.split_first_chunk()?;
-    Some(Record { verdict: *verdict, salt: *salt, fingerprint: rest.try_into().ok()? })
 }
 
 fn fingerprint(pin: &Secret, salt: &[u8; SALT_BYTES]) -> Result<[u8; FINGERPRINT_BYTES], DeviceError> {
@@ -185,8 +208,7 @@ impl<'a> Turn<'a> {
         let unfinished = memory.unfinished(before.as_ref(), pin)? + 1;
         // Before it is noted: whoever is kept from sending it has not tried it.
         let phase = phase::enter(Phase::Pin);
-        let salt = OsRandom.array().map_err(|error| memory.unusable(error))?;
-        let record = Record { verdict: unfinished, salt, fingerprint: fingerprint(pin, &salt)? };
+        let record = memory.record_of(pin, unfinished)?;
         memory.write(&record)?;
         Ok(Attempt { memory, before, record, _turn: lock, _phase: phase })
     }
@@ -214,7 +236,7 @@ impl Attempt<'_> {
         let noted = match error.cause {
             Cause::WrongPin => self.refuse(),
             Cause::PinLocked => self.withdraw(),
-            _ => Ok(()),
+            _ => self.leave_unanswered(),
         };
         if let Err(unnoted) = noted {
             tracing::error!(error = %unnoted, "the device's verdict on a PIN could not be noted");
@@ -229,6 +251,12 @@ impl Attempt<'_> {
     /// [`Cause::Setup`] when the memory cannot be kept.
     pub fn forget(self) -> Result<(), DeviceError> {
         whole_file::remove(&self.memory.path).map_err(|error| self.memory.unusable(error))
+    }
+
+    /// No verdict came: the next attempt is made a while after now.
+    fn leave_unanswered(mut self) -> Result<(), DeviceError> {
+        self.record.tried = Some(Moment::now());
+        self.memory.write(&self.record)
     }
 
     /// The PIN was not sent: what was known before is known again.
@@ -251,6 +279,3 @@ impl Attempt<'_> {
         self.memory.write(&self.record)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -223,6 +223,9 @@ pub enum Refusal {
     /// This connection is not served: of another user, or too slow. What was asked was not looked at, and another one may do better.
     #[error("connection ended: {0}")]
     Connection(String),
+    /// The service is being started, and what it is at. Nothing was done; whoever asks again later is answered.
+    #[error("the signing service is being started: {0}")]
+    Starting(String),
 }
 
 impl Refusal {
@@ -230,7 +233,7 @@ impl Refusal {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Device(error) => error.kind(),
-            Self::Connection(_) => ErrorKind::Retry,
+            Self::Connection(_) | Self::Starting(_) => ErrorKind::Retry,
             Self::Storage(_) | Self::Audit(_) => ErrorKind::Halt,
             Self::Conflict(_) | Self::Foreign(_) | Self::Malformed(_) | Self::NoKey(_) => ErrorKind::Refuse,
         }

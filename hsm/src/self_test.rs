@@ -13,7 +13,7 @@ use bixi_accel::sm2::{self, PublicKey, Signature};
 use bixi_hsm_randomness::power_on::{self, Failure, Finding, Passed, listed};
 use zeroize::Zeroizing;
 
-use crate::device::{Custody, DeviceError, DeviceInfo, KeyDevice, PRF_BYTES};
+use crate::device::{Cause, Custody, DeviceError, DeviceInfo, KeyDevice, PRF_BYTES};
 use crate::service::RetryPolicy;
 use crate::uri::KeyRef;
 
@@ -21,6 +21,8 @@ pub use bixi_hsm_randomness::power_on::{Class, Rule};
 
 /// Longest time for which the random bytes of one class E collection may be waited.
 const COLLECTION_MAX: Duration = Duration::from_secs(30);
+/// Longest time for a whole test of the generator, both collections included: a device that was fast at first may come to a standstill.
+const RANDOM_MAX: Duration = Duration::from_secs(180);
 /// Bytes by which a device's pace is judged, and how often it may try: a first call may log in.
 const PACE_BYTES: usize = 4096;
 const PACE_ATTEMPTS: usize = 3;
@@ -99,18 +101,44 @@ impl fmt::Display for RandomTested {
 /// Tests the device's random bit generator at power-on.
 ///
 /// # Errors
-/// [`SelfTestError::Random`] for a broken one.
+/// [`SelfTestError::Random`] for a broken one; [`Cause::Timeout`] for one that does not give the bytes in three minutes.
 pub fn random(device: &dyn KeyDevice, rule: Rule, retry: RetryPolicy) -> Result<RandomTested, SelfTestError> {
+    random_within(RANDOM_MAX, device, rule, retry)
+}
+
+fn random_within(
+    limit: Duration,
+    device: &dyn KeyDevice,
+    rule: Rule,
+    retry: RetryPolicy,
+) -> Result<RandomTested, SelfTestError> {
+    let (began, mut drawn_bytes) = (Instant::now(), 0);
     let class = match class_of(&device.info()) {
         Class::E if is_slow(device, retry)? => Class::D,
         class => class,
     };
-    let passed = power_on::examine(class, rule, |out| retry.run(|| device.random(out)));
+    let passed = power_on::examine(class, rule, |out| {
+        if began.elapsed() > limit {
+            return Err(too_slow(class, drawn_bytes, began.elapsed()));
+        }
+        drawn_bytes += out.len();
+        retry.run(|| device.random(out))
+    });
     match passed {
         Ok(passed) => Ok(RandomTested { class, passed }),
         Err(Failure::Source(error)) => Err(error.into()),
         Err(Failure::Generator { class, findings }) => Err(SelfTestError::Random { class, findings }),
     }
+}
+
+fn too_slow(class: Class, drawn_bytes: usize, since: Duration) -> DeviceError {
+    let (wanted, since_s) = (class.collection_bytes(), since.as_secs());
+    let message = format!(
+        "the device's random bit generator gave {drawn_bytes} bytes in {since_s} s; its power-on test, {class}, takes {wanted}, and twice that \
+         after an alarm"
+    );
+    let advice = "see whether others load the device, or its generator waits for entropy; hsm.random_test = \"off\" does without the test";
+    DeviceError::new("random", Cause::Timeout, message).with_advice(advice)
 }
 
 /// The class by the kind of device alone.

@@ -47,11 +47,21 @@ fn take(descriptor: RawFd) -> io::Result<UnixListener> {
     // SAFETY: the descriptor is open (asked above), the manager gave it to this process for this use, and `TAKEN` lets one owner
     // be made.
     let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
-    // SAFETY: F_SETFD takes an integer; the descriptor is owned above.
-    if unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    keep_from_programs(socket.as_raw_fd())?;
     Ok(UnixListener::from(socket))
+}
+
+/// Has an inherited descriptor closed in every program that this process starts. The descriptor stays open and whoever's it is.
+///
+/// # Errors
+/// When there is no such descriptor.
+pub fn keep_from_programs(descriptor: RawFd) -> io::Result<()> {
+    // SAFETY: F_SETFD takes an integer and changes no memory; a descriptor that is not open is an error.
+    if unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn is_listening(descriptor: RawFd) -> io::Result<bool> {

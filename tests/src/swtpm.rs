@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(5);
 /// `TPM2_GetRandom` of one byte: any answer, a refusal too, shows that somebody answers.
@@ -96,6 +98,15 @@ impl Swtpm {
             child.kill().expect("a child of ours");
             child.wait().expect("a child of ours");
         }
+    }
+
+    /// Sends its process a signal.
+    ///
+    /// # Panics
+    /// When it was ended.
+    pub fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("a running swtpm");
+        kill_process(Pid::from_child(child), signal).expect("a child of ours takes signals");
     }
 
     /// Its data socket.

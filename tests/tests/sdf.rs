@@ -1,5 +1,6 @@
 //! A validator whose keys are in an SDF device (GM/T 0018): made by the ceremony's own steps, admitted, signing with the others, and
-//! signing again when the device comes back. The device is the SDF backend's test library, loaded by path like any vendor's.
+//! signing again when the device comes back; in the node's process, and behind a broker whose worker is killed and whose device hangs. The
+//! device is the SDF backend's test library, loaded by path like any vendor's.
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -9,11 +10,13 @@ use std::process::Command;
 use std::io::Write as _;
 
 use bixi_tests::binary;
+use bixi_tests::broker::RunningBroker;
 use bixi_tests::chain::{Chain, start, wait_equal, wait_until};
 use bixi_tests::console::{Console, header, is_signed_by};
 use bixi_tests::node::RunningNode;
 use bixi_tests::settings::set;
 use bixi_tests::wallet::Wallet;
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// The test library's password for every key.
@@ -31,6 +34,23 @@ fn device(place: &Path) -> PathBuf {
     library
 }
 
+fn write_password(path: &Path) {
+    let mut file = fs::File::options().create_new(true).write(true).mode(0o400).open(path).unwrap();
+    file.write_all(PASSWORD.as_bytes()).unwrap();
+}
+
+/// A chain of one that `bixi chain new` makes in the device, with a broker; its node file.
+fn make_in_device(place: &Path, library: &Path) -> PathBuf {
+    let (password, chain) = (place.join("password"), place.join("chain"));
+    write_password(&password);
+    let mut command = Command::new(binary("bixi"));
+    command.args(["chain", "new", "--backend", "sdf", "--broker", "--rpc-port", "0", "--evm-hash", "keccak256"]);
+    command.arg("--module").arg(library).arg("--pin-file").arg(&password).arg("--dir").arg(&chain);
+    let made = command.output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    chain.join("node0/bixi.toml")
+}
+
 fn step(name: &str, home: &Path) {
     let ran = Command::new(binary("bixi")).args(["chain", name, "--dir"]).arg(home).output().unwrap();
     assert!(ran.status.success(), "chain {name}: {}", String::from_utf8_lossy(&ran.stderr));
@@ -44,8 +64,7 @@ fn move_into(chain: &Chain, config: &Path, library: &Path) -> String {
     set(config, "hsm", "token_config", "\"\"");
     let pin = home.join("secrets/user.pin");
     fs::remove_file(&pin).unwrap();
-    let mut file = fs::File::options().create_new(true).write(true).mode(0o400).open(&pin).unwrap();
-    file.write_all(PASSWORD.as_bytes()).unwrap();
+    write_password(&pin);
     for made in ["conf/keys.json", "conf/node.crt", "data/vault", "data/guard"] {
         fs::remove_file(home.join(made)).unwrap();
     }
@@ -101,4 +120,52 @@ fn a_validators_keys_live_in_an_sdf_device() {
     wait_until("a block with the device's signature", || nodes[2].height() > stood);
     go_on(&nodes, &mut wallet, 3);
     assert!(is_signed_by(&header(&nodes[0], nodes[0].height()), &id));
+}
+
+#[test]
+fn a_chain_is_made_in_an_sdf_device_and_its_broker_is_killed_and_hangs() {
+    let place = tempfile::tempdir().unwrap();
+    let config = make_in_device(place.path(), &device(place.path()));
+    let keys: Value = serde_json::from_slice(&fs::read(config.with_file_name("conf/keys.json")).unwrap()).unwrap();
+    for key in keys["keys"].as_array().unwrap() {
+        assert!(key["uri"].as_str().unwrap().starts_with("sdf:"), "{keys}");
+    }
+    set(&config, "hsm", "timeout_ms", "1000");
+    let broker = RunningBroker::start(&config);
+    let (node, mut wallet) = (RunningNode::start(&config), Wallet::new(9));
+    let nodes = [node];
+    go_on(&nodes, &mut wallet, 2);
+
+    broker.signal_worker(Signal::KILL);
+    go_on(&nodes, &mut wallet, 2);
+    assert_eq!(broker.workers().len(), 2, "{}", broker.said());
+
+    let fault = place.path().join("device/state/fault");
+    let stood = nodes[0].height();
+    fs::write(&fault, "hung").unwrap();
+    let transaction = wallet.user_add("waits", 100, stood + BLOCK_LIMIT_AHEAD);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| nodes[0].connect().unwrap().submit(&transaction.encode()).is_ok());
+        wait_until("the worker ends", || broker.said().contains("the device hangs"));
+        fs::remove_file(&fault).unwrap();
+        waiting.join().unwrap();
+    });
+    wait_until("a block with the next worker's signature", || nodes[0].height() > stood);
+    go_on(&nodes, &mut wallet, 2);
+    assert!(broker.workers().len() >= 3, "{}", broker.said());
+    for node in nodes {
+        let ended = node.stop();
+        assert!(ended.status.success(), "{}", ended.said);
+    }
+    let ended = broker.stop();
+    assert!(ended.status.success(), "{}", ended.said);
+
+    // SDF has no key of a moment: the TLS key signs what stands for nothing, and the report says so.
+    let mut command = Command::new(binary("bixi"));
+    command.args(["hsm", "bench", "--json", "--seconds", "1", "--callers", "2", "--config"]).arg(&config);
+    let measured = command.output().unwrap();
+    assert!(measured.status.success(), "{}", String::from_utf8_lossy(&measured.stderr));
+    let report: Value = serde_json::from_slice(&measured.stdout).unwrap();
+    let kinds: Vec<_> = report["rows"].as_array().unwrap().iter().map(|row| row["kind"].as_str().unwrap()).collect();
+    assert_eq!((report["key"].as_str(), &kinds[..]), (Some("tls"), &["sign", "prf", "random"][..]), "{report}");
 }

@@ -1,12 +1,16 @@
-//! A validator whose keys are in a TPM: the ceremony's steps, a committed block, a loss of power of the TPM, a restart.
+//! A validator whose keys are in a TPM: the ceremony's steps, a committed block, a loss of power of the TPM, a restart; and behind a broker
+//! whose worker is killed and whose TPM stands still.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use bixi_tests::broker::{self, RunningBroker};
+use bixi_tests::chain::wait_until;
 use bixi_tests::node::{RunningNode, make_chain};
 use bixi_tests::wallet::Wallet;
 use bixi_tests::{binary, settings, swtpm_or_skip};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// One step of the ceremony.
@@ -55,6 +59,46 @@ fn move_to_tpm(config: &Path, socket: &Path) {
     step("seal", node);
 }
 
+/// A transaction that becomes final.
+fn commit(node: &RunningNode, wallet: &mut Wallet, name: &str) {
+    let transaction = wallet.user_add(name, 1, node.height() + 500);
+    node.connect().unwrap().submit(&transaction.encode()).expect("final");
+}
+
+#[test]
+fn a_tpm_behind_a_broker_outlives_its_worker_and_a_standstill() {
+    let swtpm = swtpm_or_skip!();
+    let place = tempfile::tempdir().unwrap();
+    let config = make_chain(place.path());
+    move_to_tpm(&config, &swtpm.socket());
+    fs::remove_dir_all(config.with_file_name("token")).unwrap();
+    broker::configure(&config);
+    settings::set(&config, "hsm", "timeout_ms", "5000");
+    let broker = RunningBroker::start(&config);
+    let (node, mut wallet) = (RunningNode::start(&config), Wallet::new(12));
+    commit(&node, &mut wallet, "before");
+
+    broker.signal_worker(Signal::KILL);
+    commit(&node, &mut wallet, "by the next worker");
+    assert_eq!(broker.workers().len(), 2, "{}", broker.said());
+
+    let stood = node.height();
+    let transaction = wallet.user_add("waits", 1, stood + 500);
+    std::thread::scope(|scope| {
+        swtpm.signal(Signal::STOP);
+        let waiting = scope.spawn(|| node.connect().unwrap().submit(&transaction.encode()).is_ok());
+        wait_until("it is missed", || node.said().contains("no answer in time"));
+        swtpm.signal(Signal::CONT);
+        waiting.join().unwrap();
+    });
+    wait_until("a block signed after the standstill", || node.height() > stood);
+    commit(&node, &mut wallet, "after");
+    let ended = node.stop();
+    assert!(ended.status.success(), "{}", ended.said);
+    let ended = broker.stop();
+    assert!(ended.status.success(), "{}", ended.said);
+}
+
 #[test]
 fn a_validator_on_a_tpm_commits_and_outlives_a_loss_of_its_power() {
     let mut swtpm = swtpm_or_skip!();
@@ -65,15 +109,11 @@ fn a_validator_on_a_tpm_commits_and_outlives_a_loss_of_its_power() {
     fs::remove_dir_all(config.with_file_name("token")).unwrap();
 
     let mut wallet = Wallet::new(11);
-    let mut commit = |node: &RunningNode, name: &str| {
-        let transaction = wallet.user_add(name, 1, node.height() + 500);
-        node.connect().unwrap().submit(&transaction.encode()).expect("final");
-    };
     let node = RunningNode::start(&config);
-    commit(&node, "before");
+    commit(&node, &mut wallet, "before");
     swtpm.kill();
     swtpm.start();
-    commit(&node, "after");
+    commit(&node, &mut wallet, "after");
     let height = node.height();
     assert!(height >= 2);
     let ended = node.stop();
@@ -81,5 +121,5 @@ fn a_validator_on_a_tpm_commits_and_outlives_a_loss_of_its_power() {
 
     let node = RunningNode::start(&config);
     assert_eq!(node.height(), height);
-    commit(&node, "again");
+    commit(&node, &mut wallet, "again");
 }

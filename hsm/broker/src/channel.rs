@@ -19,8 +19,8 @@ use bixi_platform::peer;
 use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
-use crate::deadline::Until;
-use crate::frame::{self, FrameFault};
+use crate::deadline::Timed;
+use crate::frame::{self, FrameFault, Inbox};
 use crate::socket;
 
 /// Connections of one node: a statement, its keeping, and a quarter for handshakes.
@@ -36,12 +36,14 @@ pub struct SocketChannel {
     gate: Gate,
     /// Users whose processes are believed.
     believed: Vec<u32>,
-    idle: Mutex<Vec<UnixStream>>,
+    idle: Mutex<Vec<Connection>>,
 }
 
 /// A connection, and whether it has carried anything yet.
+#[derive(Debug)]
 struct Connection {
-    stream: UnixStream,
+    stream: Timed,
+    inbox: Inbox,
     is_fresh: bool,
 }
 
@@ -62,11 +64,11 @@ impl SocketChannel {
     fn connection(&self, patience: Duration) -> io::Result<Connection> {
         let pooled = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match pooled {
-            Some(stream) => Ok(Connection { stream, is_fresh: false }),
+            Some(connection) => Ok(connection),
             None => {
                 let stream = socket::connect(&self.path, patience)?;
                 self.judge(&stream)?;
-                Ok(Connection { stream, is_fresh: true })
+                Ok(Connection { stream: Timed::new(stream), inbox: Inbox::default(), is_fresh: true })
             }
         }
     }
@@ -85,7 +87,8 @@ impl SocketChannel {
     }
 
     fn keep(&self, connection: Connection) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection.stream);
+        let kept = Connection { is_fresh: false, ..connection };
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
     }
 
     fn away(&self, reason: impl std::fmt::Display) -> ChannelError {
@@ -104,11 +107,13 @@ impl SocketChannel {
     }
 }
 
-fn converse(stream: &UnixStream, request: &[u8], moment: Instant) -> Result<Zeroizing<Vec<u8>>, FrameFault> {
-    let mut until = Until::new(stream, moment);
-    let sent = frame::write(&mut until, request);
-    // Who is refused when it connects finds the connection closed, and the reason in it.
-    frame::read(&mut until).or_else(|fault| sent.map_err(FrameFault::Io).and(Err(fault)))
+impl Connection {
+    fn converse(&mut self, request: &[u8], moment: Instant) -> Result<Zeroizing<Vec<u8>>, FrameFault> {
+        let mut until = self.stream.until(moment);
+        let sent = frame::write(&mut until, request);
+        // Who is refused when it connects finds the connection closed, and the reason in it.
+        self.inbox.frame(&mut until).or_else(|fault| sent.map_err(FrameFault::Io).and(Err(fault)))
+    }
 }
 
 /// Whether the other end is gone; the same request on another connection may do better.
@@ -122,16 +127,19 @@ impl Channel for SocketChannel {
         let place = self.gate.enter(priority, self.patience);
         let _place = place.ok_or_else(|| self.unanswered(format!("{CONNECTIONS_MAX} requests are waiting already")))?;
         loop {
-            let connection = match self.connection(moment.saturating_duration_since(Instant::now())) {
+            let mut connection = match self.connection(moment.saturating_duration_since(Instant::now())) {
                 Ok(connection) => connection,
                 Err(error) if error.kind() == ErrorKind::TimedOut => {
                     return Err(self.unanswered("its queue is full of callers that wait"));
                 }
                 Err(error) => return Err(self.away(error)),
             };
-            match converse(&connection.stream, request, moment) {
+            match connection.converse(request, moment) {
                 Ok(answer) => {
-                    self.keep(connection);
+                    // One that sends more than it was asked for is not asked again.
+                    if connection.inbox.is_empty() {
+                        self.keep(connection);
+                    }
                     return Ok(answer);
                 }
                 Err(fault) if is_broken(&fault) && Instant::now() < moment => {

@@ -5,7 +5,7 @@
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 use bixi_hsm::protocol::FRAME_BYTES_MAX;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Bytes before a frame.
 pub const LENGTH_BYTES: usize = 4;
@@ -25,57 +25,94 @@ pub enum FrameFault {
     Empty,
 }
 
-/// A frame of which some bytes of the length are there.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Begun {
-    length: [u8; LENGTH_BYTES],
-    count: usize,
+/// What has come of a stream and was not given out yet. A frame comes with one call of the system as a rule, its length included.
+#[derive(Debug)]
+pub struct Inbox {
+    bytes: Zeroizing<Vec<u8>>,
+    begin: usize,
+    end: usize,
 }
 
-/// Reads the first bytes of a frame's length; `None` when the stream ends instead.
-///
-/// # Errors
-/// Those of the stream.
-pub fn begin(source: &mut impl Read) -> io::Result<Option<Begun>> {
-    let mut length = [0; LENGTH_BYTES];
-    loop {
-        match source.read(&mut length) {
-            Ok(0) => return Ok(None),
-            Ok(count) => return Ok(Some(Begun { length, count })),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+impl Default for Inbox {
+    /// Takes frames of the daily work in one piece.
+    fn default() -> Self {
+        Self::of(1024)
     }
 }
 
-/// Reads the rest of a frame.
-///
-/// # Errors
-/// [`FrameFault`]; the stream is of no use afterwards.
-pub fn finish(begun: Begun, source: &mut impl Read) -> Result<Zeroizing<Vec<u8>>, FrameFault> {
-    let Begun { mut length, count } = begun;
-    source.read_exact(&mut length[count..])?;
-    let announced = u32::from_le_bytes(length);
-    match announced as usize {
-        0 => Err(FrameFault::Empty),
-        bytes if bytes > FRAME_BYTES_MAX => Err(FrameFault::TooLong(announced)),
-        bytes => {
-            let mut frame = Zeroizing::new(vec![0; bytes]);
-            source.read_exact(&mut frame)?;
-            Ok(frame)
+impl Inbox {
+    /// Takes no more than `bytes` before they are asked for, at least a length.
+    fn of(bytes: usize) -> Self {
+        Self { bytes: Zeroizing::new(vec![0; bytes.max(LENGTH_BYTES)]), begin: 0, end: 0 }
+    }
+
+    /// Whether nothing of another frame has come.
+    pub fn is_empty(&self) -> bool {
+        self.begin == self.end
+    }
+
+    /// Waits for bytes; how many came, which is none when the stream has ended.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub fn fill(&mut self, source: &mut impl Read) -> io::Result<usize> {
+        let held = self.end - self.begin;
+        self.bytes.copy_within(self.begin..self.end, 0);
+        self.bytes[held..self.end].zeroize();
+        (self.begin, self.end) = (0, held);
+        loop {
+            match source.read(&mut self.bytes[self.end..]) {
+                Ok(count) => {
+                    self.end += count;
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
+    }
+
+    /// The next frame; a stream that ends before it began is an error.
+    ///
+    /// # Errors
+    /// [`FrameFault`]; the stream is of no use afterwards.
+    pub fn frame(&mut self, source: &mut impl Read) -> Result<Zeroizing<Vec<u8>>, FrameFault> {
+        while self.end - self.begin < LENGTH_BYTES {
+            if self.fill(source)? == 0 {
+                return Err(io::Error::from(ErrorKind::UnexpectedEof).into());
+            }
+        }
+        let mut length = [0; LENGTH_BYTES];
+        self.take(&mut length);
+        let announced = u32::from_le_bytes(length);
+        match announced as usize {
+            0 => Err(FrameFault::Empty),
+            bytes if bytes > FRAME_BYTES_MAX => Err(FrameFault::TooLong(announced)),
+            bytes => {
+                let mut frame = Zeroizing::new(vec![0; bytes]);
+                let here = bytes.min(self.end - self.begin);
+                self.take(&mut frame[..here]);
+                source.read_exact(&mut frame[here..])?;
+                Ok(frame)
+            }
+        }
+    }
+
+    /// Gives out bytes that are here, and keeps no copy: they may be secret.
+    fn take(&mut self, out: &mut [u8]) {
+        let taken = &mut self.bytes[self.begin..self.begin + out.len()];
+        out.copy_from_slice(taken);
+        taken.zeroize();
+        self.begin += out.len();
     }
 }
 
-/// Reads a frame; a stream that ends before it began is an error.
+/// Reads a frame and nothing behind it; a stream that ends before it began is an error.
 ///
 /// # Errors
 /// [`FrameFault`]; the stream is of no use afterwards.
 pub fn read(source: &mut impl Read) -> Result<Zeroizing<Vec<u8>>, FrameFault> {
-    match begin(source)? {
-        Some(begun) => finish(begun, source),
-        None => Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
-    }
+    Inbox::of(LENGTH_BYTES).frame(source)
 }
 
 /// Writes a frame.
@@ -145,7 +182,7 @@ mod tests {
             assert!(matches!(read(&mut &stream[..]), Err(FrameFault::TooLong(told)) if told == announced));
         }
         assert!(matches!(read(&mut &[0; LENGTH_BYTES][..]), Err(FrameFault::Empty)));
-        assert_eq!(begin(&mut &[][..]).unwrap(), None);
+        assert_eq!(Inbox::default().fill(&mut &[][..]).unwrap(), 0);
     }
 
     #[test]
@@ -161,11 +198,19 @@ mod tests {
             lengths in proptest::collection::vec(1_usize..40, 1..8),
         ) {
             let stream: Vec<u8> = frames.iter().flat_map(|frame| written(frame)).collect();
+            for bytes_ahead in [0, 7, 1024] {
+                let (mut source, mut inbox) = (Pieces::new(&stream, &lengths), Inbox::of(bytes_ahead));
+                for frame in &frames {
+                    prop_assert_eq!(&*inbox.frame(&mut source).unwrap(), frame);
+                }
+                prop_assert!(inbox.is_empty());
+                prop_assert_eq!(inbox.fill(&mut source).unwrap(), 0);
+                prop_assert!(inbox.bytes.iter().all(|byte| *byte == 0), "what was given out is kept");
+            }
             let mut source = Pieces::new(&stream, &lengths);
             for frame in &frames {
                 prop_assert_eq!(&*read(&mut source).unwrap(), frame);
             }
-            prop_assert_eq!(begin(&mut source).unwrap(), None);
         }
 
         /// Whatever comes is a frame of the announced length or refused; a cut one is never given out.

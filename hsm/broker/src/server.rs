@@ -15,7 +15,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bixi_hsm::protocol::{Message as _, Refusal, Response};
+use bixi_hsm::protocol::Refusal;
 use bixi_hsm::{Cause, DeviceError};
 use bixi_platform::peer::{self, Peer};
 use bixi_platform::placement::Role;
@@ -23,8 +23,18 @@ use bixi_platform::threads::Spawner;
 use rustix::event::{PollFd, PollFlags, poll};
 use zeroize::Zeroizing;
 
+use crate::deadline::Timed;
+
 /// Answers frames.
 pub trait Handler: Send + Sync {
+    /// Waits until frames can be answered; the refusal of one for which that takes too long. Whoever hangs up meanwhile has asked nothing.
+    ///
+    /// # Errors
+    /// What the caller is told; the connection stays.
+    fn attend(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     /// The answer to one frame.
     fn answer(&self, frame: &[u8]) -> Zeroizing<Vec<u8>>;
 
@@ -156,9 +166,9 @@ impl Shared {
     fn admit(self: &Arc<Self>, stream: UnixStream, spawner: &Spawner) {
         if let Err(refusal) = self.judge(&stream) {
             tracing::warn!(%refusal, "a caller is refused");
-            return self.refuse(&stream, refusal);
+            return connection::refuse(&Timed::new(stream), refusal, self.params.frame);
         }
-        let taken = Taken(Arc::clone(self));
+        let (taken, stream) = (Taken(Arc::clone(self)), Timed::new(stream));
         let spawned = spawner.spawn(Role::Other, "broker-serve", move || {
             connection::serve(&taken.0, &stream);
             drop(taken);
@@ -186,12 +196,6 @@ impl Shared {
         }
         open.connections += 1;
         Ok(())
-    }
-
-    /// The last frame of a caller.
-    fn refuse(&self, stream: &UnixStream, refusal: Refusal) {
-        // Whoever does not read it, does not.
-        let _ = connection::send(stream, &Response::Refused(refusal).encode(), self.params.frame);
     }
 }
 

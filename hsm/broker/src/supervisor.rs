@@ -45,8 +45,6 @@ pub struct Pace {
     pub proven: Duration,
     /// Having answered for so long, a device that hangs begins to hang anew: the next worker comes without a pause.
     pub calm: Duration,
-    /// The pause after a worker that found something a person has to mend before its device may be asked again.
-    pub rest: Duration,
     /// How long one that was asked to end may take, and then one that was killed.
     pub end: Duration,
 }
@@ -59,7 +57,6 @@ impl Default for Pace {
             silence: BEAT_PERIOD * 100,
             proven: Duration::from_secs(1),
             calm: Duration::from_secs(60),
-            rest: Duration::from_secs(60),
             end: Duration::from_secs(10),
         }
     }
@@ -72,8 +69,8 @@ pub struct Statuses {
     pub always_final: Vec<i32>,
     /// It could do no better, as long as none has answered: files that served once are mended while others wait.
     pub final_at_start: Vec<i32>,
-    /// It could do no better before a person has acted, and asks nothing of the device that could harm: it comes after a rest.
-    pub resting: Vec<i32>,
+    /// It could do no better before a person has acted: another one looks after that long whether that was done.
+    pub resting: Vec<(i32, Duration)>,
 }
 
 /// What a supervisor keeps from worker to worker.
@@ -166,8 +163,8 @@ pub async fn supervise(params: &Params, mut tell: impl FnMut(Told), stop: impl F
             return Ok(End::Final(status));
         }
         let served = answered_since.map(|since| since.elapsed());
-        let is_resting = status.is_some_and(|status| params.statuses.resting.contains(&status));
-        let pause = pauses.after(&params.pace, &why, served, is_resting);
+        let rest = status.map_or(Duration::ZERO, |status| params.statuses.rest(status));
+        let pause = pauses.after(&params.pace, &why, served, rest);
         tell(Told::Lost { why, pause });
         tokio::select! {
             () = sleep(pause) => {}
@@ -179,6 +176,11 @@ pub async fn supervise(params: &Params, mut tell: impl FnMut(Told), stop: impl F
 impl Statuses {
     fn is_final(&self, status: i32, has_answered: bool) -> bool {
         self.always_final.contains(&status) || (!has_answered && self.final_at_start.contains(&status))
+    }
+
+    /// How long nobody looks.
+    fn rest(&self, status: i32) -> Duration {
+        self.resting.iter().find(|(known, _)| *known == status).map_or(Duration::ZERO, |(_, rest)| *rest)
     }
 }
 

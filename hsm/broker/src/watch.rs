@@ -154,6 +154,13 @@ impl CallWatch {
         Some(overdue)
     }
 
+    /// What the call is at that has been under way for the longest, in words.
+    pub fn longest(&self) -> Option<String> {
+        let calls = self.calls();
+        let call = calls.under_way.values().min_by_key(|call| call.began)?;
+        Some(format!("{} for {} s ({})", words(call.phase), call.began.elapsed().as_secs(), call.function))
+    }
+
     /// Whether the device judges a PIN now.
     pub fn is_judging(&self) -> bool {
         self.calls().is_judging()

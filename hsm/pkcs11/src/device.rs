@@ -148,6 +148,31 @@ impl Pkcs11Device {
         &self.profile
     }
 
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub(crate) fn functions(&self) -> Functions {
+        self.functions
+    }
+
+    /// The token's label.
+    pub(crate) fn token(&self) -> &str {
+        &self.info.token
+    }
+
+    /// Takes down a key that no search finds.
+    pub(crate) fn know(&self, key: &KeyRef, epoch: Epoch, handle: ObjectHandle, public: PublicKey) {
+        self.handles().insert((key.clone(), KeyKind::Sm2Sign), (epoch, handle));
+        self.public_keys().insert(key.clone(), public);
+    }
+
+    /// The opposite.
+    pub(crate) fn forget(&self, key: &KeyRef) {
+        self.handles().remove(&(key.clone(), KeyKind::Sm2Sign));
+        self.public_keys().remove(key);
+    }
+
     fn handles(&self) -> MutexGuard<'_, BTreeMap<(KeyRef, KeyKind), (Epoch, ObjectHandle)>> {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -250,6 +275,10 @@ impl KeyDevice for Pkcs11Device {
             self.sign_digest(&made.uri, &[0x5A; 32])?;
         }
         Ok(made.uri)
+    }
+
+    fn with_transient_key(&self, work: &mut dyn FnMut(&KeyRef)) -> Result<(), DeviceError> {
+        self.work_with_transient_key(work)
     }
 
     fn public_key(&self, key: &KeyRef) -> Result<[u8; 64], DeviceError> {

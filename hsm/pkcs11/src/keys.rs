@@ -178,7 +178,7 @@ pub(crate) fn generate(
 ) -> Result<KeyInfo, Failure> {
     refuse_taken(session, spec)?;
     let handles = match spec.kind {
-        KeyKind::Sm2Sign => generate_pair(session, functions, profile, spec)?,
+        KeyKind::Sm2Sign => generate_pair(session, functions, profile, identity(spec, true)?)?,
         KeyKind::Kek => vec![generate_kek(session, functions, profile, spec)?],
         _ => {
             let message = format!("{:?} keys are not known to this backend", spec.kind);
@@ -186,6 +186,30 @@ pub(crate) fn generate(
         }
     };
     let info = describe(session, token, handles[0], spec.kind)?;
+    refuse_readable(session, &info, handles)?;
+    Ok(info)
+}
+
+/// Make a signing key of this session, private key first.
+pub(crate) fn generate_transient(
+    session: &Session,
+    functions: Functions,
+    token: &str,
+    profile: &Profile,
+    spec: &KeySpec,
+) -> Result<(KeyInfo, Vec<ObjectHandle>, PublicKey), Failure> {
+    let handles = generate_pair(session, functions, profile, identity(spec, false)?)?;
+    let info = describe(session, token, handles[0], spec.kind)?;
+    refuse_readable(session, &info, handles.clone())?;
+    let of = |handle| point_of(session, handle).transpose();
+    let public = handles.iter().copied().find_map(of).ok_or_else(|| {
+        DeviceError::new("C_GetAttributeValue", Cause::BadAnswer, "neither half of the key pair has a CKA_EC_POINT")
+    })??;
+    Ok((info, handles, public))
+}
+
+/// A key that the device would give out is destroyed again.
+fn refuse_readable(session: &Session, info: &KeyInfo, handles: Vec<ObjectHandle>) -> Result<(), Failure> {
     if info.extractable || !info.sensitive {
         for handle in handles {
             session.destroy_object(handle)?;
@@ -193,7 +217,7 @@ pub(crate) fn generate(
         let message = "the device made the key extractable or readable; it was destroyed again";
         return Err(DeviceError::new("C_GenerateKey", Cause::BadAnswer, message).into());
     }
-    Ok(info)
+    Ok(())
 }
 
 fn refuse_taken(session: &Session, spec: &KeySpec) -> Result<(), Failure> {
@@ -208,11 +232,11 @@ fn refuse_taken(session: &Session, spec: &KeySpec) -> Result<(), Failure> {
     Ok(())
 }
 
-fn identity(spec: &KeySpec) -> Result<Template, Failure> {
+fn identity(spec: &KeySpec, is_persistent: bool) -> Result<Template, Failure> {
     let id: [u8; ID_BYTES] = OsRandom
         .array()
         .map_err(|error| DeviceError::new("getrandom", Cause::Fault, format!("no id for the key: {error}")))?;
-    Ok(Template::default().flag(CKA_TOKEN, true).bytes(CKA_LABEL, spec.label.as_bytes()).bytes(CKA_ID, &id))
+    Ok(Template::default().flag(CKA_TOKEN, is_persistent).bytes(CKA_LABEL, spec.label.as_bytes()).bytes(CKA_ID, &id))
 }
 
 /// What keeps a key inside.
@@ -225,9 +249,9 @@ fn generate_pair(
     session: &Session,
     functions: Functions,
     profile: &Profile,
-    spec: &KeySpec,
+    identity: Template,
 ) -> Result<Vec<ObjectHandle>, Failure> {
-    let named = identity(spec)?.number(CKA_KEY_TYPE, profile.sm2.key_type);
+    let named = identity.number(CKA_KEY_TYPE, profile.sm2.key_type);
     let mut public = named.clone().flag(CKA_VERIFY, true).flag(CKA_PRIVATE, false);
     if profile.sm2.send_curve {
         public = public.bytes(CKA_EC_PARAMS, &SM2_OID);
@@ -244,7 +268,7 @@ fn generate_kek(
     spec: &KeySpec,
 ) -> Result<ObjectHandle, Failure> {
     let signs = profile.prf.kind != PrfKind::Sm4Ecb;
-    let mut template = sealed_in(identity(spec)?)
+    let mut template = sealed_in(identity(spec, true)?)
         .number(CKA_KEY_TYPE, profile.prf.key_type)
         .flag(CKA_SIGN, signs)
         .flag(CKA_ENCRYPT, !signs)

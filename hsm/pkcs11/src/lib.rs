@@ -30,6 +30,7 @@ mod prf;
 mod probe;
 pub mod profile;
 mod raw;
+mod transient;
 
 pub use bixi_hsm::profile::{ProfileChoice, ProfileError, VendorProfile};
 pub use ceremony::{Initialisation, initialise_token};

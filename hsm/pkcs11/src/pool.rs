@@ -64,6 +64,16 @@ impl Pool {
         Self(pool::Pool::new(token, sessions_max, timeout))
     }
 
+    /// One more session, which the pool neither counts nor lends; it is worth something as long as the pool's login.
+    pub(crate) fn open(&self) -> Result<Session, DeviceError> {
+        self.0.source().open()
+    }
+
+    /// The login that is.
+    pub(crate) fn epoch(&self) -> Result<Epoch, DeviceError> {
+        self.0.with(|_, epoch| Ok(epoch))
+    }
+
     /// Run `work`, which is `what` to an officer, with a logged-in session.
     pub(crate) fn with<T>(
         &self,

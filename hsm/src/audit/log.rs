@@ -23,6 +23,7 @@ use bixi_sealed::frames::{End, Writer};
 use bixi_sealed::{KeyRing, Purpose, SealedError};
 
 use super::chain::{Follower, Head, Record, file_numbers, file_path};
+use super::reserved::Reserved;
 use super::verify::read_file;
 use super::{Audit, AuditError, Durability, Event, Outcome};
 
@@ -89,31 +90,18 @@ impl AuditLog {
     /// [`AuditError::InUse`]; [`AuditError::Broken`] and [`AuditError::Damaged`] when the newest file does not hold; the
     /// disk's errors.
     pub fn open(storage: Arc<dyn Storage>, dir: impl AsRef<Path>, ring: KeyRing) -> Result<Self, AuditError> {
-        Self::open_limited(storage, dir.as_ref(), ring, FILE_BYTES_MAX)
+        Self::open_reserved(Self::reserve(storage, dir)?, ring)
     }
 
-    pub(super) fn open_limited(
-        storage: Arc<dyn Storage>,
-        dir: &Path,
-        ring: KeyRing,
-        file_bytes_max: u64,
-    ) -> Result<Self, AuditError> {
-        make_dir(&*storage, dir)?;
-        let lock = lock(&*storage, dir)?;
-        let numbers = file_numbers(&*storage, dir)?;
+    pub(super) fn open_limited(reserved: Reserved, ring: KeyRing, file_bytes_max: u64) -> Result<Self, AuditError> {
+        let Reserved { storage, dir, lock } = reserved;
+        let numbers = file_numbers(&*storage, &dir)?;
         let (inner, torn_bytes) = match numbers.split_last() {
-            None => (begin(&*storage, dir, &ring, 1, Head::default())?, 0),
-            Some((last, earlier)) => reopen(&*storage, dir, &ring, earlier, *last)?,
+            None => (begin(&*storage, &dir, &ring, 1, Head::default())?, 0),
+            Some((last, earlier)) => reopen(&*storage, &dir, &ring, earlier, *last)?,
         };
-        let log = Self {
-            storage,
-            dir: dir.to_owned(),
-            ring,
-            file_bytes_max,
-            inner: Mutex::new(inner),
-            syncing: Mutex::new(()),
-            _lock: lock,
-        };
+        let log =
+            Self { storage, dir, ring, file_bytes_max, inner: Mutex::new(inner), syncing: Mutex::new(()), _lock: lock };
         log.record(&opened(torn_bytes), Durability::AtOnce)?;
         Ok(log)
     }
@@ -294,25 +282,6 @@ fn opened(torn_bytes: u64) -> Event {
         torn => format!("{torn} bytes torn off by a crash were dropped"),
     };
     Event { request: "audit-open".to_owned(), subject, digest: None, outcome: Outcome::Answered }
-}
-
-fn make_dir(storage: &dyn Storage, dir: &Path) -> Result<(), AuditError> {
-    let failed = |error: &std::io::Error| AuditError::storage(dir, "make the directory", error);
-    if storage.exists(dir).map_err(|error| failed(&error))? {
-        return Ok(());
-    }
-    storage.create_dir_all(dir).map_err(|error| failed(&error))?;
-    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => storage.sync_dir(parent).map_err(|error| failed(&error)),
-        None => Ok(()),
-    }
-}
-
-fn lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn Lock>, AuditError> {
-    storage.lock(&dir.join("LOCK")).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => AuditError::InUse { path: dir.to_owned() },
-        _ => AuditError::storage(dir, "lock", &error),
-    })
 }
 
 /// Makes the file of that number, durable with its name and start.

@@ -22,8 +22,12 @@ fn ring() -> KeyRing {
     KeyRing::new(AtRest::Sm4Gcm, vec![(1, Secret::from_slice(&[3; 32]))], 1).unwrap()
 }
 
+fn open_small(storage: Arc<dyn Storage>, dir: &Path) -> Result<AuditLog, AuditError> {
+    AuditLog::open_limited(AuditLog::reserve(storage, dir)?, ring(), SMALL)
+}
+
 fn open(dir: &Path) -> Result<AuditLog, AuditError> {
-    AuditLog::open_limited(Arc::new(PreadStorage::new()), dir, ring(), SMALL)
+    open_small(Arc::new(PreadStorage::new()), dir)
 }
 
 fn event(subject: impl ToString) -> Event {
@@ -118,7 +122,7 @@ fn opening_reads_the_newest_file_and_verifying_reads_all() {
     let meter = Meter::default();
     let storage = MeteredStorage::new(Arc::new(PreadStorage::new()), meter.clone());
     drop(log);
-    AuditLog::open_limited(Arc::new(storage), dir.path(), ring(), SMALL).unwrap();
+    open_small(Arc::new(storage), dir.path()).unwrap();
     assert!(meter.counts().read_bytes < 3 * SMALL, "{:?}", meter.counts());
 }
 
@@ -300,7 +304,7 @@ fn a_failed_write_or_sync_ends_the_log_until_it_is_opened_again() {
 #[test]
 fn a_file_nobody_syncs_still_ends() {
     let (disk, dir) = (MemoryDisk::new(), Path::new(DIR));
-    let log = AuditLog::open_limited(Arc::new(disk.clone()), dir, ring(), SMALL).unwrap();
+    let log = open_small(Arc::new(disk.clone()), dir).unwrap();
     (0..100).for_each(|number| record(&log, number));
     let usage = log.usage();
     assert!(usage.bytes / u64::from(usage.files) < 3 * SMALL, "{usage:?}");
@@ -330,7 +334,7 @@ struct Progress {
 /// calls for syncs, so that a file is followed by another while its last entries are not durable yet.
 fn workload(storage: &Arc<dyn Storage>, progress: &mut Progress) -> Result<(), AuditError> {
     for (events, syncs) in [(20, true), (100, false)] {
-        let log = AuditLog::open_limited(Arc::clone(storage), Path::new(DIR), ring(), SMALL)?;
+        let log = open_small(Arc::clone(storage), Path::new(DIR))?;
         for _ in 0..events {
             let number = progress.recorded;
             let durability = if number % 7 == 6 { Durability::AtOnce } else { Durability::Grouped };
@@ -370,7 +374,7 @@ fn whatever_crashes_the_chain_holds_and_nothing_durable_is_lost() {
 
 fn check_after_a_crash(disk: &MemoryDisk, progress: Progress, crash: Crash, context: &str) {
     let dir = Path::new(DIR);
-    let log = AuditLog::open_limited(Arc::new(disk.clone()), dir, ring(), SMALL);
+    let log = open_small(Arc::new(disk.clone()), dir);
     let log = log.unwrap_or_else(|error| panic!("{context}: {error}"));
     let found = subjects_on(disk, dir).unwrap_or_else(|error| panic!("{context}: {error}"));
     let count = found.len() as u32;

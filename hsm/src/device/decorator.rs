@@ -55,6 +55,10 @@ impl<D: Decorator> KeyDevice for D {
         self.around("generate", |device| device.generate(spec))
     }
 
+    fn with_transient_key(&self, work: &mut dyn FnMut(&KeyRef)) -> Result<(), DeviceError> {
+        self.around("with_transient_key", |device| device.with_transient_key(work))
+    }
+
     fn public_key(&self, key: &KeyRef) -> Result<[u8; 64], DeviceError> {
         self.around("public_key", |device| device.public_key(key))
     }

@@ -89,8 +89,7 @@ impl Journal {
         ring: KeyRing,
         chain: H256,
     ) -> Result<Self, GuardError> {
-        check_names(&*storage, path)?;
-        let lock = lock(&*storage, path)?;
+        let lock = reserve(&*storage, path)?;
         if storage.exists(path).map_err(|error| failed(path, "look", &error))? {
             return Err(GuardError::Exists { path: path.to_owned() });
         }
@@ -102,9 +101,8 @@ impl Journal {
         path: &Path,
         ring: KeyRing,
         chain: H256,
+        lock: Box<dyn Lock>,
     ) -> Result<(Lanes, Self), GuardError> {
-        check_names(&*storage, path)?;
-        let lock = lock(&*storage, path)?;
         let mut lanes = read(&*storage, path, &ring, chain)?;
         lanes.retire_all_if_said();
         lanes.forget_left_behind();
@@ -218,7 +216,7 @@ impl Journal {
     }
 }
 
-fn failed(path: &Path, action: &str, error: &dyn std::fmt::Display) -> GuardError {
+pub(super) fn failed(path: &Path, action: &str, error: &dyn std::fmt::Display) -> GuardError {
     GuardError::Storage { path: path.to_owned(), reason: format!("{action}: {error}") }
 }
 
@@ -236,6 +234,12 @@ fn check_names(storage: &dyn Storage, path: &Path) -> Result<(), GuardError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed(path, "look", &error)),
     }
+}
+
+/// Takes the lock of the guard at `path`, which has one name.
+pub(super) fn reserve(storage: &dyn Storage, path: &Path) -> Result<Box<dyn Lock>, GuardError> {
+    check_names(storage, path)?;
+    lock(storage, path)
 }
 
 fn lock(storage: &dyn Storage, path: &Path) -> Result<Box<dyn Lock>, GuardError> {

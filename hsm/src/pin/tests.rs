@@ -6,6 +6,12 @@ fn memory() -> (tempfile::TempDir, PinMemory) {
     (dir, memory)
 }
 
+/// As if the last attempt had been made long ago.
+fn let_pause_pass(memory: &PinMemory) {
+    let record = memory.read().unwrap().expect("an attempt without a verdict");
+    memory.write(&Record { tried: None, ..record }).unwrap();
+}
+
 #[test]
 fn a_refused_pin_is_held_back_until_it_changes() {
     let (_dir, memory) = memory();
@@ -23,8 +29,47 @@ fn attempts_that_never_came_back_are_counted() {
     let (_dir, memory) = memory();
     let pin = Secret::from_slice(b"111111");
     assert!(memory.begin(&pin).is_ok());
+    let_pause_pass(&memory);
     assert!(memory.begin(&pin).is_ok());
     assert_eq!(memory.begin(&pin).err().unwrap().cause, Cause::PinUnanswered);
+}
+
+/// A network HSM that is away for a moment answers nothing, again and again, within milliseconds.
+#[test]
+fn after_an_attempt_without_a_verdict_the_next_one_waits_and_is_not_counted() {
+    let (_dir, memory) = memory();
+    let pin = Secret::from_slice(b"111111");
+    let away = || Err(DeviceError::new("C_Login", Cause::Absent, "as told"));
+    memory.begin(&pin).unwrap().judged(away()).unwrap_err();
+    let noted = std::fs::read(&memory.path).unwrap();
+    for _ in 0..5 {
+        // As another process would.
+        let another = memory.clone();
+        let error = another.begin(&pin).err().expect("too soon");
+        assert_eq!((error.cause, error.kind()), (Cause::Busy, crate::ErrorKind::Retry), "{error}");
+        assert!(error.message.contains("s at the earliest"), "{error}");
+        assert_eq!(another.turn().unwrap().check(&pin).unwrap_err().cause, Cause::Busy);
+    }
+    assert_eq!(std::fs::read(&memory.path).unwrap(), noted, "nothing was counted");
+    // A PIN that was changed meanwhile is another one, and one that was refused elsewhere never waits to be held back.
+    memory.begin(&Secret::from_slice(b"222222")).unwrap().withdraw().unwrap();
+    let_pause_pass(&memory);
+    memory.begin(&pin).unwrap().judged(Ok(())).expect("it is back");
+    assert!(memory.read().unwrap().is_none());
+    memory.begin(&pin).unwrap().judged(away()).unwrap_err();
+    memory.note_refused(&pin).unwrap();
+    assert_eq!(memory.begin(&pin).err().unwrap().cause, Cause::PinHeldBack);
+}
+
+/// It may have lasted longer than the pause.
+#[test]
+fn the_pause_begins_when_the_device_gave_up() {
+    let (_dir, memory) = memory();
+    let pin = Secret::from_slice(b"111111");
+    let attempt = memory.begin(&pin).unwrap();
+    let_pause_pass(&memory);
+    attempt.judged(Err(DeviceError::new("C_Login", Cause::Timeout, "as told"))).unwrap_err();
+    assert_eq!(memory.begin(&pin).err().unwrap().cause, Cause::Busy);
 }
 
 /// The device may have counted the attempt: what it answered besides does not clear the PIN.
@@ -36,6 +81,7 @@ fn answers_without_a_verdict_are_counted() {
         for _ in 0..UNFINISHED_MAX {
             let answer = Err(DeviceError::new("C_Login", cause, "as told"));
             assert_eq!(memory.begin(&pin).unwrap().judged(answer).unwrap_err().cause, cause);
+            let_pause_pass(&memory);
         }
         assert_eq!(memory.begin(&pin).err().map(|error| error.cause), Some(Cause::PinUnanswered), "{cause:?}");
         memory.begin(&Secret::from_slice(b"222222")).unwrap().judged(Ok(())).unwrap();
@@ -79,12 +125,13 @@ fn an_attempt_is_noted_and_judged_inside_its_phase() {
     let observer = {
         let noted = std::rc::Rc::clone(&noted);
         std::rc::Rc::new(move |phase| {
-            let verdict = std::fs::read(&path).ok().map(|bytes| parse(&bytes).expect("a record").verdict);
+            let verdict = std::fs::read(&path).ok().map(|bytes| Record::parse(&bytes).expect("a record").verdict);
             noted.borrow_mut().push((phase, verdict));
         })
     };
     phase::observed(observer, || {
         drop(memory.begin(&pin).unwrap());
+        let_pause_pass(&memory);
         memory.begin(&pin).unwrap().judged(Ok(())).unwrap();
         let refused = Err(DeviceError::new("C_Login", Cause::WrongPin, "as told"));
         memory.begin(&pin).unwrap().judged(refused).unwrap_err();

@@ -72,6 +72,18 @@ fn made(device: &dyn KeyDevice) -> (KeyRef, KeyRef) {
 
 const SOUND: Spoil = |_, _| false;
 
+/// It gave the first bytes fast enough, and then comes to a standstill.
+#[test]
+fn a_generator_that_gives_its_bytes_too_slowly_is_not_waited_for_for_ever() {
+    let hardware = device("pkcs11", Custody::Hardware, SOUND);
+    let ended = random_within(Duration::ZERO, &hardware, Rule::Bounded, RetryPolicy::default()).unwrap_err();
+    let SelfTestError::Device(error) = &ended else { panic!("{ended}") };
+    assert_eq!(error.cause, Cause::Timeout, "as a device that does not answer: {error}");
+    assert!(error.message.contains("class E") && error.advice.contains("hsm.random_test"), "{error}");
+    assert!(!ended.is_of_the_device(), "nothing is known of its health");
+    random_within(Duration::from_secs(600), &hardware, Rule::Bounded, RetryPolicy::default()).unwrap();
+}
+
 #[test]
 fn the_class_follows_from_the_kind_of_device() {
     for (backend, custody, class) in [

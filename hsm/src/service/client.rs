@@ -66,7 +66,9 @@ impl From<ClientError> for SignError {
             // No statement can be signed before a person has acted, as after a failed write.
             error @ ClientError::Version(_) => Self::Storage(error.to_string()),
             ClientError::Refused(Refusal::Device(error)) => Self::Device(error.to_string()),
-            ClientError::Refused(refusal @ Refusal::Connection(_)) => Self::Device(refusal.to_string()),
+            ClientError::Refused(refusal @ (Refusal::Connection(_) | Refusal::Starting(_))) => {
+                Self::Device(refusal.to_string())
+            }
             ClientError::Refused(refusal) => Self::Refused(refusal.to_string()),
             error => Self::Device(error.to_string()),
         }
@@ -78,14 +80,16 @@ impl From<ClientError> for DeviceError {
     fn from(error: ClientError) -> Self {
         let cause = match error {
             ClientError::Refused(Refusal::Device(error)) => return error,
-            ClientError::Channel(_) | ClientError::Refused(Refusal::Connection(_)) => Cause::Absent,
+            ClientError::Channel(_) | ClientError::Refused(Refusal::Connection(_) | Refusal::Starting(_)) => {
+                Cause::Absent
+            }
             ClientError::Refused(Refusal::Storage(_) | Refusal::Audit(_)) => Cause::Setup,
             ClientError::Refused(_) => Cause::Rejected,
             ClientError::Version(_) => Cause::Setup,
             ClientError::Confused { .. } => Cause::BadAnswer,
         };
         let advice = match &error {
-            ClientError::Channel(_) | ClientError::Refused(Refusal::Connection(_)) => {
+            ClientError::Channel(_) | ClientError::Refused(Refusal::Connection(_) | Refusal::Starting(_)) => {
                 "look into the log of the signing service"
             }
             ClientError::Refused(Refusal::Storage(_) | Refusal::Audit(_)) => "make its disk writable again",

@@ -51,11 +51,11 @@ impl Tpm {
         if error.cause != Cause::WrongPin {
             return error;
         }
-        match self.memory.begin(&self.pin) {
-            Ok(attempt) => attempt.judged(Err(error)).expect_err("the verdict is handed on"),
-            // Held back already, or the memory cannot be kept: a start will tell.
-            Err(_) => error,
+        // One that cannot be noted is told by the next start.
+        if let Err(unnoted) = self.memory.note_refused(&self.pin) {
+            tracing::error!(error = %unnoted, "the device's verdict on a PIN could not be noted");
         }
+        error
     }
 
     /// The turn to try a PIN is taken before the line, and the line given up before the turn: on a line that serves one caller

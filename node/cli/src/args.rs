@@ -38,6 +38,17 @@ pub(crate) enum Command {
     Version(VersionArgs),
 }
 
+impl Command {
+    /// Whether it may open a key device and answers no signal by itself.
+    pub(crate) fn may_send_pin(&self) -> bool {
+        match self {
+            Self::Hsm(command) => !command.is_of_broker(),
+            Self::Chain(_) | Self::Doctor(_) | Self::Db(_) => true,
+            Self::Run(_) | Self::Demo(_) | Self::Status(_) | Self::Bench(_) | Self::Version(_) => false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,9 +10,10 @@ Exit status:
     0  done, or stopped when asked
     1  could not be done; the reason is the last line of standard error
     2  the command line is wrong, or asks for what this release does not have
+   71  a process that waits for the key device does not end whatever is done: reset the device or the machine before another start
    75  the key device did not answer to the PIN, which is held back until a person has acted; another start does no harm
    77  the key device refused the PIN: correct it before another start
-   78  a file of the operator's cannot be used: correct it before another start
+   78  a file cannot be used, of the operator's, or guard, audit trail or vault: put it right before another start
    79  the key device failed its self-test: look at it before another start
   130  `bixi demo` was interrupted before its report
 A second signal ends a command on the spot, with the signal's own status.";
@@ -24,11 +25,13 @@ pub(crate) enum Status {
     Fault = 1,
     /// The command line asks for what this release does not have; clap ends a wrong one with the same status.
     Usage = 2,
+    /// A worker that was killed waits for the device, in the kernel, and nothing ends it (`EX_OSERR`).
+    StuckDevice = 71,
     /// The device never answered to the PIN, which is not sent again by itself (`EX_TEMPFAIL`).
     PinUnanswered = 75,
     /// The device refused the PIN (`EX_NOPERM`).
     WrongPin = 77,
-    /// A file of the operator's cannot be used (`EX_CONFIG`).
+    /// A file of the operator's cannot be used, or one that only a person can put right (`EX_CONFIG`).
     Configuration = 78,
     /// The key device failed its self-test.
     UnsoundDevice = 79,
@@ -38,7 +41,8 @@ pub(crate) enum Status {
 
 impl Status {
     /// Another start cannot do better until a person has acted.
-    pub(crate) const UNTIL_A_PERSON_ACTS: [Self; 3] = [Self::WrongPin, Self::Configuration, Self::UnsoundDevice];
+    pub(crate) const UNTIL_A_PERSON_ACTS: [Self; 4] =
+        [Self::StuckDevice, Self::WrongPin, Self::Configuration, Self::UnsoundDevice];
 }
 
 /// A failed command.

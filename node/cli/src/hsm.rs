@@ -1,6 +1,7 @@
 //! `bixi hsm`: the key device of a node, in a process of its own and before it has a node.
 
 mod attest;
+mod bench;
 mod ceremony;
 mod doctor;
 mod escrow;
@@ -20,6 +21,7 @@ mod verify_audit;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::time::Duration;
 
 use bixi_runtime::broker::{self, End, Handed, Pace, Params, Statuses, Told};
 use bixi_runtime::process::{Notifier, State, harden};
@@ -30,6 +32,11 @@ use serde_json::json;
 use crate::failure::{Failure, Status};
 use crate::signals::{self, StopSignal};
 use crate::{console, logging, run, token};
+
+/// How long a broker leaves its device alone that did not answer to the PIN: no worker sends it before a person has acted.
+const PIN_REST: Duration = Duration::from_secs(60);
+/// The same with a file that became unusable while it ran: a worker may have to log in to see that it was put right.
+const FILE_REST: Duration = Duration::from_secs(600);
 
 /// What a service manager tells one process and no child of it.
 const MANAGER_VARIABLES: [&str; 6] =
@@ -52,6 +59,7 @@ pub(crate) enum HsmCommand {
     #[command(subcommand)]
     Officer(officer::OfficerCommand),
     Doctor(doctor::DoctorArgs),
+    Bench(bench::BenchArgs),
     #[command(subcommand)]
     Escrow(escrow::EscrowCommand),
     Recover(recover::RecoverArgs),
@@ -75,8 +83,9 @@ pub(crate) enum HsmCommand {
 /// TimeoutStopSec); a second signal does not wait. Stop the node first: what it asks while it stops is answered, too. Log lines go to
 /// standard error.
 ///
-/// Exit status: 0 stopped when asked; 1 it could not start, or a worker does not end whatever is done; 77 the key device refused the PIN;
-/// 78 a file of the operator's cannot be used; 79 the key device failed its self-test.
+/// Exit status: 0 stopped when asked; 1 it could not start; 71 a worker does not end whatever is done, because its kernel waits for the
+/// device; 77 the key device refused the PIN; 78 a file cannot be used, of the operator's, or guard, audit trail or vault; 79 the key device
+/// failed its self-test. RestartPreventExitStatus of a unit names all of them but 1.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// The node file.
@@ -104,6 +113,16 @@ pub(crate) struct WorkerArgs {
     config: PathBuf,
     #[arg(long, value_name = "NUMBER")]
     uid: u32,
+    /// The descriptor of the broker's lock.
+    #[arg(long, value_name = "NUMBER")]
+    lock: i32,
+}
+
+impl HsmCommand {
+    /// Whether it is one of the broker's processes, which answer signals by themselves.
+    pub(crate) fn is_of_broker(&self) -> bool {
+        matches!(self, Self::Serve(_) | Self::Worker(_))
+    }
 }
 
 pub(crate) fn run(command: &HsmCommand) -> Result<(), Failure> {
@@ -119,6 +138,7 @@ pub(crate) fn run(command: &HsmCommand) -> Result<(), Failure> {
         HsmCommand::Guard(command) => guard::run(command),
         HsmCommand::Officer(command) => officer::run(command),
         HsmCommand::Doctor(args) => doctor::run(args),
+        HsmCommand::Bench(args) => bench::run(args),
         HsmCommand::Worker(args) => work(args),
         HsmCommand::Escrow(command) => escrow::run(command),
         HsmCommand::Recover(args) => recover::run(args),
@@ -132,7 +152,7 @@ fn work(args: &WorkerArgs) -> Result<(), Failure> {
     harden()?;
     signals::leave_to_supervisor()?;
     let refusal = |error| run::refusal("no key device", &error);
-    let handed = Handed::take(&args.config).map_err(refusal)?;
+    let handed = Handed::take(&args.config, args.lock).map_err(refusal)?;
     // The token's variable comes from the supervisor: a process that took its line cannot become another one.
     logging::start(&handed.settings.config.log)?;
     token::expect_module(&handed.settings.path(&handed.settings.config.hsm.module))?;
@@ -156,16 +176,16 @@ fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let pin = broker::read_pin(&claimed, &settings).map_err(Failure::configuration)?;
     stop.end_at_once(false);
     let socket = settings.broker().unwrap_or_default();
-    let config = args.config.clone();
+    let (config, lock) = (args.config.clone(), claimed.shared_with_children()?);
     let params = Params {
-        command: Box::new(move || Ok(worker(&config, uid))),
+        command: Box::new(move || Ok(worker(&config, uid, lock))),
         listener,
         pin,
         brief: broker::brief(&sources),
         statuses: Statuses {
             always_final: vec![Status::WrongPin as i32, Status::UnsoundDevice as i32],
             final_at_start: vec![Status::Configuration as i32],
-            resting: vec![Status::PinUnanswered as i32],
+            resting: vec![(Status::PinUnanswered as i32, PIN_REST), (Status::Configuration as i32, FILE_REST)],
         },
         pace: Pace::default(),
     };
@@ -182,7 +202,7 @@ fn serve(args: &ServeArgs) -> Result<(), Failure> {
                 "the worker {process} was killed and does not go: the kernel waits for its device; no other worker may start beside it. \
                  Reset the device, or this machine"
             );
-            Err(Failure::new(Status::Fault, reason))
+            Err(Failure::new(Status::StuckDevice, reason))
         }
         End::Final(status) => {
             let reason = "the worker ended for a reason that another one would meet, too; it is told above";
@@ -192,10 +212,11 @@ fn serve(args: &ServeArgs) -> Result<(), Failure> {
     }
 }
 
-fn worker(config: &Path, uid: u32) -> process::Command {
+fn worker(config: &Path, uid: u32, lock: i32) -> process::Command {
     // The program that runs, also when an upgrade has put another one in its place.
     let mut command = process::Command::new("/proc/self/exe");
     command.arg0("bixi").args(["hsm", "worker", "--config"]).arg(config).arg("--uid").arg(uid.to_string());
+    command.arg("--lock").arg(lock.to_string());
     for name in MANAGER_VARIABLES {
         command.env_remove(name);
     }

@@ -24,12 +24,19 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::args::{Bixi, Command};
+use crate::failure::Failure;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let done = match Bixi::parse().command {
+    let command = Bixi::parse().command;
+    if command.may_send_pin()
+        && let Err(error) = signals::end_between_pins()
+    {
+        return Failure::from(error).report();
+    }
+    let done = match command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Chain(command) => chain::run(&command),

@@ -30,10 +30,11 @@ const RENEWAL_MAX: Duration = Duration::from_secs(1_800);
 /// p2p.deny and log.filter from them, all or nothing; the log says what has changed, or what is wrong and where. When standard
 /// input is a terminal, SIGHUP says that the terminal has closed and stops the node instead; under nohup it does nothing.
 ///
-/// Where hsm.broker is set, `bixi hsm serve` holds the key device; the start waits a minute for it.
+/// Where hsm.broker is set, `bixi hsm serve` holds the key device; the start waits for it as long as it says what it waits for itself, and
+/// a minute while it says nothing.
 ///
 /// Exit status: 0 stopped when asked; 1 the node could not start or had to stop; 75 the key device did not answer to the PIN;
-/// 77 it refused the PIN; 78 a configuration file cannot be used; 79 the key device failed its self-test.
+/// 77 it refused the PIN; 78 a file cannot be used, of configuration, or guard, audit trail or vault; 79 the key device failed its self-test.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The node file.
@@ -133,7 +134,7 @@ pub(crate) fn refusal(what: &str, error: &LaunchError) -> Failure {
         error if error.is_pin_refused() => Status::WrongPin,
         error if error.is_pin_unanswered() => Status::PinUnanswered,
         error if error.is_device_unsound() => Status::UnsoundDevice,
-        error if error.is_forbidden() => Status::Configuration,
+        error if error.is_forbidden() || error.is_file_unusable() => Status::Configuration,
         _ => Status::Fault,
     };
     Failure::new(status, format!("{what}: {error}"))

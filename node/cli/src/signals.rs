@@ -5,45 +5,43 @@
 //! standard input takes it as the first; a service, whose standard input is none, as the second.
 //!
 //! The first one is waited for and answered in order. While the end is armed ([`StopSignal::end_at_once`]) another has its
-//! default action: the process dies on the spot, which costs nothing that a client was told.
+//! default action: the process dies on the spot, which costs nothing that a client was told. It does so when no PIN is without its
+//! verdict ([`ending`]), as every command does that opens a key device ([`end_between_pins`]).
+
+mod ending;
 
 use std::future::poll_fn;
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag::{register, register_conditional_default};
+use signal_hook::flag::register;
 use tokio::signal::unix::{self, SignalKind};
 
 /// Requests to stop, caught from the moment this exists.
 pub(crate) struct StopSignal {
     streams: Vec<unix::Signal>,
-    at_once: Arc<AtomicBool>,
 }
 
 impl StopSignal {
     /// SIGHUP is among them. Must be called inside a tokio runtime.
     pub(crate) fn new() -> io::Result<Self> {
-        if is_hangup_ignored() { Self::of(&[SIGINT, SIGTERM]) } else { Self::of(&[SIGINT, SIGTERM, SIGHUP]) }
+        Self::of(ends())
     }
 
     fn of(numbers: &[i32]) -> io::Result<Self> {
-        let at_once = Arc::new(AtomicBool::new(false));
-        let mut streams = Vec::new();
-        for &number in numbers {
-            register_conditional_default(number, Arc::clone(&at_once))?;
-            streams.push(unix::signal(SignalKind::from_raw(number))?);
-        }
-        Ok(Self { streams, at_once })
+        ending::want(false);
+        ending::handle(numbers)?;
+        let stream = |number: &i32| unix::signal(SignalKind::from_raw(*number));
+        Ok(Self { streams: numbers.iter().map(stream).collect::<io::Result<_>>()? })
     }
 
     /// From now on a signal kills this process instead of being waited for.
     pub(crate) fn end_at_once(&self, armed: bool) {
-        self.at_once.store(armed, Ordering::SeqCst);
+        ending::want(armed);
     }
 
     /// The first signal came: another one ends this process on the spot.
@@ -89,6 +87,20 @@ impl ReloadSignal {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Those that end a command.
+fn ends() -> &'static [i32] {
+    if is_hangup_ignored() { &[SIGINT, SIGTERM] } else { &[SIGINT, SIGTERM, SIGHUP] }
+}
+
+/// From now on these signals end this process on the spot, as without this, but never while a PIN that was sent has no verdict.
+///
+/// # Errors
+/// When the system takes no handler.
+pub(crate) fn end_between_pins() -> io::Result<()> {
+    ending::want(true);
+    ending::handle(ends())
 }
 
 /// Whether this process was started to ignore SIGHUP.

@@ -3,11 +3,13 @@
 //!
 //! Of several brokers of one node one gets past [`claim`], which comes before the socket is touched and the PIN is read.
 
+mod door;
 mod heart;
 mod worker;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use bixi_hsm_broker::socket;
 pub use bixi_hsm_broker::supervisor::{End, Pace, Params, Statuses, Told, supervise};
 use bixi_platform::credentials::CredentialError;
 use bixi_platform::secret::Secret;
+use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::settings::Settings;
 pub use worker::{Handed, brief, work};
@@ -25,22 +28,40 @@ const LOCK: &str = "broker.lock";
 
 /// The right to be the broker of a node, until it is dropped or its process ends.
 #[derive(Debug)]
-pub struct Claimed(#[expect(dead_code, reason = "open for its lock")] File);
+pub struct Claimed(File);
+
+impl Claimed {
+    /// Has the workers hold the lock, too, until the last of them is gone: one that waits for its device in the kernel keeps its successor
+    /// away however its supervisor ended. To be told the worker by number; this process must start nothing else.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn shared_with_children(&self) -> io::Result<RawFd> {
+        fcntl_setfd(&self.0, FdFlags::empty())?;
+        Ok(self.0.as_raw_fd())
+    }
+}
 
 /// Makes this process the broker of a node.
 ///
 /// # Errors
 /// When another one is, or the data directory cannot be written.
 pub fn claim(settings: &Settings) -> io::Result<Claimed> {
-    let path = settings.data(LOCK);
+    claim_at(&settings.data(LOCK))
+}
+
+fn claim_at(path: &Path) -> io::Result<Claimed> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
     let file = opened.map_err(named)?;
     match file.try_lock() {
         Ok(()) => Ok(Claimed(file)),
         Err(TryLockError::Error(error)) => Err(named(error)),
         Err(TryLockError::WouldBlock) => {
-            let reason = format!("another `bixi hsm serve` of this node runs; it holds {}", path.display());
+            let reason = format!(
+                "another `bixi hsm serve` of this node runs, or a worker of one that ended is left; it holds {}",
+                path.display()
+            );
             Err(io::Error::new(io::ErrorKind::AddrInUse, reason))
         }
     }
@@ -111,6 +132,25 @@ pub fn read_pin(_: &Claimed, settings: &Settings) -> Result<Secret, CredentialEr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As a worker that nothing ends, and whose supervisor was ended.
+    #[test]
+    fn a_worker_that_is_left_keeps_the_next_broker_away() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join(LOCK);
+        let claimed = claim_at(&path).unwrap();
+        // What is started before that does not have it.
+        let mut stranger = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        claimed.shared_with_children().unwrap();
+        let mut worker = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        drop(claimed);
+        assert_eq!(claim_at(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+        claim_at(&path).unwrap();
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+    }
 
     #[test]
     fn a_socket_that_is_somebody_elses_by_now_stays() {

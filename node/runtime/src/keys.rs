@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bixi_config::{Hsm, HsmBackend};
-use bixi_hsm::audit::AuditLog;
+use bixi_hsm::audit::{self, AuditLog};
 use bixi_hsm::device::Unrepeated;
-use bixi_hsm::guard::{Guard, HostId};
+use bixi_hsm::guard::{self, Guard, HostId};
 use bixi_hsm::profile::ProfileChoice;
 use bixi_hsm::service::{
     Channel, Client, ClientError, CustodyPolicy, InProcess, Keys, Params, RetryPolicy, SigningService,
@@ -47,12 +47,28 @@ pub(crate) struct Holder {
     pub audit: Arc<AuditLog>,
 }
 
+/// What a process takes before it asks a device for anything: other processes are kept away, and what is missing is told, before a PIN
+/// is sent.
+pub(crate) struct Reserved {
+    guard: guard::Reserved,
+    audit: audit::Reserved,
+}
+
+impl Reserved {
+    /// Takes guard and audit trail of a node that has a vault.
+    pub(crate) fn take(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<Self, Failure> {
+        bixi_hsm_vault::describe(storage.as_ref(), settings.data("vault"))?;
+        let guard = Guard::reserve(Arc::clone(storage), settings.data("guard"))?;
+        Ok(Self { guard, audit: AuditLog::reserve(Arc::clone(storage), settings.data("audit"))? })
+    }
+}
+
 /// Where a TPM's wrapped keys lie, in the data directory.
 pub(crate) const TPM_STORE: &str = "tpm";
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-pub(crate) use remote::{ask_broker, ring_of_broker};
+pub(crate) use remote::{ask_broker, ring_of_broker, start_patience};
 
 /// Opens the configured device with its PIN.
 pub(crate) fn open_device(settings: &Settings, pin: PinSource) -> Result<Arc<dyn KeyDevice>, Failure> {
@@ -198,7 +214,8 @@ pub(crate) fn tell_and_sync(signer: &NodeSigner, audit: &AuditLog) -> Result<(),
 
 /// Opens the device in this process, whether or not a broker is configured.
 pub(crate) fn hold_here(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<Holder, Failure> {
-    hold(settings, storage, open_device(settings, settings.pin())?)
+    let reserved = Reserved::take(settings, storage)?;
+    hold(settings, storage, reserved, open_device(settings, settings.pin())?)
 }
 
 /// How calls of the device are tried again.
@@ -210,6 +227,7 @@ pub(crate) fn retry(hsm: &Hsm) -> RetryPolicy {
 pub(crate) fn hold(
     settings: &Settings,
     storage: &Arc<dyn Storage>,
+    reserved: Reserved,
     device: Arc<dyn KeyDevice>,
 ) -> Result<Holder, Failure> {
     let hsm = &settings.config.hsm;
@@ -224,10 +242,10 @@ pub(crate) fn hold(
     };
     self_test::keys(device.as_ref(), &keys, retry)?;
     let ring = open_vault(settings, storage, device.as_ref(), &listed)?.key_ring();
-    let audit = Arc::new(AuditLog::open(Arc::clone(storage), settings.data("audit"), ring.clone())?);
+    let audit = Arc::new(AuditLog::open_reserved(reserved.audit, ring.clone())?);
     self_test::tell(audit.as_ref(), tested.as_ref())?;
     let chain = settings.genesis.hash();
-    let guard = Guard::open(Arc::clone(storage), settings.data("guard"), ring.clone(), chain)?;
+    let guard = Guard::open_reserved(reserved.guard, ring.clone(), chain)?;
     let custody = if settings.config.production {
         CustodyPolicy::Production { software_token_allowed: hsm.software_token_allowed }
     } else {

@@ -18,8 +18,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bixi_hsm::audit::AuditError;
+use bixi_hsm::guard::GuardError;
 use bixi_hsm::self_test::SelfTestError;
 use bixi_hsm::{Cause, DeviceError, ServiceError};
+use bixi_hsm_vault::VaultError;
 use bixi_network::solitary::Solitary;
 use bixi_platform::io::Storage;
 use bixi_platform::placement::{Plan, Role};
@@ -73,6 +76,26 @@ impl LaunchError {
     pub fn is_forbidden(&self) -> bool {
         self.errors().filter_map(|error| error.downcast_ref::<ServiceError>()).any(|error| {
             matches!(error, ServiceError::Custody { .. } | ServiceError::Suite(_) | ServiceError::SharedKey(_))
+        })
+    }
+
+    /// Guard, audit trail or vault is missing, damaged, of another release, or ended: another start cannot do better before a person has
+    /// put that right. A disk that fails, and a file that another process has, may do better by themselves.
+    pub fn is_file_unusable(&self) -> bool {
+        self.errors().any(|error| {
+            let guard = error.downcast_ref::<GuardError>().is_some_and(|error| {
+                use GuardError::{Awaiting, Damaged, Linked, Missing, OtherHost, Retired, RetiredFor};
+                let is_bad = matches!(error, Missing { .. } | Damaged { .. } | Linked { .. });
+                is_bad || matches!(error, Retired { .. } | RetiredFor { .. } | Awaiting { .. } | OtherHost { .. })
+            });
+            let audit = error.downcast_ref::<AuditError>();
+            let vault = error.downcast_ref::<VaultError>().is_some_and(|error| {
+                use VaultError::{Altered, Damaged, Missing, Version, WrongKek};
+                matches!(error, Missing { .. } | Damaged { .. } | Altered { .. } | Version { .. } | WrongKek { .. })
+            });
+            guard
+                || vault
+                || audit.is_some_and(|error| matches!(error, AuditError::Damaged { .. } | AuditError::Broken { .. }))
         })
     }
 

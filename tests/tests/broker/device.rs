@@ -62,7 +62,8 @@ impl Device {
         if is_so { fs::write(path, "").unwrap() } else { fs::remove_file(path).unwrap() }
     }
 
-    fn command(&self) -> Command {
+    /// The command that becomes `bixi` with it.
+    pub(crate) fn command(&self) -> Command {
         let mut command = service();
         command.env("BIXI_DEVICE_MODULE", binary("libbixi_token.so")).env("BIXI_DEVICE_SIGNED", self.signed());
         for fault in Fault::ALL {

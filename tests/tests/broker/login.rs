@@ -1,7 +1,9 @@
 //! Devices that take their time to judge a PIN, never do, or refuse it in the middle of the work.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -9,10 +11,11 @@ use bixi_hsm::service::Client;
 use bixi_hsm_broker::SocketChannel;
 use bixi_tests::broker::RunningBroker;
 use bixi_tests::chain::wait_until;
+use bixi_tests::node::RunningNode;
 use bixi_types::ports::{SignError, Signer as _};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, PATIENCE};
 use crate::device::{Device, Fault};
 
 /// `EX_NOPERM`, in the unit's RestartPreventExitStatus.
@@ -88,6 +91,53 @@ fn a_stop_in_the_middle_of_a_login_is_in_order_and_costs_no_try() {
     drop(device.broker());
 }
 
+/// Neither the first nor the second signal, of any command that opens the device by itself.
+#[test]
+fn no_command_ends_between_a_pin_and_its_verdict() {
+    let (bench, device) = bench();
+    bench.set("broker", "\"\"");
+    for arguments in [&["hsm", "list"][..], &["hsm", "guard", "show"], &["doctor"], &["run"]] {
+        device.set(Fault::SlowLogin, true);
+        let mut command = device.command();
+        command.args(arguments).arg("--config").arg(&bench.config);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let process = Pid::from_raw(device.wait_for_login()).expect("a process");
+        assert_eq!(process, Pid::from_child(&child));
+        for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+            // To a service SIGHUP says something else, and it does not listen yet.
+            if arguments[0] != "run" || signal != Signal::HUP {
+                kill_process(process, signal).unwrap();
+                sleep(Duration::from_millis(200));
+            }
+            assert_eq!(child.try_wait().unwrap(), None, "{arguments:?} ended by {signal:?}");
+        }
+        assert!(pin_state(&bench).exists(), "{arguments:?} has sent no PIN");
+        device.set(Fault::SlowLogin, false);
+        let ended = child.wait().unwrap();
+        assert!(ended.signal().is_some(), "{arguments:?} went on: {ended}");
+        assert!(!pin_state(&bench).exists(), "{arguments:?}: the verdict was not waited for");
+    }
+}
+
+/// A node that is started beside its broker waits for it as long as that says what it waits for itself.
+#[test]
+fn a_node_hears_what_its_broker_waits_for() {
+    let (bench, device) = bench();
+    device.set(Fault::SlowLogin, true);
+    let broker = device.spawned();
+    device.wait_for_login();
+    std::thread::scope(|scope| {
+        let starting = scope.spawn(|| RunningNode::start(&bench.config));
+        let client = SocketChannel::new(bench.config.with_file_name("broker.sock"), PATIENCE);
+        let told = Client::connect(client).unwrap_err().to_string();
+        assert!(told.contains("being started: judging the PIN"), "{told}");
+        assert!(!starting.is_finished(), "{}", broker.said());
+        device.set(Fault::SlowLogin, false);
+        let node = starting.join().unwrap();
+        wait_until("it was told", || node.said().contains("being started: judging the PIN"));
+    });
+}
+
 #[test]
 fn a_pin_that_never_came_back_is_held_back_and_the_broker_waits_for_a_person() {
     let (bench, device) = bench();
@@ -97,6 +147,7 @@ fn a_pin_that_never_came_back_is_held_back_and_the_broker_waits_for_a_person() {
         let worker = Pid::from_raw(device.wait_for_login()).expect("a process");
         kill_process(worker, Signal::KILL).unwrap();
     }
+    assert!(broker.said().contains("s at the earliest"), "the second try waited: {}", broker.said());
     wait_until("it is held back", || broker.said().contains("ended without a verdict"));
     wait_until("it rests", || broker.said().contains("pause_ms=60000"));
     let ended = broker.stop();

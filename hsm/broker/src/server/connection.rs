@@ -4,36 +4,47 @@ use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use bixi_hsm::protocol::Refusal;
+use bixi_hsm::protocol::{Message as _, Refusal, Response};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zeroize::Zeroizing;
 
 use super::Shared;
-use crate::deadline::Until;
-use crate::frame::{self, FrameFault};
+use crate::deadline::Timed;
+use crate::frame::{self, FrameFault, Inbox};
 
 /// Sends one frame, which must be taken within `limit`.
-pub(super) fn send(stream: &UnixStream, bytes: &[u8], limit: Duration) -> io::Result<()> {
-    frame::write(&mut Until::new(stream, Instant::now() + limit), bytes)
+fn send(stream: &Timed, bytes: &[u8], limit: Duration) -> io::Result<()> {
+    frame::write(&mut stream.until(Instant::now() + limit), bytes)
+}
+
+/// The last frame of a caller.
+pub(super) fn refuse(stream: &Timed, refusal: Refusal, limit: Duration) {
+    // Whoever does not read it, does not.
+    let _ = send(stream, &Response::Refused(refusal).encode(), limit);
 }
 
 /// Answers frame after frame, until the caller ends, breaks a bound, or the server stops.
-pub(super) fn serve(shared: &Shared, stream: &UnixStream) {
+pub(super) fn serve(shared: &Shared, stream: &Timed) {
+    let mut inbox = Inbox::default();
     loop {
-        let frame = match next(shared, stream) {
+        let frame = match next(shared, stream, &mut inbox) {
             Ok(Some(frame)) => frame,
             Ok(None) => return,
             Err(fault) => {
                 tracing::warn!(%fault, "a caller's connection is ended");
-                return shared.refuse(stream, refusal(&fault));
+                return refuse(stream, refusal(&fault), shared.params.frame);
             }
         };
-        if is_hung_up(stream) {
+        let attended = shared.handler.attend();
+        if is_hung_up(stream.stream()) {
             tracing::debug!("a caller hung up before its request was looked at");
             return;
         }
         let Some(_answering) = Answering::begin(shared) else { return };
-        let answer = shared.handler.answer(&frame);
+        let answer = match attended {
+            Ok(()) => shared.handler.answer(&frame),
+            Err(refusal) => Response::Refused(refusal).encode(),
+        };
         if let Err(error) = send(stream, &answer, shared.params.frame) {
             tracing::warn!(%error, "a caller did not take its answer");
             return;
@@ -58,15 +69,17 @@ fn is_hung_up(stream: &UnixStream) -> bool {
 }
 
 /// The next frame; `None` when the caller has ended, or said nothing for so long that its place is wanted.
-fn next(shared: &Shared, stream: &UnixStream) -> Result<Option<Zeroizing<Vec<u8>>>, FrameFault> {
-    let first = match frame::begin(&mut Until::new(stream, Instant::now() + shared.params.idle)) {
-        Ok(Some(begun)) => begun,
-        Ok(None) => return Ok(None),
-        // It connects again when it has something to ask.
-        Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::ConnectionReset) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    frame::finish(first, &mut Until::new(stream, Instant::now() + shared.params.frame)).map(Some)
+fn next(shared: &Shared, stream: &Timed, inbox: &mut Inbox) -> Result<Option<Zeroizing<Vec<u8>>>, FrameFault> {
+    if inbox.is_empty() {
+        match inbox.fill(&mut stream.until(Instant::now() + shared.params.idle)) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            // It connects again when it has something to ask.
+            Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::ConnectionReset) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    inbox.frame(&mut stream.until(Instant::now() + shared.params.frame)).map(Some)
 }
 
 /// A request between its frame and its answer; none begins once the server stops.

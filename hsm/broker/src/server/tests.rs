@@ -2,7 +2,7 @@ use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::sync::mpsc;
 
-use bixi_hsm::protocol::{FRAME_BYTES_MAX, Request};
+use bixi_hsm::protocol::{FRAME_BYTES_MAX, Message as _, Request, Response};
 use bixi_platform::placement::{Params as Placement, Plan};
 use bixi_platform::topology::Topology;
 use proptest::prelude::*;

@@ -20,15 +20,14 @@ pub(super) struct Pauses {
 }
 
 impl Pauses {
-    /// The pause after a worker that answered for as long as `served`, if at all.
-    pub(super) fn after(&mut self, pace: &Pace, why: &Lost, served: Option<Duration>, is_resting: bool) -> Duration {
+    /// The pause after a worker that answered for as long as `served`, if at all; a person has to act, and has `rest` for it.
+    pub(super) fn after(&mut self, pace: &Pace, why: &Lost, served: Option<Duration>, rest: Duration) -> Duration {
         let has_served = |long: Duration| served.is_some_and(|served| served >= long);
         self.young_deaths = if has_served(pace.proven) { 0 } else { self.young_deaths + 1 };
         if has_served(pace.calm) {
             self.hangs = 0;
         }
         self.hangs += u32::from(why.is_hang());
-        let rest = if is_resting { pace.rest } else { Duration::ZERO };
         // The first hang says nothing of the next call, and the chain waits.
         let hung = if why.is_hang() { doubled(HUNG_MIN, HUNG_MAX, self.hangs - 1) } else { Duration::ZERO };
         doubled(YOUNG_MIN, YOUNG_MAX, self.young_deaths).max(hung).max(rest)
@@ -62,7 +61,7 @@ mod tests {
 
     fn pauses(lives: impl IntoIterator<Item = (Lost, Option<Duration>)>) -> Vec<u64> {
         let (mut pauses, pace) = (Pauses::default(), Pace::default());
-        let pause = |(why, served)| pauses.after(&pace, &why, served, false).as_millis() as u64;
+        let pause = |(why, served)| pauses.after(&pace, &why, served, Duration::ZERO).as_millis() as u64;
         lives.into_iter().map(pause).collect()
     }
 
@@ -90,7 +89,7 @@ mod tests {
     fn what_a_person_has_to_mend_is_rested_for() {
         let (mut pauses, pace) = (Pauses::default(), Pace::default());
         for _ in 0..3 {
-            assert_eq!(pauses.after(&pace, &ended(), None, true), pace.rest);
+            assert_eq!(pauses.after(&pace, &ended(), None, SECOND * 60), SECOND * 60);
         }
     }
 }

@@ -23,7 +23,7 @@ fn params(place: &Path, script: &str) -> Params {
         listener: socket::listen(&place.join("broker.sock")).unwrap(),
         pin: Secret::from_slice(PIN),
         brief: Vec::new(),
-        statuses: Statuses { always_final: vec![77], final_at_start: vec![78], resting: vec![75] },
+        statuses: Statuses { always_final: vec![77], final_at_start: vec![78], resting: vec![] },
         // No worker here is taken for dead but where a test is about it.
         pace: Pace { silence: PATIENCE, proven: PATIENCE, end: PATIENCE, ..Pace::default() },
     }
@@ -144,16 +144,18 @@ fn a_file_that_cannot_be_used_ends_all_at_the_start_only() {
     let place = tempfile::tempdir().unwrap();
     let served = place.path().join("served");
     let script = format!("{TAKE_PIN} [ -e {0} ] || printf R >&0; >{0}; exit 78", served.display());
-    let (end, said) = told(&params(place.path(), &script), |told| told.len() == 3);
+    let mut params = params(place.path(), &script);
+    params.statuses.resting = vec![(78, Duration::from_millis(789))];
+    let (end, said) = told(&params, |told| told.len() == 3);
     assert_eq!((end, &said[0]), (End::Stopped, &"ready".to_owned()));
-    assert!(said[1..].iter().all(|lost| lost.contains("exit status: 78")), "{said:?}");
+    assert!(said[1..].iter().all(|lost| lost.ends_with("exit status: 78; 789 ms")), "{said:?}");
 }
 
 #[test]
 fn what_a_person_has_to_mend_is_rested_for() {
     let place = tempfile::tempdir().unwrap();
     let mut params = params(place.path(), &format!("{TAKE_PIN} exit 75"));
-    params.pace.rest = Duration::from_millis(789);
+    params.statuses.resting = vec![(75, Duration::from_millis(789))];
     let (end, said) = told(&params, |told| !told.is_empty());
     assert_eq!(end, End::Stopped);
     assert!(said[0].ends_with("exit status: 75; 789 ms"), "{said:?}");

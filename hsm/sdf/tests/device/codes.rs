@@ -81,10 +81,10 @@ fn a_password_twice_without_a_verdict_is_held_back() {
         let bench = Bench::new("pairs = 1\n");
         let device = bench.open().unwrap();
         bench.refuse(RIGHT, code);
-        for expected in [cause, cause, Cause::PinUnanswered, Cause::PinUnanswered] {
-            let error = device.sign_digest(&key("sdf:object=sign-1"), &[1; 32]).unwrap_err();
-            assert_eq!(error.cause, expected, "{error}");
-        }
+        let refused = || device.sign_digest(&key("sdf:object=sign-1"), &[1; 32]).unwrap_err().cause;
+        assert_eq!([refused(), refused()], [cause, Cause::Busy], "the second one waits");
+        bench.let_pin_pause_pass();
+        assert_eq!([refused(), refused(), refused()], [cause, Cause::PinUnanswered, Cause::PinUnanswered]);
         assert_eq!(bench.calls(RIGHT), 2);
     }
 }

@@ -1,7 +1,8 @@
 //! The worker of a supervisor, from its PIN to its end.
 //!
 //! ```text
-//! line: PIN, settings ─▶ device ─▶ vault ─▶ audit trail, guard ─▶ SigningService ─▶ server ─▶ READY
+//! line: PIN, settings ─▶ server, which says what the start is at ─▶ locks of guard and audit trail
+//!      ─▶ device ─▶ vault ─▶ audit trail, guard ─▶ SigningService ─▶ server answers ─▶ READY
 //! heart: beats while no call of the device is late; one that is ends the process
 //! ```
 //!
@@ -23,17 +24,16 @@ use std::time::Duration;
 
 use bixi_hsm::DeviceError;
 use bixi_hsm::audit::AuditLog;
-use bixi_hsm::protocol::{Message as _, Refusal, Request, Response};
-use bixi_hsm::service::SigningService;
-use bixi_hsm_broker::{CallWatch, Handler, Line, Server, Watched, server};
+use bixi_hsm_broker::{CallWatch, Line, Server, Watched, server};
 use bixi_platform::credentials::PinSource;
+use bixi_platform::inherited::keep_from_programs;
 use bixi_platform::placement::Role;
 use bixi_platform::secret::Secret;
 use bixi_platform::threads::Spawner;
-use zeroize::Zeroizing;
 
+use super::door::Door;
 use super::heart;
-use crate::keys::{self, Holder, NodeSigner};
+use crate::keys::{self, Holder, NodeSigner, Reserved};
 use crate::launch::{Failure, LaunchError, check_kernels, step};
 use crate::placement;
 use crate::settings::{Settings, Sources};
@@ -51,11 +51,13 @@ pub struct Handed {
 }
 
 impl Handed {
-    /// Takes it; `config` is where the node file was read.
+    /// Takes it; `config` is where the node file was read, and `lock` the descriptor of the broker's lock, which is held as long as this
+    /// process and what its libraries fork, and by no program that they start.
     ///
     /// # Errors
     /// When no supervisor started this process.
-    pub fn take(config: &Path) -> Result<Self, LaunchError> {
+    pub fn take(config: &Path, lock: i32) -> Result<Self, LaunchError> {
+        step("lock of the broker", || keep_from_programs(lock))?;
         let (line, listener) = step("line to the supervisor", Line::inherited)?;
         let pin = step("PIN", || line.pin())?;
         let settings = step("settings", || {
@@ -87,21 +89,23 @@ pub fn work(handed: Handed, served_uid: u32) -> Result<(), LaunchError> {
     let (ended, ends) = channel();
     let serves = Arc::new(AtomicBool::new(false));
     step("stop", || spawn_stop(&spawner, &watch, &line, &serves, ended.clone()))?;
+    let door = Arc::new(Door::closed(&watch, keys::start_patience(&settings.config.hsm), ended.clone()));
+    let server = step("server", || {
+        Server::start(listener, &spawner, server::Params::for_user(served_uid), Arc::clone(&door) as _)
+    })?;
     step("self-tests", check_kernels)?;
     let storage = step("storage", || settings.storage(&spawner))?;
+    let reserved = step("guard and audit trail", || Reserved::take(settings, &storage))?;
     let pin = PinSource::Handed(Arc::new(pin));
     let open = watch.limits().open;
     let device = step("key device", || watch.during("open", open, || keys::open_device(settings, pin)))?;
     let device = Arc::new(Watched::new(device, watch.clone()));
-    let holder = step("unlock keys", || keys::hold(settings, &storage, device))?;
+    let holder = step("unlock keys", || keys::hold(settings, &storage, reserved, device))?;
     step("guard", || holder.expect_in_service())?;
     let signer = Arc::new(step("signing service", || holder.client())?);
     let Holder { service, audit, .. } = holder;
-    let server = step("server", || {
-        let handler = Arc::new(Answers { service, ended: ended.clone() });
-        Server::start(listener, &spawner, server::Params::for_user(served_uid), handler)
-    })?;
     step("syncing", || spawn_sync(&spawner, &signer, &audit, ended))?;
+    door.open(service);
     serves.store(true, Ordering::SeqCst);
     step("ready", || line.ready())?;
     let end = until_end(&ends, server, &signer, &audit);
@@ -110,7 +114,7 @@ pub fn work(handed: Handed, served_uid: u32) -> Result<(), LaunchError> {
 }
 
 /// Why a worker ends.
-enum Ends {
+pub(super) enum Ends {
     /// Its supervisor wants it to, or is gone.
     Asked,
     /// Guard or audit trail could not be written.
@@ -162,40 +166,6 @@ fn spawn_stop(
     spawner.spawn(Role::Other, "broker-stop", wait).map(drop)
 }
 
-/// The service behind the socket.
-struct Answers {
-    service: Arc<SigningService>,
-    ended: Sender<Ends>,
-}
-
-impl Answers {
-    /// What a refusal says of the worker. Whoever asked has the answer before the process ends.
-    fn ends(refusal: &Refusal) -> Option<Ends> {
-        match refusal {
-            Refusal::Storage(_) | Refusal::Audit(_) => Some(Ends::Unwritten(refusal.to_string())),
-            Refusal::Device(error) if error.cause.concerns_pin() => Some(Ends::Pin(error.clone())),
-            _ => None,
-        }
-    }
-}
-
-impl Handler for Answers {
-    fn answer(&self, frame: &[u8]) -> Zeroizing<Vec<u8>> {
-        let Ok(request) = Request::decode(frame) else { return self.service.handle_frame(frame) };
-        let response = self.service.handle(&request);
-        if let Response::Refused(refusal) = &response
-            && let Some(end) = Self::ends(refusal)
-        {
-            let _ = self.ended.send(end);
-        }
-        response.encode()
-    }
-
-    fn unattended(&self, reason: &str) {
-        let _ = self.ended.send(Ends::Unattended(reason.to_owned()));
-    }
-}
-
 fn spawn_sync(
     spawner: &Spawner,
     signer: &Arc<NodeSigner>,
@@ -213,25 +183,4 @@ fn spawn_sync(
         }
     };
     spawner.spawn(Role::Other, "audit-sync", sync).map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use bixi_hsm::Cause;
-
-    use super::*;
-
-    #[test]
-    fn a_worker_ends_that_cannot_sign_again_before_another_start() {
-        let device = |cause| Refusal::Device(DeviceError::new("C_Login", cause, "as told"));
-        for cause in [Cause::WrongPin, Cause::PinHeldBack, Cause::PinLocked, Cause::PinUnanswered] {
-            assert!(matches!(Answers::ends(&device(cause)), Some(Ends::Pin(error)) if error.cause == cause));
-        }
-        for refusal in [Refusal::Storage("disk".into()), Refusal::Audit("disk".into())] {
-            assert!(matches!(Answers::ends(&refusal), Some(Ends::Unwritten(_))));
-        }
-        for refusal in [device(Cause::Absent), device(Cause::Busy), Refusal::Conflict("held".into())] {
-            assert!(Answers::ends(&refusal).is_none());
-        }
-    }
 }
