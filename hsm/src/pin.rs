@@ -23,7 +23,8 @@ mod tests;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -122,6 +123,19 @@ impl PinMemory {
         self.write(&self.record_of(pin, REFUSED)?)
     }
 
+    /// Waits until the pause after an attempt without a verdict is over, [`PAUSE_MIN`] at most: for whoever opens a device for the first time
+    /// and has nothing else to do. Whatever is wrong with the memory is told by the attempt.
+    pub fn wait_out_pause(path: &Path) {
+        let Ok(Some(bytes)) = whole_file::read(path, RECORD_BYTES_MAX as u64) else { return };
+        let Some(Record { verdict: 1..UNFINISHED_MAX, tried: Some(tried), .. }) = Record::parse(&bytes) else { return };
+        let left = PAUSE_MIN.saturating_sub(tried.passed_at_least(Moment::now()));
+        if !left.is_zero() {
+            let seconds = left.as_millis().div_ceil(1_000);
+            tracing::warn!(noted = %path.display(), seconds, "the device gave no verdict on a PIN a moment ago: waiting before the next attempt");
+            sleep(left);
+        }
+    }
+
     fn record_of(&self, pin: &Secret, verdict: u8) -> Result<Record, DeviceError> {
         let salt = OsRandom.array().map_err(|error| self.unusable(error))?;
         Ok(Record { verdict, salt, fingerprint: fingerprint(pin, &salt)?, tried: Some(Moment::now()) })
@@ -137,7 +151,7 @@ impl PinMemory {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::Error(error)) => return Err(self.unusable(error)),
-                Err(TryLockError::WouldBlock) if began.elapsed() < self.patience => std::thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) if began.elapsed() < self.patience => sleep(LOCK_PAUSE),
                 Err(TryLockError::WouldBlock) => {
                     let message = format!("another login is under way; it holds {}", path.display());
                     return Err(DeviceError::new(self.function, Cause::Busy, message));

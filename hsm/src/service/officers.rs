@@ -20,16 +20,12 @@ use crate::officer::{Approval, Change, Override};
 use crate::protocol::{KeyRole, Refusal};
 
 impl SigningService {
-    /// Refuses to begin where the guard would grant this service nothing, or is not at home on `host`; one without a home has it here from
-    /// now on, and the trail is told.
+    /// Has the trail told that the guard has a home from now on ([`Guard::expect_ready`](crate::Guard::expect_ready)).
     ///
     /// # Errors
-    /// When the trail or the guard refuses.
-    pub fn expect_ready(&self, host: Option<HostId>) -> Result<(), Refusal> {
-        if self.guard.expect_ready(&self.node_id(), host).map_err(refuse)? {
-            self.tell("guard-home", "at home on this host from now on".to_owned(), None, Outcome::Answered)?;
-        }
-        Ok(())
+    /// When the trail refuses.
+    pub fn tell_home(&self) -> Result<(), Refusal> {
+        self.tell("guard-home", "at home on this host from now on".to_owned(), None, Outcome::Answered)
     }
 
     /// Has the guard wait for another one's marks on `host`, signing nothing before, and returns the ticket for which they are to be

@@ -57,6 +57,11 @@ impl Failure {
         Self { status, message: message.to_string() }
     }
 
+    /// The same words, with another status.
+    pub(crate) fn with_status(self, status: Status) -> Self {
+        Self { status, ..self }
+    }
+
     pub(crate) fn configuration(message: impl ToString) -> Self {
         Self::new(Status::Configuration, message)
     }

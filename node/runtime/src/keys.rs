@@ -11,6 +11,7 @@ use bixi_config::{Hsm, HsmBackend};
 use bixi_hsm::audit::{self, AuditLog};
 use bixi_hsm::device::Unrepeated;
 use bixi_hsm::guard::{self, Guard, HostId};
+use bixi_hsm::pin::PinMemory;
 use bixi_hsm::profile::ProfileChoice;
 use bixi_hsm::service::{
     Channel, Client, ClientError, CustodyPolicy, InProcess, Keys, Params, RetryPolicy, SigningService,
@@ -72,6 +73,7 @@ pub(crate) use remote::{ask_broker, ring_of_broker, start_patience};
 
 /// Opens the configured device with its PIN.
 pub(crate) fn open_device(settings: &Settings, pin: PinSource) -> Result<Arc<dyn KeyDevice>, Failure> {
+    PinMemory::wait_out_pause(&settings.data("pin-state"));
     match settings.config.hsm.backend {
         HsmBackend::Pkcs11 => Ok(Arc::new(open_module(settings, pin)?)),
         HsmBackend::Sdf => Ok(Arc::new(open_library(&settings.config.hsm, &settings.base, &settings.data(""), pin)?)),
@@ -178,7 +180,11 @@ pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<
 impl Holder {
     /// Refuses to begin with a guard that signs nothing any more, or yet, or not here.
     pub(crate) fn expect_in_service(&self) -> Result<(), Failure> {
-        Ok(self.service.expect_ready(this_host()?)?)
+        let guard = self.service.guard();
+        if guard.expect_ready(&self.service.node_id(), this_host()?)? {
+            self.service.tell_home()?;
+        }
+        Ok(())
     }
 
     /// Asks as over a socket, with the same frames.

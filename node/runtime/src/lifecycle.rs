@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`inventory`] | tells every key of the device and what the node uses it for | device or broker |
 //! | [`generation`] | makes a key in the device | device, node stopped |
-//! | [`bench`] | measures the device, with a key that is destroyed afterwards | device, node stopped |
+//! | [`mod@bench`] | measures the device, with a key that is destroyed afterwards | device, node stopped |
 //! | [`statement`] | puts the device's statement about a key into a file, and judges one | device or broker; nothing |
 //! | [`guard`] | shows, exports, imports and overrules the sign-once guard | device, node stopped |
 //! | [`officers`] | makes an officer's key, signs with it | a key file |

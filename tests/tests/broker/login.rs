@@ -147,7 +147,7 @@ fn a_pin_that_never_came_back_is_held_back_and_the_broker_waits_for_a_person() {
         let worker = Pid::from_raw(device.wait_for_login()).expect("a process");
         kill_process(worker, Signal::KILL).unwrap();
     }
-    assert!(broker.said().contains("s at the earliest"), "the second try waited: {}", broker.said());
+    assert!(broker.said().contains("waiting before the next attempt"), "the second try waited: {}", broker.said());
     wait_until("it is held back", || broker.said().contains("ended without a verdict"));
     wait_until("it rests", || broker.said().contains("pause_ms=60000"));
     let ended = broker.stop();

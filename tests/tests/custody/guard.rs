@@ -104,7 +104,7 @@ fn a_copied_directory_does_not_sign_on_another_host() {
     }
     assert!(RunningNode::start(&bench.config).stop().status.success());
     let run = elsewhere(&machine_id, &["run"], &bench.config);
-    let words = refused(1, &run);
+    let words = refused(78, &run);
     assert!(words.contains("belongs to another host"), "{words}");
     let words = refused(
         1,

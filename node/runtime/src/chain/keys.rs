@@ -4,6 +4,7 @@ use std::path::Path;
 
 use bixi_config::{HsmBackend, NodeConfig};
 use bixi_hsm::device::kek_fingerprint;
+use bixi_hsm::pin::PinMemory;
 use bixi_hsm::{Cause, DeviceError, KeyDevice, KeyKind, KeyRef, KeySpec};
 use bixi_hsm_pkcs11::{Initialisation, Params, Pkcs11Device, ProfileChoice, TokenSelector, initialise_token};
 use bixi_hsm_tpm::{Address, initialise_store};
@@ -266,6 +267,7 @@ fn make_ready(node: &NodeDirectory, config: &NodeConfig) -> Result<Option<Value>
 pub(super) fn open_device(node: &NodeDirectory, config: &NodeConfig) -> Result<Box<dyn KeyDevice>, ChainError> {
     let hsm = &config.hsm;
     let (data, pin) = (node.path().join(&config.data_dir), PinSource::File(node.token_home().user_pin()));
+    PinMemory::wait_out_pause(&data.join("pin-state"));
     Ok(match hsm.backend {
         HsmBackend::Pkcs11 => Box::new(open_token(node.token_home(), &node.path().join(&hsm.module), &hsm.token)?),
         HsmBackend::Sdf => Box::new(open_library(hsm, node.path(), &data, pin)?),
