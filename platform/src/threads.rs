@@ -164,11 +164,9 @@ impl Spawner {
 
     /// Threads that are running, by role and name.
     pub fn live(&self) -> Vec<LiveThread> {
-        let running: Vec<i32> =
-            affinity::threads_of_process().unwrap_or_default().into_iter().map(|(tid, _)| tid).collect();
         let mut live = self.0.live();
-        // Adopted threads end without telling.
-        live.retain(|thread| running.contains(&thread.tid));
+        // Adopted threads end without telling. Each is asked for by itself: a reading of the whole list may lack one that runs.
+        live.retain(|thread| affinity::is_running(thread.tid));
         let mut out = live.clone();
         out.sort_by(|a, b| (a.role, &a.name, a.tid).cmp(&(b.role, &b.name, b.tid)));
         out

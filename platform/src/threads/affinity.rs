@@ -1,9 +1,12 @@
 //! The kernel's calls for placing threads and their memory.
 
-use std::{fs, io, mem};
+use std::{fs, io, mem, path::Path};
 
 /// Hardware threads a mask can name: `CPU_SETSIZE` is too small for nothing we run on.
 const CPUS_MAX: usize = libc::CPU_SETSIZE as usize;
+
+/// Most readings of the list of threads before the last is taken as it is.
+const READINGS_MAX: usize = 8;
 
 /// The kernel's number of the calling thread.
 pub(crate) fn current_tid() -> i32 {
@@ -63,8 +66,28 @@ pub(crate) fn prefer_memory_of(node: usize) -> io::Result<()> {
     if refused == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Whether a thread of this process runs.
+pub(crate) fn is_running(tid: i32) -> bool {
+    Path::new("/proc/self/task").join(tid.to_string()).exists()
+}
+
 /// Numbers and kernel names of this process's threads.
+///
+/// The kernel ends its walk at a thread that ends meanwhile and may go on behind its neighbours: one reading can lack a
+/// thread that runs. So it is repeated until two agree, or [`READINGS_MAX`] times.
 pub(crate) fn threads_of_process() -> io::Result<Vec<(i32, String)>> {
+    let mut threads = read_threads()?;
+    for _ in 1..READINGS_MAX {
+        let again = read_threads()?;
+        if again == threads {
+            break;
+        }
+        threads = again;
+    }
+    Ok(threads)
+}
+
+fn read_threads() -> io::Result<Vec<(i32, String)>> {
     let mut threads = Vec::new();
     for entry in fs::read_dir("/proc/self/task")? {
         let entry = entry?;

@@ -55,6 +55,33 @@ fn a_thread_is_listed_when_its_spawner_returns() {
 }
 
 #[test]
+fn a_thread_stays_listed_while_others_end() {
+    let spawner = spawner();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let missed = std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::thread::spawn(|| ()).join().unwrap();
+                }
+            });
+        }
+        // Made anew each time, so that threads that end stand before it in the kernel's list.
+        let misses = |_: &usize| {
+            let thread = spawner.spawn(Role::Other, "stays", std::thread::park).unwrap();
+            let missed = (0..10).any(|_| spawner.live().len() != 1);
+            thread.thread().unpark();
+            thread.join().unwrap();
+            missed
+        };
+        let missed = (0..1_000).filter(misses).count();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        missed
+    });
+    assert_eq!(missed, 0, "threads that were missed");
+}
+
+#[test]
 fn a_panicking_thread_leaves_the_list() {
     let spawner = spawner();
     spawner.spawn(Role::Other, "doomed", || std::panic::panic_any(1)).unwrap().join().unwrap_err();
