@@ -98,6 +98,8 @@ pub struct Hsm {
     pub sessions_max: u64,
     /// Deadline of one device operation, ms.
     pub timeout_ms: u64,
+    /// Longest wait for the device to be found and opened, ms; its verdict on the PIN has twice as long.
+    pub open_timeout_ms: u64,
     /// X ‖ Y of the officers' keys, two of whom may overrule a checkpoint.
     pub officers: Vec<NodeId>,
     /// Highest index at which an SDF device is looked at for keys.
@@ -301,6 +303,7 @@ impl Default for NodeConfig {
                 kek: "kek".into(),
                 sessions_max: 8,
                 timeout_ms: 5_000,
+                open_timeout_ms: 300_000,
                 officers: Vec::new(),
                 sdf_index_max: 64,
                 random_test: RandomTest::PowerOn,

@@ -28,6 +28,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use argon2::{Algorithm, Argon2, Params, Version};
+use bixi_platform::credentials::PinSource;
 use bixi_platform::random::OsRandom;
 use bixi_platform::secret::Secret;
 
@@ -44,6 +45,16 @@ const UNFINISHED_MAX: u8 = 2;
 pub const PAUSE_MIN: Duration = Duration::from_secs(30);
 /// Between two looks at a lock that another attempt holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Reads the PIN of a device.
+///
+/// # Errors
+/// [`Cause::Setup`] when there is none where `source` says.
+pub fn read(source: &PinSource) -> Result<Secret, DeviceError> {
+    source.read().map_err(|error| {
+        DeviceError::new("PIN source", Cause::Setup, error.to_string()).with_advice("correct the PIN's source")
+    })
+}
 
 /// One file per device; removed when a PIN was right.
 #[derive(Clone, Debug)]

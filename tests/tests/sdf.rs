@@ -1,6 +1,6 @@
 //! A validator whose keys are in an SDF device (GM/T 0018): made by the ceremony's own steps, admitted, signing with the others, and
-//! signing again when the device comes back; in the node's process, and behind a broker whose worker is killed and whose device hangs. The
-//! device is the SDF backend's test library, loaded by path like any vendor's.
+//! signing again when the device comes back; in the node's process, and behind a broker whose worker is killed and whose device hangs; and
+//! whose start the device hangs. The device is the SDF backend's test library, loaded by path like any vendor's.
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -122,6 +122,42 @@ fn a_validators_keys_live_in_an_sdf_device() {
     assert!(is_signed_by(&header(&nodes[0], nodes[0].height()), &id));
 }
 
+/// The library's destructor waits for calls that hang: that the process ends at all is a part of it.
+#[test]
+fn a_start_whose_device_hangs_ends_in_time_with_what_it_hangs_at_and_the_next_one_is_served() {
+    let place = tempfile::tempdir().unwrap();
+    let config = make_in_device(place.path(), &device(place.path()));
+    set(&config, "hsm", "broker", "\"\"");
+    set(&config, "hsm", "open_timeout_ms", "2000");
+    set(&config, "hsm", "timeout_ms", "1000");
+    let fault = place.path().join("device/state/fault");
+    for (function, words) in [
+        ("SDF_OpenDevice", "opening the device) has not come back"),
+        ("SDF_OpenSession", "opening the device) has not come back"),
+        ("SDF_GenerateRandom", "at work) has not come back"),
+        // Last: the PIN counts as tried.
+        ("SDF_GetPrivateKeyAccessRight", "judging the PIN) has not come back"),
+    ] {
+        fs::write(&fault, format!("hang {function}")).unwrap();
+        let ended = RunningNode::try_start(&config).err().expect("a device that hangs starts nothing");
+        let last = ended.last_words();
+        assert_eq!(ended.status.code(), Some(1), "{function}: {}", ended.said);
+        for part in [words, "libsdf.so", "left behind", "start"] {
+            assert!(last.contains(part), "{function}, {part}: {last}");
+        }
+    }
+    // A command does not wait for ever either, and begins when the pause after that PIN is over.
+    fs::write(&fault, "hang SDF_OpenDevice").unwrap();
+    let list = Command::new(binary("bixi")).args(["hsm", "list", "--config"]).arg(&config).output().unwrap();
+    let said = String::from_utf8_lossy(&list.stderr);
+    assert!(list.status.code() == Some(1) && said.contains("left behind"), "{said}");
+    assert!(said.contains("gave no verdict on a PIN a moment ago"), "{said}");
+    fs::remove_file(&fault).unwrap();
+    set(&config, "hsm", "open_timeout_ms", "60000");
+    let (nodes, mut wallet) = ([RunningNode::start(&config)], Wallet::new(10));
+    go_on(&nodes, &mut wallet, 2);
+}
+
 #[test]
 fn a_chain_is_made_in_an_sdf_device_and_its_broker_is_killed_and_hangs() {
     let place = tempfile::tempdir().unwrap();
@@ -142,7 +178,7 @@ fn a_chain_is_made_in_an_sdf_device_and_its_broker_is_killed_and_hangs() {
 
     let fault = place.path().join("device/state/fault");
     let stood = nodes[0].height();
-    fs::write(&fault, "hung").unwrap();
+    fs::write(&fault, "hang SDF_InternalSign_ECC").unwrap();
     let transaction = wallet.user_add("waits", 100, stood + BLOCK_LIMIT_AHEAD);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| nodes[0].connect().unwrap().submit(&transaction.encode()).is_ok());

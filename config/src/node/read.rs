@@ -94,6 +94,7 @@ fn hsm(section: &mut Section<'_, '_, '_>, default: Hsm) -> Hsm {
         kek: section.name("kek", &default.kek, NAME_BYTES_MAX),
         sessions_max: section.integer("sessions_max", default.sessions_max, 1..=256),
         timeout_ms: section.integer("timeout_ms", default.timeout_ms, 10..=600_000),
+        open_timeout_ms: section.integer("open_timeout_ms", default.open_timeout_ms, 1_000..=3_600_000),
         officers: section
             .list("officers", OFFICERS_MAX, OFFICER, default.officers, |value| value.as_str()?.parse().ok()),
         sdf_index_max: section.integer("sdf_index_max", default.sdf_index_max, 1..=4_096),

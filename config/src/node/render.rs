@@ -97,6 +97,11 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
     writeln!(out, "sessions_max = {}\ntimeout_ms = {}", c.hsm.sessions_max, c.hsm.timeout_ms)?;
     writeln!(
         out,
+        "# How long the device may take to be found and opened; its verdict on the PIN may take twice as long. One that takes\n# longer hangs: its process ends, and a PIN that had no verdict by then counts as tried.\nopen_timeout_ms = {}",
+        c.hsm.open_timeout_ms
+    )?;
+    writeln!(
+        out,
         "# Public keys (128 hexadecimal digits) of officers: two of them together may have another checkpoint signed\n# (`bixi hsm officer`, `bixi hsm guard override`).\nofficers = {}",
         array(c.hsm.officers.iter().map(NodeId::to_hex))
     )?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bixi_accel::sm2::PublicKey;
 use bixi_hsm::device::{PRF_BYTES, Unverified, check_prf_input};
-use bixi_hsm::pin::PinMemory;
+use bixi_hsm::pin::{self, PinMemory};
 use bixi_hsm::pool::Epoch;
 use bixi_hsm::profile::{ProfileChoice, VendorProfile as _};
 use bixi_hsm::{
@@ -124,9 +124,7 @@ impl Pkcs11Device {
         let library = module.get_library_info().map_err(|error| device_error("read the module", &error))?;
         let (_, token) = module::find_slot(&module, &params.token)?;
         let info = device_info(&token, library.manufacturer_id(), &profile);
-        let pin = params.pin.read().map_err(|error| {
-            DeviceError::new("PIN source", Cause::Setup, error.to_string()).with_advice("correct the PIN's source")
-        })?;
+        let pin = pin::read(&params.pin)?;
         let timeout = Duration::from_millis(params.timeout_ms);
         let memory = PinMemory::new(params.pin_state_path, timeout, "C_Login");
         let token = Token { module, selector: params.token, pin, memory };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bixi_accel::sm2::{self, PublicKey, Signature};
 use bixi_hsm::device::{PRF_BYTES, Unverified, check_prf_input};
-use bixi_hsm::pin::PinMemory;
+use bixi_hsm::pin::{self, PinMemory};
 use bixi_hsm::pool::{Failure, Pool};
 use bixi_hsm::profile::{ProfileChoice, VendorProfile as _};
 use bixi_hsm::{
@@ -87,9 +87,7 @@ impl SdfDevice {
         let profile = Profile::choose(&params.profile, &params.library_path, &text(&told.issuer))
             .map_err(|error| DeviceError::new("vendor profile", Cause::Setup, error.to_string()))?;
         let info = device_info(&told, &params.token, &profile);
-        let password = params.password.read().map_err(|error| {
-            DeviceError::new("PIN source", Cause::Setup, error.to_string()).with_advice("correct the PIN's source")
-        })?;
+        let password = pin::read(&params.password)?;
         let timeout = Duration::from_millis(params.timeout_ms);
         let memory = PinMemory::new(params.password_state_path, timeout, "SDF_GetPrivateKeyAccessRight");
         let library = Library::new(api, password, memory, profile);

@@ -81,9 +81,7 @@ impl TpmDevice {
         let store = Store::open(&params.directory)?;
         let facts = facts::facts(&params.address, params.timeout_ms)?;
         let info = device_info(&params.address, &store, facts);
-        let pin = params.pin.read().map_err(|error| {
-            DeviceError::new("PIN source", Cause::Setup, error.to_string()).with_advice("correct the PIN's source")
-        })?;
+        let pin = bixi_hsm::pin::read(&params.pin)?;
         check_pin(&pin)?;
         let timeout = Duration::from_millis(params.timeout_ms);
         let tpm = Tpm::new(params.address, timeout, store, pin, params.pin_state_path);

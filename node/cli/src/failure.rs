@@ -1,7 +1,5 @@
 //! How a command fails: one message on standard error and an exit status that a service manager can act on.
 
-use std::process::ExitCode;
-
 use crate::console;
 
 /// What `bixi --help` ends with.
@@ -76,11 +74,12 @@ impl Failure {
         &self.message
     }
 
-    pub(crate) fn report(self) -> ExitCode {
+    /// Says it, and returns the exit status.
+    pub(crate) fn report(self) -> u8 {
         if !self.message.is_empty() {
             console::say(&format!("bixi: {}", self.message));
         }
-        ExitCode::from(self.status as u8)
+        self.status as u8
     }
 }
 

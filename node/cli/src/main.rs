@@ -19,8 +19,10 @@ mod status;
 mod token;
 mod version;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use bixi_runtime::process;
 use clap::Parser as _;
 
 use crate::args::{Bixi, Command};
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
     if command.may_send_pin()
         && let Err(error) = signals::end_between_pins()
     {
-        return Failure::from(error).report();
+        return end(Failure::from(error).report());
     }
     let done = match command {
         Command::Run(args) => run::run(&args),
@@ -47,8 +49,17 @@ fn main() -> ExitCode {
         Command::Bench(command) => bench::run(&command),
         Command::Version(args) => version::run(&args),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    end(match done {
+        Ok(()) => 0,
         Err(failure) => failure.report(),
+    })
+}
+
+/// The end of this process. Where a call hangs in a library, the library's destructors, which may wait for it, are not run.
+fn end(status: u8) -> ExitCode {
+    if process::is_left_behind() {
+        let _ = io::stdout().flush();
+        signal_hook::low_level::exit(status.into());
     }
+    ExitCode::from(status)
 }

@@ -1,6 +1,7 @@
 //! From a PIN to signatures and data keys: device → vault → guard → signing service, in this order, because each is sealed by
 //! the one before. In this process, or in the broker's: then this one has no module, no PIN, no guard and no audit trail, and asks.
 
+pub(crate) mod opening;
 mod remote;
 pub(crate) mod self_test;
 
@@ -11,7 +12,8 @@ use bixi_config::{Hsm, HsmBackend};
 use bixi_hsm::audit::{self, AuditLog};
 use bixi_hsm::device::Unrepeated;
 use bixi_hsm::guard::{self, Guard, HostId};
-use bixi_hsm::pin::PinMemory;
+use bixi_hsm::phase::{self, Phase};
+use bixi_hsm::pin::{self, PinMemory};
 use bixi_hsm::profile::ProfileChoice;
 use bixi_hsm::service::{
     Channel, Client, ClientError, CustodyPolicy, InProcess, Keys, Params, RetryPolicy, SigningService,
@@ -69,11 +71,30 @@ pub(crate) const TPM_STORE: &str = "tpm";
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+use opening::OPENINGS;
 pub(crate) use remote::{ask_broker, ring_of_broker, start_patience};
 
-/// Opens the configured device with its PIN.
+/// Opens the configured device with its PIN, in time.
 pub(crate) fn open_device(settings: &Settings, pin: PinSource) -> Result<Arc<dyn KeyDevice>, Failure> {
+    in_time(settings, pin, open_device_here)
+}
+
+/// Has `open` open a device on another thread, with the PIN from `pin`. A person who types it is not hurried, nor is the pause after a
+/// PIN without a verdict.
+fn in_time<T: Send + 'static>(
+    settings: &Settings,
+    pin: PinSource,
+    open: impl FnOnce(&Settings, PinSource) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let pin = PinSource::Handed(Arc::new(pin::read(&pin)?));
     PinMemory::wait_out_pause(&settings.data("pin-state"));
+    let (hsm, ours) = (&settings.config.hsm, settings.clone());
+    OPENINGS.in_time(&settings.path(&hsm.module), opening::limits(hsm), move || open(&ours, pin))
+}
+
+/// Opens it on this thread, however long that takes: for whoever is watched.
+pub(crate) fn open_device_here(settings: &Settings, pin: PinSource) -> Result<Arc<dyn KeyDevice>, Failure> {
+    let _phase = phase::enter(Phase::Open);
     match settings.config.hsm.backend {
         HsmBackend::Pkcs11 => Ok(Arc::new(open_module(settings, pin)?)),
         HsmBackend::Sdf => Ok(Arc::new(open_library(&settings.config.hsm, &settings.base, &settings.data(""), pin)?)),
@@ -218,10 +239,13 @@ pub(crate) fn tell_and_sync(signer: &NodeSigner, audit: &AuditLog) -> Result<(),
     Ok(signer.tell_due()?)
 }
 
-/// Opens the device in this process, whether or not a broker is configured.
+/// Opens the device in this process, whether or not a broker is configured; all that a start asks of it comes back in time.
 pub(crate) fn hold_here(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<Holder, Failure> {
     let reserved = Reserved::take(settings, storage)?;
-    hold(settings, storage, reserved, open_device(settings, settings.pin())?)
+    let storage = Arc::clone(storage);
+    in_time(settings, settings.pin(), move |settings, pin| {
+        hold(settings, &storage, reserved, open_device_here(settings, pin)?)
+    })
 }
 
 /// How calls of the device are tried again.

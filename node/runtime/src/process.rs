@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+pub use crate::keys::opening::is_left_behind;
 pub use bixi_hsm::phase::on_pin_judged;
 pub use bixi_platform::descriptors::raise_limit as raise_descriptor_limit;
 pub use bixi_platform::notify::{Notifier, State};

@@ -1,13 +1,14 @@
 //! The C shell: the standard's functions and two vendors' own, each a few lines that turn pointers into references.
 //!
-//! Handles are numbers dressed as pointers and never followed. One lock guards the device; a hung call waits outside of it.
+//! Handles are numbers dressed as pointers and never followed. One lock guards the device; a hung call waits outside of it. The destructor
+//! waits for hung calls, as those of vendors' libraries do.
 #![allow(unsafe_code, non_snake_case)]
 
 use std::ffi::{CStr, OsStr, c_int, c_void};
 use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bixi_hsm_sdf::abi::{
     CIPHER_HEADER_BYTES, RawDeviceInfo, RawHandle, RawPublicKey, RawSignature, SDR_OK, SM2_BITS, SM4_BITS,
@@ -15,7 +16,7 @@ use bixi_hsm_sdf::abi::{
 
 use crate::config::Config;
 use crate::device::{Device, Envelope, Fields, Handle};
-use crate::faults::Fault;
+use crate::faults;
 use crate::store::Usage;
 use crate::{Refusal, answers};
 
@@ -25,6 +26,15 @@ const CONFIG: &str = "sdf-test.conf";
 const DATA_BYTES_MAX: u32 = 1 << 16;
 
 static DEVICE: Mutex<Option<Device>> = Mutex::new(None);
+
+/// Run by the loader when the process exits.
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_EXIT: extern "C" fn() = wait_for_calls;
+
+extern "C" fn wait_for_calls() {
+    faults::wait_for_calls();
+}
 
 /// The file this code was loaded from.
 fn own_path() -> Option<PathBuf> {
@@ -47,20 +57,33 @@ fn own_path() -> Option<PathBuf> {
 /// Runs one function on the device; nothing unwinds out of it.
 fn call(function: &str, work: impl FnOnce(&mut Device) -> Result<(), Refusal>) -> c_int {
     let run = || {
-        let mut device = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
-        if device.is_none() {
-            let config = own_path().and_then(|path| Config::read(&path.with_file_name(CONFIG)));
-            *device = Some(Device::new(config.ok_or(answers::OPEN_DEVICE)?));
+        let mut device = lock()?;
+        let entered = device.as_mut().expect("made by whoever locks");
+        entered.enter(function)?;
+        let directory = &entered.config.directory;
+        if faults::hangs(directory, function) {
+            let directory = directory.clone();
+            drop(device);
+            faults::hang(&directory, function);
+            device = lock()?;
         }
-        let device = device.as_mut().expect("made above");
-        device.enter(function)?;
-        work(device)
+        work(device.as_mut().expect("made by whoever locks"))
     };
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => SDR_OK as c_int,
         Ok(Err(Refusal(code))) => code as c_int,
         Err(_) => answers::UNKNOWN.0 as c_int,
     }
+}
+
+/// The device, made when it is first asked for.
+fn lock() -> Result<MutexGuard<'static, Option<Device>>, Refusal> {
+    let mut device = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
+    if device.is_none() {
+        let config = own_path().and_then(|path| Config::read(&path.with_file_name(CONFIG)));
+        *device = Some(Device::new(config.ok_or(answers::OPEN_DEVICE)?));
+    }
+    Ok(device)
 }
 
 fn number(handle: RawHandle) -> Handle {
@@ -210,6 +233,12 @@ functions! {
         let envelope = read_envelope(cipher)?;
         put_handle(place, device.import_key(number(session), index, &envelope)?)
     };
+    /// Signs a digest.
+    fn SDF_InternalSign_ECC(session: RawHandle, index: u32, data: *mut u8, length: u32, place: *mut RawSignature) |device| {
+        let digest = bytes(data, length)?;
+        let [r, s] = device.sign(number(session), index, digest)?;
+        put(place, RawSignature { r, s })
+    };
     /// Forgets a session key.
     fn SDF_DestroyKey(session: RawHandle, key: RawHandle) |device| device.destroy_key(number(session), number(key));
     /// SM4 in mode ECB.
@@ -242,39 +271,6 @@ functions! {
         let usage = if key % 2 == 1 { Usage::Sign } else { Usage::Encrypt };
         device.make_pair(usage, key.div_ceil(2)).map(drop)
     };
-}
-
-/// Signs a digest; may be told to hang first, which it does without the device's lock.
-///
-/// # Safety
-/// As the other functions.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn SDF_InternalSign_ECC(
-    session: RawHandle,
-    index: u32,
-    data: *mut u8,
-    length: u32,
-    place: *mut RawSignature,
-) -> c_int {
-    let mut hangs_in = None;
-    let begun = call("SDF_InternalSign_ECC", |device| {
-        let directory = &device.config.directory;
-        hangs_in = (Fault::present(directory) == Some(Fault::Hung)).then(|| directory.clone());
-        Ok(())
-    });
-    if begun != SDR_OK as c_int {
-        return begun;
-    }
-    if let Some(directory) = hangs_in {
-        Fault::Hung.outlast(&directory);
-    }
-    call("sign", |device| {
-        // SAFETY: passed on from this function's contract.
-        let digest = unsafe { bytes(data, length)? };
-        let [r, s] = device.sign(number(session), index, digest)?;
-        // SAFETY: passed on from this function's contract.
-        unsafe { put(place, RawSignature { r, s }) }
-    })
 }
 
 fn device_info(config: &Config) -> RawDeviceInfo {

@@ -233,7 +233,7 @@ fn who_waits_for_a_hung_device_is_told_in_time() {
     let device = bench.open_single();
     let vote = sign_key(&device);
     let calls = bench.calls("SDF_InternalSign_ECC");
-    bench.fault("hung");
+    bench.fault("hang SDF_InternalSign_ECC");
     std::thread::scope(|scope| {
         let hung = scope.spawn(|| device.sign_digest(&vote, &[1; 32]));
         let began = Instant::now();

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use bixi_hsm::DeviceError;
 use bixi_hsm::audit::AuditLog;
+use bixi_hsm::pin::{PAUSE_MIN, PinMemory};
 use bixi_hsm_broker::{CallWatch, Line, Server, Watched, server};
 use bixi_platform::credentials::PinSource;
 use bixi_platform::inherited::keep_from_programs;
@@ -33,7 +34,7 @@ use bixi_platform::threads::Spawner;
 
 use super::door::Door;
 use super::heart;
-use crate::keys::{self, Holder, NodeSigner, Reserved};
+use crate::keys::{self, Holder, NodeSigner, Reserved, opening};
 use crate::launch::{Failure, LaunchError, check_kernels, step};
 use crate::placement;
 use crate::settings::{Settings, Sources};
@@ -84,7 +85,7 @@ pub fn work(handed: Handed, served_uid: u32) -> Result<(), LaunchError> {
     let Handed { line, listener, pin, settings } = handed;
     let (settings, line) = (&settings, Arc::new(line));
     let spawner = Spawner::new(step("placement", || placement::plan(settings))?);
-    let watch = CallWatch::new(heart::limits(settings));
+    let watch = CallWatch::new(opening::limits(&settings.config.hsm));
     step("heart", || heart::spawn(&spawner, &watch, &line))?;
     let (ended, ends) = channel();
     let serves = Arc::new(AtomicBool::new(false));
@@ -98,7 +99,9 @@ pub fn work(handed: Handed, served_uid: u32) -> Result<(), LaunchError> {
     let reserved = step("guard and audit trail", || Reserved::take(settings, &storage))?;
     let pin = PinSource::Handed(Arc::new(pin));
     let open = watch.limits().open;
-    let device = step("key device", || watch.during("open", open, || keys::open_device(settings, pin)))?;
+    let memory = settings.data("pin-state");
+    watch.during("pause after a PIN without a verdict", open + PAUSE_MIN, || PinMemory::wait_out_pause(&memory));
+    let device = step("key device", || watch.during("open", open, || keys::open_device_here(settings, pin)))?;
     let device = Arc::new(Watched::new(device, watch.clone()));
     let holder = step("unlock keys", || keys::hold(settings, &storage, reserved, device))?;
     step("guard", || holder.expect_in_service())?;

@@ -1,6 +1,7 @@
 //! The step that makes a node's token and its keys.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bixi_config::{HsmBackend, NodeConfig};
 use bixi_hsm::device::kek_fingerprint;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::chain::layout::{NodeDirectory, TokenHome, read, write_new};
 use crate::chain::{ChainError, io_at};
+use crate::keys::opening::{self, OPENINGS};
 use crate::keys::{TPM_STORE, open_library, open_tpm};
 use crate::lifecycle::adoption::Adopted;
 
@@ -264,14 +266,18 @@ fn make_ready(node: &NodeDirectory, config: &NodeConfig) -> Result<Option<Value>
 }
 
 /// Opens the device that a node's file names.
-pub(super) fn open_device(node: &NodeDirectory, config: &NodeConfig) -> Result<Box<dyn KeyDevice>, ChainError> {
-    let hsm = &config.hsm;
-    let (data, pin) = (node.path().join(&config.data_dir), PinSource::File(node.token_home().user_pin()));
+pub(super) fn open_device(node: &NodeDirectory, config: &NodeConfig) -> Result<Arc<dyn KeyDevice>, ChainError> {
+    let (node, hsm, data) = (node.clone(), config.hsm.clone(), node.path().join(&config.data_dir));
     PinMemory::wait_out_pause(&data.join("pin-state"));
-    Ok(match hsm.backend {
-        HsmBackend::Pkcs11 => Box::new(open_token(node.token_home(), &node.path().join(&hsm.module), &hsm.token)?),
-        HsmBackend::Sdf => Box::new(open_library(hsm, node.path(), &data, pin)?),
-        HsmBackend::Tpm => Box::new(open_tpm(hsm, node.path(), &data, pin)?),
+    let module = node.path().join(&hsm.module);
+    let limits = opening::limits(&hsm);
+    OPENINGS.in_time(&module.clone(), limits, move || {
+        let pin = PinSource::File(node.token_home().user_pin());
+        Ok(match hsm.backend {
+            HsmBackend::Pkcs11 => Arc::new(open_token(node.token_home(), &module, &hsm.token)?) as Arc<dyn KeyDevice>,
+            HsmBackend::Sdf => Arc::new(open_library(&hsm, node.path(), &data, pin)?),
+            HsmBackend::Tpm => Arc::new(open_tpm(&hsm, node.path(), &data, pin)?),
+        })
     })
 }
 
