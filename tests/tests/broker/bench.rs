@@ -1,7 +1,7 @@
 //! One node's files with a broker on them, and a client that asks as the node would.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bixi_hsm::service::Client;
@@ -42,8 +42,9 @@ impl Bench {
         self.config.with_file_name("secrets/user.pin")
     }
 
+    /// Asks its broker.
     pub(crate) fn client(&self) -> Client<SocketChannel> {
-        client(&self.config)
+        Client::connect(SocketChannel::new(socket(&self.config), PATIENCE)).expect("a broker that answers")
     }
 
     /// A vote of the node's own key.
@@ -55,9 +56,4 @@ impl Bench {
     pub(crate) fn statement(&self, client: &Client<SocketChannel>, height: u64, value: u8) -> Statement {
         Statement::Vote(self.vote(client, height, value))
     }
-}
-
-/// A client of the broker of a `bixi.toml`.
-pub(crate) fn client(config: &Path) -> Client<SocketChannel> {
-    Client::connect(SocketChannel::new(socket(config), PATIENCE)).expect("a broker that answers")
 }

@@ -3,7 +3,6 @@
 #![allow(missing_docs)]
 
 mod bench;
-mod chain;
 mod custody;
 mod device;
 mod files;

@@ -1,10 +1,14 @@
 //! One scenario's chain, its load, and what is demanded of them.
 
+mod brokers;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bixi_tests::broker::RunningBroker;
 use bixi_tests::chain::{Chain, wait_equal, wait_until};
 use bixi_tests::load::Load;
 use bixi_tests::node::{Ended, RunningNode};
@@ -25,6 +29,8 @@ pub(crate) struct Field<'a> {
     pub(crate) seed: u64,
     pub(crate) row: Row,
     nodes: Vec<Option<RunningNode>>,
+    /// By node, where the scenario has brokers.
+    brokers: BTreeMap<usize, RunningBroker>,
     load: Load,
     mended: Option<(Instant, i64)>,
     environment: Vec<(usize, &'static str, PathBuf)>,
@@ -45,6 +51,7 @@ impl<'a> Field<'a> {
             seed,
             row,
             nodes,
+            brokers: BTreeMap::new(),
             load,
             mended: None,
             environment: Vec::new(),
@@ -52,6 +59,9 @@ impl<'a> Field<'a> {
             place,
         };
         (scenario.prepare)(&mut field);
+        if scenario.has_brokers {
+            field.start_brokers();
+        }
         field.start_all();
         field.grow(&field.all(), 2);
         field
@@ -263,6 +273,9 @@ impl<'a> Field<'a> {
             self.load.promises().check(node, self.row.scenario);
         }
         self.row.acknowledged = self.load.promises().count();
+        if !self.brokers.is_empty() {
+            self.row.statements = Some(self.expect_no_contradiction());
+        }
         self.row.clone()
     }
 }

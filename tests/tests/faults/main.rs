@@ -24,7 +24,8 @@ use report::{Report, Row};
 use scenarios::{ALL, Scenario};
 
 /// What the gate runs: a scenario of each kind, quick ones.
-const SHORT: [&str; 4] = ["partition-3-1", "stop-leader", "kill-all", "clock-ahead"];
+const SHORT: [&str; 7] =
+    ["partition-3-1", "stop-leader", "kill-all", "clock-ahead", "worker-killed", "worker-stopped", "supervisor-killed"];
 
 #[test]
 fn the_short_matrix_passes() {

@@ -22,6 +22,10 @@ pub(crate) struct Row {
     pub(crate) recover_s: Option<f64>,
     /// From the end of the fault to the unwell node at the head.
     pub(crate) return_s: Option<f64>,
+    /// From the end of the fault to the unwell validator's next signature, the longest time where there were several.
+    pub(crate) signs_s: Option<f64>,
+    /// Statements that brokers signed, each at a position of its own.
+    pub(crate) statements: Option<usize>,
     /// Blocks in all.
     pub(crate) blocks: i64,
     /// Transactions acknowledged, every one of them found on every node at the end.
@@ -37,6 +41,8 @@ impl Row {
             outcome: Outcome::Passed,
             recover_s: None,
             return_s: None,
+            signs_s: None,
+            statements: None,
             blocks: 0,
             acknowledged: 0,
             line: String::new(),
@@ -68,7 +74,7 @@ impl Row {
         };
         json!({
             "scenario": self.scenario, "outcome": outcome, "why": why, "recover_s": self.recover_s, "return_s": self.return_s,
-            "blocks": self.blocks, "acknowledged": self.acknowledged, "lost": self.found(), "second_headers": self.found(),
+            "signs_s": self.signs_s, "statements": self.statements, "blocks": self.blocks, "acknowledged": self.acknowledged, "lost": self.found(), "second_headers": self.found(),
             "line": self.line,
         })
     }
@@ -83,11 +89,13 @@ impl Row {
         let words: String = words.lines().next().unwrap_or_default().chars().take(TEXT_CHARS_MAX).collect();
         let found = if self.is_passed() { "0" } else { "-" };
         format!(
-            "{:18} {:8} {:>9} {:>8} {:>7} {:>7} {:>5} {:>8}  {words}",
+            "{:18} {:8} {:>9} {:>8} {:>7} {:>10} {:>7} {:>7} {:>5} {:>8}  {words}",
             self.scenario,
             outcome,
             seconds(self.recover_s),
             seconds(self.return_s),
+            seconds(self.signs_s),
+            self.statements.map_or("-".into(), |count| count.to_string()),
             self.blocks,
             self.acknowledged,
             found,
@@ -120,8 +128,17 @@ impl Report {
     pub(crate) fn finish(self) {
         if !self.is_json {
             println!(
-                "\n{:18} {:8} {:>9} {:>8} {:>7} {:>7} {:>5} {:>8}  the unwell node's line",
-                "scenario", "outcome", "recover s", "return s", "blocks", "acked", "lost", "2nd hdrs"
+                "\n{:18} {:8} {:>9} {:>8} {:>7} {:>10} {:>7} {:>7} {:>5} {:>8}  the unwell node's line",
+                "scenario",
+                "outcome",
+                "recover s",
+                "return s",
+                "signs s",
+                "statements",
+                "blocks",
+                "acked",
+                "lost",
+                "2nd hdrs"
             );
             self.rows.iter().for_each(|row| println!("{}", row.text()));
         }

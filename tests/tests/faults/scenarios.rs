@@ -1,5 +1,6 @@
 //! The scenarios.
 
+mod broker;
 mod clock;
 mod disk;
 mod insiders;
@@ -17,6 +18,8 @@ pub(crate) struct Scenario {
     pub(crate) what: &'static str,
     pub(crate) needs: Needs,
     pub(crate) nodes: usize,
+    /// Each node has a broker.
+    pub(crate) has_brokers: bool,
     /// Before the nodes start.
     pub(crate) prepare: fn(&mut Field<'_>),
     /// From a chain under load to a chain under load.
@@ -25,7 +28,7 @@ pub(crate) struct Scenario {
 
 impl Scenario {
     const fn new(name: &'static str, what: &'static str, run: fn(&mut Field<'_>)) -> Self {
-        Self { name, what, needs: Needs::Nothing, nodes: 4, prepare: |_| (), run }
+        Self { name, what, needs: Needs::Nothing, nodes: 4, has_brokers: false, prepare: |_| (), run }
     }
 
     /// It breaks what only a privileged process may.
@@ -38,13 +41,18 @@ impl Scenario {
         Self { nodes, ..self }
     }
 
+    /// The keys of every node are its broker's.
+    const fn behind_brokers(self) -> Self {
+        Self { has_brokers: true, ..self }
+    }
+
     const fn after(self, prepare: fn(&mut Field<'_>)) -> Self {
         Self { prepare, ..self }
     }
 }
 
 /// All, in the order of a run.
-pub(crate) static ALL: [Scenario; 28] = [
+pub(crate) static ALL: [Scenario; 34] = [
     Scenario::new("delay", "100 ms ± 50 between all", network::delay).privileged(),
     Scenario::new("loss-5", "5 % of all frames lost", network::loss_5).privileged(),
     Scenario::new("loss-20", "20 % of all frames lost", network::loss_20).privileged(),
@@ -70,6 +78,17 @@ pub(crate) static ALL: [Scenario; 28] = [
         .after(disk::mount_small),
     Scenario::new("device-lost", "the key device of one is gone for a while", disk::device_lost)
         .after(disk::wrap_device),
+    Scenario::new("worker-killed", "kill -9 of one broker's worker, five times", broker::worker_killed)
+        .behind_brokers(),
+    Scenario::new("worker-stopped", "SIGSTOP of one broker's worker, which hangs", broker::worker_stopped)
+        .behind_brokers(),
+    Scenario::new("workers-killed", "kill -9 of all brokers' workers at once, five times", broker::workers_killed)
+        .behind_brokers(),
+    Scenario::new("supervisor-killed", "kill -9 of one broker, then another one", broker::supervisor_killed)
+        .behind_brokers(),
+    Scenario::new("token-away", "the token of one broker is moved away and back", broker::token_away).behind_brokers(),
+    Scenario::new("token-away-killed", "the same, and its worker is killed meanwhile", broker::token_away_killed)
+        .behind_brokers(),
     Scenario::new("stranger", "junk, silence and drips at the p2p port", intruders::stranger),
     Scenario::new("certificates", "unknown authority, expired, standard TLS", intruders::certificates)
         .after(intruders::trust_ours),

@@ -1,6 +1,6 @@
 //! Processes that stop, end, come back older than they were, or exist twice.
 
-use bixi_tests::disk::{copy, files};
+use bixi_tests::disk::copy;
 use bixi_tests::node::RunningNode;
 use bixi_tests::settings::set;
 use bixi_tests::wire::{Condition, Wire};
@@ -78,7 +78,7 @@ pub(super) fn old_copy(field: &mut Field<'_>) {
     field.come_back(UNWELL, &others);
     field.grow(&field.all(), 5);
     field.says(UNWELL, &["only follows"]);
-    assert_eq!(evidence(field, &others), 0, "it signed twice what it had signed before");
+    assert_eq!(field.evidence(&others), 0, "it signed twice what it had signed before");
 }
 
 /// A second process with the same keys and a copy of the guard, at the place of a fifth node. One node hears the validator, the others its
@@ -96,17 +96,11 @@ pub(super) fn twin(field: &mut Field<'_>) {
     let twin = twin.unwrap_or_else(|ended| panic!("the twin is not ready: {}", ended.said));
     let others = field.others(UNWELL);
     field.grow(&others, 40);
-    println!("twin: {} files of evidence", evidence(field, &others));
+    println!("twin: {} files of evidence", field.evidence(&others));
     twin.kill_now();
     drop(twin);
     field.wire().heal();
     field.kill(UNWELL);
     field.come_back(UNWELL, &others);
     field.grow(&field.all(), 2);
-}
-
-/// Files of evidence that these nodes wrote.
-fn evidence(field: &Field<'_>, nodes: &[usize]) -> usize {
-    let of = |node: &usize| files(&field.home(*node).join("data")).expect("a directory");
-    nodes.iter().flat_map(of).filter(|file| file.to_string_lossy().contains("evidence")).count()
 }
