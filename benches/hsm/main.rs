@@ -23,7 +23,7 @@ use bixi_token::profile::{Algorithm, Form, Input, PROFILES};
 
 use load::{Sample, run};
 use report::Report;
-use stack::{Claims, Service};
+use stack::{Claims, Service, Side};
 
 const CALLERS: [usize; 4] = [1, 4, 16, 64];
 const DEVICE_MS: [u32; 4] = [0, 1, 8, 20];
@@ -98,24 +98,24 @@ fn race(callers: usize, budget: Budget, contenders: &[Contender<'_>]) -> Vec<(&'
     contenders.iter().zip(best).map(|((name, _), best)| (*name, best.expect("at least one round"))).collect()
 }
 
-/// What a validator signs one after the other: guard and device and audit trail, with their syncs.
+/// What a validator signs one after the other, in process and through the broker in turns: guard and device and audit trail, with their syncs.
 fn votes(report: &mut Report, options: &Options, budget: Budget, place: &Path, module: &Path, directory: &Path) {
     if !options.wants("hsm::vote") {
         return;
     }
     std::fs::create_dir(place).expect("a directory");
     let service = Service::new(place, stack::open(directory, module, 1), 1);
-    let mut measure = |name, sign: &(dyn Fn(usize) + Sync)| {
-        let before = (service.guard_meter.counts().syncs, service.audit_meter.counts().syncs);
-        let height = service.height();
-        let sample = service.while_syncing(|| race(1, budget, &[(name, sign)]))[0].1;
-        let signed = (service.height() - height) as f64;
-        let guard = (service.guard_meter.counts().syncs - before.0) as f64 / signed;
-        let audit = (service.audit_meter.counts().syncs - before.1) as f64 / signed;
+    let sides = [&service.inside, &service.behind];
+    let syncs = |side: &Side| [side.guard_meter.counts().syncs, side.audit_meter.counts().syncs];
+    let before = sides.map(syncs);
+    let here = |_| service.inside.vote(&service.here);
+    let there = |_| service.behind.vote(&service.there);
+    let samples = service.while_syncing(|| race(1, budget, &[("service", &here), ("broker", &there)]));
+    for ((side, before), (name, sample)) in sides.into_iter().zip(before).zip(samples) {
+        let now = syncs(side);
+        let [guard, audit] = [0, 1].map(|of| (now[of] - before[of]) as f64 / side.voted() as f64);
         report.durable(&format!("hsm::vote/through={name} callers=1"), sample, guard, Some(audit));
-    };
-    measure("service", &|_| service.vote(&service.here));
-    measure("broker", &|_| service.vote(&service.there));
+    }
 }
 
 /// The guard alone: callers share syncs.

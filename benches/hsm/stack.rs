@@ -14,7 +14,7 @@ use bixi_hsm::guard::{Claim, Position, Step};
 use bixi_hsm::profile::ProfileChoice;
 use bixi_hsm::service::{Channel, Client, CustodyPolicy, InProcess, Keys, Params, RetryPolicy, SigningService};
 use bixi_hsm::{Guard, KeyDevice, KeyKind, KeyRef, KeySpec};
-use bixi_hsm_broker::{Handler, Server, SocketChannel, server, socket};
+use bixi_hsm_broker::{CallWatch, Limits, Server, SocketChannel, Watched, server, socket};
 use bixi_hsm_pkcs11::{Initialisation, Pkcs11Device, TokenSelector, initialise_token};
 use bixi_platform::credentials::PinSource;
 use bixi_platform::io::metered::{Meter, MeteredStorage};
@@ -28,7 +28,6 @@ use bixi_types::consensus::{Vote, VoteKind};
 use bixi_types::ports::{Signer as _, Statement};
 use bixi_types::session::{EXPORTER_BYTES, SessionProof, SessionRole};
 use bixi_types::{CryptoSuite, H256, NodeId};
-use zeroize::Zeroizing;
 
 pub(crate) const TOKEN: &str = "bench";
 pub(crate) const KEY: &str = "consensus";
@@ -98,30 +97,19 @@ fn ring() -> KeyRing {
     KeyRing::new(AtRest::Sm4Gcm, vec![(1, Secret::from_slice(&[1; 32]))], 1).expect("a ring")
 }
 
-/// A signing service with guard and audit trail on a disk that counts, and the socket that leads to it.
-pub(crate) struct Service {
-    pub(crate) here: Client<InProcess>,
-    pub(crate) there: Client<SocketChannel>,
+/// A signing service with guard and audit trail on a disk that counts.
+pub(crate) struct Side {
+    service: Arc<SigningService>,
     pub(crate) guard_meter: Meter,
     pub(crate) audit_meter: Meter,
     audit: Arc<AuditLog>,
-    height: AtomicU64,
-    _server: Server,
+    voted: AtomicU64,
 }
 
-struct Behind(Arc<SigningService>);
-
-impl Handler for Behind {
-    fn answer(&self, frame: &[u8]) -> Zeroizing<Vec<u8>> {
-        self.0.handle_frame(frame)
-    }
-}
-
-impl Service {
-    /// Made in a directory of its own below `directory`.
-    pub(crate) fn new(directory: &Path, device: Arc<Pkcs11Device>, callers: usize) -> Self {
-        let place = directory.join(format!("service-{callers}"));
-        fs::create_dir(&place).expect("a directory");
+impl Side {
+    /// Made in a directory of its own.
+    fn new(place: &Path, device: Arc<dyn KeyDevice>, callers: usize) -> Self {
+        fs::create_dir(place).expect("a directory");
         let (of_guard, guard_meter) = counting_disk();
         let guard = Guard::create(of_guard, place.join("guard"), ring(), CHAIN).expect("a guard");
         let (of_audit, audit_meter) = counting_disk();
@@ -139,46 +127,69 @@ impl Service {
             audit: Arc::clone(&audit) as _,
         });
         let service = Arc::new(service.expect("a service"));
+        Self { service, guard_meter, audit_meter, audit, voted: AtomicU64::new(0) }
+    }
+
+    /// How many votes it signed.
+    pub(crate) fn voted(&self) -> u64 {
+        self.voted.load(Ordering::Relaxed)
+    }
+
+    /// A vote at the next height: its claim is durable before the device is asked.
+    pub(crate) fn vote<C: Channel>(&self, client: &Client<C>) {
+        let height = self.voted.fetch_add(1, Ordering::Relaxed) + 1;
+        let (kind, validator) = (VoteKind::Prevote, client.node_id());
+        let vote = Vote { chain: CHAIN, height, round: 0, kind, value: Some(H256([7; 32])), validator };
+        client.sign(&Statement::Vote(vote)).expect("a signature");
+    }
+}
+
+/// Two services on one device: one asked in process, and one behind the socket whose device is watched, as a worker's is.
+pub(crate) struct Service {
+    pub(crate) here: Client<InProcess>,
+    pub(crate) there: Client<SocketChannel>,
+    pub(crate) inside: Side,
+    pub(crate) behind: Side,
+    _server: Server,
+}
+
+impl Service {
+    /// Made in a directory of its own below `directory`.
+    pub(crate) fn new(directory: &Path, device: Arc<Pkcs11Device>, callers: usize) -> Self {
+        let place = directory.join(format!("service-{callers}"));
+        fs::create_dir(&place).expect("a directory");
+        let inside = Side::new(&place.join("inside"), Arc::clone(&device) as _, callers);
+        let watch = CallWatch::new(Limits { call: PATIENCE, open: PATIENCE, pin: PATIENCE });
+        let behind = Side::new(&place.join("behind"), Arc::new(Watched::new(device, watch)), callers);
         let path = place.join("broker.sock");
         let everywhere = placement::Params { force_shared: true, ..placement::Params::default() };
         let spawner = Spawner::new(Plan::make(&Topology::flat(), &everywhere));
         // SAFETY: it has no preconditions and cannot fail.
         let bounds =
             server::Params { connections_max: callers + 8, ..server::Params::for_user(unsafe { libc::geteuid() }) };
-        let handler = Arc::new(Behind(Arc::clone(&service)));
         let listener = socket::listen(&path).expect("a socket");
+        let handler = Arc::clone(&behind.service) as _;
         let server = Server::start(listener, &spawner, bounds, handler).expect("a server");
-        let here = Client::connect(InProcess(service)).expect("the service");
+        let here = Client::connect(InProcess(Arc::clone(&inside.service))).expect("the service");
         let there = Client::connect(SocketChannel::new(&path, PATIENCE)).expect("the broker");
-        Self { here, there, guard_meter, audit_meter, audit, height: AtomicU64::new(1), _server: server }
+        Self { here, there, inside, behind, _server: server }
     }
 
-    /// Syncs the audit trail once every [`AuditLog::SYNC_PERIOD`], as a node does, while `work` is under way.
+    /// Syncs the audit trails once every [`AuditLog::SYNC_PERIOD`], as a node does, while `work` is under way.
     pub(crate) fn while_syncing<T>(&self, work: impl FnOnce() -> T) -> T {
         let (end, ended) = channel::<()>();
         scope(|threads| {
             threads.spawn(move || {
                 while ended.recv_timeout(AuditLog::SYNC_PERIOD) == Err(RecvTimeoutError::Timeout) {
-                    self.audit.sync().expect("a disk");
+                    for side in [&self.inside, &self.behind] {
+                        side.audit.sync().expect("a disk");
+                    }
                 }
             });
             let done = work();
             drop(end);
             done
         })
-    }
-
-    /// The next vote's height.
-    pub(crate) fn height(&self) -> u64 {
-        self.height.load(Ordering::Relaxed)
-    }
-
-    /// A vote at the next height: its claim is durable before the device is asked.
-    pub(crate) fn vote<C: Channel>(&self, client: &Client<C>) {
-        let height = self.height.fetch_add(1, Ordering::Relaxed);
-        let (kind, validator) = (VoteKind::Prevote, client.node_id());
-        let vote = Vote { chain: CHAIN, height, round: 0, kind, value: Some(H256([7; 32])), validator };
-        client.sign(&Statement::Vote(vote)).expect("a signature");
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bixi_hsm::protocol::Refusal;
+use bixi_hsm::service::SigningService;
 use bixi_hsm::{Cause, DeviceError};
 use bixi_platform::peer::{self, Peer};
 use bixi_platform::placement::Role;
@@ -41,6 +42,13 @@ pub trait Handler: Send + Sync {
     /// Nobody is taken any more, for a reason that is no stop: callers wait in a queue that nobody looks at.
     fn unattended(&self, reason: &str) {
         tracing::error!(reason, "nobody is served any more");
+    }
+}
+
+/// A service that is there from the start.
+impl Handler for SigningService {
+    fn answer(&self, frame: &[u8]) -> Zeroizing<Vec<u8>> {
+        self.handle_frame(frame)
     }
 }
 

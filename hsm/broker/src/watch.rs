@@ -118,9 +118,17 @@ impl CallWatch {
             calls = self.0.changed.wait(calls).unwrap_or_else(PoisonError::into_inner);
         }
         if let Some(call) = calls.under_way.get_mut(&number) {
-            (call.phase, call.began) = (phase, Instant::now());
+            let was = std::mem::replace(&mut call.phase, phase);
+            call.began = Instant::now();
+            self.tell(was);
         }
-        self.0.changed.notify_all();
+    }
+
+    /// A call is no longer at `phase`. What is waited for is the end of the last verdict, and to be told costs a call of the system.
+    fn tell(&self, phase: Phase) {
+        if phase == Phase::Pin {
+            self.0.changed.notify_all();
+        }
     }
 
     fn limit(&self, call: &Call) -> Duration {
@@ -188,8 +196,8 @@ struct Ended<'a> {
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
-        self.watch.calls().under_way.remove(&self.number);
-        self.watch.0.changed.notify_all();
+        let ended = self.watch.calls().under_way.remove(&self.number);
+        self.watch.tell(ended.map_or(Phase::Call, |call| call.phase));
     }
 }
 

@@ -21,18 +21,9 @@ use bixi_sealed::{AtRest, KeyRing};
 use bixi_types::consensus::{Vote, VoteKind};
 use bixi_types::ports::{SignError, Signer, Statement};
 use bixi_types::{CryptoSuite, H256};
-use zeroize::Zeroizing;
 
 const CHAIN: H256 = H256([0xC4; 32]);
 const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Behind(Arc<SigningService>);
-
-impl Handler for Behind {
-    fn answer(&self, frame: &[u8]) -> Zeroizing<Vec<u8>> {
-        self.0.handle_frame(frame)
-    }
-}
 
 struct Bench {
     device: Arc<Failing<SoftDevice>>,
@@ -70,7 +61,7 @@ impl Bench {
         let everywhere = placement::Params { force_shared: true, ..placement::Params::default() };
         let spawner = Spawner::new(Plan::make(&Topology::flat(), &everywhere));
         let bounds = server::Params::for_user(rustix::process::geteuid().as_raw());
-        let handler = Arc::new(Behind(Arc::clone(&service)));
+        let handler = Arc::clone(&service) as Arc<dyn Handler>;
         let server = Server::start(socket::listen(&path).unwrap(), &spawner, bounds, handler).unwrap();
         Self { device, service, path, _server: server, _place: place }
     }
