@@ -10,7 +10,7 @@
 //! | [`officers`] | makes an officer's key, signs with it | a key file |
 //! | [`rotation`] | makes keys to replace others | device, node stopped |
 //! | [`initialisation`] | makes a token or a TPM's store ready | device |
-//! | [`adoption`] | takes keys that no note knows, by the fingerprints that an officer names | device |
+//! | `adoption` | takes keys that no note knows, by the fingerprints that an officer names | device |
 //! | [`trail`] | reads and verifies the audit trail | device or broker |
 //!
 //! What changes keys is told to the node's audit trail before it is done, durably, and again when it is done: what cannot be told
