@@ -12,8 +12,7 @@
 //! - one file, one signer: the lock beside the file keeps a second one away, a file with a second name (symbolic or hard
 //!   link) is refused, and a file that was replaced or removed under a running guard ends its grants.
 //!
-//! What one disk cannot show is a complete older copy of the guard put in its place: the device's mark and the peers'
-//! witness find that.
+//! What one disk cannot show is a complete older copy of the guard put in its place: the peers' witness finds that.
 //!
 //! ```text
 //! claim ─ judge ─ Fresh ─▶ append ─▶ fsync, one for all who wait ─▶ Grant::Sign ─▶ device ─▶ store (durable with the next claim)
@@ -113,7 +112,8 @@ pub enum GuardError {
     /// It was retired: its validator moved to another host.
     #[error(
         "sign-once guard {path} was retired for this consensus key when its marks were exported: it signs nothing with it any more; run the \
-         validator where they were imported, bring it back the same way (`bixi hsm guard await-import`), or rotate the consensus key"
+         validator where they were imported, bring it back the same way (`bixi hsm guard await-import`), or rotate the consensus key; for a new \
+         key of a guard that an earlier version retired, say that no other host signs with it (`bixi hsm guard adopt`)"
     )]
     Retired {
         /// The guard's file.

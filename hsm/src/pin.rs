@@ -2,13 +2,14 @@
 //!
 //! A device locks after a few wrong PINs, and a supervisor restarts a failing service in a loop: so an attempt is noted
 //! in a file before it is made, and a PIN that was refused is not tried again, by any process, until it changes.
-//! What is stored is Argon2id of the PIN with a random salt. It is the fingerprint of a PIN that does not open the device.
+//! What is stored is a fingerprint: twelve bits of Argon2id of the PIN with a random salt ([`record::Fingerprint`] says why so few).
 //!
 //! An attempt that ended without a verdict counts too: a crash inside the vendor's library, a lost connection, an answer
 //! that speaks of something else. The device may have counted it as wrong, so after two of them in a row the same PIN is held
 //! back until the file is removed. The second one comes no sooner than [`PAUSE_MIN`] after the first, by whatever process, so that a
 //! device that is away for a moment does not cost both; whoever asks sooner is told to wait ([`Cause::Busy`]), and nothing is sent or
-//! counted. Only a PIN that was right, or was never sent, leaves no trace. That goes for a PIN that was right
+//! counted. So does the answer that the device is locked: it may be this very attempt that locked it. Only a PIN that was right, or was never
+//! sent, leaves no trace. That goes for a PIN that was right
 //! before, too: it may have been changed since, and devices that count an attempt before they judge it are locked by a right PIN
 //! just as well. What is done instead is that no process of ours ends while it waits for a verdict that may still come
 //! ([`Phase::Pin`]), and that a PIN without a verdict is told apart from one that was refused ([`Cause::PinUnanswered`]).
@@ -31,11 +32,12 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use bixi_platform::credentials::PinSource;
 use bixi_platform::random::OsRandom;
 use bixi_platform::secret::Secret;
+use zeroize::Zeroizing;
 
 use crate::device::{Cause, DeviceError};
 use crate::phase::{self, Entered, Phase};
 use crate::whole_file;
-use record::{FINGERPRINT_BYTES, Moment, RECORD_BYTES_MAX, REFUSED, Record, SALT_BYTES};
+use record::{Fingerprint, HASH_BYTES, Moment, RECORD_BYTES_MAX, REFUSED, Record, SALT_BYTES};
 
 const MEMORY_KIB: u32 = 16 * 1024;
 const PASSES: u32 = 2;
@@ -109,7 +111,7 @@ impl PinMemory {
 
     /// Refuses for now what an attempt a moment ago had no verdict on.
     fn rested(&self, known: &Record) -> Result<(), DeviceError> {
-        let passed = known.tried.map_or(PAUSE_MIN, |tried| tried.passed_at_least(Moment::now()));
+        let passed = known.tried.passed_at_least(Moment::now());
         let left = PAUSE_MIN.saturating_sub(passed);
         if left.is_zero() {
             return Ok(());
@@ -138,7 +140,7 @@ impl PinMemory {
     /// and has nothing else to do. Whatever is wrong with the memory is told by the attempt.
     pub fn wait_out_pause(path: &Path) {
         let Ok(Some(bytes)) = whole_file::read(path, RECORD_BYTES_MAX as u64) else { return };
-        let Some(Record { verdict: 1..UNFINISHED_MAX, tried: Some(tried), .. }) = Record::parse(&bytes) else { return };
+        let Some(Record { verdict: 1..UNFINISHED_MAX, tried, .. }) = Record::parse(&bytes) else { return };
         let left = PAUSE_MIN.saturating_sub(tried.passed_at_least(Moment::now()));
         if !left.is_zero() {
             let seconds = left.as_millis().div_ceil(1_000);
@@ -149,18 +151,18 @@ impl PinMemory {
 
     fn record_of(&self, pin: &Secret, verdict: u8) -> Result<Record, DeviceError> {
         let salt = OsRandom.array().map_err(|error| self.unusable(error))?;
-        Ok(Record { verdict, salt, fingerprint: fingerprint(pin, &salt)?, tried: Some(Moment::now()) })
+        Ok(Record { verdict, salt, fingerprint: fingerprint(pin, &salt)?, tried: Moment::now() })
     }
 
-    /// The lock beside the file, which the system releases when its holder ends, however it ends.
-    fn wait_for_turn(&self) -> Result<File, DeviceError> {
+    /// The lock beside the file.
+    fn wait_for_turn(&self) -> Result<Locked, DeviceError> {
         let path = whole_file::beside(&self.path, "lock");
         let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = opened.map_err(|error| self.unusable(error))?;
         let began = Instant::now();
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(file),
+                Ok(()) => return Ok(Locked(file)),
                 Err(TryLockError::Error(error)) => return Err(self.unusable(error)),
                 Err(TryLockError::WouldBlock) if began.elapsed() < self.patience => sleep(LOCK_PAUSE),
                 Err(TryLockError::WouldBlock) => {
@@ -197,13 +199,23 @@ impl PinMemory {
     }
 }
 
-fn fingerprint(pin: &Secret, salt: &[u8; SALT_BYTES]) -> Result<[u8; FINGERPRINT_BYTES], DeviceError> {
-    let mut out = [0; FINGERPRINT_BYTES];
-    let computed = Params::new(MEMORY_KIB, PASSES, 1, Some(FINGERPRINT_BYTES)).and_then(|params| {
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(pin.as_slice(), salt, &mut out)
+/// A lock of a file, which the system releases when its holder ends, however it ends.
+struct Locked(File);
+
+impl Drop for Locked {
+    /// Said, not left to closing: a helper that the vendor's library forked meanwhile has the file open as well.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+fn fingerprint(pin: &Secret, salt: &[u8; SALT_BYTES]) -> Result<Fingerprint, DeviceError> {
+    let mut hash = Zeroizing::new([0; HASH_BYTES]);
+    let computed = Params::new(MEMORY_KIB, PASSES, 1, Some(HASH_BYTES)).and_then(|params| {
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(pin.as_slice(), salt, &mut hash[..])
     });
     match computed {
-        Ok(()) => Ok(out),
+        Ok(()) => Ok(Fingerprint::of(&hash)),
         Err(error) => Err(DeviceError::new("pin memory", Cause::Fault, error.to_string())),
     }
 }
@@ -211,7 +223,7 @@ fn fingerprint(pin: &Secret, salt: &[u8; SALT_BYTES]) -> Result<[u8; FINGERPRINT
 /// The turn to try a PIN: nobody else tries one until it ends, and nothing is noted of it.
 pub struct Turn<'a> {
     memory: &'a PinMemory,
-    lock: File,
+    lock: Locked,
 }
 
 impl<'a> Turn<'a> {
@@ -246,13 +258,13 @@ pub struct Attempt<'a> {
     before: Option<Record>,
     record: Record,
     /// Released with the attempt, after its end was noted.
-    _turn: File,
+    _turn: Locked,
     _phase: Entered,
 }
 
 impl Attempt<'_> {
     /// Note what the device answered to the PIN, and hand it on. What is neither success nor a refusal may have been counted by
-    /// the device as a wrong PIN: it stays noted, as an attempt without a verdict. A locked device judges and counts nothing.
+    /// the device as a wrong PIN: it stays noted, as an attempt without a verdict. That goes for "locked" too: some devices count the attempt that locks them and then say so.
     ///
     /// # Errors
     /// The answer's own; after a right PIN, [`Cause::Setup`] when the memory cannot be kept.
@@ -260,7 +272,6 @@ impl Attempt<'_> {
         let Err(error) = answer else { return self.forget() };
         let noted = match error.cause {
             Cause::WrongPin => self.refuse(),
-            Cause::PinLocked => self.withdraw(),
             _ => self.leave_unanswered(),
         };
         if let Err(unnoted) = noted {
@@ -280,7 +291,7 @@ impl Attempt<'_> {
 
     /// No verdict came: the next attempt is made a while after now.
     fn leave_unanswered(mut self) -> Result<(), DeviceError> {
-        self.record.tried = Some(Moment::now());
+        self.record.tried = Moment::now();
         self.memory.write(&self.record)
     }
 

@@ -624,4 +624,11 @@ fn a_probe_names_the_profile_of_a_nodes_module_and_asks_for_no_pin() {
     let refused = bixi(&["hsm", "probe", "--module", missing.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(78));
     assert!(said(&refused).contains("missing.so"), "{}", said(&refused));
+    // The token of the only slot is damaged: the module is described all the same.
+    fs::write(place.path().join("chain/node0/token/token"), b"damaged").unwrap();
+    let asked = bixi(&["hsm", "probe", "--json", "--config", config]);
+    assert_eq!(asked.status.code(), Some(1), "{}", said(&asked));
+    assert!(said(&asked).contains("no token of this module answers (slot 0): C_Get"), "{}", said(&asked));
+    let found: Value = serde_json::from_slice(&asked.stdout).unwrap();
+    assert_eq!((&found["tokens"], &found["silent"][0]["slot"]), (&json!([]), &json!(0)));
 }

@@ -124,10 +124,16 @@ impl Pkcs11Device {
         let library = module.get_library_info().map_err(|error| device_error("read the module", &error))?;
         let (_, token) = module::find_slot(&module, &params.token)?;
         let info = device_info(&token, library.manufacturer_id(), &profile);
+        // From now on this very token: another one of the same name is not given the PIN when this one is pulled.
+        let selector = TokenSelector {
+            label: Some(token.label().to_owned()),
+            serial: Some(token.serial_number().to_owned()),
+            slot: params.token.slot,
+        };
         let pin = pin::read(&params.pin)?;
         let timeout = Duration::from_millis(params.timeout_ms);
         let memory = PinMemory::new(params.pin_state_path, timeout, "C_Login");
-        let token = Token { module, selector: params.token, pin, memory };
+        let token = Token { module, selector, pin, memory };
         let pool = Pool::new(token, params.sessions_max, timeout);
         let device = Self {
             pool,
@@ -265,7 +271,7 @@ impl KeyDevice for Pkcs11Device {
 
     fn generate(&self, spec: &KeySpec) -> Result<KeyRef, DeviceError> {
         spec.check()?;
-        let made = self.pool.with("generate a key", |session, _| {
+        let made = self.pool.once("generate a key", |session, _| {
             keys::generate(session, self.functions, &self.info.token, &self.profile, spec)
         })?;
         if spec.kind == KeyKind::Sm2Sign {
@@ -360,7 +366,7 @@ impl KeyDevice for Pkcs11Device {
             SessionState::RwUser | SessionState::RoUser => Ok(()),
             state => {
                 let message = format!("the session is {state:?}");
-                Err(DeviceError::new("C_GetSessionInfo", Cause::SessionLost, message).into())
+                Err(Failure::Lost(DeviceError::new("C_GetSessionInfo", Cause::SessionLost, message)))
             }
         })
     }

@@ -211,10 +211,15 @@ pub(crate) fn generate_transient(
 /// A key that the device would give out is destroyed again.
 fn refuse_readable(session: &Session, info: &KeyInfo, handles: Vec<ObjectHandle>) -> Result<(), Failure> {
     if info.extractable || !info.sensitive {
-        for handle in handles {
-            session.destroy_object(handle)?;
-        }
-        let message = "the device made the key extractable or readable; it was destroyed again";
+        let failed = handles.into_iter().filter_map(|handle| session.destroy_object(handle).err()).next();
+        let message = match failed {
+            None => "the device made the key extractable or readable; it was destroyed again".to_owned(),
+            Some(error) => format!(
+                "the device made the key {} extractable or readable, and it could not be destroyed again ({error}): destroy it with the \
+                 vendor's tools",
+                info.uri
+            ),
+        };
         return Err(DeviceError::new("C_GenerateKey", Cause::BadAnswer, message).into());
     }
     Ok(())

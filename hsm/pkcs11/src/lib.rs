@@ -35,5 +35,5 @@ mod transient;
 pub use bixi_hsm::profile::{ProfileChoice, ProfileError, VendorProfile};
 pub use ceremony::{Initialisation, initialise_token};
 pub use device::{Params, Pkcs11Device, TokenSelector};
-pub use probe::{Fit, Mechanism, Probe, ProbedToken, probe};
+pub use probe::{Fit, Mechanism, Probe, ProbedToken, SilentToken, probe};
 pub use profile::Profile;

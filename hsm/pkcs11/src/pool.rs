@@ -80,12 +80,16 @@ impl Pool {
         what: &'static str,
         work: impl Fn(&Session, Epoch) -> Result<T, Failure>,
     ) -> Result<T, DeviceError> {
-        self.0.with(|session, epoch| {
-            work(session, epoch).map_err(|failure| match failure {
-                Failure::Module(error) => pool::Failure::Device(device_error(what, &error)),
-                Failure::Ours(error) => pool::Failure::Ours(error),
-            })
-        })
+        self.0.with(|session, epoch| work(session, epoch).map_err(|failure| failure.told(what)))
+    }
+
+    /// The same, run once whatever happens: for work that changes the token.
+    pub(crate) fn once<T>(
+        &self,
+        what: &'static str,
+        work: impl Fn(&Session, Epoch) -> Result<T, Failure>,
+    ) -> Result<T, DeviceError> {
+        self.0.once(|session, epoch| work(session, epoch).map_err(|failure| failure.told(what)))
     }
 }
 
@@ -95,6 +99,19 @@ pub(crate) enum Failure {
     Module(Error),
     /// We said so: the session is sound.
     Ours(DeviceError),
+    /// We said so of the session or its login: it is closed.
+    Lost(DeviceError),
+}
+
+impl Failure {
+    /// To the pool, of work that is `what` to an officer.
+    fn told(self, what: &'static str) -> pool::Failure {
+        match self {
+            Failure::Module(error) => pool::Failure::Device(device_error(what, &error)),
+            Failure::Lost(error) => pool::Failure::Device(error),
+            Failure::Ours(error) => pool::Failure::Ours(error),
+        }
+    }
 }
 
 impl From<Error> for Failure {

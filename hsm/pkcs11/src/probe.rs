@@ -29,8 +29,19 @@ pub struct Probe {
     pub version: String,
     /// Version of PKCS#11 it claims.
     pub interface: String,
-    /// Tokens that are present.
+    /// Tokens that are present and answer.
     pub tokens: Vec<ProbedToken>,
+    /// Slots whose token is present and does not answer.
+    pub silent: Vec<SilentToken>,
+}
+
+/// A token that is there and does not answer: one of several behind a module, such as p11-kit's proxy, must not hide the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SilentToken {
+    /// Its slot.
+    pub slot: u64,
+    /// What it said instead.
+    pub error: DeviceError,
 }
 
 /// One token.
@@ -91,19 +102,26 @@ impl Fit {
 /// Loads a module and reads what it says without a login.
 ///
 /// # Errors
-/// When the module cannot be loaded or does not answer; the message names module or function.
+/// When the module cannot be loaded or does not answer; the message names module or function. A token that does not answer is no
+/// error: it is listed as silent.
 pub fn probe(path: &Path) -> Result<Probe, DeviceError> {
     let loaded = module::load(path)?;
     let library = loaded.pkcs11.get_library_info().map_err(|error| device_error("read the module", &error))?;
     let slots = loaded.pkcs11.get_slots_with_token().map_err(|error| device_error("list the slots", &error))?;
     let manufacturer = library.manufacturer_id().to_owned();
-    let token = |slot| probe_token(&loaded, slot, path, &manufacturer);
-    let tokens = slots.into_iter().map(token).collect::<Result<_, _>>()?;
+    let (mut tokens, mut silent) = (Vec::new(), Vec::new());
+    for slot in slots {
+        match probe_token(&loaded, slot, path, &manufacturer) {
+            Ok(token) => tokens.push(token),
+            Err(error) => silent.push(SilentToken { slot: slot.id(), error }),
+        }
+    }
     Ok(Probe {
         description: library.library_description().to_owned(),
         version: library.library_version().to_string(),
         interface: library.cryptoki_version().to_string(),
         tokens,
+        silent,
         manufacturer,
     })
 }
@@ -113,8 +131,10 @@ fn probe_token(module: &Module, slot: Slot, path: &Path, manufacturer: &str) -> 
     let listed = module.functions.mechanisms(slot).map_err(|error| device_error("list the mechanisms", &error))?;
     let shipped = Profile::names().into_iter().map(Profile::named).collect::<Result<Vec<_>, _>>();
     let profiles = shipped.map_err(|error| DeviceError::new("vendor profile", Cause::Setup, error.to_string()))?;
-    // Some modules leave their vendor's numbers out of the list; each that a profile knows is asked for.
-    let numbers: BTreeSet<u64> = profiles.iter().flat_map(numbers).chain(listed).collect();
+    // Some modules leave their vendor's numbers out of the list; each that a profile knows is asked for. One without any mechanism
+    // need not have the question answered at all.
+    let known = if listed.is_empty() { &[] } else { &profiles[..] };
+    let numbers: BTreeSet<u64> = known.iter().flat_map(numbers).chain(listed).collect();
     let described = numbers.into_iter().map(|number| describe(module.functions, slot, number));
     let mechanisms: Vec<Mechanism> = described.filter_map(Result::transpose).collect::<Result<_, _>>()?;
     let mut fits: Vec<Fit> = profiles.iter().map(|profile| fit(profile, path, manufacturer, &mechanisms)).collect();

@@ -25,7 +25,7 @@ impl Pkcs11Device {
         let made = keys::generate_transient(&session, self.functions(), self.token(), self.profile(), &spec);
         let (info, handles, public) = made.map_err(|failure| match failure {
             Failure::Module(error) => device_error("make a key of this session", &error),
-            Failure::Ours(error) => error,
+            Failure::Ours(error) | Failure::Lost(error) => error,
         })?;
         self.know(&info.uri, epoch, handles[0], public);
         work(&info.uri);

@@ -83,7 +83,8 @@ impl Export {
         }
         if bytes.starts_with(b"BIXIGRD1") {
             return Err(malformed(
-                "it is of an older version, which named no importer; export again with this version",
+                "it is of an older version, which named no importer, so that any number of guards could begin where it ended; finish the move \
+                 with that version, or rotate the consensus key (`bixi hsm rotate consensus`)",
             ));
         }
         let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| malformed("it does not begin like one"))?;

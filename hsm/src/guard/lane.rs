@@ -141,12 +141,18 @@ impl Lanes {
         true
     }
 
-    /// Retires every key that is here, where a file says so that did not tell keys apart.
+    /// Retires every key, where a file says so that did not tell keys apart.
     pub(super) fn retire_all_if_said(&mut self) {
         if std::mem::take(&mut self.retires_all) {
-            let keys = self.histories.keys().map(|(key, _)| (*key, Ticket::UNNAMED));
-            self.standing.retired = keys.collect();
+            self.standing.retired = self.histories.keys().map(|(key, _)| (*key, Ticket::UNNAMED)).collect();
+            self.standing.retired_unnamed = true;
         }
+    }
+
+    /// Whether a key grants nothing any more here.
+    pub(super) fn is_retired(&self, key: &NodeId) -> bool {
+        let Standing { retired, retired_unnamed, .. } = &self.standing;
+        retired.contains_key(key) || (*retired_unnamed && self.marks(key).next().is_none())
     }
 
     /// Forgets what a key's checkpoint lane holds: officers had it changed where its marks come from.

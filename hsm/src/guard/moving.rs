@@ -48,7 +48,7 @@ impl Guard {
             return Ok(*ticket);
         }
         let signs_here = host.is_some() && standing.host == host && inner.lanes.marks(key).next().is_some();
-        if signs_here && !standing.retired.contains_key(key) {
+        if signs_here && !inner.lanes.is_retired(key) {
             return Err(GuardError::SignsHere { path: self.path.clone() });
         }
         let mut lanes = inner.lanes.clone();
@@ -97,7 +97,14 @@ impl Guard {
 
     /// Whether it grants nothing with this key any more.
     pub fn is_retired(&self, key: &NodeId) -> bool {
-        self.lock().lanes.standing.retired.contains_key(key)
+        self.lock().lanes.is_retired(key)
+    }
+
+    /// Whether only an officer's word can tell if it may grant with this key: an earlier version retired it without naming keys, and it has no
+    /// marks of this one.
+    pub fn is_retired_unnamed(&self, key: &NodeId) -> bool {
+        let inner = self.lock();
+        inner.lanes.is_retired(key) && !inner.lanes.standing.retired.contains_key(key)
     }
 
     /// Whether it waits for another guard's marks of this key.
@@ -126,7 +133,7 @@ impl Guard {
         Ok(is_new)
     }
 
-    /// Makes `host` the one on which it signs.
+    /// Makes `host` the one on which it signs, and the only one: a key that was [retired unnamed](Self::is_retired_unnamed) is in service.
     ///
     /// # Errors
     /// The disk's.
@@ -134,6 +141,7 @@ impl Guard {
         let mut inner = self.lock();
         let mut lanes = inner.lanes.clone();
         lanes.standing.host = host;
+        lanes.standing.retired_unnamed = false;
         inner.rewrite(lanes)
     }
 
@@ -198,7 +206,7 @@ impl Guard {
         if standing.awaiting.contains_key(key) {
             return Err(GuardError::Awaiting { path: self.path.clone() });
         }
-        if standing.retired.contains_key(key) {
+        if inner.lanes.is_retired(key) {
             return Err(GuardError::Retired { path: self.path.clone() });
         }
         Ok(())

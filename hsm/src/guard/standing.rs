@@ -22,6 +22,8 @@ pub(super) struct Standing {
     pub(super) awaiting: BTreeMap<NodeId, Ticket>,
     /// Tickets of moves that have ended: no guard waits with them any more.
     pub(super) spent: BTreeSet<Ticket>,
+    /// Retired by a version that named no key: keys that have no marks here may be the very ones, and grant nothing.
+    pub(super) retired_unnamed: bool,
     /// The host on which it signs. None before the first start, and where hosts have no identity.
     pub(super) host: Option<HostId>,
 }

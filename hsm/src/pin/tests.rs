@@ -9,7 +9,7 @@ fn memory() -> (tempfile::TempDir, PinMemory) {
 /// As if the last attempt had been made long ago.
 fn let_pause_pass(memory: &PinMemory) {
     let record = memory.read().unwrap().expect("an attempt without a verdict");
-    memory.write(&Record { tried: None, ..record }).unwrap();
+    memory.write(&Record { tried: Moment::LONG_AGO, ..record }).unwrap();
 }
 
 #[test]
@@ -75,7 +75,10 @@ fn the_pause_begins_when_the_device_gave_up() {
 /// The device may have counted the attempt: what it answered besides does not clear the PIN.
 #[test]
 fn answers_without_a_verdict_are_counted() {
-    for cause in [Cause::Absent, Cause::Timeout, Cause::Fault, Cause::KeyNotFound, Cause::Unsupported, Cause::Busy] {
+    let locked_by_it = Cause::PinLocked;
+    for cause in
+        [locked_by_it, Cause::Absent, Cause::Timeout, Cause::Fault, Cause::KeyNotFound, Cause::Unsupported, Cause::Busy]
+    {
         let (_dir, memory) = memory();
         let pin = Secret::from_slice(b"111111");
         for _ in 0..UNFINISHED_MAX {
@@ -99,8 +102,6 @@ fn a_pin_that_was_not_sent_changes_nothing() {
     assert!(memory.read().unwrap().is_none());
     memory.begin(&wrong).unwrap().refuse().unwrap();
     memory.begin(&other).unwrap().withdraw().unwrap();
-    let locked = Err(DeviceError::new("C_Login", Cause::PinLocked, "as told"));
-    assert_eq!(memory.begin(&other).unwrap().judged(locked).unwrap_err().cause, Cause::PinLocked);
     assert_eq!(memory.begin(&wrong).err().unwrap().cause, Cause::PinHeldBack, "the refused PIN is still known");
 }
 
@@ -179,4 +180,18 @@ fn the_pin_is_not_in_the_file() {
     memory.begin(&Secret::from_slice(b"314159265")).unwrap().refuse().unwrap();
     let bytes = std::fs::read(&memory.path).unwrap();
     assert!(!bytes.windows(9).any(|window| window == b"314159265"));
+}
+
+/// A helper that the vendor's library forked during the login has its files open for as long as it lives.
+#[test]
+fn a_turn_ends_though_a_child_has_the_lock_file_open() {
+    let (_dir, memory) = memory();
+    let pin = Secret::from_slice(b"111111");
+    let attempt = memory.begin(&pin).unwrap();
+    // The same open file, as after a fork.
+    let childs = attempt._turn.0.try_clone().unwrap();
+    attempt.judged(Ok(())).unwrap();
+    let impatient = PinMemory { patience: Duration::ZERO, ..memory.clone() };
+    impatient.begin(&pin).map(drop).expect("the turn is free");
+    drop(childs);
 }

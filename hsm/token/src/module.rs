@@ -190,6 +190,10 @@ impl Module {
             CKU_CONTEXT_SPECIFIC => return refuse(CKR_OPERATION_NOT_INITIALIZED),
             _ => return refuse(CKR_USER_TYPE_INVALID),
         };
+        // No PIN was ever that long or that short: this is a caller's mistake, and costs no attempt.
+        if !(1..=PIN_BYTES_MAX).contains(&pin.len()) {
+            return refuse(CKR_PIN_INCORRECT);
+        }
         // Before an attempt is spent, and again after it.
         self.admit(handle, slot, role, || {})?;
         let logins = token.serialise_logins();

@@ -108,7 +108,14 @@ impl Unlocked {
 
 /// Held while the store is locked against other processes and threads.
 pub(crate) struct Guard {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Guard {
+    /// Said, not left to closing: a child that the caller forked meanwhile has the file open for as long as it lives.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
 }
 
 /// The directory of one slot.
@@ -173,7 +180,7 @@ impl Store {
         let deadline = Instant::now() + LOCK_WAIT;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Guard { _file: file }),
+                Ok(()) => return Ok(Guard { file }),
                 Err(TryLockError::Error(error)) => return Err(StoreError::io(&path, error)),
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOCK_PAUSE),
                 Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path }),
@@ -217,8 +224,7 @@ impl Store {
     }
 
     fn unlock_locked(&self, _: &Guard, role: Role, pin: &[u8]) -> CkResult<Unlocked> {
-        let path = self.path("token");
-        let (header, tag) = self.report(Header::read(&path))?.ok_or(CkError(CKR_TOKEN_NOT_RECOGNIZED))?;
+        let (header, tag) = self.signed_header()?;
         let wrap = header.wrap(role).ok_or(CkError(CKR_USER_PIN_NOT_INITIALIZED))?;
         self.spend_attempt(role)?;
         let master = match wrap.open(role, &header.instance, pin) {
@@ -230,11 +236,20 @@ impl Store {
             }
         };
         self.set_attempts(role, self.attempts_max)?;
-        if !header.is_authentic(&master, &tag) {
-            let what = String::from("its authentication tag is wrong");
-            return self.report(Err(StoreError::Altered { path, what }));
-        }
+        self.expect_authentic(&header, &master, &tag)?;
         Unlocked::new(header.instance, master)
+    }
+
+    fn signed_header(&self) -> CkResult<(Header, [u8; 32])> {
+        self.report(Header::read(&self.path("token")))?.ok_or(CkError(CKR_TOKEN_NOT_RECOGNIZED))
+    }
+
+    fn expect_authentic(&self, header: &Header, master: &Secret, tag: &[u8; 32]) -> CkResult<()> {
+        if header.is_authentic(master, tag) {
+            return Ok(());
+        }
+        let what = String::from("its authentication tag is wrong");
+        self.report(Err(StoreError::Altered { path: self.path("token"), what }))
     }
 
     fn spend_attempt(&self, role: Role) -> CkResult<()> {
@@ -260,10 +275,12 @@ impl Store {
     /// Wrap the master key under a new PIN and give it all its attempts.
     pub(crate) fn set_pin(&self, unlocked: &Unlocked, role: Role, pin: &[u8]) -> CkResult<()> {
         let _guard = self.lock()?;
-        let mut header = self.header()?.ok_or(CkError(CKR_TOKEN_NOT_RECOGNIZED))?;
+        let (mut header, tag) = self.signed_header()?;
         if header.instance != unlocked.instance {
             return Err(CkError(CKR_DEVICE_REMOVED));
         }
+        // What was put there meanwhile must not become authentic by being written again.
+        self.expect_authentic(&header, &unlocked.master, &tag)?;
         let wrap = Wrap::seal(self.cost, role, &header.instance, pin, &unlocked.master)?;
         match role {
             Role::Officer => header.officer = wrap,

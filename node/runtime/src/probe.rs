@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bixi_hsm_pkcs11::{Mechanism, ProbedToken};
+use bixi_hsm_pkcs11::{Mechanism, ProbedToken, SilentToken};
 use serde_json::{Value, json};
 
 pub use bixi_hsm_pkcs11::{Probe, probe};
@@ -24,7 +24,12 @@ pub fn to_json(module: &Path, probe: &Probe) -> Value {
         "version": probe.version,
         "interface": probe.interface,
         "tokens": probe.tokens.iter().map(token).collect::<Vec<_>>(),
+        "silent": probe.silent.iter().map(silent).collect::<Vec<_>>(),
     })
+}
+
+fn silent(silent: &SilentToken) -> Value {
+    json!({"slot": silent.slot, "error": silent.error.to_string()})
 }
 
 fn token(token: &ProbedToken) -> Value {

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a skipped case says why")]
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use bixi_hsm::conformance::{self, Capability};
 use bixi_hsm::{Cause, Custody, ErrorKind, KeyDevice, KeyKind, KeySpec};
@@ -13,7 +14,7 @@ use cryptoki::object::Attribute;
 use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 
-use super::process::{SOFTHSM, USER_PIN, directory, initialise, module, params, run};
+use super::process::{SOFTHSM, USER_PIN, directory, initialise, initialise_with, module, params, run};
 use super::{opened, token_module};
 
 /// Built by `packaging/dev/kryoptic.sh`, which prints this variable's value.
@@ -167,4 +168,27 @@ fn case_removed() {
         std::fs::rename(&away, &place).unwrap();
         assert_eq!(device.attest(&key).unwrap(), before);
     }
+    // Another one of the same name in its place, which locks at the first PIN that is not its own.
+    std::fs::rename(&place, &away).unwrap();
+    // Made by another process: this one still has sessions.
+    let maker = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "others::case_another_token", "--ignored"])
+        .status();
+    assert!(maker.unwrap().success());
+    // The first finds that the old one is gone, the second looks for it.
+    let refused = [(); 2].map(|()| device.attest(&key).unwrap_err());
+    assert!(refused.iter().all(|error| error.cause == Cause::Absent), "{refused:?}");
+    assert!(refused[1].to_string().contains("serial"), "{refused:?}");
+    let info = Pkcs11::new(module()).unwrap();
+    let slot = info.get_slots_with_token().unwrap()[0];
+    assert!(!info.get_token_info(slot).unwrap().user_pin_count_low(), "it was given the PIN");
+    std::fs::remove_dir_all(&place).unwrap();
+    std::fs::rename(&away, &place).unwrap();
+    assert_eq!(device.attest(&key).unwrap(), before);
+}
+
+#[test]
+#[ignore = "run in a process of its own"]
+fn case_another_token() {
+    initialise_with(b"another-secret");
 }

@@ -82,12 +82,17 @@ pub(crate) fn params_of_file() -> Params {
 }
 
 pub(crate) fn initialise() {
+    initialise_with(USER_PIN);
+}
+
+/// A token whose user PIN is another one.
+pub(crate) fn initialise_with(user_pin: &[u8]) {
     let serial = initialise_token(&Initialisation {
         module_path: module(),
         slot: None,
         label: "bixi-test".into(),
         so_pin: Secret::from_slice(SO_PIN),
-        user_pin: Secret::from_slice(USER_PIN),
+        user_pin: Secret::from_slice(user_pin),
         destroy: None,
     });
     assert!(!serial.unwrap().is_empty());

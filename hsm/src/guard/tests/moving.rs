@@ -313,7 +313,7 @@ fn an_export_reads_back_and_no_flipped_or_missing_byte_does() {
     assert!(Export::decode(&[&file[..], &[0]].concat()).is_err());
     assert!(Export::decode(&vec![0; FILE_BYTES_MAX + 1]).is_err());
     let older = [b"BIXIGRD1", &file[8..]].concat();
-    assert!(Export::decode(&older).unwrap_err().to_string().contains("export again"), "one that named no importer");
+    assert!(Export::decode(&older).unwrap_err().to_string().contains("named no importer"), "{older:?}");
     let other = Export { signer: PrivateKey::from_bytes(&[6; 32]).unwrap().public_key().to_bytes(), ..export.clone() };
     let forged = other.encode(&sign(&PrivateKey::from_bytes(&[5; 32]).unwrap(), &other));
     assert_eq!(Export::decode(&forged), Err(ExportError::Signature));

@@ -101,3 +101,36 @@ fn no_operation_begins_with_a_key_that_a_logout_has_hidden() {
         assert_eq!(beginning.join().unwrap().map_err(|error| error.0), Err(CKR_KEY_HANDLE_INVALID));
     });
 }
+
+#[test]
+fn what_was_put_in_the_headers_place_is_not_signed_by_a_new_pin() {
+    let directory = tempfile::tempdir().unwrap();
+    let module = module(&directory, 1);
+    let session = open(&module);
+    module.login(session, CKU_SO, SO_PIN).unwrap();
+    let path = directory.path().join("slot-0/token");
+    let sound = std::fs::read(&path).unwrap();
+    let (head, _) = sound.split_last_chunk::<32>().unwrap();
+    let mut altered = head.to_vec();
+    let label = altered.windows(32).position(|bytes| bytes == [b' '; 32]).expect("the label");
+    altered[label] = b'X';
+    // As anybody can who may write there: the checksum is no secret.
+    altered.extend(bixi_accel::sm3::digest(&altered));
+    std::fs::write(&path, altered).unwrap();
+    assert_eq!(module.init_pin(session, b"another-secret").map_err(|error| error.0), Err(CKR_DEVICE_ERROR));
+    std::fs::write(&path, sound).unwrap();
+    module.init_pin(session, b"another-secret").unwrap();
+}
+
+#[test]
+fn what_cannot_be_a_pin_costs_no_attempt() {
+    let directory = tempfile::tempdir().unwrap();
+    let module = module(&directory, 1);
+    let session = open(&module);
+    for _ in 0..8 {
+        for pin in [&b""[..], &[b'1'; PIN_BYTES_MAX + 1]] {
+            assert_eq!(module.login(session, CKU_USER, pin).map_err(|error| error.0), Err(CKR_PIN_INCORRECT));
+        }
+    }
+    module.login(session, CKU_USER, USER_PIN).unwrap();
+}

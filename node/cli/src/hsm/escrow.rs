@@ -22,7 +22,7 @@ pub(crate) enum EscrowCommand {
 ///
 /// The key exists in locked memory while this runs, and nowhere afterwards. Do it on a machine without a network and with the node
 /// stopped. Without --out the pages are shown one after another on the terminal, which is cleared between officers; with it they are files,
-/// mode 0400, to be printed and destroyed. Pages of an attempt that failed are worthless.
+/// mode 0400, to be printed and destroyed. What to do with the pages of an attempt that failed, it says: they are worthless unless the vault was changed already.
 ///
 /// Exit status: 0 made; 1 it could not be made; 77 the key device refused the PIN; 78 a file of the operator's cannot be used.
 #[derive(Debug, Args)]

@@ -14,7 +14,7 @@ use crate::{console, token};
 /// Asks for no PIN and makes nothing. A profile fits when the token has every mechanism it uses; whether the numbers mean what the profile
 /// takes them for shows when a key is generated. Mechanisms with a vendor's number are shown as far as a shipped profile knows them.
 ///
-/// Exit status: 0 done, whatever fits; 1 the module does not answer; 78 a file of the operator's cannot be used.
+/// Exit status: 0 done, whatever fits; 1 the module does not answer, or none of its tokens does; 78 a file of the operator's cannot be used.
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
     /// The module [default: that of the node file].
@@ -38,7 +38,13 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<(), Failure> {
     let found =
         probe::probe(&module).map_err(|error| Failure::new(Status::Fault, format!("{}: {error}", module.display())))?;
     console::result(&if args.json { probe::to_json(&module, &found).to_string() } else { text(&module, &found) })?;
-    Ok(())
+    match &found.silent[..] {
+        [first, ..] if found.tokens.is_empty() => Err(Failure::new(
+            Status::Fault,
+            format!("{}: no token of this module answers (slot {}): {}", module.display(), first.slot, first.error),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn module_of(config: &Path) -> Result<PathBuf, Failure> {
@@ -60,6 +66,12 @@ fn text(module: &Path, found: &Probe) -> String {
         row("interface", format!("PKCS#11 {}", found.interface)),
         row("tokens", found.tokens.len().to_string()),
     ])];
+    parts.extend(found.silent.iter().map(|silent| {
+        console::table(&[
+            row("token", format!("(slot {})", silent.slot)),
+            row("state", format!("does not answer: {}", silent.error)),
+        ])
+    }));
     for token in &found.tokens {
         let state =
             if token.is_ready { "initialised, with a user PIN" } else { "not initialised, or without a user PIN" };

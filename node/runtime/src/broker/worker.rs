@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A worker whose guard or audit trail could not be written ends, too: after a failed write they grant nothing until they are opened
-//! again, which is what the next worker does. So does one that can serve nobody any more: its device takes no PIN, or the thread that
-//! takes callers has ended.
+//! again, which is what the next worker does. So does one that can serve nobody any more: its device takes no PIN or stays away, or the
+//! thread that takes callers has ended.
 //!
 //! It goes by the settings that its supervisor has read: a node file that is being edited, or that names another token by now, is no
 //! matter of a worker that replaces another.
@@ -124,6 +124,8 @@ pub(super) enum Ends {
     Unwritten(String),
     /// The device takes no PIN: its pool asks it nothing any more.
     Pin(DeviceError),
+    /// The device stays away.
+    Absent(DeviceError),
     /// Nobody takes callers any more.
     Unattended(String),
 }
@@ -136,7 +138,7 @@ fn until_end(ends: &Receiver<Ends>, server: Server, signer: &NodeSigner, audit: 
     }
     step("end", || match why {
         Ends::Unwritten(reason) | Ends::Unattended(reason) => Err(Failure::from(reason)),
-        Ends::Pin(error) => {
+        Ends::Pin(error) | Ends::Absent(error) => {
             audit.sync()?;
             Err(error.into())
         }

@@ -139,9 +139,13 @@ pub fn adopt(settings: &Settings, fingerprint: &str) -> Result<Standing, LaunchE
             false => Err::<(), Failure>(format!("the validator's fingerprint is {found}, not {fingerprint}").into()),
         }
     })?;
-    step("adopt", || match holder.service.guard().expect_at_home(host) {
-        Ok(()) => Err::<(), Failure>("the guard belongs to this host already, or to none yet; start the node".into()),
-        Err(_) => Ok(holder.service.adopt_guard(host)?),
+    let guard = holder.service.guard();
+    let is_retired_unnamed = guard.is_retired_unnamed(&holder.service.node_id());
+    step("adopt", || match guard.expect_at_home(host) {
+        Ok(()) if !is_retired_unnamed => {
+            Err::<(), Failure>("the guard belongs to this host already, or to none yet; start the node".into())
+        }
+        _ => Ok(holder.service.adopt_guard(host)?),
     })?;
     settle(&holder)?;
     Ok(standing(&holder.service, host))
