@@ -18,7 +18,7 @@ use crate::secret::Secret;
 
 mod terminal;
 
-pub use terminal::SilentTerminal;
+pub use terminal::{SilentTerminal, put_back_at};
 
 /// Longest PIN accepted.
 pub const PIN_BYTES_MAX: usize = 256;

@@ -93,7 +93,7 @@ impl SocketChannel {
 
     fn away(&self, reason: impl std::fmt::Display) -> ChannelError {
         ChannelError(format!(
-            "no broker at {}: {reason}; is `bixi hsm serve` running? its log says why it ended",
+            "no broker is reached at {}: {reason}; is `bixi hsm serve` running, and for this user? its log says why it ended",
             self.path.display()
         ))
     }

@@ -51,8 +51,16 @@ pub fn initialise_token(request: &Initialisation) -> Result<String, DeviceError>
         (None, None) => slots.iter().find(is_fresh),
     };
     let slot = *slot.ok_or_else(|| {
-        DeviceError::new("C_GetSlotList", Cause::Absent, "no slot with a token that can be initialised")
-            .with_advice("name the slot; `pkcs11-tool --list-slots` shows them")
+        let taken: Vec<String> = slots
+            .iter()
+            .filter_map(|slot| {
+                Some(format!("that in slot {} is initialised, its label is {:?}", slot.id(), label_of(slot)?))
+            })
+            .collect();
+        let found = if taken.is_empty() { "no slot has a token".to_owned() } else { taken.join("; ") };
+        let message = format!("no token can be initialised: {found}");
+        DeviceError::new("C_GetSlotList", Cause::Absent, message)
+            .with_advice("an initialised token is made anew when its label is repeated, which destroys its keys")
     })?;
     if let Some(label) = label_of(&slot).filter(|label| Some(label) != request.destroy.as_ref()) {
         let message = format!("the token in slot {} is initialised, its label is {label:?}", slot.id());
@@ -60,7 +68,19 @@ pub fn initialise_token(request: &Initialisation) -> Result<String, DeviceError>
             .with_advice("its keys would be destroyed: repeat this label if that is wanted"));
     }
     let (so_pin, user_pin) = (auth_pin(&request.so_pin)?, auth_pin(&request.user_pin)?);
-    loaded.init_token(slot, &so_pin, &request.label).map_err(|error| device_error("initialise the token", &error))?;
+    loaded.init_token(slot, &so_pin, &request.label).map_err(|error| {
+        let failed = device_error("initialise the token", &error);
+        // No memory of PINs guards this one, for an officer types it: so he is told what is left.
+        match loaded.get_token_info(slot) {
+            Ok(info) if failed.cause == Cause::WrongPin && info.so_pin_final_try() => {
+                failed.with_advice("one try with the SO PIN is left: be sure of it, a locked token is lost")
+            }
+            Ok(info) if failed.cause == Cause::WrongPin && info.so_pin_count_low() => {
+                failed.with_advice("correct the SO PIN; the token counts wrong ones and locks after a few")
+            }
+            _ => failed,
+        }
+    })?;
     let slot = renumbered(&loaded, slot, &request.label)?;
     let session = loaded.open_rw_session(slot).map_err(|error| device_error("open a session", &error))?;
     session.login(UserType::So, Some(&so_pin)).map_err(|error| device_error("log in as SO", &error))?;

@@ -90,8 +90,11 @@ impl Cause {
     /// What an officer should do, when the backend knows nothing better.
     pub const fn advice(self) -> &'static str {
         match self {
-            Self::WrongPin => "correct the PIN before the next start; it will not be tried again by itself",
-            Self::PinLocked => "have the security officer unlock the token",
+            Self::WrongPin => "correct the PIN before the next try; nothing tries it again by itself",
+            Self::PinLocked => {
+                "have the security officer unlock the token; where his own PIN is locked, the vendor's documents say what is left, usually to make \
+                 the token anew"
+            }
             Self::PinHeldBack => "correct the PIN",
             Self::PinUnanswered => "make sure that the device answers, then remove the memory of PINs",
             Self::Absent => "check that the device is connected and its service runs",

@@ -8,6 +8,8 @@
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 
+use unicode_width::UnicodeWidthStr as _;
+
 /// One line of the result, or a few. Control characters but the line's end are spelt out as in JSON, which has them in strings only.
 ///
 /// # Errors
@@ -64,7 +66,7 @@ fn terminal_columns() -> Option<usize> {
 
 /// The last column takes what is left of `columns` and goes on below itself; a word longer than that stays whole.
 fn aligned<const N: usize>(rows: &[[String; N]], columns: Option<usize>) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     let indent: usize = widths.iter().take(N - 1).map(|width| width + 2).sum();
     let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(indent).max(20));
@@ -73,7 +75,7 @@ fn aligned<const N: usize>(rows: &[[String; N]], columns: Option<usize>) -> Stri
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate().take(N - 1) {
             line.push_str(cell);
-            line.extend(std::iter::repeat_n(' ', widths[column] - cell.chars().count() + 2));
+            line.extend(std::iter::repeat_n(' ', widths[column] - cell.width() + 2));
         }
         for part in broken(&row[N - 1], room) {
             lines.push(format!("{line}{part}").trim_end().to_owned());
@@ -83,13 +85,13 @@ fn aligned<const N: usize>(rows: &[[String; N]], columns: Option<usize>) -> Stri
     lines.join("\n")
 }
 
-/// `text` in lines of at most `room` characters, broken at spaces; a line break of its own stays one.
+/// `text` in lines of at most `room` columns, broken at spaces; a line break of its own stays one.
 fn broken(text: &str, room: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in text.split('\n') {
         let mut line = String::new();
         for word in paragraph.split(' ') {
-            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
+            if !line.is_empty() && line.width() + 1 + word.width() > room {
                 lines.push(std::mem::take(&mut line));
             }
             if !line.is_empty() {

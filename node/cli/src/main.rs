@@ -14,6 +14,7 @@ mod failure;
 mod hsm;
 mod logging;
 mod run;
+mod scratch;
 mod signals;
 mod status;
 mod token;

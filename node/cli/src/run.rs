@@ -134,7 +134,7 @@ pub(crate) fn refusal(what: &str, error: &LaunchError) -> Failure {
         error if error.is_pin_refused() => Status::WrongPin,
         error if error.is_pin_unanswered() => Status::PinUnanswered,
         error if error.is_device_unsound() => Status::UnsoundDevice,
-        error if error.is_forbidden() || error.is_file_unusable() => Status::Configuration,
+        error if error.is_forbidden() || error.is_misconfigured() || error.is_file_unusable() => Status::Configuration,
         _ => Status::Fault,
     };
     Failure::new(status, format!("{what}: {error}"))

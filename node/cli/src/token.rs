@@ -10,6 +10,8 @@ use bixi_runtime::process::{TOKEN_CONFIG_VARIABLE, has_token_config};
 use crate::failure::Failure;
 
 const MODULE: &str = "libbixi_token.so";
+/// Where the module looks when it was told nothing.
+const CONFIG_INSTALLED: &str = "/etc/bixi/token.conf";
 const MODULE_INSTALLED: &str = "/usr/lib/bixi/libbixi_token.so";
 
 /// Makes sure the token module of this process will read `config`: the module takes its path from the environment when it is
@@ -31,7 +33,12 @@ pub(crate) fn bind(config: &Path) -> Result<(), Failure> {
     Err(error.into())
 }
 
-/// The same for the token configuration of a node file, if it names one.
+/// Whether the shipped module finds a configuration that somebody wrote.
+pub(crate) fn is_configured() -> bool {
+    std::env::var_os(TOKEN_CONFIG_VARIABLE).is_some() || Path::new(CONFIG_INSTALLED).exists()
+}
+
+/// [`bind`] for the token configuration of a node file, if it names one.
 pub(crate) fn bind_for(settings: &Settings) -> Result<(), Failure> {
     let config = &settings.config.hsm.token_config;
     if config.as_os_str().is_empty() { Ok(()) } else { bind(&settings.path(config)) }
@@ -39,11 +46,13 @@ pub(crate) fn bind_for(settings: &Settings) -> Result<(), Failure> {
 
 /// A module (or a TPM's device file) that is not there is a fault of the node file: no further start can do better.
 pub(crate) fn expect_module(path: &Path) -> Result<(), Failure> {
-    if path.exists() && !path.is_dir() {
-        return Ok(());
-    }
+    let what = match path.metadata() {
+        Ok(found) if !found.is_dir() => return Ok(()),
+        Ok(_) => "this is a directory".to_owned(),
+        Err(error) => error.to_string(),
+    };
     Err(Failure::configuration(format!(
-        "hsm.module: there is no file {}; name the module of the key device, or a TPM's device file",
+        "{}: {what}; name the module of the key device (hsm.module, or --module), or a TPM's device file",
         path.display()
     )))
 }

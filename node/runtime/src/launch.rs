@@ -24,6 +24,7 @@ use bixi_hsm::self_test::SelfTestError;
 use bixi_hsm::{Cause, DeviceError, ServiceError};
 use bixi_hsm_vault::VaultError;
 use bixi_network::solitary::Solitary;
+use bixi_platform::credentials::CredentialError;
 use bixi_platform::io::Storage;
 use bixi_platform::placement::{Plan, Role};
 use bixi_platform::threads::Spawner;
@@ -97,6 +98,13 @@ impl LaunchError {
                 || vault
                 || audit.is_some_and(|error| matches!(error, AuditError::Damaged { .. } | AuditError::Broken { .. }))
         })
+    }
+
+    /// A module, profile, token name or PIN source of the settings cannot be used: another start cannot do better before a person has
+    /// corrected it.
+    pub fn is_misconfigured(&self) -> bool {
+        self.causes().any(|cause| cause == Cause::Setup)
+            || self.errors().any(|error| error.downcast_ref::<CredentialError>().is_some())
     }
 
     /// The key device failed its self-test: a person has to look at it.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 pub use crate::keys::opening::is_left_behind;
 pub use bixi_hsm::phase::on_pin_judged;
+pub use bixi_platform::credentials::put_back_at;
 pub use bixi_platform::descriptors::raise_limit as raise_descriptor_limit;
 pub use bixi_platform::notify::{Notifier, State};
 pub use bixi_platform::random::OsRandom;

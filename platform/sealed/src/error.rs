@@ -71,7 +71,9 @@ pub enum SealedError {
         epoch: u32,
     },
     /// Bytes that were acknowledged as durable do not authenticate.
-    #[error("tampered at byte {offset}: {what}; restore the file or resync from peers")]
+    #[error(
+        "tampered at byte {offset}: {what}; restore the newest copy of this file; a ledger can be fetched from the peers instead"
+    )]
     Tampered {
         /// Offset in the file.
         offset: u64,

@@ -4,7 +4,9 @@ use std::{
     fs, io,
     io::{Read, Write},
     mem::MaybeUninit,
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, RawFd},
+    ptr::null_mut,
+    sync::atomic::{AtomicPtr, Ordering},
 };
 
 use super::PIN_BYTES_MAX;
@@ -15,7 +17,39 @@ pub(super) fn ask(text: &str) -> io::Result<Secret> {
     SilentTerminal::open()?.ask(text, PIN_BYTES_MAX + 3)
 }
 
-/// The controlling terminal with its echo off, for lines that nobody else is to see. Its settings are put back on every way out.
+/// What the terminal is to be again, for a signal's handler; null when it is that.
+static BEFORE: AtomicPtr<Before> = AtomicPtr::new(null_mut());
+
+struct Before {
+    descriptor: RawFd,
+    settings: libc::termios,
+}
+
+impl Before {
+    fn put_back(&self) {
+        // SAFETY: `settings` is what the kernel reported; a descriptor that was closed meanwhile is an error, which changes nothing.
+        unsafe { libc::tcsetattr(self.descriptor, libc::TCSANOW, &self.settings) };
+    }
+}
+
+/// Has a terminal whose echo is off put back when `signal` comes, before handlers that are registered later, such as one that ends this
+/// process.
+///
+/// # Errors
+/// When the system takes no handler.
+pub fn put_back_at(signal: i32) -> io::Result<()> {
+    let put_back = || {
+        // SAFETY: what it points to is never freed.
+        if let Some(before) = unsafe { BEFORE.load(Ordering::SeqCst).as_ref() } {
+            before.put_back();
+        }
+    };
+    // SAFETY: the handler reads an atomic and calls tcsetattr, which POSIX has among what a handler may call.
+    unsafe { signal_hook::low_level::register(signal, put_back) }.map(drop)
+}
+
+/// The controlling terminal with its echo off, for lines that nobody else is to see. Its settings are put back on every way out, those
+/// signals included that [`put_back_at`] was told of.
 pub struct SilentTerminal {
     terminal: fs::File,
     _silence: Silence,
@@ -27,7 +61,10 @@ impl SilentTerminal {
     /// # Errors
     /// When this process has no terminal.
     pub fn open() -> io::Result<Self> {
-        let terminal = fs::OpenOptions::new().read(true).write(true).open("/dev/tty")?;
+        let opened = fs::OpenOptions::new().read(true).write(true).open("/dev/tty");
+        let terminal = opened.map_err(|error| {
+            io::Error::new(error.kind(), format!("there is no terminal to ask on ({error}); run this on one"))
+        })?;
         let silence = Silence::begin(terminal.try_clone()?)?;
         Ok(Self { terminal, _silence: silence })
     }
@@ -63,8 +100,8 @@ impl SilentTerminal {
 
 /// Keeps the echo off while it lives.
 struct Silence {
-    terminal: fs::File,
-    before: libc::termios,
+    _terminal: fs::File,
+    before: &'static Before,
 }
 
 impl Silence {
@@ -75,20 +112,26 @@ impl Silence {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: tcgetattr succeeded, so it has filled the structure.
-        let before = unsafe { settings.assume_init() };
-        let mut silent = before;
+        let settings = unsafe { settings.assume_init() };
+        // For good, some hundred bytes a question: a handler on another thread may look at them at any time.
+        let before = Box::leak(Box::new(Before { descriptor: terminal.as_raw_fd(), settings }));
+        BEFORE.store(before, Ordering::SeqCst);
+        let mut silent = settings;
         silent.c_lflag &= !(libc::ECHO | libc::ECHOE | libc::ECHOK | libc::ECHONL);
         // SAFETY: the descriptor is open and `silent` is a valid termios.
         if unsafe { libc::tcsetattr(terminal.as_raw_fd(), libc::TCSAFLUSH, &silent) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self { terminal, before })
+        Ok(Self { _terminal: terminal, before })
     }
 }
 
 impl Drop for Silence {
     fn drop(&mut self) {
-        // SAFETY: as in `begin`; `before` is what the kernel reported.
-        unsafe { libc::tcsetattr(self.terminal.as_raw_fd(), libc::TCSAFLUSH, &self.before) };
+        BEFORE.store(null_mut(), Ordering::SeqCst);
+        // What was typed too much is no answer to anything that comes next.
+        // SAFETY: the descriptor is open, for the terminal lives as long as this.
+        unsafe { libc::tcflush(self.before.descriptor, libc::TCIFLUSH) };
+        self.before.put_back();
     }
 }

@@ -7,6 +7,7 @@ use bixi_runtime::lifecycle::bench::{self, Measured, Plan, Row, SigningKey};
 use clap::Args;
 
 use crate::failure::{Failure, Status};
+use crate::scratch::Scratch;
 use crate::{console, run};
 
 /// Measure a stopped node's key device: answers a second and latencies, by number of callers and by what is asked.
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         window: Duration::from_secs(args.seconds.into()),
     };
     // On the disk whose syncs a node waits for, and gone with this process.
-    let place = tempfile::Builder::new().prefix("bench-").tempdir_in(settings.data(""))?;
+    let place = Scratch::make("bench-", &settings.data(""))?;
     let mut told =
         |row: &Row| console::say(&format!("bench: {} through {}, {} callers", row.kind, row.through, row.callers));
     let measured = bench::measure(&settings, &plan, place.path(), &mut told)
@@ -69,7 +70,10 @@ fn text(measured: &Measured) -> String {
             "the TLS key signed a digest that stands for nothing: the device makes no key for a moment, so the service is not measured"
         }
     };
-    let titles = ["asked", "through", "callers", "a second", "p50 us", "p99 us", ""].map(str::to_owned);
+    let figure = |title: &str| format!("{title:>9}");
+    let titles = ["asked", "through"].map(str::to_owned).into_iter().chain([format!("{:>7}", "callers")]);
+    let titles = titles.chain(["a second", "p50 us", "p99 us"].map(figure)).chain([String::new()]);
+    let titles: [String; 7] = titles.collect::<Vec<_>>().try_into().expect("seven columns");
     let rows: Vec<[String; 7]> = std::iter::once(titles).chain(measured.rows.iter().map(cells)).collect();
     format!("{}\n{key}\n\n{}", measured.device_line(), console::table(&rows))
 }

@@ -68,7 +68,7 @@ pub(crate) struct RunArgs {
 
 /// Follow the chain of a transcript, print it, and compare its fingerprint with the one that was written down.
 ///
-/// Exit status: 0 it holds; 1 it does not.
+/// Exit status: 0 it holds; 1 it does not, or the ceremony was cut off before its end.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// The transcript.
@@ -95,11 +95,11 @@ fn hold(args: &RunArgs) -> Result<(), Failure> {
     let (plan, text) = read_plan(&args.plan)?;
     bixi_runtime::process::harden()?;
     let stage = Stage::set(args, &plan)?;
-    let writer = Writer::create(&args.transcript)
-        .map_err(|error| Failure::new(Status::Fault, format!("{}: {error}", args.transcript.display())))?;
-    let mut record = Record::begin(writer, &plan, &text, &stage)?;
+    // Before anything is written: without officers there was no ceremony.
     let mut control = Control::register(&plan.officers, args.confirm_from.as_deref())
         .map_err(|error| Failure::new(Status::Fault, error))?;
+    let writer = Writer::create(&args.transcript).map_err(|error| unmade(&args.transcript, &error))?;
+    let mut record = Record::begin(writer, &plan, &text, &stage)?;
     let held = plan.steps.iter().try_for_each(|step| take(*step, &stage, &mut control, &mut record));
     let head = record.end(held.is_ok())?;
     let text = read_transcript(&args.transcript)?;
@@ -107,6 +107,18 @@ fn hold(args: &RunArgs) -> Result<(), Failure> {
     assert_eq!(transcript.head, head, "what was written is what is read");
     console::result(&Rendered { transcript: &transcript }.for_signatures(&plan.officers))?;
     held
+}
+
+/// A transcript is never written over.
+fn unmade(path: &Path, error: &std::io::Error) -> Failure {
+    let advice = match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            "; a transcript stays as it is: `bixi hsm ceremony verify` shows how far that ceremony came. Name another file, and a plan of the \
+             steps that are left"
+        }
+        _ => "",
+    };
+    Failure::new(Status::Fault, format!("transcript {}: {error}{advice}", path.display()))
 }
 
 /// One step: shown, confirmed by two, noted, done, noted.
@@ -178,5 +190,10 @@ fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     if told.is_none() {
         console::say("ceremony: the chain holds; compare the fingerprint with the one that was written down");
     }
-    Ok(())
+    match rendered.entries().last() {
+        Some(last) if last["entry"] == "end" => Ok(()),
+        _ => Err(named(
+            "it has no end: the ceremony was cut off, or the file. What its last entry confirms was perhaps done, and is not noted".to_owned(),
+        )),
+    }
 }

@@ -21,7 +21,7 @@ pub(crate) struct InitArgs {
     /// PKCS#11 module [default: libbixi_token.so beside this executable, else /usr/lib/bixi].
     #[arg(long, value_name = "PATH", conflicts_with = "tpm")]
     module: Option<PathBuf>,
-    /// Configuration of the shipped module, whose token this is.
+    /// Configuration of the shipped module, whose token this is; needed without --module.
     #[arg(long, value_name = "PATH", conflicts_with = "tpm")]
     token_config: Option<PathBuf>,
     /// A TPM's device file, such as /dev/tpmrm0, or swtpm's socket, instead of a module.
@@ -53,8 +53,15 @@ pub(crate) struct InitArgs {
 }
 
 pub(crate) fn run(args: &InitArgs) -> Result<(), Failure> {
-    if let Some(config) = &args.token_config {
-        token::bind(config)?;
+    match &args.token_config {
+        Some(config) => token::bind(config)?,
+        None if args.tpm.is_none() && args.module.is_none() && !token::is_configured() => {
+            return Err(Failure::configuration(
+                "the shipped module keeps its token where its configuration says: name that with --token-config, such as the conf/token.conf \
+                 that `bixi chain new` made, or another module with --module",
+            ));
+        }
+        None => {}
     }
     process::harden()?;
     let failed = |error: bixi_runtime::LaunchError| run::refusal("nothing was initialised", &error);

@@ -97,7 +97,8 @@ pub(crate) fn run(command: &SlotsCommand) -> Result<(), Failure> {
         }
         SlotsCommand::Remove(args) => {
             let (settings, _) = run::enter_with_device(&args.config)?;
-            escrow::remove_slot(&settings, &args.label).map_err(|error| run::refusal("the slot stays", &error))
+            escrow::remove_slot(&settings, &args.label).map_err(|error| run::refusal("the slot stays", &error))?;
+            Ok(console::result(&format!("slot {:?} is ended", args.label))?)
         }
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn handle(numbers: &[i32]) -> io::Result<()> {
     let mut state = ENDING.state();
     for &number in numbers {
         if state.numbers.insert(number) {
+            process::put_back_at(number)?;
             // In this order: a signal that the second of them does not end the process by is noted by then.
             register_usize(number, &ENDING.held, usize::try_from(number).expect("signals are small numbers"))?;
             register_conditional_default(number, &ENDING.at_once)?;

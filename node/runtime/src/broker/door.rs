@@ -118,8 +118,9 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use bixi_hsm::phase::{self, Phase};
-    use bixi_hsm::{Cause, DeviceError};
+    use bixi_hsm::DeviceError;
     use bixi_hsm_broker::Limits;
+    use bixi_types::consensus::SignatureBytes;
 
     use super::*;
 
@@ -149,7 +150,7 @@ mod tests {
         assert!(door.ends(&away, after(0)).is_none());
         assert!(door.ends(&away, after(29)).is_none());
         // It was back for a moment.
-        assert!(door.ends(&Response::Signature([1; 64].into()), after(30)).is_none());
+        assert!(door.ends(&Response::Signature(SignatureBytes([1; 64])), after(30)).is_none());
         assert!(door.ends(&away, after(31)).is_none());
         assert!(door.ends(&busy, after(62)).is_none(), "that tells nothing of whether it is there");
         assert!(matches!(door.ends(&away, after(61)), Some(Ends::Absent(error)) if error.cause == Cause::Absent));

@@ -134,7 +134,7 @@ pub fn adopt(settings: &Settings, fingerprint: &str) -> Result<Standing, LaunchE
     let host = step("host", keys::this_host)?;
     step("validator", || {
         let found = key_fingerprint(&holder.service.node_id().0);
-        match found == fingerprint {
+        match found.eq_ignore_ascii_case(fingerprint.trim()) {
             true => Ok(()),
             false => Err::<(), Failure>(format!("the validator's fingerprint is {found}, not {fingerprint}").into()),
         }

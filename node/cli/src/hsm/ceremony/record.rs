@@ -114,7 +114,7 @@ impl Rendered<'_> {
 }
 
 fn time(entry: &Value) -> String {
-    entry["time_ms"].as_u64().map_or_else(|| "?".to_owned(), |ms| utc(ms / 1000))
+    entry["time_ms"].as_u64().map_or_else(|| "?".to_owned(), |ms| format!("{} UTC", utc(ms / 1000)))
 }
 
 fn list(value: &Value) -> String {

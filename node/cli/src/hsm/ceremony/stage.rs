@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::RunArgs;
 use crate::failure::{Failure, Status};
+use crate::scratch::Scratch;
 use crate::token;
 
 /// Arguments of this program.
@@ -29,7 +30,7 @@ pub(super) struct Stage {
 
 /// A chain of one that ends with the ceremony.
 struct Rehearsal {
-    _place: tempfile::TempDir,
+    _place: Scratch,
     wish: Preparation,
 }
 
@@ -44,7 +45,7 @@ impl Stage {
     }
 
     fn rehearse(args: &RunArgs, plan: CeremonyPlan) -> Result<Self, Failure> {
-        let place = tempfile::tempdir()?;
+        let place = Scratch::make("bixi-rehearsal-", &std::env::temp_dir())?;
         let wish = Preparation {
             directory: place.path().join("chain"),
             places: Places {
