@@ -117,8 +117,8 @@ impl Handler for Door {
 mod tests {
     use std::sync::mpsc::channel;
 
-    use bixi_hsm::phase::{self, Phase};
     use bixi_hsm::DeviceError;
+    use bixi_hsm::phase::{self, Phase};
     use bixi_hsm_broker::Limits;
     use bixi_types::consensus::SignatureBytes;
 
