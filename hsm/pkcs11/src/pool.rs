@@ -44,10 +44,16 @@ impl Source for Token {
         let session = self.session("open the first session")?;
         let attempt = self.memory.begin(&self.pin)?;
         let pin = RawAuthPin::new(Box::new(self.pin.as_slice().to_vec()));
-        attempt.judged(match session.login_with_raw(UserType::User, &pin) {
+        let answer = match session.login_with_raw(UserType::User, &pin) {
+            // A token without a user PIN has nothing to hold one against: nothing was judged, and nothing counted.
+            Err(error @ Error::Pkcs11(RvError::UserPinNotInitialized, Function::Login)) => {
+                attempt.withdraw()?;
+                return Err(device_error("log in", &error));
+            }
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, Function::Login)) => Ok(()),
             Err(error) => Err(device_error("log in", &error)),
-        })?;
+        };
+        attempt.judged(answer)?;
         Ok(session)
     }
 

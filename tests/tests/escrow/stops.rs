@@ -1,5 +1,7 @@
 //! Ceremonies and rotations whose process is killed before each of the calls that make something durable, and what the next attempt does.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,8 @@ impl Ground {
     fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
         let template = make_chain(place.path()).parent().unwrap().to_owned();
+        // A ring's calls go past the library.
+        settings::set(&template.join("bixi.toml"), "storage", "io", "\"pread\"");
         let stop = fixture::library("stop.c", place.path());
         Self { place, template, stop }
     }
@@ -39,8 +43,11 @@ impl Ground {
         settings::set(&self.template.join("bixi.toml"), "hsm", key, value);
     }
 
-    /// Kills the command before its first call, its second, and so on to its end; `after` looks at each directory it leaves.
+    /// Kills the command before its first call, its second, and so on to its end; `after` looks at each directory that is left in another
+    /// shape than by the kill before.
     fn stop_everywhere(&self, arguments: &[&str], after: impl Fn(&Path, usize)) {
+        let mut before = shape_of(&self.template, &self.template);
+        let mut looked_at = 0;
         for at in 1..CALLS_MAX {
             let node = self.place.path().join(format!("node-{at}"));
             // With its empty directories and their modes.
@@ -55,16 +62,41 @@ impl Ground {
             let ran = command.output().unwrap();
             if ran.status.signal() != Some(SIGKILL) {
                 assert!(ran.status.success(), "{at}: {}", said(&ran));
-                assert!(at > 3, "{arguments:?} makes nothing durable");
+                assert!(looked_at > 3, "{arguments:?} makes nothing durable");
                 return;
             }
             // Killed between a PIN and its verdict: how long the next attempt waits then is not the matter here.
             drop(fs::remove_file(node.join("data/pin-state")));
-            after(&node, at);
+            // A call that moved nothing, such as a sync, leaves after it what it found: a kill takes nothing from the kernel.
+            let shape = shape_of(&node, &self.template);
+            if shape != before {
+                after(&node, at);
+                looked_at += 1;
+            }
+            before = shape;
             fs::remove_dir_all(&node).unwrap();
         }
         panic!("{arguments:?} does not end");
     }
+}
+
+/// Every file's length, and whether the template has it with that content; nothing of what is remembered of a PIN.
+fn shape_of(node: &Path, template: &Path) -> BTreeMap<PathBuf, (usize, bool)> {
+    let mut shape = BTreeMap::new();
+    let mut left = vec![PathBuf::new()];
+    while let Some(inside) = left.pop() {
+        for entry in fs::read_dir(node.join(&inside)).unwrap() {
+            let path = inside.join(entry.unwrap().file_name());
+            if node.join(&path).is_dir() {
+                left.push(path);
+            } else if !path.to_string_lossy().contains("pin-state") {
+                let content = fs::read(node.join(&path)).unwrap();
+                let is_old = fs::read(template.join(&path)).is_ok_and(|before| before == content);
+                shape.insert(path, (content.len(), is_old));
+            }
+        }
+    }
+    shape
 }
 
 /// The last words of a command that was refused.
@@ -78,20 +110,55 @@ fn offered(words: &str) -> Option<&str> {
     words.split_once("--adopt ").and_then(|(_, rest)| rest.get(..16))
 }
 
-/// The command again; where it is refused for a key that an attempt left, with that key adopted, as it says.
-fn again(node: &Path, at: usize, arguments: &[&str]) -> Value {
+/// How a command came to its end after a kill.
+struct Again {
+    said: Value,
+    /// Keys that the refusals had adopted.
+    adopted: usize,
+    /// Whether the token was initialised anew.
+    is_remade: bool,
+}
+
+/// The command again; where it is refused, with what the refusal says done: a key adopted that an attempt left, or a token made ready that has
+/// no PIN yet.
+fn again(node: &Path, at: usize, arguments: &[&str], remake: fn(&Path)) -> Again {
     let mut adopted: Vec<String> = Vec::new();
+    let mut is_remade = false;
     loop {
         let adopt: Vec<&str> = adopted.iter().flat_map(|fingerprint| ["--adopt", fingerprint]).collect();
         let ran = bixi(&[arguments, &adopt].concat(), node);
         if ran.status.success() {
-            return json(&ran);
+            return Again { said: json(&ran), adopted: adopted.len(), is_remade };
         }
         let words = refusal(&ran);
-        let fingerprint = offered(&words).unwrap_or_else(|| panic!("{at}: {words}")).to_owned();
-        assert!(!adopted.contains(&fingerprint), "{at}: {words}");
-        adopted.push(fingerprint);
+        match offered(&words) {
+            Some(fingerprint) => {
+                assert!(!adopted.iter().any(|one| one == fingerprint), "{at}: {words}");
+                adopted.push(fingerprint.to_owned());
+            }
+            None => {
+                assert!(words.contains("initialise it again") && !is_remade, "{at}: {words}");
+                remake(node);
+                is_remade = true;
+            }
+        }
     }
+}
+
+/// The shipped token's directory removed, as the refusal says.
+fn remove_token(node: &Path) {
+    fs::remove_dir_all(node.join("token")).unwrap();
+    fs::create_dir(node.join("token")).unwrap();
+}
+
+/// The token initialised again, as the refusal says, too.
+fn initialise_token(node: &Path) {
+    let init = ["hsm", "init", "--json", "--token-config", "token.conf", "--label", "bixi", "--destroy", "bixi"];
+    json(&bixi(&[&init[..], &["--pin", "file:secrets/user.pin", "--so-pin", "file:secrets/so.pin"]].concat(), node));
+}
+
+fn never(_: &Path) {
+    panic!("the token was ready");
 }
 
 /// The vault opens with the node's key, and the trail, if one was begun, holds.
@@ -101,6 +168,45 @@ fn verify(node: &Path, at: usize) {
     }
     let verified = bixi(&["hsm", "verify-audit", "--json", "--config", "bixi.toml"], node);
     assert!(verified.status.success(), "{at}: {}", said(&verified));
+}
+
+#[test]
+fn the_steps_of_a_new_node_are_taken_again() {
+    let ground = Ground::new();
+    for made in ["conf/keys.json", "conf/node.crt"] {
+        fs::remove_file(ground.template.join(made)).unwrap();
+    }
+    for made in ["data", "token"] {
+        fs::remove_dir_all(ground.template.join(made)).unwrap();
+        fs::create_dir(ground.template.join(made)).unwrap();
+    }
+    let keys = ["chain", "keys", "--dir", "."];
+    let (adopted, remade) = (Cell::new(0), Cell::new(0));
+    ground.stop_everywhere(&keys, |node, at| {
+        // Written at the very end: then there is nothing left to do.
+        if !node.join("conf/keys.json").exists() {
+            let done = again(node, at, &keys, remove_token);
+            adopted.set(adopted.get() + done.adopted);
+            remade.set(remade.get() + usize::from(done.is_remade));
+        }
+        let sealed = bixi(&["chain", "seal", "--dir", "."], node);
+        assert!(sealed.status.success(), "{at}: {}", said(&sealed));
+        verify(node, at);
+    });
+    assert!(adopted.get() > 0 && remade.get() > 0, "{adopted:?} adopted, {remade:?} made anew");
+    let made = bixi(&keys, &ground.template);
+    assert!(made.status.success(), "{}", said(&made));
+    let seal = ["chain", "seal", "--dir", "."];
+    ground.stop_everywhere(&seal, |node, at| {
+        let sealed = bixi(&seal, node);
+        if !sealed.status.success() {
+            let words = said(&sealed);
+            assert!(words.contains("sealed before") && words.contains("nothing is left to do"), "{at}: {words}");
+        }
+        verify(node, at);
+        let shown = bixi(&["hsm", "guard", "show", "--config", "bixi.toml"], node);
+        assert!(shown.status.success(), "{at}: {}", said(&shown));
+    });
 }
 
 #[test]
@@ -127,34 +233,72 @@ fn an_escrow_is_made_or_was_made_and_says_so() {
 }
 
 #[test]
+fn a_recovery_is_gone_on_with() {
+    let ground = Ground::new();
+    let words = ["hsm", "escrow", "create", "--json", "--config", "bixi.toml", "--officers", "2", "--threshold", "2"];
+    ground.prepare(&[&words[..], &["--out", "pages"]].concat());
+    let token = ground.template.join("token");
+    fs::remove_dir_all(&token).unwrap();
+    fs::create_dir(&token).unwrap();
+    let recover =
+        ["hsm", "recover", "--json", "--config", "bixi.toml", "--share=pages/share-1.txt", "--share=pages/share-2.txt"];
+    let (adopted, remade) = (Cell::new(0), Cell::new(0));
+    ground.stop_everywhere(&recover, |node, at| {
+        if !node.join("data/recovery").exists() && node.join("token/slot-0/token").exists() {
+            // The note of it is the last thing to go.
+            assert!(refusal(&bixi(&recover, node)).contains("nothing is lost"), "{at}");
+            return verify(node, at);
+        }
+        let done = again(node, at, &recover, initialise_token);
+        adopted.set(adopted.get() + done.adopted);
+        remade.set(remade.get() + usize::from(done.is_remade));
+        assert_ne!(done.said["lost"], done.said["node"], "{at}");
+        assert!(!node.join("data/recovery").exists(), "{at}");
+        verify(node, at);
+    });
+    assert!(adopted.get() > 0 && remade.get() > 0, "{adopted:?} adopted, {remade:?} made anew");
+}
+
+#[test]
 fn rotations_are_begun_and_finished_again() {
     let ground = Ground::new();
     let rotate = |words: &[&'static str]| [&["hsm", "rotate"], words, &["--json", "--config", "bixi.toml"]].concat();
     let begin = rotate(&["kek"]);
+    let finish = rotate(&["kek", "--finish"]);
     ground.stop_everywhere(&begin, |node, at| {
         verify(node, at);
-        again(node, at, &begin);
+        let made = again(node, at, &begin, never).said;
+        // Whatever the killed attempt made ends with the last step.
+        settings::set(&node.join("bixi.toml"), "hsm", "kek", &made["label"].to_string());
+        json(&bixi(&finish, node));
+        expect_only(node, &made["label"], at);
     });
     ground.prepare(&begin);
     ground.set("kek", "\"kek-2\"");
-    let finish = rotate(&["kek", "--finish"]);
     ground.stop_everywhere(&finish, |node, at| {
         verify(node, at);
-        again(node, at, &finish);
-        let slots = json(&bixi(&["hsm", "slots", "list", "--json", "--config", "bixi.toml"], node));
-        assert_eq!(slots["slots"].as_array().unwrap().len(), 1, "{at}: {slots}");
+        again(node, at, &finish, never);
+        expect_only(node, &"kek-2".into(), at);
     });
     let consensus = rotate(&["consensus"]);
     ground.stop_everywhere(&consensus, |node, at| {
         verify(node, at);
-        again(node, at, &consensus);
+        again(node, at, &consensus, never);
     });
     ground.prepare(&consensus);
     ground.set("consensus_key", "\"consensus-2\"");
     let finish = rotate(&["consensus", "--finish"]);
     ground.stop_everywhere(&finish, |node, at| {
-        let done = again(node, at, &finish);
+        let done = again(node, at, &finish, never).said;
         assert_eq!(done["former"].as_array().unwrap().len(), 1, "{at}: {done}");
         verify(node, at);
     });
+}
+
+/// The vault opens with the key of that label and with no other.
+fn expect_only(node: &Path, label: &Value, at: usize) {
+    let slots = json(&bixi(&["hsm", "slots", "list", "--json", "--config", "bixi.toml"], node));
+    let keys: Vec<&str> = slots["slots"].as_array().unwrap().iter().filter_map(|slot| slot["kek"].as_str()).collect();
+    let named = format!("object={};", label.as_str().unwrap());
+    assert!(keys.len() == 1 && keys[0].contains(&named), "{at}: {label}, {slots}");
 }

@@ -159,18 +159,21 @@ pub fn make_keys(node: &NodeDirectory, adopt: &[String]) -> Result<NodeKeys, Cha
         return Err(ChainError::Exists(node.keys()));
     }
     let config = node.node_config()?;
-    let tpm = match make_ready(node, &config) {
-        // A token that opens with the PIN of this node's own directory is one that an attempt before made ready.
-        Err(ChainError::Device(error))
-            if config.hsm.backend == HsmBackend::Pkcs11
-                && error.cause == Cause::Absent
-                && open_device(node, &config).is_ok() =>
-        {
-            None
+    let (tpm, device) = match make_ready(node, &config) {
+        Ok(tpm) => (tpm, open_device(node, &config)?),
+        Err(ChainError::Device(error)) if config.hsm.backend == HsmBackend::Pkcs11 && error.cause == Cause::Absent => {
+            match open_device(node, &config) {
+                // A token that opens with the PIN of this node's own directory is one that an attempt before made ready.
+                Ok(device) => (None, device),
+                Err(ChainError::Device(opening)) if opening.cause == Cause::Absent => {
+                    return Err(ChainError::Device(error));
+                }
+                // There is a token of that name, and what is wrong with it is what the officer has to mend.
+                Err(opening) => return Err(opening),
+            }
         }
-        ready => ready?,
+        Err(error) => return Err(error),
     };
-    let device = open_device(node, &config)?;
     let is_sealed = node.path().join(&config.data_dir).join("vault").exists();
     let config = config.hsm;
     let wanted = [

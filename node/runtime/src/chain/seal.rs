@@ -40,19 +40,29 @@ pub fn seal(node: &NodeDirectory) -> Result<(), ChainError> {
     let data = node.path().join(&config.data_dir);
     let files: Arc<dyn Storage> = Arc::new(PreadStorage::new());
     let path = data.join("vault");
+    let guard = data.join("guard");
+    if files.exists(&path).and_then(|is_there| Ok(is_there && files.exists(&guard)?)).map_err(io_at(&data))? {
+        return Err(ChainError::Unusable {
+            path: guard,
+            detail:
+                "the node was sealed before: vault and guard are there. Nothing was changed, and nothing is left to do"
+                    .into(),
+        });
+    }
     let vault = if is_half_sealed(&data).map_err(io_at(&data))? {
         Vault::open(Arc::clone(&files), path, &DeviceKek { device: device.as_ref(), key: &kek.uri })?
     } else {
         Vault::create(Arc::clone(&files), path, AtRest::Sm4Gcm, device.as_ref(), &kek.uri)?
     };
-    Guard::create(files, data.join("guard"), vault.key_ring(), genesis.hash())?;
+    Guard::create(files, guard, vault.key_ring(), genesis.hash())?;
     Ok(())
 }
 
-/// Whether an attempt before this one ended between vault and guard: the vault is there, and nothing that a node writes once it has run. A
+/// Whether an attempt before this one ended before the guard had its name: the vault is there, and nothing that a node writes once it has run. A
 /// guard that is missing beside anything else was lost, and a new one would let the key contradict itself.
 fn is_half_sealed(data: &Path) -> std::io::Result<bool> {
-    const MADE_BEFORE: [&str; 6] = ["vault", "vault.lock", "vault.tmp", "pin-state", "sdf", TPM_STORE];
+    const MADE_BEFORE: [&str; 8] =
+        ["vault", "vault.lock", "vault.tmp", "guard.lock", "guard.tmp", "pin-state", "sdf", TPM_STORE];
     if !data.join("vault").try_exists()? {
         return Ok(false);
     }
