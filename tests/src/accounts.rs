@@ -1,5 +1,6 @@
 //! The system contract DagTransfer, a register of named balances, for chains whose contracts see keccak256.
 
+use bixi_types::EvmHash;
 use bixi_types::abi::{self, Argument};
 use bixi_types::transaction::Transaction;
 use serde_json::{Value, json};
@@ -30,7 +31,8 @@ pub struct Balance {
 /// # Panics
 /// When the answer is not one of the contract.
 pub fn balance(connection: &mut Connection, name: &str) -> Result<Balance, CallError> {
-    let data = format!("0x{}", hex::encode(abi::call("userBalance(string)", &[Argument::Text(name)])));
+    let data =
+        format!("0x{}", hex::encode(abi::call(EvmHash::Keccak256, "userBalance(string)", &[Argument::Text(name)])));
     let answer = connection.call("call", json!(["group0", "", format!("0x{CONTRACT:040x}"), data]))?;
     Ok(read_balance(&answer))
 }

@@ -31,8 +31,20 @@ impl Chain {
     /// # Panics
     /// When `bixi chain new` fails.
     pub fn make(place: &Path, nodes: &str) -> Self {
+        Self::make_by(place, &["--nodes", nodes, "--evm-hash", "keccak256"])
+    }
+
+    /// Makes a chain as an operator does who chooses nothing: its contracts see SM3.
+    ///
+    /// # Panics
+    /// When `bixi chain new` fails.
+    pub fn make_by_default(place: &Path, nodes: &str) -> Self {
+        Self::make_by(place, &["--nodes", nodes])
+    }
+
+    fn make_by(place: &Path, choices: &[&str]) -> Self {
         let mut chain = Self { directory: place.to_owned(), configs: Vec::new(), p2p: Vec::new(), ids: Vec::new() };
-        chain.ceremony(&["--nodes", nodes, "--evm-hash", "keccak256", "--p2p-port", "0", "--dir"]);
+        chain.ceremony(&[choices, &["--p2p-port", "0", "--dir"]].concat());
         chain
     }
 

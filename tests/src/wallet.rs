@@ -4,7 +4,7 @@ use bixi_accel::sm2::PrivateKey;
 use bixi_accel::{Random, RandomError};
 use bixi_types::abi::{self, Argument};
 use bixi_types::transaction::Transaction;
-use bixi_types::{Address, CryptoSuite};
+use bixi_types::{Address, CryptoSuite, EvmHash};
 
 /// Bytes of SplitMix64 from a seed: a failing test repeats.
 pub struct Seeded(pub u64);
@@ -79,13 +79,18 @@ impl Wallet {
         arguments: &[Argument<'_>],
         block_limit: i64,
     ) -> Transaction {
+        self.call_data(contract, abi::call(EvmHash::Keccak256, signature, arguments), block_limit)
+    }
+
+    /// A signed transaction with that call data for the system contract at that address.
+    pub fn call_data(&mut self, contract: u16, input: Vec<u8>, block_limit: i64) -> Transaction {
         let transaction = Transaction {
             chain_id: "chain0".into(),
             group_id: "group0".into(),
             block_limit,
             nonce: format!("{}{}", self.random.word(), self.random.word()),
             to: format!("0x{contract:040x}"),
-            input: abi::call(signature, arguments),
+            input,
             ..Transaction::default()
         };
         self.sign(transaction)

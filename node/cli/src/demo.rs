@@ -19,7 +19,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bixi_config::HsmBackend;
 use bixi_runtime::chain::{DeviceChoice, KeyRecord, Members, NodeDirectory, NodeKeys, Places, Preparation};
-use bixi_types::EvmHash;
 use clap::Args;
 use tempfile::TempDir;
 
@@ -147,7 +146,7 @@ fn preparation(args: &DemoArgs, directory: &Path, module: PathBuf) -> Preparatio
         suite: args.suite.crypto(),
         chain_id: load::CHAIN_ID.into(),
         group_id: load::GROUP_ID.into(),
-        evm_hash: EvmHash::Keccak256,
+        evm_hash: load::EVM_HASH,
         device: DeviceChoice { backend: HsmBackend::Pkcs11, module, broker: BROKER.into(), pin: None },
     }
 }

@@ -3,6 +3,7 @@
 //! Invariants: decoding never reads outside the call data, never allocates more than the call data holds, and refuses what it
 //! does not understand; encoding is the canonical one (Solidity ABI specification, "Formal Specification of the Encoding").
 
+pub(crate) use bixi_types::abi::selector;
 use bixi_types::{Address, EvmHash, H256};
 use revm::primitives::U256;
 
@@ -15,12 +16,6 @@ pub(crate) enum AbiError {
     OutOfRange,
     #[error("a string in the call data is not UTF-8")]
     NotUtf8,
-}
-
-/// First four bytes of the hash of a function's signature, as contracts compiled for `hash` compute it.
-pub(crate) fn selector(hash: EvmHash, signature: &str) -> [u8; 4] {
-    let digest = hash.hash(&[signature.as_bytes()]);
-    [digest.0[0], digest.0[1], digest.0[2], digest.0[3]]
 }
 
 /// Splits call data into selector and arguments.

@@ -32,7 +32,8 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bixi_accel::sm3;
-use bixi_hsm::whole_file;
+use bixi_hsm::device::{Attestation, kek_fingerprint};
+use bixi_hsm::{DeviceError, KeyDevice, KeyKind, whole_file};
 
 pub(crate) use crate::chain::write_new;
 use crate::launch::Failure;
@@ -45,6 +46,15 @@ const FINGERPRINT_BYTES: usize = 8;
 /// The beginning of SM3(X ‖ Y), hexadecimal: short enough to be read out, and compared by people.
 pub(crate) fn key_fingerprint(public_key: &[u8; 64]) -> String {
     hex::encode(&sm3::digest(public_key)[..FINGERPRINT_BYTES])
+}
+
+/// By what people compare a key: [`key_fingerprint`] of a pair; of a key encryption key what the device computes with it, which is what a
+/// standby, a ceremony's record and an adoption are compared by.
+pub(crate) fn fingerprint_of(device: &dyn KeyDevice, key: &Attestation) -> Result<Option<String>, DeviceError> {
+    match key.key.kind {
+        KeyKind::Kek => kek_fingerprint(device, &key.key.uri).map(Some),
+        _ => Ok(key.public_key.as_ref().map(key_fingerprint)),
+    }
 }
 
 /// Whether the node's broker holds the device now: it is asked then, and no PIN is needed.

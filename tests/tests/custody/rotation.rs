@@ -20,7 +20,9 @@ fn a_node_starts_after_every_step_of_a_new_key_encryption_key() {
     let bench = Bench::new();
     starts(&bench);
     // What a step leaves that was cut off after it made its key.
-    bench.json(&["generate", "--label", "kek-2", "--kind", "kek"]);
+    let spare = bench.json(&["generate", "--label", "kek-2", "--kind", "kek"]);
+    assert_eq!(spare["fingerprint"].as_str().map(str::len), Some(16), "{spare}");
+    assert_eq!(bench.json(&["attest", "--key", "kek-2"])["fingerprint"], spare["fingerprint"]);
     starts(&bench);
     let nothing = bench.json(&["rotate", "kek", "--finish"]);
     assert_eq!(nothing["ended"], serde_json::json!([]), "there is one key, and it stays");
@@ -29,6 +31,7 @@ fn a_node_starts_after_every_step_of_a_new_key_encryption_key() {
     starts(&bench);
     settings::set(&bench.config, "hsm", "kek", "\"kek-3\"");
     starts(&bench);
+    assert_eq!(bench.json(&["attest", "--key", "kek"])["fingerprint"], begun["fingerprint"]);
     let finished = bench.json(&["rotate", "kek", "--finish"]);
     assert!(finished["ended"][0].as_str().unwrap().contains("object=kek;"), "{finished}");
     assert_eq!(bench.json(&["rotate", "kek", "--finish"])["ended"], serde_json::json!([]), "it was finished before");
@@ -36,10 +39,27 @@ fn a_node_starts_after_every_step_of_a_new_key_encryption_key() {
     settings::set(&bench.config, "hsm", "kek", "\"kek\"");
     assert!(RunningNode::try_start(&bench.config).is_err(), "the old key opens the vault no more");
     settings::set(&bench.config, "hsm", "kek", "\"kek-3\"");
+    let record: serde_json::Value =
+        serde_json::from_slice(&fs::read(bench.config.with_file_name("conf").join("keys.json")).unwrap()).unwrap();
+    assert_eq!((&record["kek_fingerprint"], record["kek_fingerprint"].is_string()), (&begun["fingerprint"], true));
     let trail = bench.json(&["verify-audit"]);
     let counts = trail["counts"].as_array().unwrap();
     let rotations = counts.iter().find(|count| count["request"] == "rotate-kek").expect("told of");
     assert_eq!(rotations["count"], 4, "each before and after: {trail}");
+}
+
+/// An officer who takes such a key up after a kill has it to compare with.
+#[test]
+fn people_are_told_the_fingerprint_of_a_key_encryption_key_by_which_it_is_adopted() {
+    let bench = Bench::new();
+    for command in [&["generate", "--label", "spare", "--kind", "kek"][..], &["rotate", "kek"]] {
+        let made = bench.hsm(command);
+        let text = String::from_utf8_lossy(&made.stdout).into_owned();
+        let label = if command[0] == "generate" { "spare" } else { "kek-2" };
+        let known = bench.json(&["attest", "--key", label])["fingerprint"].as_str().unwrap().to_owned();
+        let line = text.lines().find(|line| line.starts_with("fingerprint")).unwrap_or_else(|| panic!("{text}"));
+        assert!(line.ends_with(&known), "{text}");
+    }
 }
 
 #[test]

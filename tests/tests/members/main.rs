@@ -6,6 +6,7 @@
 mod joining;
 mod reload;
 mod rolling;
+mod rotation;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,9 +14,14 @@ use bixi_tests::chain::{Chain, start};
 use bixi_tests::load::Load;
 use bixi_tests::node::RunningNode;
 
+/// Each of these tests runs four processes or five: one after the other they share a small machine.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Four validators under load. Take it apart in this order: the nodes end before what they stand on.
 struct Stage {
-    /// Each of these tests runs four processes or five: one after the other they share a small machine.
     _turn: MutexGuard<'static, ()>,
     _place: tempfile::TempDir,
     chain: Chain,
@@ -26,8 +32,7 @@ struct Stage {
 impl Stage {
     /// Starts all, with clients at the first so many, who have had some answers.
     fn start(clients: usize) -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = turn();
         let _place = tempfile::tempdir().unwrap();
         let chain = Chain::make(&_place.path().join("chain"), "4");
         let mut load = Load::default();

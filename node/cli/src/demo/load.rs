@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use bixi_types::abi::{Argument, call};
-use bixi_types::{Address, H256};
+use bixi_types::abi::{self, Argument};
+use bixi_types::{Address, EvmHash, H256};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -19,6 +19,8 @@ use crate::demo::wallet::{Action, Chain, Signed, Wallet};
 /// Ids of the demonstration's chain.
 pub(crate) const CHAIN_ID: &str = "chain0";
 pub(crate) const GROUP_ID: &str = "group0";
+/// The hash that its contracts see.
+pub(crate) const EVM_HASH: EvmHash = EvmHash::Keccak256;
 const LEDGER_CONTRACT: &str = include_str!("../../../../tests/fixtures/contracts/Ledger.json");
 const DAG_TRANSFER: Address = Address([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0x0c]);
 /// Connections over all nodes, at least one to each; every one with one batch under way.
@@ -52,6 +54,11 @@ pub(crate) struct Outcome {
     pub(crate) failures: Vec<String>,
     /// Committed transactions: one of the system contract, one of the EVM.
     pub(crate) samples: Vec<H256>,
+}
+
+/// Call data for the demonstration's chain, whose contracts are those of the stock solc.
+fn call(signature: &str, arguments: &[Argument<'_>]) -> Vec<u8> {
+    abi::call(EVM_HASH, signature, arguments)
 }
 
 /// Everything the senders share.

@@ -67,7 +67,7 @@ pub(crate) struct NodeArgs {
     config: PathBuf,
     /// Print one JSON object.
     ///
-    /// {"label", "uri", "public_key", "node_file", "calls": [{"to", "method", "data"}], "todo"}; with --finish {"kek", "ended"}
+    /// {"label", "uri", "public_key", "fingerprint", "node_file", "calls": [{"to", "method", "data"}], "todo"}; with --finish {"kek", "ended"}
     /// or {"node", "former": [{"role", "public_key"}]}
     #[arg(long)]
     json: bool,

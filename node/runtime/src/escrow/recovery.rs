@@ -28,8 +28,8 @@ use bixi_hsm_escrow::{EscrowKey, Record, Share};
 use bixi_hsm_vault::{DeviceKek, Vault, VaultError};
 use bixi_platform::credentials::PinSource;
 use bixi_platform::io::Storage;
-use bixi_types::NodeId;
 use bixi_types::abi::{self, Argument};
+use bixi_types::{EvmHash, NodeId};
 use serde_json::{Value, json};
 
 use crate::chain::{self, KeyRecord, NodeDirectory};
@@ -388,6 +388,8 @@ impl Site<'_> {
         let validators = &self.settings.genesis.validators;
         let weight = validators.iter().find(|one| Some(one.id) == lost).map_or(1, |one| one.weight);
         let id = node.to_hex();
+        let hash = self.settings.genesis.evm_hash;
+        let transaction = |purpose, method, arguments: &[Argument<'_>]| transaction(hash, purpose, method, arguments);
         // The lost one goes before the new one validates: meanwhile nobody has to vote who may not be ready.
         let mut all = vec![transaction("the new key follows the chain", "addObserver(string)", &[Argument::Text(&id)])];
         if let Some(lost) = lost.map(|id| id.to_hex()) {
@@ -402,7 +404,7 @@ impl Site<'_> {
     }
 }
 
-fn transaction(purpose: &'static str, method: &str, arguments: &[Argument<'_>]) -> Transaction {
+fn transaction(hash: EvmHash, purpose: &'static str, method: &str, arguments: &[Argument<'_>]) -> Transaction {
     let words: Vec<String> = arguments
         .iter()
         .map(|argument| match argument {
@@ -412,7 +414,7 @@ fn transaction(purpose: &'static str, method: &str, arguments: &[Argument<'_>]) 
         })
         .collect();
     let name = method.split('(').next().unwrap_or(method);
-    let data = hex::encode(abi::call(method, arguments));
+    let data = hex::encode(abi::call(hash, method, arguments));
     Transaction { purpose, call: format!("{name}({})", words.join(", ")), data }
 }
 

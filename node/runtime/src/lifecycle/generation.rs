@@ -4,6 +4,7 @@ use bixi_hsm::device::Attestation;
 use bixi_hsm::{Cause, DeviceError, KeyKind, KeySpec};
 
 use super::desk::Desk;
+use super::fingerprint_of;
 use super::inventory::kind_word;
 use super::statement::KeyStatement;
 use crate::launch::{Failure, LaunchError, step};
@@ -27,12 +28,19 @@ pub fn generate(settings: &Settings, label: &str, kind: &str) -> Result<KeyState
     let spec = step("kind", || Ok::<_, Failure>(KeySpec::new(label, kind_of(kind)?)))?;
     step("label", || spec.check())?;
     let desk = Desk::open(settings)?;
-    let attestation = step("generate", || make(&desk, &spec))?;
-    Ok(KeyStatement::new(settings, attestation))
+    let made = step("generate", || make(&desk, &spec))?;
+    Ok(KeyStatement::new(settings, made.attestation, Some(made.fingerprint)))
+}
+
+/// A key that was made.
+pub(super) struct Made {
+    pub(super) attestation: Attestation,
+    /// By what people compare it, of whichever kind it is.
+    pub(super) fingerprint: String,
 }
 
 /// Makes a key whose label no other key has, of whatever kind, and checks that it is as wanted.
-pub(super) fn make(desk: &Desk, spec: &KeySpec) -> Result<Attestation, Failure> {
+pub(super) fn make(desk: &Desk, spec: &KeySpec) -> Result<Made, Failure> {
     if let Some(taken) = desk.listed.labelled(&spec.label) {
         let message = format!("{taken} has this label already");
         return Err(DeviceError::new("generate", Cause::KeyExists, message).with_advice("choose another label").into());
@@ -44,6 +52,8 @@ pub(super) fn make(desk: &Desk, spec: &KeySpec) -> Result<Attestation, Failure> 
             let reason = format!("{}: the device would give the new key out; remove it there", made.key.uri);
             return Err(DeviceError::new("generate", Cause::BadAnswer, reason).into());
         }
-        Ok(made)
+        let fingerprint =
+            fingerprint_of(desk.device.as_ref(), &made)?.ok_or("the device tells no public half of the new key")?;
+        Ok(Made { attestation: made, fingerprint })
     })
 }

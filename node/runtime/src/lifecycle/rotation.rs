@@ -15,16 +15,16 @@
 use std::path::Path;
 
 use bixi_accel::sm2::{self, PublicKey};
-use bixi_hsm::device::Attestation;
 use bixi_hsm::{KeyKind, KeySpec};
 use bixi_hsm_vault::{DeviceKek, SlotInfo, SlotKind};
 use bixi_network::pki::{self, PkiError};
-use bixi_types::NodeId;
 use bixi_types::abi::{Argument, call};
+use bixi_types::{EvmHash, NodeId};
 use serde_json::{Value, json};
 
 use super::desk::Desk;
-use super::{generation, key_fingerprint, write_new};
+use super::generation::{self, Made};
+use super::write_new;
 use crate::chain::{self, KeyRecord, NodeDirectory, NodeKeys};
 use crate::doctor::custody::named;
 use crate::launch::{Failure, LaunchError, step};
@@ -41,6 +41,8 @@ pub struct Rotated {
     label: String,
     uri: String,
     public_key: Option<[u8; 64]>,
+    /// By what people compare it, of a key encryption key, too.
+    fingerprint: String,
     /// The line of the node file that names it.
     line: String,
     calls: Vec<Call>,
@@ -63,11 +65,13 @@ pub fn begin_kek(settings: &Settings) -> Result<Rotated, LaunchError> {
     let (desk, mut vault) = Desk::open_with_vault(settings)?;
     step("rotate", || {
         let made = successor(&desk, &settings.config.hsm.kek, KeyKind::Kek)?;
-        let label = made.key.label.clone();
-        let subject = format!("the vault opens with the key encryption key {label:?}, too");
+        let key = &made.attestation.key;
+        let label = key.label.clone();
+        let subject =
+            format!("the vault opens with the key encryption key {label:?}, fingerprint {}, too", made.fingerprint);
         desk.perform("rotate-kek", &subject, || {
-            let opener = DeviceKek { device: desk.device.as_ref(), key: &made.key.uri };
-            Ok(vault.add_slot(SlotKind::Primary, &label, &opener, &made.key.uri)?)
+            let opener = DeviceKek { device: desk.device.as_ref(), key: &key.uri };
+            Ok(vault.add_slot(SlotKind::Primary, &label, &opener, &key.uri)?)
         })?;
         let todo = vec![
             format!("set in [hsm] of the node file: kek = {label:?}"),
@@ -187,8 +191,8 @@ pub fn tls(settings: &Settings, request: &Path) -> Result<Rotated, LaunchError> 
             return Err(Failure::from(format!("{} is there already; name another file", request.display())));
         }
         let made = successor(&desk, &settings.config.hsm.tls_key, KeyKind::Sm2Sign)?;
-        let (label, uri) = (made.key.label.clone(), made.key.uri.clone());
-        let key = made.public_key.ok_or("the device tells no public half of the new key")?;
+        let (label, uri) = (made.attestation.key.label.clone(), made.attestation.key.uri.clone());
+        let key = made.attestation.public_key.ok_or("the device tells no public half of the new key")?;
         let subject = format!("certificate request of the TLS key {label:?}");
         let text = desk.perform("rotate-tls", &subject, || {
             let public = PublicKey::from_bytes(&key)?;
@@ -223,9 +227,9 @@ pub fn consensus(settings: &Settings) -> Result<Rotated, LaunchError> {
         let weight = settings.genesis.validators.iter().find(|one| one.id == old).map_or(1, |one| one.weight);
         let old = old.to_hex();
         let made = successor(&desk, &settings.config.hsm.consensus_key, KeyKind::Sm2Sign)?;
-        let label = made.key.label.clone();
-        let new = NodeId(made.public_key.ok_or("the device tells no public half of the new key")?).to_hex();
-        let calls = replacing(&old, &new, weight.into());
+        let label = made.attestation.key.label.clone();
+        let new = NodeId(made.attestation.public_key.ok_or("the device tells no public half of the new key")?).to_hex();
+        let calls = replacing(settings.genesis.evm_hash, &old, &new, weight.into());
         let todo = vec![
             "start the node with its old key, and send the first call: the new key becomes an observer of the group"
                 .to_owned(),
@@ -247,8 +251,8 @@ pub fn consensus(settings: &Settings) -> Result<Rotated, LaunchError> {
 }
 
 /// Never two members of one operator that vote at a time, and never one that is counted and cannot vote.
-fn replacing(old: &str, new: &str, weight: u128) -> Vec<Call> {
-    let of = |method, arguments: &[Argument<'_>]| Call { method, data: call(method, arguments) };
+fn replacing(hash: EvmHash, old: &str, new: &str, weight: u128) -> Vec<Call> {
+    let of = |method, arguments: &[Argument<'_>]| Call { method, data: call(hash, method, arguments) };
     vec![
         of("addObserver(string)", &[Argument::Text(new)]),
         of("remove(string)", &[Argument::Text(old)]),
@@ -257,7 +261,7 @@ fn replacing(old: &str, new: &str, weight: u128) -> Vec<Call> {
 }
 
 /// Makes the next key of a line: `kek`, `kek-2`, `kek-3`.
-fn successor(desk: &Desk, label: &str, kind: KeyKind) -> Result<Attestation, Failure> {
+fn successor(desk: &Desk, label: &str, kind: KeyKind) -> Result<Made, Failure> {
     let line = line_of(label);
     let mut labels = (2..GENERATIONS_MAX).map(|number| format!("{line}-{number}"));
     let free =
@@ -274,10 +278,11 @@ fn line_of(label: &str) -> &str {
 }
 
 impl Rotated {
-    fn new(setting: &str, made: Attestation, todo: Vec<String>) -> Self {
-        let Attestation { key, public_key, .. } = made;
+    fn new(setting: &str, made: Made, todo: Vec<String>) -> Self {
+        let Made { attestation, fingerprint } = made;
+        let (key, public_key) = (attestation.key, attestation.public_key);
         let line = format!("{setting} = {:?}", key.label);
-        Self { label: key.label, uri: key.uri.to_string(), public_key, line, calls: Vec::new(), todo }
+        Self { label: key.label, uri: key.uri.to_string(), public_key, fingerprint, line, calls: Vec::new(), todo }
     }
 
     /// Name and text of what was made and of what is left to do.
@@ -286,8 +291,8 @@ impl Rotated {
         let mut rows = vec![("key".to_owned(), self.uri.clone())];
         if let Some(key) = &self.public_key {
             rows.push(("public key".to_owned(), NodeId(*key).to_hex()));
-            rows.push(("fingerprint".to_owned(), key_fingerprint(key)));
         }
+        rows.push(("fingerprint".to_owned(), self.fingerprint.clone()));
         let calls = self.calls.iter().enumerate().map(|(place, call)| {
             let data = hex::encode(&call.data);
             (format!("call {}", place + 1), format!("{} at {CONSENSUS_CONTRACT}, data 0x{data}", call.method))
@@ -305,6 +310,7 @@ impl Rotated {
             "label": self.label,
             "uri": self.uri,
             "public_key": self.public_key.map(|key| NodeId(key).to_hex()),
+            "fingerprint": self.fingerprint,
             "node_file": self.line,
             "calls": self.calls.iter().map(call).collect::<Vec<_>>(),
             "todo": self.todo,
@@ -327,7 +333,11 @@ mod tests {
 
     #[test]
     fn a_member_is_replaced_by_the_selectors_of_its_contract() {
-        let calls = replacing("aa", "bb", 5);
+        for hash in [EvmHash::Sm3, EvmHash::Keccak256] {
+            let selector = hash.hash(&[b"remove(string)"]);
+            assert_eq!(replacing(hash, "aa", "bb", 5)[1].data[..4], selector.0[..4]);
+        }
+        let calls = replacing(EvmHash::Sm3, "aa", "bb", 5);
         let methods: Vec<&str> = calls.iter().map(|call| call.method).collect();
         assert_eq!(methods, ["addObserver(string)", "remove(string)", "addSealer(string,uint256)"]);
         let names = |call: &Call, id: &str| call.data.windows(id.len()).any(|window| window == id.as_bytes());

@@ -5,6 +5,9 @@
 //! purpose computes the digest anew. What proves anything is the evidence of a device that signs, and so far one kind is checked:
 //! `tpm2-certify`, against the name of the attestation key that the node's ceremony wrote down.
 //!
+//! No evidence covers the fingerprint of a key encryption key: the host computed it from an answer of the device. A statement that went
+//! through the broker has none, because the broker answers nothing with that key but what opens the vault.
+//!
 //! A statement's time is that of the host that asked. Its evidence answers no challenge of the reader's: it may be older than the file.
 
 #[cfg(test)]
@@ -20,7 +23,7 @@ use bixi_types::{H256, NodeId};
 use serde_json::{Map, Value, json};
 
 use super::inventory::{custody_word, device_json, kind_word};
-use super::{key_fingerprint, now_ms, read_bounded, write_new};
+use super::{fingerprint_of, key_fingerprint, now_ms, read_bounded, write_new};
 use crate::chain::{NodeDirectory, NodeKeys};
 use crate::doctor::custody::{Held, named};
 use crate::launch::{Failure, LaunchError, step};
@@ -38,6 +41,8 @@ pub struct KeyStatement {
     node: String,
     role: Option<String>,
     attestation: Attestation,
+    /// By what people compare the key.
+    fingerprint: Option<String>,
 }
 
 /// What a statement is worth to whoever reads it.
@@ -65,7 +70,14 @@ pub enum Worth {
 /// Names the step: a PIN that is refused, a key that is not there.
 pub fn attest(settings: &Settings, key: &str) -> Result<KeyStatement, LaunchError> {
     let held = step("key device", || Held::open_wherever(settings))?;
-    step("attest", || Ok::<_, Failure>(KeyStatement::new(settings, attested(&held, settings, key)?)))
+    step("attest", || {
+        let attestation = attested(&held, settings, key)?;
+        let fingerprint = match &held {
+            Held::Here(device) => fingerprint_of(device.as_ref(), &attestation)?,
+            Held::Broker(_) => attestation.public_key.as_ref().map(key_fingerprint),
+        };
+        Ok::<_, Failure>(KeyStatement::new(settings, attestation, fingerprint))
+    })
 }
 
 fn attested(held: &Held, settings: &Settings, key: &str) -> Result<Attestation, Failure> {
@@ -88,7 +100,7 @@ fn attested(held: &Held, settings: &Settings, key: &str) -> Result<Attestation, 
 }
 
 impl KeyStatement {
-    pub(super) fn new(settings: &Settings, attestation: Attestation) -> Self {
+    pub(super) fn new(settings: &Settings, attestation: Attestation, fingerprint: Option<String>) -> Self {
         let named = named(&settings.config.hsm);
         let (label, kind) = (attestation.key.label.as_str(), attestation.key.kind);
         let role = named.iter().find(|named| (named.label, named.kind) == (label, kind)).map(|named| named.role_name);
@@ -98,6 +110,7 @@ impl KeyStatement {
             node: settings.config.name.clone(),
             role: role.map(str::to_owned),
             attestation,
+            fingerprint,
         }
     }
 
@@ -132,7 +145,7 @@ impl KeyStatement {
                 "extractable": key.extractable,
             },
             "public_key": public_key.map(|key| NodeId(key).to_hex()),
-            "fingerprint": public_key.as_ref().map(key_fingerprint),
+            "fingerprint": self.fingerprint,
             "device": device_json(device),
             "trust": trust_word(*trust),
             "format": format,
@@ -184,6 +197,15 @@ impl KeyStatement {
             Value::Null => None,
             key => Some(key.as_str()?.parse::<NodeId>().ok()?.0),
         };
+        let key = key_of(object.get("key")?)?;
+        let fingerprint = match object.get("fingerprint")? {
+            Value::Null => None,
+            digits => Some(digits.as_str()?.to_owned()),
+        };
+        // Of a pair it is the public half's, and of no other key.
+        if key.kind != KeyKind::Kek && fingerprint != public_key.as_ref().map(key_fingerprint) {
+            return None;
+        }
         Some(Self {
             at_ms: object.get("at_ms")?.as_u64()?,
             chain: text("chain")?.parse().ok()?,
@@ -193,7 +215,7 @@ impl KeyStatement {
                 role => Some(role.as_str()?.to_owned()),
             },
             attestation: Attestation {
-                key: key_of(object.get("key")?)?,
+                key,
                 public_key,
                 device: device_of(object.get("device")?)?,
                 trust: [Trust::SelfReported, Trust::Signed]
@@ -202,6 +224,7 @@ impl KeyStatement {
                 format: text("format")?,
                 evidence: hex::decode(text("evidence")?).ok()?,
             },
+            fingerprint,
         })
     }
 
@@ -239,8 +262,8 @@ impl KeyStatement {
         ];
         if let Some(public_key) = public_key {
             rows.push(("public key", NodeId(*public_key).to_hex()));
-            rows.push(("fingerprint", key_fingerprint(public_key)));
         }
+        rows.extend(self.fingerprint.iter().map(|digits| ("fingerprint", digits.clone())));
         let DeviceInfo { manufacturer, model, serial, custody, .. } = device;
         rows.push(("device", format!("{manufacturer} {model} serial {serial}: {custody}")));
         rows.push(("evidence", format.clone()));
