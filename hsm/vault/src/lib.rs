@@ -253,19 +253,19 @@ impl Vault {
         self.write(file::Expect::Seen).inspect_err(|_| self.body.slots.insert(place, removed))
     }
 
-    /// Seals the vault anew: a fresh vault key under `kek` alone. Every other slot ends and is added again by its holder.
-    /// Old copies of the file still open with the old key encryption key: destroy that key in its device.
-    pub fn reseal(&mut self, device: &dyn KeyDevice, kek: &KeyRef) -> Result<(), VaultError> {
+    /// Seals the vault anew: a fresh vault key under `kek` alone, and a new epoch, in one write. Every other slot ends and is added again by
+    /// its holder. Old copies of the file still open with the old key encryption key, and hold no key of what is written from now on:
+    /// destroy that key in its device.
+    pub fn reseal(&mut self, device: &dyn KeyDevice, kek: &KeyRef) -> Result<u32, VaultError> {
         let key = wrap::fresh_key(device)?;
         let slot = wrap::seal_slot(&self.body.vault, primary(kek), &DeviceKek { device, key: kek }, &key)?;
         let old_slots = std::mem::replace(&mut self.body.slots, vec![slot]);
         let old_key = std::mem::replace(&mut self.key, key);
-        if let Err(error) = self.write(file::Expect::Seen) {
+        // Writes all of it.
+        self.add_epoch(device).inspect_err(|_| {
             self.body.slots = old_slots;
             self.key = old_key;
-            return Err(error);
-        }
-        Ok(())
+        })
     }
 
     fn write(&mut self, expect: file::Expect) -> Result<(), VaultError> {

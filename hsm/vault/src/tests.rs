@@ -221,18 +221,20 @@ fn a_key_that_opens_the_vault_already_gets_no_second_slot() {
 }
 
 #[test]
-fn resealing_ends_the_old_key_and_keeps_the_epochs() {
+fn resealing_ends_the_old_key_keeps_the_epochs_and_begins_one() {
     let bench = bench();
     let mut vault = bench.create();
     let old_copy = std::fs::read(bench.path()).unwrap();
     let new = bench.other_kek("kek-2");
-    vault.reseal(&bench.device, &new).unwrap();
+    let begun = vault.reseal(&bench.device, &new).unwrap();
+    assert_eq!((vault.key_ring().epochs(), vault.key_ring().current_epoch()), (vec![1, 2], begun));
     assert!(matches!(bench.open(), Err(VaultError::WrongKek { .. })));
     let opened = Vault::open(storage(), bench.path(), &DeviceKek { device: &bench.device, key: &new }).unwrap();
-    assert_eq!(opened.version(), 2);
+    assert_eq!(opened.version(), 2, "one write: nothing lies between the key's end and the epoch's begin");
     assert!(bench.same_keys(&vault.key_ring(), &opened.key_ring()));
     std::fs::write(bench.path(), old_copy).unwrap();
-    bench.open().expect("an old copy opens with the old key until that is destroyed");
+    let old = bench.open().expect("an old copy opens with the old key until that is destroyed");
+    assert_eq!(old.key_ring().epochs(), [1], "and reads nothing that was written since");
 }
 
 #[test]

@@ -41,7 +41,8 @@ fn officers_open_the_vault_together_and_reseal_it() {
     opened.reseal(&fresh, &kek).unwrap();
     assert!(matches!(Vault::open(storage(), bench.path(), &key), Err(VaultError::WrongKek { .. })));
     let again = Vault::open(storage(), bench.path(), &DeviceKek { device: &fresh, key: &kek }).unwrap();
-    assert!(bench.same_keys(&vault.key_ring(), &again.key_ring()));
+    assert!(bench.same_keys(&opened.key_ring(), &again.key_ring()));
+    assert_eq!(again.key_ring().epochs(), [1, 2, 3]);
     assert_eq!(again.slots().len(), 1);
 }
 

@@ -191,10 +191,9 @@ impl Site<'_> {
         // The only handle: some libraries open one device at a time.
         drop(device);
         let device = self.open_anew(&made, journal)?;
-        // A second time if the attempt before came so far: the same key, a fresh vault key.
+        // A second time if the attempt before came so far: the same key, a fresh vault key and epoch. Who has the lost device, or used
+        // shares and an old copy of the vault, reads nothing that is written from here on.
         journal.around_write(&mut vault, |vault| vault.reseal(device.as_ref(), &made.kek))?;
-        // Who has the lost device, or used shares and an old copy of the vault, reads nothing that is written from here on.
-        journal.around_write(&mut vault, |vault| vault.add_epoch(device.as_ref()))?;
         announce(STEPS[5])?;
         let described = [("consensus", &made.consensus), ("tls", &made.tls), ("kek", &made.kek)];
         let keys = described.map(|(role, key)| chain::describe_key(device.as_ref(), role, key));
