@@ -29,6 +29,8 @@ fn a_node_starts_after_every_step_of_a_new_key_encryption_key() {
     let begun = bench.json(&["rotate", "kek"]);
     assert_eq!((begun["label"].as_str(), begun["node_file"].as_str()), (Some("kek-3"), Some("kek = \"kek-3\"")));
     starts(&bench);
+    let words = bench.refused(1, &["rotate", "kek", "--finish"]);
+    assert!(words.contains("the newest key that opens the vault is \"kek-3\""), "{words}");
     settings::set(&bench.config, "hsm", "kek", "\"kek-3\"");
     starts(&bench);
     assert_eq!(bench.json(&["attest", "--key", "kek"])["fingerprint"], begun["fingerprint"]);
@@ -116,8 +118,8 @@ fn the_record_names_the_keys_of_the_node_file_and_keeps_those_before() {
         serde_json::from_slice(&fs::read(bench.config.with_file_name("conf").join("keys.json")).unwrap()).unwrap()
     };
     let before = record();
-    bench.json(&["rotate", "consensus", "--finish"]);
-    assert_eq!(record(), before, "nothing was rotated");
+    assert_eq!(bench.json(&["rotate", "consensus", "--finish"])["new"], false, "nothing was rotated");
+    assert_eq!(record(), before);
     let made = bench.json(&["rotate", "consensus"]);
     assert_eq!(record(), before, "the node file names the old one still");
     settings::set(&bench.config, "hsm", "consensus_key", "\"consensus-2\"");
@@ -127,7 +129,8 @@ fn the_record_names_the_keys_of_the_node_file_and_keeps_those_before() {
     assert_eq!(now["keys"][0]["public_key"], made["public_key"]);
     assert_eq!(now["former"].as_array().unwrap()[..], [before["keys"][0].clone()]);
     assert_eq!((&now["keys"][1], &now["kek_fingerprint"]), (&before["keys"][1], &before["kek_fingerprint"]));
-    assert_eq!(bench.json(&["rotate", "consensus", "--finish"]), done);
+    let again = bench.json(&["rotate", "consensus", "--finish"]);
+    assert_eq!((&again["former"], &done["new"], &again["new"]), (&done["former"], &true.into(), &false.into()));
     settings::set(&bench.config, "hsm", "consensus_key", "\"consensus\"");
     let words = bench.refused(1, &["rotate", "consensus", "--finish"]);
     assert!(words.contains("taken the place of before"), "{words}");

@@ -32,7 +32,8 @@ pub(crate) struct KekArgs {
     /// The node file names the new key: end all other slots of the vault.
     #[arg(long)]
     finish: bool,
-    /// With --finish, end slots of standby devices and escrow as well; their holders add them again.
+    /// With --finish, end slots of standby devices and escrow as well, whose holders add them again, and of newer keys that the node file does
+    /// not name.
     #[arg(long, requires = "finish")]
     drop_slots: bool,
 }
@@ -68,7 +69,7 @@ pub(crate) struct NodeArgs {
     /// Print one JSON object.
     ///
     /// {"label", "uri", "public_key", "fingerprint", "node_file", "calls": [{"to", "method", "data"}], "todo"}; with --finish {"kek", "ended"}
-    /// or {"node", "former": [{"role", "public_key"}]}
+    /// or {"node", "new", "former": [{"role", "public_key"}]}
     #[arg(long)]
     json: bool,
 }
@@ -87,12 +88,17 @@ pub(crate) fn run(command: &RotateCommand) -> Result<(), Failure> {
 
 fn record(node: &NodeArgs) -> Result<(), Failure> {
     let (settings, _) = run::enter_with_device(&node.config)?;
-    let Recorded { node: id, former } =
+    let Recorded { is_new, node: id, former } =
         rotation::finish(&settings).map_err(|error| run::refusal("the record of the keys stays", &error))?;
+    if !is_new {
+        console::say(
+            "conf/keys.json names the keys of the node file already: after a rotation, set the new label in [hsm] of the node file first",
+        );
+    }
     let former = former.into_iter();
     Ok(console::result(&if node.json {
         let former = former.map(|(role, key)| serde_json::json!({"role": role, "public_key": key}));
-        serde_json::json!({"node": id, "former": former.collect::<Vec<_>>()}).to_string()
+        serde_json::json!({"node": id, "new": is_new, "former": former.collect::<Vec<_>>()}).to_string()
     } else {
         let rows =
             [["node".to_owned(), id]].into_iter().chain(former.map(|(role, key)| [format!("former {role}"), key]));

@@ -41,7 +41,8 @@ pub(crate) struct ListArgs {
 /// Let a second device open the vault, too: a standby for the day when the first one is lost.
 ///
 /// It is named by a node file of its own, in the same directory: a copy of this node's whose section hsm speaks of the standby. Its key
-/// encryption key is there already. Keep the standby elsewhere; then this node runs on it with that file.
+/// encryption key is there already, made by `bixi hsm generate --kind kek` with a copy whose data_dir is another, empty directory. Keep the
+/// standby elsewhere. It opens the vault; signing keys are new ones there.
 ///
 /// The fingerprint of that key is compared with the one that was written down when it was made: the one that --fingerprint names, or, on a
 /// terminal, by the officer. A key that opens the vault already, such as the node's own, is refused.

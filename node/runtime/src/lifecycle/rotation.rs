@@ -90,7 +90,8 @@ pub struct Finished {
     pub ended: Vec<String>,
 }
 
-/// Seals the vault anew for the key that the node file names. Slots of other devices end with it, and only when `drop_slots` says so.
+/// Seals the vault anew for the key that the node file names. Slots of other devices, and of newer keys of this one, end with it only when
+/// `drop_slots` says so.
 ///
 /// # Errors
 /// Names the step: a key that the vault does not know, slots that would end, a vault that cannot be written.
@@ -98,7 +99,18 @@ pub fn finish_kek(settings: &Settings, drop_slots: bool) -> Result<Finished, Lau
     let (desk, mut vault) = Desk::open_with_vault(settings)?;
     step("rotate", || {
         let kek = desk.listed.find(&settings.config.hsm.kek, KeyKind::Kek)?;
-        let ending: Vec<SlotInfo> = vault.slots().into_iter().filter(|slot| slot.kek != kek).collect();
+        let slots = vault.slots();
+        // Slots stand in the order in which they were added.
+        let newest = slots.iter().rfind(|slot| slot.kind == SlotKind::Primary);
+        if let Some(newest) = newest.filter(|slot| slot.kek != kek && !drop_slots) {
+            return Err(format!(
+                "the node file names {:?} and the newest key that opens the vault is {:?}: set hsm.kek to that first; to end it instead, say so \
+                 with --drop-slots",
+                settings.config.hsm.kek, newest.label
+            )
+            .into());
+        }
+        let ending: Vec<SlotInfo> = slots.into_iter().filter(|slot| slot.kek != kek).collect();
         let ended: Vec<String> =
             ending.iter().map(|slot| format!("{:?} slot {:?}, {}", slot.kind, slot.label, slot.kek)).collect();
         let others: Vec<&str> =
@@ -113,9 +125,8 @@ pub fn finish_kek(settings: &Settings, drop_slots: bool) -> Result<Finished, Lau
         if !ended.is_empty() {
             let subject = format!("the vault sealed anew for {kek} alone, {} slots ended", ended.len());
             desk.perform("rotate-kek", &subject, || {
-                vault.reseal(desk.device.as_ref(), &kek)?;
                 // Who has the old key and an old copy of the vault reads nothing that is written from here on.
-                vault.add_epoch(desk.device.as_ref())?;
+                vault.reseal(desk.device.as_ref(), &kek)?;
                 Ok(())
             })?;
         }
@@ -128,6 +139,8 @@ pub fn finish_kek(settings: &Settings, drop_slots: bool) -> Result<Finished, Lau
 /// What `conf/keys.json` says since the last step of a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
+    /// Whether it said anything else before.
+    pub is_new: bool,
     /// The node's id: its consensus key.
     pub node: String,
     /// Pairs whose place others have taken, oldest first: role and public half.
@@ -141,14 +154,14 @@ pub struct Recorded {
 pub fn finish(settings: &Settings) -> Result<Recorded, LaunchError> {
     let desk = Desk::open(settings)?;
     step("rotate", || {
-        let record = write_record(settings, &desk)?.ok_or("there is no conf/keys.json to be written anew")?;
+        let (record, is_new) = write_record(settings, &desk)?.ok_or("there is no conf/keys.json to be written anew")?;
         let former = record.former.iter().map(|key| (key.role.clone(), key.public_key.clone().unwrap_or_default()));
-        Ok::<_, Failure>(Recorded { node: record.node_id()?.to_hex(), former: former.collect() })
+        Ok::<_, Failure>(Recorded { is_new, node: record.node_id()?.to_hex(), former: former.collect() })
     })
 }
 
-/// None where a node has no record.
-fn write_record(settings: &Settings, desk: &Desk) -> Result<Option<NodeKeys>, Failure> {
+/// The record, and whether it said something else before; none where a node has no record.
+fn write_record(settings: &Settings, desk: &Desk) -> Result<Option<(NodeKeys, bool)>, Failure> {
     let node = NodeDirectory::new(&settings.base);
     if !node.keys().exists() {
         return Ok(None);
@@ -167,7 +180,8 @@ fn write_record(settings: &Settings, desk: &Desk) -> Result<Option<NodeKeys>, Fa
     }
     let now = NodeKeys::of(device, keys.clone(), before.tpm.clone())?;
     let now = NodeKeys { former: before.clone().former_beside(&keys), ..now };
-    if now != before {
+    let is_new = now != before;
+    if is_new {
         let subject = format!(
             "conf/keys.json names {}, {} keys are former ones",
             settings.config.hsm.consensus_key,
@@ -177,7 +191,7 @@ fn write_record(settings: &Settings, desk: &Desk) -> Result<Option<NodeKeys>, Fa
             Ok(chain::replace_file(&node.keys(), format!("{:#}\n", now.to_json()).as_bytes())?)
         })?;
     }
-    Ok(Some(now))
+    Ok(Some((now, is_new)))
 }
 
 /// Makes a new TLS key and writes a request for its certificate (PKCS#10, PEM) to a new file.
@@ -189,6 +203,12 @@ pub fn tls(settings: &Settings, request: &Path) -> Result<Rotated, LaunchError> 
     step("rotate", || {
         if request.exists() {
             return Err(Failure::from(format!("{} is there already; name another file", request.display())));
+        }
+        // Before a key is made that nothing would ask a certificate for.
+        let directory =
+            request.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !directory.is_dir() {
+            return Err(Failure::from(format!("there is no directory {}", directory.display())));
         }
         let made = successor(&desk, &settings.config.hsm.tls_key, KeyKind::Sm2Sign)?;
         let (label, uri) = (made.attestation.key.label.clone(), made.attestation.key.uri.clone());

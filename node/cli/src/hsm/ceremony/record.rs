@@ -152,7 +152,9 @@ fn result_words(result: &Value) -> String {
         let shown = |name: &str| key[name].as_str().unwrap_or("-");
         format!("{} {} fingerprint {}", shown("role"), shown("uri"), shown("fingerprint"))
     });
-    let mut lines: Vec<String> = keys.collect();
+    // Of the key encryption key, which has no public half: what a standby is compared with.
+    let kek = result["kek_fingerprint"].as_str().map(|digits| format!("key encryption key fingerprint {digits}"));
+    let mut lines: Vec<String> = keys.chain(kek).collect();
     if let Some(officer) = result["officer"].as_str() {
         lines.push(format!("share {} of {officer} fits", result["index"]));
     } else if result["escrow"].is_string() {
