@@ -481,7 +481,11 @@ fn another_module_is_used_where_it_is_and_a_wrong_one_is_told() {
     fs::remove_file(module).unwrap();
     let gone = run_command(&config).output().unwrap();
     assert_eq!(gone.status.code(), Some(78), "{}", said(&gone));
-    assert!(said(&gone).contains("hsm.module: there is no file"), "{}", said(&gone));
+    assert!(
+        said(&gone).contains("there is no such file; name the module of the key device (hsm.module"),
+        "{}",
+        said(&gone)
+    );
 
     let other = place.path().join("other");
     let absent = bixi(&["chain", "new", "--dir", other.to_str().unwrap(), "--module", module]);
@@ -625,7 +629,7 @@ fn a_probe_names_the_profile_of_a_nodes_module_and_asks_for_no_pin() {
     assert_eq!(refused.status.code(), Some(78));
     assert!(said(&refused).contains("missing.so"), "{}", said(&refused));
     // The token of the only slot is damaged: the module is described all the same.
-    fs::write(place.path().join("chain/node0/token/token"), b"damaged").unwrap();
+    fs::write(place.path().join("chain/node0/token/slot-0/token"), b"damaged").unwrap();
     let asked = bixi(&["hsm", "probe", "--json", "--config", config]);
     assert_eq!(asked.status.code(), Some(1), "{}", said(&asked));
     assert!(said(&asked).contains("no token of this module answers (slot 0): C_Get"), "{}", said(&asked));

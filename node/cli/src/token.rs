@@ -49,6 +49,7 @@ pub(crate) fn expect_module(path: &Path) -> Result<(), Failure> {
     let what = match path.metadata() {
         Ok(found) if !found.is_dir() => return Ok(()),
         Ok(_) => "this is a directory".to_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
         Err(error) => error.to_string(),
     };
     Err(Failure::configuration(format!(

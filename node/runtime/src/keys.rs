@@ -103,15 +103,19 @@ pub(crate) fn open_device_here(settings: &Settings, pin: PinSource) -> Result<Ar
 }
 
 fn open_module(settings: &Settings, pin: PinSource) -> Result<Pkcs11Device, DeviceError> {
-    let hsm = &settings.config.hsm;
+    open_token(&settings.config.hsm, &settings.base, &settings.data(""), pin)
+}
+
+/// Opens a PKCS#11 token; relative paths start at `base`, and `data` is the node's data directory.
+pub(crate) fn open_token(hsm: &Hsm, base: &Path, data: &Path, pin: PinSource) -> Result<Pkcs11Device, DeviceError> {
     Pkcs11Device::open(bixi_hsm_pkcs11::Params {
-        module_path: settings.path(&hsm.module),
+        module_path: base.join(&hsm.module),
         token: TokenSelector::label(&hsm.token),
         pin,
-        profile: profile_choice(hsm, &settings.base),
+        profile: profile_choice(hsm, base),
         sessions_max: hsm.sessions_max as usize,
         timeout_ms: hsm.timeout_ms,
-        pin_state_path: settings.data("pin-state"),
+        pin_state_path: data.join("pin-state"),
     })
 }
 

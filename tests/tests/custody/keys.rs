@@ -1,7 +1,9 @@
 //! Keys are listed, made and stated.
 
 use std::fs;
+use std::process::Command;
 
+use bixi_tests::binary;
 use bixi_tests::broker::{RunningBroker, configure};
 use bixi_tests::node::RunningNode;
 use bixi_tests::{settings, swtpm_or_skip};
@@ -102,4 +104,43 @@ fn a_tpms_statement_is_proven_by_the_key_of_its_ceremony_and_no_other() {
     let other = "00".repeat(34);
     let words = refused(1, &hsm(&[&verify[..], &["--attestation-key", &other]].concat(), &bench.config));
     assert!(words.contains("another attestation key"), "{words}");
+}
+
+/// Two numbers of one vendor's headers mean different things, and a PIN is remembered in one place only.
+#[test]
+fn keys_are_made_with_the_profile_and_in_the_directory_that_the_node_file_names() {
+    let bench = Bench::new();
+    let node = bench.config.parent().unwrap().to_owned();
+    fs::remove_file(node.join("conf/keys.json")).unwrap();
+    for made in ["data", "token"] {
+        fs::remove_dir_all(node.join(made)).unwrap();
+    }
+    fs::create_dir(node.join("token")).unwrap();
+    fs::create_dir(node.join("elsewhere")).unwrap();
+    settings::set(&bench.config, "", "data_dir", "\"elsewhere\"");
+    let keys =
+        || Command::new(binary("bixi")).args(["chain", "keys", "--dir", "."]).current_dir(&node).output().unwrap();
+    settings::set(&bench.config, "hsm", "profile", "\"luna\"");
+    let words = refused(1, &keys());
+    assert!(words.contains("MechanismInvalid"), "{words}");
+    assert!(node.join("elsewhere/pin-state.lock").exists() && !node.join("data").exists());
+    settings::set(&bench.config, "hsm", "profile", "\"bixi-token\"");
+    let made = keys();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// Of a token that others use too, with keys of the same names.
+#[test]
+fn a_key_encryption_key_that_nobody_here_was_about_to_make_is_not_offered() {
+    let bench = Bench::new();
+    let node = bench.config.parent().unwrap().to_owned();
+    fs::remove_file(node.join("conf/keys.json")).unwrap();
+    for made in fs::read_dir(node.join("data")).unwrap() {
+        let made = made.unwrap().path();
+        let removed = if made.is_dir() { fs::remove_dir_all(made) } else { fs::remove_file(made) };
+        removed.unwrap();
+    }
+    let ran = Command::new(binary("bixi")).args(["chain", "keys", "--dir", "."]).current_dir(&node).output().unwrap();
+    let words = refused(1, &ran);
+    assert!(words.contains("this ceremony did not make it") && !words.contains("--adopt"), "{words}");
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::chain::layout::{NodeDirectory, TokenHome, read, write_new};
 use crate::chain::{ChainError, io_at};
 use crate::keys::opening::{self, OPENINGS};
-use crate::keys::{TPM_STORE, open_library, open_tpm};
+use crate::keys::{self, TPM_STORE, open_library, open_tpm};
 use crate::lifecycle::adoption::Adopted;
 
 const SESSIONS_MAX: usize = 2;
@@ -175,6 +175,8 @@ pub fn make_keys(node: &NodeDirectory, adopt: &[String]) -> Result<NodeKeys, Cha
         Err(error) => return Err(error),
     };
     let is_sealed = node.path().join(&config.data_dir).join("vault").exists();
+    let note = node.kek_note();
+    let was_about_to = note.exists();
     let config = config.hsm;
     let wanted = [
         ("consensus", &config.consensus_key, KeyKind::Sm2Sign),
@@ -183,24 +185,31 @@ pub fn make_keys(node: &NodeDirectory, adopt: &[String]) -> Result<NodeKeys, Cha
     ];
     let mut keys = Vec::new();
     for (role, label, kind) in wanted {
-        keys.push(make_key(device.as_ref(), role, label, kind, |kek| {
-            // What is sealed under it would be under a key that no record of this node names.
-            Adopted(adopt).expect_kek(device.as_ref(), kek, !is_sealed)
-        })?);
+        // What is sealed under it would be under a key that no record of this node names.
+        let expect_kek = |kek: &KeyRef| Adopted(adopt).expect_kek(device.as_ref(), kek, !is_sealed && was_about_to);
+        // Before the key is made: one that is there without this, nobody here was about to make.
+        let note_kek = || match was_about_to {
+            true => Ok(()),
+            false => write_new(&note, 0o644, b"a key encryption key is being made\n"),
+        };
+        keys.push(make_key(device.as_ref(), role, label, kind, expect_kek, note_kek)?);
     }
     let made = NodeKeys::of(device.as_ref(), keys, tpm)?;
     let text = format!("{:#}\n", made.to_json());
     write_new(&node.keys(), 0o644, text.as_bytes())?;
+    // The record speaks for it from now on; where it stays, it says nothing any more.
+    drop(std::fs::remove_file(&note));
     Ok(made)
 }
 
-/// Takes the signing pair of that label, or a key encryption key that is expected, or makes a key.
+/// Takes the signing pair of that label, or a key encryption key that is expected, or makes a key, a key encryption key once that is noted.
 fn make_key(
     device: &dyn KeyDevice,
     role: &str,
     label: &str,
     kind: KeyKind,
     expect_kek: impl FnOnce(&KeyRef) -> Result<(), DeviceError>,
+    note_kek: impl FnOnce() -> Result<(), ChainError>,
 ) -> Result<KeyRecord, ChainError> {
     let made = device.list()?.into_iter().find(|key| key.label == label && key.kind == kind);
     let uri = match made {
@@ -210,7 +219,12 @@ fn make_key(
             }
             key.uri
         }
-        None => device.generate(&KeySpec::new(label, kind))?,
+        None => {
+            if kind == KeyKind::Kek {
+                note_kek()?;
+            }
+            device.generate(&KeySpec::new(label, kind))?
+        }
     };
     describe_key(device, role, &uri)
 }
@@ -246,7 +260,7 @@ pub(crate) fn initialise_lost(node: &NodeDirectory, config: &NodeConfig) -> Resu
 fn make_ready(node: &NodeDirectory, config: &NodeConfig) -> Result<Option<Value>, ChainError> {
     let (hsm, home) = (&config.hsm, node.token_home());
     match hsm.backend {
-        HsmBackend::Pkcs11 => new_token(home, &node.path().join(&hsm.module), &hsm.token).map(|_| None),
+        HsmBackend::Pkcs11 => initialise(home, &node.path().join(&hsm.module), &hsm.token).map(|()| None),
         HsmBackend::Sdf => Ok(None),
         HsmBackend::Tpm => {
             let request = bixi_hsm_tpm::Initialisation {
@@ -271,21 +285,25 @@ fn make_ready(node: &NodeDirectory, config: &NodeConfig) -> Result<Option<Value>
 /// Opens the device that a node's file names.
 pub(super) fn open_device(node: &NodeDirectory, config: &NodeConfig) -> Result<Arc<dyn KeyDevice>, ChainError> {
     let (node, hsm, data) = (node.clone(), config.hsm.clone(), node.path().join(&config.data_dir));
+    if !data.is_dir() {
+        return Err(io_at(&data)(std::io::ErrorKind::NotFound.into()));
+    }
     PinMemory::wait_out_pause(&data.join("pin-state"));
     let module = node.path().join(&hsm.module);
     let limits = opening::limits(&hsm);
     OPENINGS.in_time(&module.clone(), limits, move || {
         let pin = PinSource::File(node.token_home().user_pin());
         Ok(match hsm.backend {
-            HsmBackend::Pkcs11 => Arc::new(open_token(node.token_home(), &module, &hsm.token)?) as Arc<dyn KeyDevice>,
+            // With the profile, the directory and the limits that the node will run with.
+            HsmBackend::Pkcs11 => Arc::new(keys::open_token(&hsm, node.path(), &data, pin)?) as Arc<dyn KeyDevice>,
             HsmBackend::Sdf => Arc::new(open_library(&hsm, node.path(), &data, pin)?),
             HsmBackend::Tpm => Arc::new(open_tpm(&hsm, node.path(), &data, pin)?),
         })
     })
 }
 
-/// Initialises the token of `home` and opens it.
-pub(super) fn new_token(home: &TokenHome, module: &Path, label: &str) -> Result<Pkcs11Device, ChainError> {
+/// Initialises the token of `home`, with the PINs that lie there.
+fn initialise(home: &TokenHome, module: &Path, label: &str) -> Result<(), ChainError> {
     let request = Initialisation {
         module_path: module.to_owned(),
         slot: None,
@@ -295,10 +313,16 @@ pub(super) fn new_token(home: &TokenHome, module: &Path, label: &str) -> Result<
         destroy: None,
     };
     initialise_token(&request)?;
+    Ok(())
+}
+
+/// Initialises a token of the shipped module that is no node's, and opens it.
+pub(super) fn new_token(home: &TokenHome, module: &Path, label: &str) -> Result<Pkcs11Device, ChainError> {
+    initialise(home, module, label)?;
     open_token(home, module, label)
 }
 
-/// Opens the token of `home` with its user PIN.
+/// Opens a token of the shipped module that is no node's.
 pub(super) fn open_token(home: &TokenHome, module: &Path, label: &str) -> Result<Pkcs11Device, ChainError> {
     let state = home.path().join("data");
     if !state.is_dir() {
@@ -328,8 +352,8 @@ mod tests {
         let device = SoftDevice::new("test");
         let pair = device.generate(&KeySpec::new("consensus", KeyKind::Sm2Sign)).unwrap();
         device.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
-        let make_key =
-            |role, label, kind| make_key(&device, role, label, kind, |kek| Adopted(&[]).expect_kek(&device, kek, true));
+        let expect_kek = |kek: &KeyRef| Adopted(&[]).expect_kek(&device, kek, true);
+        let make_key = |role, label, kind| make_key(&device, role, label, kind, expect_kek, || Ok(()));
         let taken = make_key("consensus", "consensus", KeyKind::Sm2Sign).unwrap();
         assert_eq!(taken.uri, pair.to_string());
         let refused = make_key("kek", "kek", KeyKind::Kek).unwrap_err().to_string();

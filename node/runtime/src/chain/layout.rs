@@ -101,6 +101,11 @@ impl NodeDirectory {
         self.path().join("conf/keys.json")
     }
 
+    /// Says that a key encryption key was about to be made.
+    pub(super) fn kek_note(&self) -> PathBuf {
+        self.path().join("conf/kek.making")
+    }
+
     /// Its TLS certificate.
     pub fn certificate(&self) -> PathBuf {
         self.path().join("conf/node.crt")
