@@ -80,8 +80,8 @@ impl PinMemory {
     ///
     /// # Errors
     /// [`Cause::PinHeldBack`] for a PIN that was refused, [`Cause::PinUnanswered`] for one that was twice without a verdict;
-    /// [`Cause::Busy`] when another attempt does not end, or one without a verdict was made a moment ago; [`Cause::Setup`] when the
-    /// memory cannot be kept. In each case no PIN may be tried.
+    /// [`Cause::Busy`] when another attempt does not end, or one without a verdict was made a moment ago; [`Cause::Setup`] or
+    /// [`Cause::Fault`] when the memory cannot be kept. In each case no PIN may be tried.
     pub fn begin(&self, pin: &Secret) -> Result<Attempt<'_>, DeviceError> {
         self.turn()?.begin(pin)
     }
@@ -90,7 +90,7 @@ impl PinMemory {
     /// ended while waiting has tried nothing.
     ///
     /// # Errors
-    /// [`Cause::Setup`] when the memory cannot be kept; [`Cause::Busy`] when another attempt does not end.
+    /// [`Cause::Setup`] or [`Cause::Fault`] when the memory cannot be kept; [`Cause::Busy`] when another attempt does not end.
     pub fn turn(&self) -> Result<Turn<'_>, DeviceError> {
         self.wait_for_turn().map(|lock| Turn { memory: self, lock })
     }
@@ -130,7 +130,7 @@ impl PinMemory {
     /// Notes that the device has refused `pin` at another occasion than an attempt: it is never tried again.
     ///
     /// # Errors
-    /// [`Cause::Setup`] when the memory cannot be kept; [`Cause::Busy`] when an attempt does not end.
+    /// [`Cause::Setup`] or [`Cause::Fault`] when the memory cannot be kept; [`Cause::Busy`] when an attempt does not end.
     pub fn note_refused(&self, pin: &Secret) -> Result<(), DeviceError> {
         let _turn = self.wait_for_turn()?;
         self.write(&self.record_of(pin, REFUSED)?)
@@ -184,13 +184,19 @@ impl PinMemory {
 
     fn unusable(&self, error: io::Error) -> DeviceError {
         let message = format!("{}: {error}", self.path.display());
-        DeviceError::new("pin memory", Cause::Setup, message)
+        // A disk that is full or fails may do better by itself.
+        let cause = match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData => Cause::Setup,
+            _ => Cause::Fault,
+        };
+        DeviceError::new("pin memory", cause, message)
             .with_advice("the file that remembers wrong PINs must be readable and writable; no PIN is tried without it")
     }
 
     fn read(&self) -> Result<Option<Record>, DeviceError> {
         let bytes = whole_file::read(&self.path, RECORD_BYTES_MAX as u64).map_err(|error| self.unusable(error))?;
-        let damaged = || self.unusable(io::Error::other("it is damaged; remove it once the PIN is known to be right"));
+        let words = "it is damaged; remove it once the PIN is known to be right";
+        let damaged = || self.unusable(io::Error::new(io::ErrorKind::InvalidData, words));
         bytes.map(|bytes| Record::parse(&bytes).ok_or_else(damaged)).transpose()
     }
 
@@ -264,10 +270,11 @@ pub struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Note what the device answered to the PIN, and hand it on. What is neither success nor a refusal may have been counted by
-    /// the device as a wrong PIN: it stays noted, as an attempt without a verdict. That goes for "locked" too: some devices count the attempt that locks them and then say so.
+    /// the device as a wrong PIN: it stays noted, as an attempt without a verdict. That goes for "locked" too: some devices count the attempt
+    /// that locks them and then say so.
     ///
     /// # Errors
-    /// The answer's own; after a right PIN, [`Cause::Setup`] when the memory cannot be kept.
+    /// The answer's own; after a right PIN, [`Cause::Setup`] or [`Cause::Fault`] when the memory cannot be kept.
     pub fn judged(self, answer: Result<(), DeviceError>) -> Result<(), DeviceError> {
         let Err(error) = answer else { return self.forget() };
         let noted = match error.cause {
@@ -284,7 +291,7 @@ impl Attempt<'_> {
     /// power, and be held back after the second.
     ///
     /// # Errors
-    /// [`Cause::Setup`] when the memory cannot be kept.
+    /// [`Cause::Setup`] or [`Cause::Fault`] when the memory cannot be kept.
     pub fn forget(self) -> Result<(), DeviceError> {
         whole_file::remove(&self.memory.path).map_err(|error| self.memory.unusable(error))
     }
@@ -298,7 +305,7 @@ impl Attempt<'_> {
     /// The PIN was not sent: what was known before is known again.
     ///
     /// # Errors
-    /// [`Cause::Setup`] when the memory cannot be kept; the attempt then counts as one without a verdict.
+    /// [`Cause::Setup`] or [`Cause::Fault`] when the memory cannot be kept; the attempt then counts as one without a verdict.
     pub fn withdraw(self) -> Result<(), DeviceError> {
         match &self.before {
             Some(known) => self.memory.write(known),
@@ -309,7 +316,7 @@ impl Attempt<'_> {
     /// The device refused the PIN: never try it again.
     ///
     /// # Errors
-    /// [`Cause::Setup`] when the memory cannot be kept; the attempt then counts as one without a verdict.
+    /// [`Cause::Setup`] or [`Cause::Fault`] when the memory cannot be kept; the attempt then counts as one without a verdict.
     pub fn refuse(mut self) -> Result<(), DeviceError> {
         self.record.verdict = REFUSED;
         self.memory.write(&self.record)

@@ -132,7 +132,7 @@ fn judge(node: &Path, kind: Kind, file: &Path, promises: &Promises, context: &st
         Err(ended) => {
             let name = file.file_name().unwrap().to_string_lossy();
             // A person has to put right what guards keys: no service manager starts that again.
-            let is_custody = matches!(kind, Kind::Guard | Kind::Vault | Kind::Audit);
+            let is_custody = matches!(kind, Kind::Guard | Kind::Vault | Kind::Audit | Kind::Token);
             let status = ended.status.code();
             assert!(status == Some(1) || is_custody && status == Some(78), "{context}: {status:?}: {}", ended.said);
             assert!(ended.said.contains(&*name), "{context} is not named: {}", ended.said);

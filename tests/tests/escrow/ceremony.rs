@@ -6,6 +6,7 @@ use std::path::Path;
 
 use bixi_tests::node::make_chain;
 use bixi_tests::terminal::AtTerminal;
+use serde_json::Value;
 
 use crate::{bixi, json, said};
 
@@ -116,7 +117,10 @@ fn a_ceremony_that_was_killed_is_held_to_its_end_with_another_transcript() {
     confirm(&mut terminal, "escrow");
     terminal.wait_for("Who confirms \"check\"?");
     terminal.kill();
-    let read = json(&bixi(&["hsm", "ceremony", "verify", "first", "--json"], &home));
+    let cut_off = bixi(&["hsm", "ceremony", "verify", "first", "--json"], &home);
+    assert_eq!(cut_off.status.code(), Some(1));
+    assert!(said(&cut_off).contains("it has no end"), "{}", said(&cut_off));
+    let read: Value = serde_json::from_slice(&cut_off.stdout).unwrap();
     let last = read["entries"].as_array().unwrap().last().unwrap().clone();
     assert_eq!((last["entry"].as_str(), last["step"].as_str()), (Some("done"), Some("escrow")));
 

@@ -95,6 +95,9 @@ fn hold(args: &RunArgs) -> Result<(), Failure> {
     let (plan, text) = read_plan(&args.plan)?;
     bixi_runtime::process::harden()?;
     let stage = Stage::set(args, &plan)?;
+    if args.transcript.exists() {
+        return Err(unmade(&args.transcript, &rustix::io::Errno::EXIST.into()));
+    }
     // Before anything is written: without officers there was no ceremony.
     let mut control = Control::register(&plan.officers, args.confirm_from.as_deref())
         .map_err(|error| Failure::new(Status::Fault, error))?;
