@@ -75,6 +75,6 @@ fn who_cannot_start_says_nothing_of_being_ready() {
     let ended = RunningNode::try_start_with(&config, |command| {
         command.env("NOTIFY_SOCKET", &manager.name);
     });
-    assert_eq!(ended.err().expect("no guard, no start").status.code(), Some(1));
+    assert_eq!(ended.err().expect("no guard, no start").status.code(), Some(78));
     assert!(manager.has_heard_nothing());
 }
