@@ -2,7 +2,7 @@
 //!
 //! A device locks after a few wrong PINs, and a supervisor restarts a failing service in a loop: so an attempt is noted
 //! in a file before it is made, and a PIN that was refused is not tried again, by any process, until it changes.
-//! What is stored is a fingerprint: twelve bits of Argon2id of the PIN with a random salt ([`record::Fingerprint`] says why so few).
+//! What is stored is a fingerprint: twelve bits of Argon2id of the PIN with a random salt (`record::Fingerprint` says why so few).
 //!
 //! An attempt that ended without a verdict counts too: a crash inside the vendor's library, a lost connection, an answer
 //! that speaks of something else. The device may have counted it as wrong, so after two of them in a row the same PIN is held
