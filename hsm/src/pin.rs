@@ -8,8 +8,8 @@
 //! that speaks of something else. The device may have counted it as wrong, so after two of them in a row the same PIN is held
 //! back until the file is removed. The second one comes no sooner than [`PAUSE_MIN`] after the first, by whatever process, so that a
 //! device that is away for a moment does not cost both; whoever asks sooner is told to wait ([`Cause::Busy`]), and nothing is sent or
-//! counted. So does the answer that the device is locked: it may be this very attempt that locked it. Only a PIN that was right, or was never
-//! sent, leaves no trace. That goes for a PIN that was right
+//! counted. The answer that the device is locked is no verdict either: it may be this very attempt that locked it. Only a PIN that was
+//! right, or was never sent, leaves no trace. That goes for a PIN that was right
 //! before, too: it may have been changed since, and devices that count an attempt before they judge it are locked by a right PIN
 //! just as well. What is done instead is that no process of ours ends while it waits for a verdict that may still come
 //! ([`Phase::Pin`]), and that a PIN without a verdict is told apart from one that was refused ([`Cause::PinUnanswered`]).
@@ -111,8 +111,7 @@ impl PinMemory {
 
     /// Refuses for now what an attempt a moment ago had no verdict on.
     fn rested(&self, known: &Record) -> Result<(), DeviceError> {
-        let passed = known.tried.passed_at_least(Moment::now());
-        let left = PAUSE_MIN.saturating_sub(passed);
+        let (passed, left) = known.pause();
         if left.is_zero() {
             return Ok(());
         }
@@ -140,8 +139,8 @@ impl PinMemory {
     /// and has nothing else to do. Whatever is wrong with the memory is told by the attempt.
     pub fn wait_out_pause(path: &Path) {
         let Ok(Some(bytes)) = whole_file::read(path, RECORD_BYTES_MAX as u64) else { return };
-        let Some(Record { verdict: 1..UNFINISHED_MAX, tried, .. }) = Record::parse(&bytes) else { return };
-        let left = PAUSE_MIN.saturating_sub(tried.passed_at_least(Moment::now()));
+        let Some(record @ Record { verdict: 1..UNFINISHED_MAX, .. }) = Record::parse(&bytes) else { return };
+        let (_, left) = record.pause();
         if !left.is_zero() {
             let seconds = left.as_millis().div_ceil(1_000);
             tracing::warn!(noted = %path.display(), seconds, "the device gave no verdict on a PIN a moment ago: waiting before the next attempt");

@@ -52,6 +52,12 @@ impl Record {
         [&MAGIC[..], &[self.verdict], &self.salt, &self.fingerprint.0.to_le_bytes(), times.as_flattened()].concat()
     }
 
+    /// How long ago the attempt was, at least, and what is left of the pause after it.
+    pub(super) fn pause(&self) -> (Duration, Duration) {
+        let passed = self.tried.passed_at_least(Moment::now());
+        (passed, super::PAUSE_MIN.saturating_sub(passed))
+    }
+
     /// `None` for what is no record.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let (magic, rest) = bytes.split_first_chunk()?;

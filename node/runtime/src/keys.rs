@@ -95,19 +95,24 @@ fn in_time<T: Send + 'static>(
 /// Opens it on this thread, however long that takes: for whoever is watched.
 pub(crate) fn open_device_here(settings: &Settings, pin: PinSource) -> Result<Arc<dyn KeyDevice>, Failure> {
     let _phase = phase::enter(Phase::Open);
-    match settings.config.hsm.backend {
-        HsmBackend::Pkcs11 => Ok(Arc::new(open_module(settings, pin)?)),
-        HsmBackend::Sdf => Ok(Arc::new(open_library(&settings.config.hsm, &settings.base, &settings.data(""), pin)?)),
-        HsmBackend::Tpm => Ok(Arc::new(open_tpm(&settings.config.hsm, &settings.base, &settings.data(""), pin)?)),
-    }
+    Ok(open_backend(&settings.config.hsm, &settings.base, &settings.data(""), pin)?)
 }
 
-fn open_module(settings: &Settings, pin: PinSource) -> Result<Pkcs11Device, DeviceError> {
-    open_token(&settings.config.hsm, &settings.base, &settings.data(""), pin)
+/// Opens the device of the kind that a node file names; relative paths start at `base`, and `data` is the node's data directory.
+pub(crate) fn open_backend(
+    hsm: &Hsm,
+    base: &Path,
+    data: &Path,
+    pin: PinSource,
+) -> Result<Arc<dyn KeyDevice>, DeviceError> {
+    Ok(match hsm.backend {
+        HsmBackend::Pkcs11 => Arc::new(open_token(hsm, base, data, pin)?),
+        HsmBackend::Sdf => Arc::new(open_library(hsm, base, data, pin)?),
+        HsmBackend::Tpm => Arc::new(open_tpm(hsm, base, data, pin)?),
+    })
 }
 
-/// Opens a PKCS#11 token; relative paths start at `base`, and `data` is the node's data directory.
-pub(crate) fn open_token(hsm: &Hsm, base: &Path, data: &Path, pin: PinSource) -> Result<Pkcs11Device, DeviceError> {
+fn open_token(hsm: &Hsm, base: &Path, data: &Path, pin: PinSource) -> Result<Pkcs11Device, DeviceError> {
     Pkcs11Device::open(bixi_hsm_pkcs11::Params {
         module_path: base.join(&hsm.module),
         token: TokenSelector::label(&hsm.token),
@@ -119,8 +124,7 @@ pub(crate) fn open_token(hsm: &Hsm, base: &Path, data: &Path, pin: PinSource) ->
     })
 }
 
-/// Opens an SDF device; relative paths start at `base`, and `data` is the node's data directory.
-pub(crate) fn open_library(hsm: &Hsm, base: &Path, data: &Path, password: PinSource) -> Result<SdfDevice, DeviceError> {
+fn open_library(hsm: &Hsm, base: &Path, data: &Path, password: PinSource) -> Result<SdfDevice, DeviceError> {
     SdfDevice::open(bixi_hsm_sdf::Params {
         library_path: base.join(&hsm.module),
         token: hsm.token.clone(),
@@ -134,8 +138,7 @@ pub(crate) fn open_library(hsm: &Hsm, base: &Path, data: &Path, password: PinSou
     })
 }
 
-/// Opens the store of a TPM that a node file names; relative paths start at `base`, and the store lies in `data`.
-pub(crate) fn open_tpm(hsm: &Hsm, base: &Path, data: &Path, pin: PinSource) -> Result<TpmDevice, DeviceError> {
+fn open_tpm(hsm: &Hsm, base: &Path, data: &Path, pin: PinSource) -> Result<TpmDevice, DeviceError> {
     TpmDevice::open(bixi_hsm_tpm::Params {
         address: Address::of_path(&base.join(&hsm.module)),
         directory: data.join(TPM_STORE),

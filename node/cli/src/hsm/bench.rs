@@ -71,9 +71,8 @@ fn text(measured: &Measured) -> String {
         }
     };
     let figure = |title: &str| format!("{title:>9}");
-    let titles = ["asked", "through"].map(str::to_owned).into_iter().chain([format!("{:>7}", "callers")]);
-    let titles = titles.chain(["a second", "p50 us", "p99 us"].map(figure)).chain([String::new()]);
-    let titles: [String; 7] = titles.collect::<Vec<_>>().try_into().expect("seven columns");
+    let [rate, p50, p99] = ["a second", "p50 us", "p99 us"].map(figure);
+    let titles = ["asked".to_owned(), "through".to_owned(), "callers".to_owned(), rate, p50, p99, String::new()];
     let rows: Vec<[String; 7]> = std::iter::once(titles).chain(measured.rows.iter().map(cells)).collect();
     format!("{}\n{key}\n\n{}", measured.device_line(), console::table(&rows))
 }

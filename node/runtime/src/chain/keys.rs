@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::chain::layout::{NodeDirectory, TokenHome, read, write_new};
 use crate::chain::{ChainError, io_at};
 use crate::keys::opening::{self, OPENINGS};
-use crate::keys::{self, TPM_STORE, open_library, open_tpm};
+use crate::keys::{TPM_STORE, open_backend};
 use crate::lifecycle::adoption::Adopted;
 
 const SESSIONS_MAX: usize = 2;
@@ -293,12 +293,8 @@ pub(super) fn open_device(node: &NodeDirectory, config: &NodeConfig) -> Result<A
     let limits = opening::limits(&hsm);
     OPENINGS.in_time(&module.clone(), limits, move || {
         let pin = PinSource::File(node.token_home().user_pin());
-        Ok(match hsm.backend {
-            // With the profile, the directory and the limits that the node will run with.
-            HsmBackend::Pkcs11 => Arc::new(keys::open_token(&hsm, node.path(), &data, pin)?) as Arc<dyn KeyDevice>,
-            HsmBackend::Sdf => Arc::new(open_library(&hsm, node.path(), &data, pin)?),
-            HsmBackend::Tpm => Arc::new(open_tpm(&hsm, node.path(), &data, pin)?),
-        })
+        // With the profile, the directory and the limits that the node will run with.
+        Ok(open_backend(&hsm, node.path(), &data, pin)?)
     })
 }
 
