@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs pkcs11-check, a conformance client from PyPI that wants a newer Python than Debian 12 has, on the token, in a Debian 13 made by
-# mmdebstrap. Not part of the gate: the first run fetches some 200 MB, `full` takes the better part of an hour.
+# mmdebstrap. Not part of the gate: the first run fetches some 200 MB, `full` takes some minutes.
 #
 #   ./packaging/dev/pkcs11-check.sh smoke      the client's smoke tests
 #   ./packaging/dev/pkcs11-check.sh full       every test that needs no vectors fetched from elsewhere, slow ones excepted
@@ -32,7 +32,7 @@ done
 require_cargo .
 
 root=$(mktemp -d)
-trap 'rm -rf --one-file-system "$root"' EXIT
+trap 'umount -q "$root/proc" || true; rm -rf --one-file-system "$root"' EXIT
 mkdir -p "$cache"
 
 if [ ! -e "$archive" ]; then
@@ -53,6 +53,8 @@ mknod -m 666 "$root/dev/null" c 1 3
 mknod -m 666 "$root/dev/zero" c 1 5
 mknod -m 666 "$root/dev/random" c 1 8
 mknod -m 666 "$root/dev/urandom" c 1 9
+# Where the client looks how much memory it uses.
+mount -t proc proc "$root/proc"
 
 cargo build --quiet --locked -p bixi-hsm-token --lib
 cp "$(target_directory .)/debug/libbixi_token.so" "$root/bixi/"

@@ -147,6 +147,14 @@ impl Vault {
         self.body.slots.iter().map(|slot| slot.info.clone()).collect()
     }
 
+    /// The slot that `kek` opens.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn slot_of(&self, kek: &dyn Kek) -> Result<Option<&SlotInfo>, VaultError> {
+        wrap::opened_by(&self.body, kek)
+    }
+
     /// Begins a new epoch: durable first, then every new file is sealed under it. Old files stay readable.
     pub fn add_epoch(&mut self, device: &dyn KeyDevice) -> Result<u32, VaultError> {
         if self.epochs.len() >= EPOCHS_MAX {
@@ -228,8 +236,8 @@ impl Vault {
 
     fn add(&mut self, info: SlotInfo, opener: &dyn Kek) -> Result<(), VaultError> {
         self.check_room(&info.label)?;
-        if let Some(label) = wrap::opens_already(&self.body, opener)? {
-            let (path, label) = (self.path.clone(), label.to_owned());
+        if let Some(known) = self.slot_of(opener)? {
+            let (path, label) = (self.path.clone(), known.label.clone());
             return Err(VaultError::OpensAlready { path, kek: opener.name(), label });
         }
         let slot = wrap::seal_slot(&self.body.vault, info, opener, &self.key)?;

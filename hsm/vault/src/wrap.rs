@@ -90,9 +90,9 @@ fn fitting<'a>(body: &'a Body, kek: &dyn Kek) -> Result<Option<Fitting<'a>>, Vau
     Ok(None)
 }
 
-/// Label of the slot that the key encryption key opens already.
-pub(crate) fn opens_already<'a>(body: &'a Body, kek: &dyn Kek) -> Result<Option<&'a str>, VaultError> {
-    Ok(fitting(body, kek)?.map(|(slot, _)| slot.info.label.as_str()))
+/// The slot that the key encryption key opens.
+pub(crate) fn opened_by<'a>(body: &'a Body, kek: &dyn Kek) -> Result<Option<&'a SlotInfo>, VaultError> {
+    Ok(fitting(body, kek)?.map(|(slot, _)| &slot.info))
 }
 
 /// Opens the slot that the key encryption key fits.

@@ -6,7 +6,7 @@
 //! | [`check`] | holds an officer's share against the vault's record, without using it | nothing |
 //! | [`slots`], [`remove_slot`] | who can open the vault; that one of them no longer can | nothing; device, node stopped |
 //! | [`standby`] | lets a second device open the vault | both devices, node stopped |
-//! | [`recover`] | seals the vault under a new device with new keys | officers' shares, a new device, node stopped |
+//! | [`recover`] | seals the vault under a new device with new keys | officers' shares and a new device, or a standby; node stopped |
 //!
 //! What changes the vault is told to the node's audit trail before it is done, durably, and again when it is done. Shares and keys
 //! are in locked memory only; nothing here writes one to a disk.
@@ -16,7 +16,7 @@ pub mod standby;
 
 pub use bixi_hsm_escrow::{DOCUMENT_BYTES_MAX, Document, EscrowError, PageReader, Record, Share};
 pub use bixi_hsm_vault::SlotInfo;
-pub use recovery::{Announce, Officers, Recovered, STEPS, Transaction, recover};
+pub use recovery::{Announce, Officers, Opener, Recovered, STEPS, Transaction, recover};
 
 use std::path::PathBuf;
 

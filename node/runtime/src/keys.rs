@@ -182,7 +182,8 @@ impl Listed {
         match found[..] {
             [key] => Ok(key.uri.clone()),
             [] => Err(format!(
-                "the token {:?} holds no {kind:?} key labelled {label:?}; generate it with `bixi chain keys` or correct hsm.*_key",
+                "the token {:?} holds no {kind:?} key labelled {label:?}; generate it with `bixi chain keys`, bring a node whose device was lost \
+                 back with `bixi hsm recover`, or correct hsm.*_key",
                 self.token
             )
             .into()),

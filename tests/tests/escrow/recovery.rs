@@ -1,6 +1,7 @@
 //! A validator whose device is destroyed.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use bixi_tests::chain::{Chain, start, wait_equal, wait_until};
@@ -30,26 +31,72 @@ fn listed(node: &RunningNode, method: &str, id: &str) -> bool {
     node.call(method, value!(["group0", ""])).expect("a list").to_string().contains(id)
 }
 
+/// A chain of four at work, whose last validator is stopped.
+struct Stopped {
+    place: tempfile::TempDir,
+    chain: Chain,
+    others: Vec<RunningNode>,
+    wallet: Wallet,
+    /// Of the stopped one, when it was.
+    height: i64,
+}
+
+impl Stopped {
+    fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let chain = Chain::make(&place.path().join("chain"), "4");
+        let mut others = start(&chain.configs);
+        let mut wallet = Wallet::new(21);
+        add_users(&mut wallet, &others[0], &["first", "second", "third"]);
+        wait_equal(&others.iter().collect::<Vec<_>>(), "before the loss");
+        let last = others.pop().unwrap();
+        let height = last.height();
+        assert!(last.stop().status.success());
+        Self { place, chain, others, wallet, height }
+    }
+
+    fn home(&self) -> &Path {
+        self.chain.configs[3].parent().unwrap()
+    }
+
+    /// The node has the new key that `recovered` names: the chain takes it for the lost one, and it validates.
+    fn admit(mut self, recovered: &Value) {
+        let (lost, new) = (recovered["lost"].as_str().unwrap(), recovered["node"].as_str().unwrap());
+        assert_eq!((lost, lost == new), (self.chain.ids[3].as_str(), false));
+        assert!(self.home().join(recovered["old_certificate"].as_str().unwrap()).is_file());
+        self.chain.certify();
+        // The chain does not know the new key yet: what the node has is what was on its disk.
+        let last = RunningNode::start(&self.chain.configs[3]);
+        assert!(last.height() >= self.height, "{} of {}", last.height(), self.height);
+        let mut console = Console::new(22);
+        assert_eq!(console.add_observer(&self.others[0], new).code, 0);
+        assert_eq!(console.remove(&self.others[0], lost).code, 0);
+        assert_eq!(console.add_sealer(&self.others[0], new, 1).code, 0);
+        // A chain at rest makes no blocks, and a change of members holds from a later one.
+        add_users(&mut self.wallet, &self.others[0], &["fourth", "fifth", "sixth"]);
+        wait_until("the new key among the validators", || listed(&last, "getSealerList", new));
+        wait_until("the lost one gone", || !listed(&last, "getSealerList", lost));
+        add_users(&mut self.wallet, &last, &["seventh"]);
+        self.others.push(last);
+        wait_equal(&self.others.iter().collect::<Vec<_>>(), "after the recovery");
+    }
+}
+
+fn add_users(wallet: &mut Wallet, node: &RunningNode, names: &[&str]) {
+    for name in names {
+        let transaction = wallet.user_add(name, 1, node.height() + 500);
+        node.connect().unwrap().submit(&transaction.encode()).expect("final");
+    }
+}
+
 #[test]
 fn a_validator_comes_back_on_another_device_with_three_of_its_five_officers() {
-    let place = tempfile::tempdir().unwrap();
-    let chain = Chain::make(&place.path().join("chain"), "4");
-    let mut nodes = start(&chain.configs);
-    let mut wallet = Wallet::new(21);
-    for name in ["first", "second", "third"] {
-        let transaction = wallet.user_add(name, 1, nodes[0].height() + 500);
-        nodes[0].connect().unwrap().submit(&transaction.encode()).expect("final");
-    }
-    wait_equal(&nodes.iter().collect::<Vec<_>>(), "before the loss");
-    let last = nodes.pop().unwrap();
-    let height = last.height();
-    assert!(last.stop().status.success());
-
-    let home = chain.configs[3].parent().unwrap();
+    let stopped = Stopped::new();
+    let home = stopped.home();
     let made = create(home);
     assert_eq!((made["threshold"].as_u64(), made["officers"].as_array().unwrap().len()), (Some(3), 5));
     fs::remove_dir_all(home.join("token")).unwrap();
-    assert!(RunningNode::try_start(&chain.configs[3]).is_err(), "no device, no node");
+    assert!(RunningNode::try_start(&stopped.chain.configs[3]).is_err(), "no device, no node");
 
     let before = fs::read(home.join("data/vault")).unwrap();
     let refused = recover(home, &[2, 5]);
@@ -62,32 +109,57 @@ fn a_validator_comes_back_on_another_device_with_three_of_its_five_officers() {
     assert_eq!(fs::read(home.join("data/vault")).unwrap(), before);
 
     let recovered = json(&recover(home, &[5, 1, 4]));
-    let (lost, new) = (recovered["lost"].as_str().unwrap(), recovered["node"].as_str().unwrap().to_owned());
-    assert_eq!((lost, lost == new), (chain.ids[3].as_str(), false));
     assert_eq!(recovered["officers"], value!(["officer 5", "officer 1", "officer 4"]));
-    assert!(home.join(recovered["old_certificate"].as_str().unwrap()).is_file());
     let again = recover(home, &[1, 2, 3]);
     assert!(said(&again).contains("nothing is lost"), "{}", said(&again));
-    chain.certify();
+    stopped.admit(&recovered);
+}
 
-    // The chain does not know the new key yet: what the node has is what was on its disk.
-    let last = RunningNode::start(&chain.configs[3]);
-    assert!(last.height() >= height, "{} of {height}", last.height());
-    let mut console = Console::new(22);
-    assert_eq!(console.add_observer(&nodes[0], &new).code, 0);
-    assert_eq!(console.remove(&nodes[0], lost).code, 0);
-    assert_eq!(console.add_sealer(&nodes[0], &new, 1).code, 0);
-    // A chain at rest makes no blocks, and a change of members holds from a later one.
-    for name in ["fourth", "fifth", "sixth"] {
-        let transaction = wallet.user_add(name, 1, nodes[0].height() + 500);
-        nodes[0].connect().unwrap().submit(&transaction.encode()).expect("final");
+/// As the manual has it: a token with a key encryption key and nothing else, which is given a slot in good time.
+#[test]
+fn a_validator_comes_back_on_its_standby_without_officers() {
+    let stopped = Stopped::new();
+    let home = stopped.home();
+    let spare = stopped.place.path().join("spare");
+    fs::create_dir_all(spare.join("token")).unwrap();
+    fs::write(spare.join("token.conf"), "directory = token\n").unwrap();
+    let pin = |name: &str, digits: &str| {
+        let path = spare.join(name);
+        fs::write(&path, digits).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        format!("file:{}", path.display())
+    };
+    let (so, user) = (pin("so", "so-pin-87654321"), pin("user", "user-pin-12345678"));
+    let token_conf = spare.join("token.conf");
+    let token_conf = token_conf.to_str().unwrap();
+    let init = ["hsm", "init", "--token-config", token_conf, "--label", "spare", "--so-pin", &so, "--pin", &user];
+    assert!(bixi(&init, home).status.success());
+
+    // The node file after a loss, and the same with another data directory for the time before the slot is there.
+    let (primary, standby, prepared) = (home.join("bixi.toml"), home.join("standby.toml"), home.join("prepare.toml"));
+    fs::copy(&primary, &standby).unwrap();
+    for (key, value) in [("token_config", token_conf), ("pin", &user), ("token", "spare")] {
+        bixi_tests::settings::set(&standby, "hsm", key, &format!("{value:?}"));
     }
-    wait_until("the new key among the validators", || listed(&last, "getSealerList", &new));
-    wait_until("the lost one gone", || !listed(&last, "getSealerList", lost));
-    let transaction = wallet.user_add("seventh", 1, nodes[0].height() + 500);
-    last.connect().unwrap().submit(&transaction.encode()).expect("final");
-    nodes.push(last);
-    wait_equal(&nodes.iter().collect::<Vec<_>>(), "after the recovery");
+    fs::copy(&standby, &prepared).unwrap();
+    bixi_tests::settings::set(&prepared, "", "data_dir", "\"prepare\"");
+    fs::create_dir(home.join("prepare")).unwrap();
+    let generate = ["hsm", "generate", "--json", "--config", "prepare.toml", "--kind", "kek", "--label", "kek"];
+    let made = json(&bixi(&generate, home));
+    let fingerprint = made["fingerprint"].as_str().unwrap();
+    let add = ["hsm", "slots", "add-standby", "--config", "bixi.toml", "--device", "standby.toml"];
+    let added = bixi(&[&add[..], &["--fingerprint", fingerprint]].concat(), home);
+    assert!(added.status.success(), "{}", said(&added));
+
+    fs::remove_dir_all(home.join("token")).unwrap();
+    fs::rename(&standby, &primary).unwrap();
+    let early = RunningNode::try_start(&stopped.chain.configs[3]).err().expect("no signing keys, no node").said;
+    assert!(early.contains("bixi hsm recover"), "{early}");
+    let recovered = json(&recover(home, &[]));
+    assert_eq!((&recovered["standby"], &recovered["officers"]), (&value!("standby"), &value!([])));
+    let slots = json(&bixi(&["hsm", "slots", "list", "--json", "--config", "bixi.toml"], home));
+    assert_eq!(slots["slots"].as_array().unwrap().len(), 1, "{slots}");
+    stopped.admit(&recovered);
 }
 
 /// The primary's token ends, and the node runs on the standby's keys with what is on its disk.

@@ -9,10 +9,12 @@ use super::pages;
 use crate::failure::Failure;
 use crate::{console, run};
 
-/// Bring a node back whose key device is lost: officers' shares open its vault, which is then sealed under a new device with new keys.
+/// Bring a node back whose key device is lost: its standby or officers' shares open its vault, which is then sealed under the new device
+/// with new keys.
 ///
-/// Have the node file name the new device first. A token that was never initialised is, with the PINs of the node's directory; any other
-/// device is made ready before. Without --share the officers type their pages. Every slot of the vault ends: make a new escrow afterwards.
+/// Have the node file name the new device first. A standby that opens the vault (`bixi hsm slots add-standby`) asks no officer. Else a token
+/// that was never initialised is, with the PINs of the node's directory; any other device is made ready before. Without --share the
+/// officers type their pages. Every other slot of the vault ends: make a new escrow afterwards.
 /// The consensus key is a new one, too: the transactions that have it validate are printed, for whoever governs the chain; the node
 /// follows until they are committed. It needs a certificate for its new TLS key: `bixi chain certify`.
 ///
@@ -36,7 +38,7 @@ pub(crate) struct RecoverArgs {
     adopt: Vec<String>,
     /// Print what was done as one JSON object.
     ///
-    /// {"lost", "node", "officers", "old_certificate", "transactions": [{"purpose", "to", "call", "data"}]}
+    /// {"lost", "node", "officers", "standby", "old_certificate", "transactions": [{"purpose", "to", "call", "data"}]}
     #[arg(long)]
     json: bool,
 }
@@ -52,8 +54,8 @@ pub(crate) fn run(args: &RecoverArgs) -> Result<(), Failure> {
         .map_err(|error| run::refusal("not recovered", &error))?;
     console::result(&if args.json { recovered.to_json().to_string() } else { text(&recovered) })?;
     console::say(
-        "recover: make a new escrow (`bixi hsm escrow create`), have every page checked, and only then destroy the pages that were used. If \
-         the old certificate was moved aside: `bixi chain revoke` it, and `bixi chain certify` the new key",
+        "recover: make a new escrow (`bixi hsm escrow create`), have every page checked, and only then destroy the old pages. If the \
+         old certificate was moved aside: `bixi chain revoke` it, and `bixi chain certify` the new key",
     );
     Ok(())
 }
@@ -61,7 +63,7 @@ pub(crate) fn run(args: &RecoverArgs) -> Result<(), Failure> {
 fn text(recovered: &Recovered) -> String {
     let row = |name: &str, value: String| [name.to_owned(), value];
     let mut rows = vec![
-        row("opened by", recovered.officers.join(", ")),
+        row("opened by", recovered.opener.to_string()),
         row("new consensus key", recovered.node.to_hex()),
         row("lost consensus key", recovered.lost.map_or_else(|| "not on record".to_owned(), |id| id.to_hex())),
     ];

@@ -1,7 +1,7 @@
-//! A node whose device is lost, brought back on another one by its officers' shares.
+//! A node whose device is lost, brought back on another one: by its officers' shares, or by a standby that opens its vault.
 //!
 //! ```text
-//! shares ─▶ vault open ─▶ new device: signing keys, key encryption key ─▶ vault resealed under it ─▶ records ─▶ guard
+//! shares or standby ─▶ vault open ─▶ new device: signing keys, key encryption key ─▶ vault resealed under it ─▶ records ─▶ guard
 //! ```
 //!
 //! Invariants:
@@ -9,7 +9,7 @@
 //! - the old consensus key is never taken again: the node signs with a new one, which the chain has to admit;
 //! - a key that is in the new device already is taken only if this recovery made it, or an officer names its fingerprint: of another, nobody
 //!   knows who knows it, or what it has signed. A key encryption key is adopted only where this recovery found none before, was about to make
-//!   one, and the device says that it was made inside it;
+//!   one, and the device says that it was made inside it. A standby's stays: officers compared its fingerprint when it got its slot;
 //! - the vault is sealed under keys that the device still has when it is opened anew;
 //! - every step can be the last one before a crash: the next attempt goes on, without shares once the vault is resealed;
 //! - the guard stays: it remembers what the lost key signed, and begins new lanes for the new one.
@@ -25,7 +25,7 @@ use std::sync::Arc;
 use bixi_hsm::audit::Outcome;
 use bixi_hsm::{Cause, DeviceError, Guard, GuardError, KeyDevice, KeyKind, KeyRef, KeySpec};
 use bixi_hsm_escrow::{EscrowKey, Record, Share};
-use bixi_hsm_vault::{DeviceKek, Vault, VaultError};
+use bixi_hsm_vault::{DeviceKek, SlotKind, Vault, VaultError};
 use bixi_platform::credentials::PinSource;
 use bixi_platform::io::Storage;
 use bixi_types::abi::{self, Argument};
@@ -39,7 +39,9 @@ use crate::lifecycle::adoption::Adopted;
 use crate::lifecycle::desk::{Trail, storage_of_stopped};
 use crate::lifecycle::key_fingerprint;
 use crate::settings::Settings;
-use journal::Journal;
+use journal::{Journal, Notes, check_of};
+
+pub use journal::Opener;
 
 /// The steps of a recovery, in their order, as [`recover`] announces them.
 pub const STEPS: [&str; 7] = ["open", "device", "signing keys", "key encryption key", "seal", "records", "guard"];
@@ -70,8 +72,8 @@ pub struct Recovered {
     pub lost: Option<NodeId>,
     /// The new consensus key.
     pub node: NodeId,
-    /// Whose shares opened the vault.
-    pub officers: Vec<String>,
+    /// What opened the vault.
+    pub opener: Opener,
     /// The certificate of the lost TLS key, moved aside.
     pub old_certificate: Option<PathBuf>,
     /// What makes the new key a validator, and the old one nobody.
@@ -82,10 +84,15 @@ impl Recovered {
     /// As `--json` prints it.
     pub fn to_json(&self) -> Value {
         let transaction = |one: &Transaction| json!({"purpose": one.purpose, "to": CONSENSUS_CONTRACT, "call": one.call, "data": format!("0x{}", one.data)});
+        let (officers, standby) = match &self.opener {
+            Opener::Officers(names) => (names.as_slice(), None),
+            Opener::Standby(label) => (&[][..], Some(label)),
+        };
         json!({
             "lost": self.lost.map(|id| id.to_hex()),
             "node": self.node.to_hex(),
-            "officers": self.officers,
+            "officers": officers,
+            "standby": standby,
             "old_certificate": self.old_certificate,
             "transactions": self.transactions.iter().map(transaction).collect::<Vec<_>>(),
         })
@@ -93,7 +100,7 @@ impl Recovered {
 }
 
 /// Brings the node back on the device that its file names: a token that was never initialised is, with the PINs in the node's
-/// directory. `adopt` has fingerprints of keys in it that are taken though no note says that this recovery made them.
+/// directory. A standby that opens the vault asks no officer. `adopt` has fingerprints of keys in it that are taken though no note says that this recovery made them.
 ///
 /// # Errors
 /// Names the step. What was done before stays, and another attempt goes on from there.
@@ -130,6 +137,13 @@ struct Site<'a> {
     adopted: Adopted<'a>,
 }
 
+/// A vault that a device opens with its key encryption key.
+struct OpenedHere<'d> {
+    vault: Vault,
+    device: &'d dyn KeyDevice,
+    kek: KeyRef,
+}
+
 /// The keys of the new device.
 struct Made {
     consensus: KeyRef,
@@ -149,11 +163,11 @@ impl Site<'_> {
     ) -> Result<Recovered, Failure> {
         announce(STEPS[0])?;
         let (vault, mut journal) = match self.open_by_device(present.as_deref())? {
-            Some(vault) => self.resume(vault)?,
+            Some(opened) => self.resume(opened)?,
             None => self.open_by_officers(officers)?,
         };
         let trail = Trail::open(self.settings, &self.storage, vault.key_ring())?;
-        let by = format!("by shares of {}", journal.notes.officers.join(", "));
+        let by = format!("by {}", journal.notes.opener);
         let (node, old_certificate) = trail.perform("recover", &by, || {
             let made = self.remake(present, vault, &mut journal, &trail, announce)?;
             trail.tell("recover", format!("{by}: consensus key {}", made.0.to_hex()), Outcome::Answered)?;
@@ -162,7 +176,7 @@ impl Site<'_> {
         let notes = journal.end()?;
         let lost = notes.lost.map(NodeId);
         let transactions = self.transactions(lost, node);
-        Ok(Recovered { lost, node, officers: notes.officers, old_certificate, transactions })
+        Ok(Recovered { lost, node, opener: notes.opener, old_certificate, transactions })
     }
 
     /// Everything from the device on.
@@ -213,42 +227,40 @@ impl Site<'_> {
         journal: &mut Journal,
         trail: &Trail,
     ) -> Result<(KeyRef, [u8; 64]), Failure> {
-        let found = device.list()?.into_iter().find(|key| key.label == label && key.kind == KeyKind::Sm2Sign);
-        let Some(found) = found else {
+        let Some(found) = pair_labelled(device, label)? else {
             let made = device.generate(&KeySpec::new(label, KeyKind::Sm2Sign))?;
             let public = device.public_key(&made)?;
             journal.note_pair(public)?;
             return Ok((made, public));
         };
-        let public = device.public_key(&found.uri)?;
+        let public = device.public_key(&found)?;
         if !journal.notes.pairs.contains(&public) {
-            self.refuse_known(role, &found.uri, public, journal)?;
+            self.refuse_known(role, &found, public, journal.notes.lost)?;
             let fingerprint = key_fingerprint(&public);
             if !self.adopted.names(&fingerprint) {
                 let text = format!(
-                    "{} (fingerprint {fingerprint}) is in the device already, and this recovery did not make it: nobody knows what it has \
+                    "{found} (fingerprint {fingerprint}) is in the device already, and this recovery did not make it: nobody knows what it has \
                      signed, or who has it besides. If an officer made it for this node, as with the tool of an SDF device's vendor, or an \
                      attempt before this one did, and nothing has signed with it, say so: --adopt {fingerprint}. Else remove it there, or name \
-                     another hsm.{role}_key in the node file",
-                    found.uri
+                     another hsm.{role}_key in the node file"
                 );
                 return Err(text.into());
             }
             trail.tell(
                 "recover",
-                format!("{role} key {} adopted, fingerprint {fingerprint}", found.uri),
+                format!("{role} key {found} adopted, fingerprint {fingerprint}"),
                 Outcome::Answered,
             )?;
             journal.note_pair(public)?;
         }
-        Ok((found.uri, public))
+        Ok((found, public))
     }
 
     /// A key that this node or another validator has signed with is never one to begin anew with.
-    fn refuse_known(&self, role: &str, key: &KeyRef, public: [u8; 64], journal: &Journal) -> Result<(), Failure> {
+    fn refuse_known(&self, role: &str, key: &KeyRef, public: [u8; 64], lost: Option<[u8; 64]>) -> Result<(), Failure> {
         let id = NodeId(public);
         let validates = self.settings.genesis.validators.iter().any(|one| one.id == id);
-        if validates || journal.notes.lost == Some(public) || records::is_known(self.settings, id)? {
+        if validates || lost == Some(public) || records::is_known(self.settings, id)? {
             let text = format!(
                 "{key} is a key that this chain or this node's record knows: what it has signed is not known here, and this recovery did not \
                  make it. Name another hsm.{role}_key in the node file"
@@ -281,13 +293,13 @@ impl Site<'_> {
     }
 
     /// The vault, if the device that is there opens it.
-    fn open_by_device(&self, present: Option<&dyn KeyDevice>) -> Result<Option<Vault>, Failure> {
+    fn open_by_device<'d>(&self, present: Option<&'d dyn KeyDevice>) -> Result<Option<OpenedHere<'d>>, Failure> {
         let Some(device) = present else { return Ok(None) };
-        let Ok(key) = Listed::of(device)?.find(&self.settings.config.hsm.kek, KeyKind::Kek) else {
+        let Ok(kek) = Listed::of(device)?.find(&self.settings.config.hsm.kek, KeyKind::Kek) else {
             return Ok(None);
         };
-        match self.open_vault(&DeviceKek { device, key: &key }) {
-            Ok(vault) => Ok(Some(vault)),
+        match self.open_vault(&DeviceKek { device, key: &kek }) {
+            Ok(vault) => Ok(Some(OpenedHere { vault, device, kek })),
             Err(VaultError::WrongKek { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -297,15 +309,24 @@ impl Site<'_> {
         Vault::open(Arc::clone(&self.storage), self.settings.data("vault"), kek)
     }
 
-    /// A vault that its device opens: a recovery that came so far, or a node that has lost nothing.
-    fn resume(&self, vault: Vault) -> Result<(Vault, Journal), Failure> {
+    /// A vault that the device opens: a recovery that came so far, a standby that takes the lost one's place, or a node that has lost nothing.
+    fn resume(&self, OpenedHere { vault, device, kek }: OpenedHere<'_>) -> Result<(Vault, Journal), Failure> {
         let path = self.journal();
+        let slot = vault.slot_of(&DeviceKek { device, key: &kek })?;
+        let standby =
+            slot.filter(|slot| slot.kind == SlotKind::Standby).map(|slot| Opener::Standby(slot.label.clone()));
         if !Journal::exists(self.storage.as_ref(), &path)? {
-            let text = "the key device opens the vault: nothing is lost, and nothing was changed. `bixi hsm escrow create` makes a new \
-                        escrow after a recovery";
-            return Err(text.into());
+            let Some(standby) = standby else {
+                let text = "the key device opens the vault: nothing is lost, and nothing was changed. `bixi hsm escrow create` makes a new \
+                            escrow after a recovery";
+                return Err(text.into());
+            };
+            self.expect_no_pair_of_this_node(device)?;
+            let (ring, version) = (vault.key_ring(), vault.version());
+            let notes = Notes::new(records::lost(self.settings)?, standby, Some(check_of(device, &kek)?), version);
+            return Ok((vault, Journal::begin(&self.storage, &path, ring, notes)?));
         }
-        let journal = Journal::open(&self.storage, &path, vault.key_ring())?;
+        let mut journal = Journal::open(&self.storage, &path, vault.key_ring())?;
         if !journal.is_of(vault.version()) {
             let text = format!(
                 "{}: of a recovery that is over, or of another copy of the vault; nothing is lost here: remove that file",
@@ -313,7 +334,23 @@ impl Site<'_> {
             );
             return Err(text.into());
         }
+        if let Some(standby) = standby.filter(|standby| *standby != journal.notes.opener) {
+            // Begun with officers' shares or on another device, and gone on with here.
+            journal.notes.kek_check = Some(check_of(device, &kek)?);
+            journal.note_opener(standby, vault.version())?;
+        }
         Ok((vault, journal))
+    }
+
+    /// A device that has a signing key of this node is no standby that takes its place: told before anything is written.
+    fn expect_no_pair_of_this_node(&self, device: &dyn KeyDevice) -> Result<(), Failure> {
+        let (hsm, lost) = (&self.settings.config.hsm, records::lost(self.settings)?);
+        for (role, label) in [("consensus", &hsm.consensus_key), ("tls", &hsm.tls_key)] {
+            if let Some(found) = pair_labelled(device, label)? {
+                self.refuse_known(role, &found, device.public_key(&found)?, lost)?;
+            }
+        }
+        Ok(())
     }
 
     fn open_by_officers(&self, officers: Officers<'_>) -> Result<(Vault, Journal), Failure> {
@@ -339,12 +376,13 @@ impl Site<'_> {
         };
         let journal = match known.filter(|known| known.is_of(vault.version())) {
             Some(mut known) => {
-                known.note_officers(names, vault.version())?;
+                known.note_opener(Opener::Officers(names), vault.version())?;
                 known
             }
             None => {
                 let lost = records::lost(self.settings)?;
-                Journal::begin(&self.storage, &journal, vault.key_ring(), lost, names, vault.version())?
+                let notes = Notes::new(lost, Opener::Officers(names), None, vault.version());
+                Journal::begin(&self.storage, &journal, vault.key_ring(), notes)?
             }
         };
         Ok((vault, journal))
@@ -401,6 +439,12 @@ impl Site<'_> {
         ));
         all
     }
+}
+
+/// The signing pair of that label, if the device has one.
+fn pair_labelled(device: &dyn KeyDevice, label: &str) -> Result<Option<KeyRef>, DeviceError> {
+    let found = device.list()?.into_iter().find(|key| key.label == label && key.kind == KeyKind::Sm2Sign);
+    Ok(found.map(|key| key.uri))
 }
 
 fn transaction(hash: EvmHash, purpose: &'static str, method: &str, arguments: &[Argument<'_>]) -> Transaction {

@@ -1,5 +1,6 @@
 //! What a recovery remembers between its steps: sealed by the vault's epochs, so that only who opened the vault can write it.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::launch::Failure;
 
 const CHECK_DOMAIN: &[u8] = b"BIXI-RECOVERY-CHECK-V1";
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 /// What is known of a recovery that is under way. Fields are only ever added with another format.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -24,11 +25,11 @@ pub(super) struct Notes {
     format: u8,
     /// The consensus key of the lost device, where its record was there.
     pub(super) lost: Option<[u8; 64]>,
-    /// Whose shares opened the vault.
-    pub(super) officers: Vec<String>,
+    /// What opened the vault.
+    pub(super) opener: Opener,
     /// Public halves of the signing pairs that this recovery made: of one that is there already, nobody knows what it signed or who has it.
     pub(super) pairs: Vec<[u8; 64]>,
-    /// Tells the key encryption key that this recovery made from one that somebody put there.
+    /// Tells the key encryption key that this recovery made, or that opened the vault, from one that somebody put there.
     pub(super) kek_check: Option<[u8; 32]>,
     /// The device had no key encryption key of that name, and was about to be asked for one: one that is there later, without a check, may be
     /// the answer that a crash kept from being noted.
@@ -37,6 +38,40 @@ pub(super) struct Notes {
     /// speak of another vault.
     version: u64,
     is_writing: bool,
+}
+
+/// What opened the vault of a lost device.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Opener {
+    /// Shares of these officers.
+    Officers(Vec<String>),
+    /// A second device, by the slot of this label.
+    Standby(String),
+}
+
+impl fmt::Display for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Officers(names) => write!(f, "shares of {}", names.join(", ")),
+            Self::Standby(label) => write!(f, "the standby of slot {label:?}"),
+        }
+    }
+}
+
+impl Notes {
+    /// Of a recovery that begins, with the vault at `version`.
+    pub(super) fn new(lost: Option<[u8; 64]>, opener: Opener, kek_check: Option<[u8; 32]>, version: u64) -> Self {
+        Self {
+            format: FORMAT,
+            lost,
+            opener,
+            pairs: Vec::new(),
+            kek_check,
+            is_making_kek: false,
+            version,
+            is_writing: false,
+        }
+    }
 }
 
 pub(super) struct Journal {
@@ -61,24 +96,7 @@ impl Journal {
     }
 
     /// Begins, durably.
-    pub(super) fn begin(
-        storage: &Arc<dyn Storage>,
-        path: &Path,
-        ring: KeyRing,
-        lost: Option<[u8; 64]>,
-        officers: Vec<String>,
-        version: u64,
-    ) -> Result<Self, Failure> {
-        let notes = Notes {
-            format: FORMAT,
-            lost,
-            officers,
-            pairs: Vec::new(),
-            kek_check: None,
-            is_making_kek: false,
-            version,
-            is_writing: false,
-        };
+    pub(super) fn begin(storage: &Arc<dyn Storage>, path: &Path, ring: KeyRing, notes: Notes) -> Result<Self, Failure> {
         let journal = Self { storage: Arc::clone(storage), path: path.to_owned(), ring, notes };
         journal.write()?;
         Ok(journal)
@@ -107,9 +125,9 @@ impl Journal {
         version == noted || is_writing && version == noted + 1
     }
 
-    /// Notes whose shares opened the vault this time, durably.
-    pub(super) fn note_officers(&mut self, officers: Vec<String>, version: u64) -> Result<(), Failure> {
-        (self.notes.officers, self.notes.version, self.notes.is_writing) = (officers, version, false);
+    /// Notes what opened the vault this time, durably.
+    pub(super) fn note_opener(&mut self, opener: Opener, version: u64) -> Result<(), Failure> {
+        (self.notes.opener, self.notes.version, self.notes.is_writing) = (opener, version, false);
         self.write()
     }
 
@@ -145,7 +163,8 @@ impl Journal {
     }
 }
 
-fn check_of(device: &dyn KeyDevice, kek: &KeyRef) -> Result<[u8; 32], DeviceError> {
+/// What [`Notes::kek_check`] is for that key.
+pub(super) fn check_of(device: &dyn KeyDevice, kek: &KeyRef) -> Result<[u8; 32], DeviceError> {
     let mut derived = Zeroizing::new([0; PRF_BYTES]);
     device.prf(kek, &[PRF_DOMAIN, CHECK_DOMAIN].concat(), &mut derived)?;
     Ok(sm3::digest(&*derived))

@@ -152,7 +152,7 @@ fn a_lost_device_is_replaced_and_everything_opens_again() {
     let device = RefCell::new(None);
     let recovered = stage.attempt(&device, &[0, 2, 4], None).unwrap();
     stage.check(&device, &recovered);
-    assert_eq!(recovered.officers, ["Li Wei", "Zhang Min", "Zhao Lei"]);
+    assert_eq!(recovered.opener.to_string(), "shares of Li Wei, Zhang Min, Zhao Lei");
     let calls: Vec<&str> = recovered.transactions.iter().map(|one| one.call.split('(').next().unwrap()).collect();
     assert_eq!(calls, ["addObserver", "remove", "addSealer"]);
     // The contracts of a chain know the functions by the hash that they see.
@@ -195,6 +195,68 @@ fn a_device_that_is_not_lost_is_left_alone() {
     let device = RefCell::new(Some(Arc::clone(&stage.lost)));
     let refused = stage.attempt(&device, &[0, 1, 2], None).unwrap_err().to_string();
     assert!(refused.contains("nothing is lost"), "{refused}");
+}
+
+/// A second device whose key encryption key has a slot, and no other key.
+fn standby_of(stage: &Stage) -> Arc<dyn KeyDevice> {
+    let device: Arc<dyn KeyDevice> = Arc::new(SoftDevice::new("standby"));
+    let key = device.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
+    let own = Listed::of(stage.lost.as_ref()).unwrap().find("kek", KeyKind::Kek).unwrap();
+    let own = DeviceKek { device: stage.lost.as_ref(), key: &own };
+    let mut vault = Vault::open(Arc::clone(&stage.storage), stage.settings.data("vault"), &own).unwrap();
+    let opener = DeviceKek { device: device.as_ref(), key: &key };
+    vault.add_slot(SlotKind::Standby, "standby", &opener, &key).unwrap();
+    device
+}
+
+#[test]
+fn a_standby_takes_the_lost_devices_place_without_officers() {
+    let stage = Stage::new();
+    let device = RefCell::new(Some(standby_of(&stage)));
+    let recovered = stage.attempt(&device, &[], None).unwrap();
+    stage.check(&device, &recovered);
+    assert_eq!(recovered.opener, Opener::Standby("standby".into()));
+    assert_eq!(recovered.to_json()["standby"], "standby");
+    let again = stage.attempt(&device, &[], None).unwrap_err().to_string();
+    assert!(again.contains("nothing is lost"), "{again}");
+}
+
+#[test]
+fn a_standby_goes_on_where_any_attempt_ended() {
+    for step in STEPS {
+        for begun_by_officers in [false, true] {
+            let stage = Stage::new();
+            let standby = RefCell::new(Some(standby_of(&stage)));
+            let other = RefCell::new(None);
+            let (first, members) = if begun_by_officers { (&other, &[0, 1, 2][..]) } else { (&standby, &[][..]) };
+            stage.attempt(first, members, Some(step)).unwrap_err();
+            // Sealed under the other device, no standby opens it.
+            let rest = if begun_by_officers && ["records", "guard"].contains(&step) { first } else { &standby };
+            let recovered = stage.attempt(rest, &[], None).unwrap_or_else(|error| panic!("{step}: {error}"));
+            stage.check(rest, &recovered);
+        }
+    }
+}
+
+/// Whoever has the disk and the standby may bring back the node, and not make a validator that signs as it did.
+#[test]
+fn a_standby_with_this_nodes_signing_key_changes_nothing() {
+    let stage = Stage::new();
+    let device = standby_of(&stage);
+    let key = device.generate(&KeySpec::new("tls", KeyKind::Sm2Sign)).unwrap();
+    let device = RefCell::new(Some(device));
+    let public = device.borrow().as_ref().unwrap().public_key(&key).unwrap();
+    // A pair that nobody vouches for, and one that the node's record names.
+    let refused = stage.attempt(&device, &[], None).unwrap_err().to_string();
+    assert!(refused.contains(&format!("--adopt {}", key_fingerprint(&public))), "{refused}");
+    fs::remove_file(stage.settings.data("recovery")).unwrap();
+    let path = stage.settings.base.join("conf/keys.json");
+    let record = fs::read_to_string(&path).unwrap();
+    let known = record.replace(stage.record()["keys"][1]["public_key"].as_str().unwrap(), &NodeId(public).to_hex());
+    fs::write(&path, known).unwrap();
+    let refused = stage.attempt(&device, &[], None).unwrap_err().to_string();
+    assert!(refused.contains("is a key that this chain or this node's record knows"), "{refused}");
+    assert!(!stage.settings.data("recovery").exists());
 }
 
 /// Whoever prepared the new device could know the key that he left there.
@@ -309,7 +371,7 @@ fn a_key_encryption_key_that_was_not_noted_is_taken_by_its_fingerprint() {
         let vault = Vault::open(Arc::clone(&stage.storage), stage.settings.data("vault"), &key).unwrap();
         let mut journal = Journal::open(&stage.storage, &stage.settings.data("recovery"), vault.key_ring()).unwrap();
         (journal.notes.kek_check, journal.notes.is_making_kek) = (None, is_making_kek);
-        journal.note_officers(Vec::new(), vault.version()).unwrap();
+        journal.note_opener(Opener::Officers(Vec::new()), vault.version()).unwrap();
     };
     let new = Arc::clone(device.borrow().as_ref().unwrap());
     let kek = Listed::of(new.as_ref()).unwrap().find("kek", KeyKind::Kek).unwrap();
