@@ -84,6 +84,11 @@ impl Reader {
         self.segment.epoch
     }
 
+    /// Bytes of a page on disk.
+    pub fn page_size(&self) -> PageSize {
+        self.page
+    }
+
     /// Reads plaintext from `offset` and returns how much; less than asked for only at the end.
     ///
     /// # Errors
