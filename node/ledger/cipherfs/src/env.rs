@@ -1,5 +1,6 @@
 //! The file system as RocksDB takes it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use rocksdb::Env;
 use crate::error::CipherFsError;
 use crate::ffi;
 use crate::fs::SealedFs;
+use crate::reseal::Watch;
 
 /// Sealed files for RocksDB.
 #[derive(Clone)]
@@ -39,6 +41,23 @@ impl CipherFs {
     pub fn create_dir(&self, dir: &Path) -> Result<(), CipherFsError> {
         self.fs.create_dir(dir, true)?;
         self.fs.sync_dir(directory_of(dir))
+    }
+
+    /// Seals every file of a database anew that is of an older epoch than the ring's current one, while RocksDB may work on it; true when
+    /// nothing is left, false where `watch` ended it. May be repeated after any end, a crash included, and does what is left then.
+    ///
+    /// # Errors
+    /// A file that does not authenticate, or the system's; what is done stays done.
+    pub fn reseal(&self, dir: &Path, watch: Watch<'_>) -> Result<bool, CipherFsError> {
+        self.fs.reseal(dir, watch)
+    }
+
+    /// The epochs that files of a database need, with the bytes of each.
+    ///
+    /// # Errors
+    /// The system's, or a file of another release.
+    pub fn epochs(&self, dir: &Path) -> Result<BTreeMap<u32, u64>, CipherFsError> {
+        self.fs.epochs(dir)
     }
 
     /// Refuses a directory that RocksDB could only refuse with a riddle: a plaintext or foreign database, a wrong or missing

@@ -177,7 +177,7 @@ macro_rules! raw {
 
 raw! {
     values: bool, u64;
-    shared: SharedFs, Writable, Random;
+    shared: SharedFs, Arc<Writable>, Random;
     exclusive: Sequential;
 }
 
@@ -300,19 +300,19 @@ exports! {
     fn cipherfs_lock(fs: *const SharedFs, path: RawPath) -> *mut Box<dyn Lock> = handle(fs.0.lock(path));
 
     /// Opens a new file for writing.
-    fn cipherfs_create(fs: *const SharedFs, path: RawPath) -> *mut Writable = handle(fs.0.create(path));
+    fn cipherfs_create(fs: *const SharedFs, path: RawPath) -> *mut Arc<Writable> = handle(fs.0.create(path));
     /// Opens the end of an old file for writing.
-    fn cipherfs_reopen(fs: *const SharedFs, path: RawPath) -> *mut Writable = handle(fs.0.reopen(path));
+    fn cipherfs_reopen(fs: *const SharedFs, path: RawPath) -> *mut Arc<Writable> = handle(fs.0.reopen(path));
     /// Appends to a file.
-    fn cipherfs_writable_append(file: *const Writable, data: Bytes) = file.append(data);
+    fn cipherfs_writable_append(file: *const Arc<Writable>, data: Bytes) = file.append(data);
     /// Hands what was appended to the system.
-    fn cipherfs_writable_flush(file: *const Writable) = file.flush();
+    fn cipherfs_writable_flush(file: *const Arc<Writable>) = file.flush();
     /// Makes what was appended durable.
-    fn cipherfs_writable_sync(file: *const Writable) = file.sync();
+    fn cipherfs_writable_sync(file: *const Arc<Writable>) = file.sync();
     /// Accepts the present length only.
-    fn cipherfs_writable_truncate(file: *const Writable, size: u64) = file.truncate(size);
+    fn cipherfs_writable_truncate(file: *const Arc<Writable>, size: u64) = file.truncate(size);
     /// Ends a file.
-    fn cipherfs_writable_close(file: *const Writable) = file.close();
+    fn cipherfs_writable_close(file: *const Arc<Writable>) = file.close();
 
     /// Opens for sequential reading.
     fn cipherfs_open_sequential(fs: *const SharedFs, path: RawPath) -> *mut Sequential = handle(fs.0.sequential(path));
@@ -346,7 +346,7 @@ frees! {
     /// Frees the file system.
     fn cipherfs_fs_free(SharedFs);
     /// Frees a writable file.
-    fn cipherfs_writable_free(Writable);
+    fn cipherfs_writable_free(Arc<Writable>);
     /// Frees a sequential file.
     fn cipherfs_sequential_free(Sequential);
     /// Frees a random-access file.
@@ -364,7 +364,7 @@ unsafe extern "C" fn cipherfs_buffer_free(buffer: Buffer) {
 
 /// Plaintext length, what is not flushed included.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cipherfs_writable_size(file: *const Writable) -> u64 {
+unsafe extern "C" fn cipherfs_writable_size(file: *const Arc<Writable>) -> u64 {
     // SAFETY: (H); reading an atomic cannot panic.
     unsafe { (*file).size() }
 }
@@ -381,7 +381,7 @@ const _: () = {
     const fn shared<T: Send + Sync>() {}
     const fn sent<T: Send>() {}
     shared::<SharedFs>();
-    shared::<Writable>();
+    shared::<Arc<Writable>>();
     shared::<Random>();
     sent::<Sequential>();
 };

@@ -8,12 +8,13 @@
 //! A reader sees what was flushed when it was opened, also while the writer goes on.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bixi_platform::io::{OpenMode, Storage};
 use bixi_sealed::frames::End;
-use bixi_sealed::{KeyRing, frames, pages};
-use parking_lot::Mutex;
+use bixi_sealed::{KeyRing, frames, pages, reseal};
+use parking_lot::{Mutex, RwLock};
 
 use crate::error::CipherFsError;
 use crate::kind::FileKind;
@@ -114,6 +115,36 @@ impl Writable {
             Sink::Frames(writer) => writer.sync(),
             Sink::Pages(writer) => writer.sync(),
         })
+    }
+
+    /// Seals what was written anew, under the current epoch, and goes on behind it; `replace` moves the copy from the name it is given into
+    /// this file's place, durably. False where there is no log to seal: the file is closed, or a table.
+    ///
+    /// # Errors
+    /// Of the copy: nothing has changed then. Of `replace`: the file takes nothing more, for nobody knows which of the two has its name.
+    pub(crate) fn reseal(
+        &self,
+        storage: &dyn Storage,
+        keys: &KeyRing,
+        copy: &Path,
+        replace: impl FnOnce() -> Result<()>,
+    ) -> Result<bool> {
+        let mut sink = self.sink.lock();
+        let Some(Sink::Frames(writer)) = sink.as_mut() else { return Ok(false) };
+        let failed = CipherFsError::sealed;
+        writer.sync().map_err(failed(&self.path))?;
+        let from = storage.open(&self.path, OpenMode::Read).map_err(CipherFsError::io(&self.path))?;
+        let to = storage.open(copy, OpenMode::Truncate).map_err(CipherFsError::io(copy))?;
+        let purpose = FileKind::of(&self.path).purpose();
+        let copied = reseal::log(from, to, keys, purpose).map_err(failed(&self.path))?;
+        match replace() {
+            Ok(()) => *writer = copied,
+            Err(error) => {
+                *sink = None;
+                return Err(error);
+            }
+        }
+        Ok(true)
     }
 
     /// RocksDB trims preallocated space to the length it wrote; nothing else can be cut.
@@ -297,7 +328,7 @@ impl Sequential {
     }
 }
 
-fn open_pages(storage: &dyn Storage, keys: &KeyRing, path: &Path) -> Result<pages::Reader> {
+pub(crate) fn open_pages(storage: &dyn Storage, keys: &KeyRing, path: &Path) -> Result<pages::Reader> {
     let file = storage.open(path, OpenMode::Read).map_err(CipherFsError::io(path))?;
     pages::Reader::open(file, keys, FileKind::Table.purpose()).map_err(CipherFsError::sealed(path))
 }
@@ -313,9 +344,19 @@ pub(crate) fn plaintext_len(storage: &dyn Storage, keys: &KeyRing, path: &Path) 
     Ok(cursor.reader.plaintext_len().saturating_sub(title_bytes(path)))
 }
 
+/// A table that RocksDB has open; the file below it may be exchanged for another one of the same content.
+pub(crate) struct Table(RwLock<pages::Reader>);
+
+impl Table {
+    /// Goes on with another file: the old one's space is free when nobody else has it open.
+    pub(crate) fn exchange(&self, reader: pages::Reader) {
+        *self.0.write() = reader;
+    }
+}
+
 enum Content {
     Memory(Vec<u8>),
-    Pages(pages::Reader),
+    Table { table: Arc<Table>, len: u64 },
 }
 
 /// A file read at random by many threads.
@@ -327,22 +368,35 @@ pub(crate) struct Random {
 impl Random {
     pub(crate) fn open(storage: &dyn Storage, keys: &KeyRing, path: &Path) -> Result<Self> {
         let content = match FileKind::of(path) {
-            FileKind::Table => Content::Pages(open_pages(storage, keys, path)?),
+            FileKind::Table => {
+                let reader = open_pages(storage, keys, path)?;
+                Content::Table { len: reader.plaintext_len(), table: Arc::new(Table(RwLock::new(reader))) }
+            }
             _ => Content::Memory(read_frames(storage, keys, path)?),
         };
         Ok(Self { path: path.to_owned(), content })
     }
 
+    /// What a reader of a table reads from.
+    pub(crate) fn table(&self) -> Option<&Arc<Table>> {
+        match &self.content {
+            Content::Table { table, .. } => Some(table),
+            Content::Memory(_) => None,
+        }
+    }
+
     pub(crate) fn len(&self) -> u64 {
         match &self.content {
             Content::Memory(bytes) => bytes.len() as u64,
-            Content::Pages(reader) => reader.plaintext_len(),
+            Content::Table { len, .. } => *len,
         }
     }
 
     pub(crate) fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize> {
         match &self.content {
-            Content::Pages(reader) => reader.read_at(offset, out).map_err(CipherFsError::sealed(&self.path)),
+            Content::Table { table, .. } => {
+                table.0.read().read_at(offset, out).map_err(CipherFsError::sealed(&self.path))
+            }
             Content::Memory(bytes) => {
                 let rest = usize::try_from(offset).ok().and_then(|start| bytes.get(start..)).unwrap_or_default();
                 let take = rest.len().min(out.len());

@@ -10,30 +10,40 @@ use std::time::UNIX_EPOCH;
 
 use bixi_platform::io::{Lock, Storage};
 use bixi_sealed::{KeyRing, SealedError};
+use parking_lot::{Mutex, RwLock};
 
 use crate::error::CipherFsError;
 use crate::file::{self, Random, Sequential, Writable};
 use crate::kind::FileKind;
+use crate::open_files::OpenFiles;
+use crate::reseal::COPY;
 
 /// Files of RocksDB on a storage, sealed under one key ring.
 pub(crate) struct SealedFs {
-    storage: Arc<dyn Storage>,
-    keys: KeyRing,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) keys: KeyRing,
+    pub(crate) open: OpenFiles,
+    /// Held while a name changes: a copy that takes a file's place is not put where the file was removed or exchanged meanwhile.
+    pub(crate) names: RwLock<()>,
+    /// One at a time seals anew.
+    pub(crate) resealing: Mutex<()>,
 }
 
 type Result<T> = std::result::Result<T, CipherFsError>;
 
 impl SealedFs {
     pub(crate) fn new(storage: Arc<dyn Storage>, keys: KeyRing) -> Self {
-        Self { storage, keys }
+        Self { storage, keys, open: OpenFiles::default(), names: RwLock::new(()), resealing: Mutex::new(()) }
     }
 
-    pub(crate) fn create(&self, path: &Path) -> Result<Writable> {
-        Writable::create(&*self.storage, &self.keys, path)
+    pub(crate) fn create(&self, path: &Path) -> Result<Arc<Writable>> {
+        let _names = self.names.write();
+        Ok(self.open.written(path, Writable::create(&*self.storage, &self.keys, path)?))
     }
 
-    pub(crate) fn reopen(&self, path: &Path) -> Result<Writable> {
-        Writable::reopen(&*self.storage, &self.keys, path)
+    pub(crate) fn reopen(&self, path: &Path) -> Result<Arc<Writable>> {
+        let _names = self.names.write();
+        Ok(self.open.written(path, Writable::reopen(&*self.storage, &self.keys, path)?))
     }
 
     pub(crate) fn sequential(&self, path: &Path) -> Result<Sequential> {
@@ -41,7 +51,13 @@ impl SealedFs {
     }
 
     pub(crate) fn random(&self, path: &Path) -> Result<Random> {
-        Random::open(&*self.storage, &self.keys, path)
+        // No copy takes the file's place between its opening and its entry.
+        let _names = self.names.read();
+        let random = Random::open(&*self.storage, &self.keys, path)?;
+        if let Some(table) = random.table() {
+            self.open.read(path, table);
+        }
+        Ok(random)
     }
 
     /// Plaintext length. Directories and empty files (a lock, a file whose creation was cut short) have length 0.
@@ -72,6 +88,8 @@ impl SealedFs {
     }
 
     pub(crate) fn delete(&self, path: &Path) -> Result<()> {
+        let _names = self.names.write();
+        self.open.forget(path);
         self.storage.remove(path).map_err(CipherFsError::io(path))
     }
 
@@ -108,6 +126,7 @@ impl SealedFs {
         if !self.is_dir(from)? {
             Self::same_kind(from, to, "renaming to another kind of file")?;
         }
+        let _names = self.names.write();
         self.storage.rename(from, to).map_err(CipherFsError::io(from))
     }
 
@@ -170,7 +189,8 @@ impl SealedFs {
         self.random(&current).map_err(foreign)?;
         for name in names {
             let path = dir.join(name);
-            let unread = path.extension().is_some_and(|extension| extension == "dbtmp") || path.ends_with("LOCK");
+            let unread = path.extension().is_some_and(|extension| extension == "dbtmp" || extension == COPY)
+                || path.ends_with("LOCK");
             if FileKind::of(&path) == FileKind::Small && !unread && !self.is_dir(&path)? {
                 self.random(&path)?;
             }

@@ -17,7 +17,10 @@ mod ffi;
 mod file;
 mod fs;
 mod kind;
+mod open_files;
+mod reseal;
 
 pub use env::CipherFs;
 pub use error::CipherFsError;
 pub use kind::FileKind;
+pub use reseal::{Resealing, Watch};

@@ -7,5 +7,6 @@ mod driver;
 #[path = "../support/kill.rs"]
 mod kill;
 mod power;
+mod reseal;
 mod shim;
 mod tamper;

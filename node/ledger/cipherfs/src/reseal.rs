@@ -1,0 +1,217 @@
+//! A database sealed anew under the ring's current epoch, while RocksDB works on it.
+//!
+//! Each file of an older epoch is copied beside itself and the copy takes its name, atomically; below what RocksDB has open it is exchanged:
+//! tables for whoever reads them, so that the old file's space is free at once, and logs for whoever writes them. A crash leaves the old
+//! file or the new one, and copies without a name, which the next attempt removes. So an attempt needs no notes: what is left to do is
+//! what the headers say.
+//!
+//! A name changes under one lock with RocksDB's own creations, removals and renames: a table that a compaction has removed meanwhile does
+//! not come back, and CURRENT is never put back to an older one.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bixi_platform::io::OpenMode;
+use bixi_sealed::{SealedError, inspect_path, reseal};
+
+use crate::error::CipherFsError;
+use crate::file;
+use crate::fs::SealedFs;
+use crate::kind::FileKind;
+
+/// Ends the name of a copy that has not taken its file's place.
+pub(crate) const COPY: &str = "resealed";
+/// Before files that RocksDB is writing are looked at again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+type Result<T> = std::result::Result<T, CipherFsError>;
+
+/// How far a database has been sealed anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Resealing {
+    /// Files that are done.
+    pub files: u64,
+    /// Bytes that were copied.
+    pub bytes: u64,
+    /// Bytes of older epochs that were there at the beginning.
+    pub bytes_total: u64,
+}
+
+/// Told now and then, at least once for each MiB and each file; may wait, and breaks to end it.
+pub type Watch<'a> = &'a mut dyn FnMut(&Resealing) -> ControlFlow<()>;
+
+/// How an attempt on a file ended.
+enum Outcome {
+    Done,
+    /// RocksDB is writing it.
+    Later,
+    /// The watch ended it.
+    Ended,
+}
+
+impl SealedFs {
+    /// Seals anew what is of an older epoch than the current one. True when nothing is left; false where `watch` ended it.
+    pub(crate) fn reseal(&self, dir: &Path, watch: Watch<'_>) -> Result<bool> {
+        let _one = self.resealing.lock();
+        for name in self.children(dir)? {
+            let path = dir.join(name);
+            if path.extension().is_some_and(|extension| extension == COPY) {
+                self.storage.remove(&path).map_err(CipherFsError::io(&path))?;
+            }
+        }
+        let mut done = Resealing::default();
+        done.bytes_total = self.old_files(dir)?.values().sum();
+        loop {
+            let mut is_waiting = false;
+            let old = self.old_files(dir)?;
+            if old.is_empty() {
+                return Ok(true);
+            }
+            for path in old.keys() {
+                match self.reseal_file(path, &mut done, watch)? {
+                    Outcome::Done => done.files += 1,
+                    Outcome::Later => is_waiting = true,
+                    Outcome::Ended => return Ok(false),
+                }
+                if watch(&done).is_break() {
+                    return Ok(false);
+                }
+            }
+            if is_waiting {
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    /// Epochs that files of a database need, with the bytes of each.
+    pub(crate) fn epochs(&self, dir: &Path) -> Result<BTreeMap<u32, u64>> {
+        let mut epochs = BTreeMap::new();
+        self.each_file(dir, |_, epoch, bytes| *epochs.entry(epoch).or_default() += bytes)?;
+        Ok(epochs)
+    }
+
+    /// Files of older epochs, and their bytes.
+    fn old_files(&self, dir: &Path) -> Result<BTreeMap<PathBuf, u64>> {
+        let current = self.keys.current_epoch();
+        let mut old = BTreeMap::new();
+        self.each_file(dir, |path, epoch, bytes| {
+            if epoch < current {
+                old.insert(path.to_owned(), bytes);
+            }
+        })?;
+        Ok(old)
+    }
+
+    /// The files that have a header, with the epoch in it: the oldest of a file, because its segments only ever go up. A header that
+    /// somebody changed makes the file unreadable whatever is done here.
+    fn each_file(&self, dir: &Path, mut visit: impl FnMut(&Path, u32, u64)) -> Result<()> {
+        for name in self.children(dir)? {
+            let path = dir.join(name);
+            let metadata = match self.storage.metadata(&path) {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(CipherFsError::io(&path)(error)),
+            };
+            if metadata.is_dir || metadata.len == 0 || path.extension().is_some_and(|extension| extension == COPY) {
+                continue;
+            }
+            match inspect_path(&*self.storage, &path) {
+                Ok(inspection) => visit(&path, inspection.epoch, metadata.len),
+                Err(error) if is_gone(error.cause()) || matches!(error.cause(), SealedError::NotSealed) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn reseal_file(&self, path: &Path, done: &mut Resealing, watch: Watch<'_>) -> Result<Outcome> {
+        let copy = copy_of(path);
+        let outcome = match FileKind::of(path) {
+            FileKind::Table => self.reseal_table(path, &copy, done, watch),
+            FileKind::Log | FileKind::Manifest | FileKind::Small => self.reseal_log(path, &copy, done),
+        };
+        if !matches!(outcome, Ok(Outcome::Done)) {
+            // Nothing, or what the next attempt removes.
+            drop(self.storage.remove(&copy));
+        }
+        match outcome {
+            Err(CipherFsError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Outcome::Done),
+            Err(CipherFsError::Sealed(error)) if is_gone(error.cause()) => Ok(Outcome::Done),
+            other => other,
+        }
+    }
+
+    fn reseal_table(&self, path: &Path, copy: &Path, done: &mut Resealing, watch: Watch<'_>) -> Result<Outcome> {
+        if self.open.writer(path).is_some() {
+            return Ok(Outcome::Later);
+        }
+        let purpose = FileKind::Table.purpose();
+        let from = file::open_pages(&*self.storage, &self.keys, path)?;
+        let to = self.storage.open(copy, OpenMode::Truncate).map_err(CipherFsError::io(copy))?;
+        let mut pace = |bytes| {
+            done.bytes += bytes;
+            watch(done)
+        };
+        if !reseal::table(&from, to, &self.keys, purpose, &mut pace).map_err(CipherFsError::sealed(path))? {
+            return Ok(Outcome::Ended);
+        }
+        let readers = {
+            let _names = self.names.write();
+            // A table's name is given once: there it is this one, or RocksDB has removed it.
+            self.require(path)?;
+            self.storage.rename(copy, path).map_err(CipherFsError::io(path))?;
+            self.open.readers(path)
+        };
+        for reader in readers {
+            reader.exchange(file::open_pages(&*self.storage, &self.keys, path)?);
+        }
+        self.sync_dir(directory(path))?;
+        Ok(Outcome::Done)
+    }
+
+    fn reseal_log(&self, path: &Path, copy: &Path, done: &mut Resealing) -> Result<Outcome> {
+        let writer = self.open.writer(path);
+        let before = self.storage.metadata(path).map_err(CipherFsError::io(path))?.len;
+        let replace = || {
+            self.storage.rename(copy, path).map_err(CipherFsError::io(path))?;
+            self.sync_dir(directory(path))
+        };
+        // Whoever writes it waits; names wait for both, in this order everywhere.
+        let exchanged = match &writer {
+            Some(writer) => writer.reseal(&*self.storage, &self.keys, copy, || {
+                let _names = self.names.write();
+                replace()
+            })?,
+            None => false,
+        };
+        if !exchanged {
+            let _names = self.names.write();
+            let from = self.storage.open(path, OpenMode::Read).map_err(CipherFsError::io(path))?;
+            let to = self.storage.open(copy, OpenMode::Truncate).map_err(CipherFsError::io(copy))?;
+            let purpose = FileKind::of(path).purpose();
+            reseal::log(from, to, &self.keys, purpose).map_err(CipherFsError::sealed(path))?;
+            replace()?;
+        }
+        done.bytes += before;
+        Ok(Outcome::Done)
+    }
+}
+
+fn is_gone(error: &SealedError) -> bool {
+    matches!(error, SealedError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
+fn directory(path: &Path) -> &Path {
+    bixi_platform::io::directory_of(path)
+}
+
+fn copy_of(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".");
+    name.push(COPY);
+    name.into()
+}
