@@ -63,8 +63,7 @@ impl SealedFs {
                 self.storage.remove(&path).map_err(CipherFsError::io(&path))?;
             }
         }
-        let mut done = Resealing::default();
-        done.bytes_total = self.old_files(dir)?.values().sum();
+        let mut done = Resealing { bytes_total: self.old_files(dir)?.values().sum(), ..Resealing::default() };
         loop {
             let mut is_waiting = false;
             let old = self.old_files(dir)?;
