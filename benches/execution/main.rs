@@ -2,22 +2,22 @@
 #![forbid(unsafe_code)]
 #![allow(missing_docs)]
 
-use bixi_accel::{Random, RandomError, sm2, sm3};
+#[path = "../transfers.rs"]
+mod transfers;
+
+use bixi_accel::{Random, RandomError, sm2};
 use bixi_benches::{Bench, Case, Contender};
 use bixi_execution::{ExecutionParams, Executor, genesis_writes};
 use bixi_platform::random::OsRandom;
-use bixi_types::consensus::Validator;
 use bixi_types::execution::OrderedBlock;
-use bixi_types::genesis::{EvmSpec, Genesis, TimestampUnit};
 use bixi_types::state::{StateError, StateKey, StateTable, StateView, WriteSet};
 use bixi_types::transaction::{ChainIdentity, Pending, Transaction, Verified, prepare};
-use bixi_types::{CryptoSuite, EvmHash, H256, NodeId};
+use bixi_types::{CryptoSuite, H256};
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use transfers::{Argument, call, genesis};
 
-const TIMESTAMP_MS: u64 = 1_790_000_000_000;
 const TRANSACTIONS: usize = 256;
-const TRANSFER_CONTRACT: &str = "0x000000000000000000000000000000000000100c";
 
 struct System;
 
@@ -72,27 +72,17 @@ fn signed_transactions(chain: &ChainIdentity) -> Vec<Vec<u8>> {
             group_id: chain.group_id.clone(),
             block_limit: 500,
             nonce: (1_000_000 + index).to_string(),
-            to: TRANSFER_CONTRACT.to_owned(),
-            input: open_account(&format!("user-{index:08}")),
+            to: transfers::CONTRACT.to_owned(),
+            input: call(
+                "userAdd(string,uint256)",
+                &[Argument::Text(format!("user-{index:08}")), Argument::Number(1_000)],
+            ),
             ..Transaction::default()
         };
         tx.sign_sm(&key, &mut System).expect("a signature");
         tx.encode()
     };
     (0..TRANSACTIONS).map(one).collect()
-}
-
-/// `userAdd(string,uint256)` with one word of text, in the ABI of a chain whose EVM hash is SM3.
-fn open_account(user: &str) -> Vec<u8> {
-    let word = |value: u64| {
-        let mut word = [0; 32];
-        word[24..].copy_from_slice(&value.to_be_bytes());
-        word
-    };
-    let mut text = [0; 32];
-    text[..user.len()].copy_from_slice(user.as_bytes());
-    let selector = &sm3::digest(b"userAdd(string,uint256)")[..4];
-    [selector, &word(64), &word(1_000), &word(user.len() as u64), &text].concat()
 }
 
 /// What a node does with bytes before it keeps them.
@@ -121,30 +111,16 @@ fn execution(bench: &mut Bench, transactions: Vec<Verified>) {
     let executor = Executor::new(ExecutionParams::from(&genesis));
     let mut state = Rows::default();
     state.apply(&genesis_writes(&genesis));
-    let block =
-        OrderedBlock { number: 1, timestamp_ms: TIMESTAMP_MS, value_id: H256::ZERO, protocol_version: 1, transactions };
+    let block = OrderedBlock {
+        number: 1,
+        timestamp_ms: genesis.timestamp_ms,
+        value_id: H256::ZERO,
+        protocol_version: 1,
+        transactions,
+    };
     let executed = executor.execute(&block, &state).expect("memory does not fail");
     assert!(executed.receipts.iter().all(|receipt| receipt.status == 0), "{:?}", executed.receipts[0]);
     let ours = || executor.execute(black_box(&block), &state).expect("memory does not fail");
     let case = Case::new("execution::dag_transfer::user_add", "sequential").with("block", TRANSACTIONS);
     bench.race(&case, &mut [Contender::batch("ours", TRANSACTIONS as u32, ours)]);
-}
-
-fn genesis() -> Genesis {
-    Genesis {
-        chain_id: "chain0".to_owned(),
-        group_id: "group0".to_owned(),
-        suite: CryptoSuite::Sm,
-        evm_hash: EvmHash::Sm3,
-        evm_spec: EvmSpec::Cancun,
-        evm_timestamp_unit: TimestampUnit::Ms,
-        protocol_version: 1,
-        timestamp_ms: TIMESTAMP_MS,
-        validators: vec![Validator { id: NodeId([1; 64]), weight: 1 }],
-        tx_gas_limit: 3_000_000_000,
-        block_tx_count_max: 1_000,
-        block_limit: 1_000,
-        pipeline_depth: 2,
-        admin: None,
-    }
 }

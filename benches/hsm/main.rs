@@ -52,7 +52,7 @@ fn main() {
     };
     let mut module = raw::Module::load(&module_path);
     let verification_us = verification_us();
-    let mut report = Report::new(options.json, verification_us, sync_us(directory.path()), &module.description());
+    let mut report = Report::new(&options, verification_us, sync_us(directory.path()), &module.description());
     for callers in CALLERS {
         let service = directory.path().join(format!("{callers}"));
         std::fs::create_dir(&service).expect("a directory");

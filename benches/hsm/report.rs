@@ -1,34 +1,27 @@
 //! A table for people, or one JSON object for programs.
 
-use std::io::{self, Write as _};
-
-use bixi_benches::machine;
-use serde_json::{Value, json};
+use bixi_benches::{Options, Sheet};
+use serde_json::json;
 
 use crate::load::Sample;
 
 /// Rows, printed as they come or kept for the end.
 pub(crate) struct Report {
-    json: bool,
-    machine: Value,
+    sheet: Sheet,
     verification_us: f64,
-    rows: Vec<Value>,
 }
 
 impl Report {
-    pub(crate) fn new(json: bool, verification_us: f64, sync_us: f64, module: &str) -> Self {
+    pub(crate) fn new(options: &Options, verification_us: f64, sync_us: f64, module: &str) -> Self {
         let kernels: Vec<_> =
             bixi_accel::cpu::selected().iter().map(|selected| (selected.operation, selected.kernel)).collect();
-        let mut machine = machine(&kernels);
-        let head = machine.as_object_mut().expect("the machine is an object");
-        head.insert("module".to_owned(), json!(module));
-        head.insert("verification_us".to_owned(), json!(rounded(verification_us)));
-        head.insert("sync_us".to_owned(), json!(rounded(sync_us)));
-        let report = Self { json, machine, verification_us, rows: Vec::new() };
-        report.print(&format!(
-            "module           {module}\nverification     {verification_us:.1} us with the key's table\nsync             {sync_us:.0} us for a small write\n"
-        ));
-        report.print(&format!(
+        let mut sheet = Sheet::new(options, &kernels);
+        sheet.note("module", module, &format!("module           {module}"));
+        let line = format!("verification     {verification_us:.1} us with the key's table");
+        sheet.note("verification_us", rounded(verification_us), &line);
+        sheet.note("sync_us", rounded(sync_us), &format!("sync             {sync_us:.0} us for a small write\n"));
+        let report = Self { sheet, verification_us };
+        report.sheet.line(&format!(
             "{:44} {:8} {:>10} {:>9} {:>10} {:>10} {:>9} {:>10}",
             "row", "through", "sigs/s", "of raw", "p50 us", "p99 us", "cpu us", "over us"
         ));
@@ -47,11 +40,11 @@ impl Report {
                 _ if *through == "device" => ("", format!("{:.1}", cpu_us - raw.cpu_us)),
                 _ => ("", format!("{over_us:.1}")),
             };
-            self.print(&format!(
+            self.sheet.line(&format!(
                 "{shown:44} {through:8} {rate:>10.0} {:>8.1}% {p50_us:>10.0} {p99_us:>10.0} {cpu_us:>9.1} {over:>10}",
                 100.0 * ratio
             ));
-            self.rows.push(json!({
+            self.sheet.row(json!({
                 "name": name, "op": "hsm::sign", "backend": through, "unit": "op/s", "ours": rounded(rate), "best_peer": "raw",
                 "peer_value": rounded(raw.rate), "ratio": ratio, "p50_us": rounded(p50_us), "p99_us": rounded(p99_us),
                 "cpu_us": rounded(cpu_us), "peer_cpu_us": rounded(raw.cpu_us), "over_us": rounded(over_us),
@@ -63,11 +56,11 @@ impl Report {
     pub(crate) fn durable(&mut self, name: &str, sample: Sample, guard: f64, audit: Option<f64>) {
         let Sample { rate, cpu_us, p50_us, p99_us } = sample;
         let audit_text = audit.map_or(String::new(), |audit| format!(", audit {audit:.3}"));
-        self.print(&format!(
+        self.sheet.line(&format!(
             "{name:44} {:8} {rate:>10.0} {:>9} {p50_us:>10.0} {p99_us:>10.0} {cpu_us:>9.1}   syncs each: guard {guard:.2}{audit_text}",
             "", ""
         ));
-        self.rows.push(json!({
+        self.sheet.row(json!({
             "name": name, "op": name.split('/').next(), "backend": "disk", "unit": "op/s", "ours": rounded(rate),
             "best_peer": null, "peer_value": null, "ratio": null, "p50_us": rounded(p50_us), "p99_us": rounded(p99_us),
             "cpu_us": rounded(cpu_us), "guard_syncs": guard, "audit_syncs": audit,
@@ -75,16 +68,7 @@ impl Report {
     }
 
     pub(crate) fn finish(self) {
-        if self.json {
-            let whole = json!({"machine": self.machine, "rows": self.rows});
-            writeln!(io::stdout().lock(), "{whole:#}").expect("standard output");
-        }
-    }
-
-    fn print(&self, line: &str) {
-        if !self.json {
-            writeln!(io::stdout().lock(), "{line}").expect("standard output");
-        }
+        self.sheet.finish();
     }
 }
 

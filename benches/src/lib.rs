@@ -9,11 +9,13 @@ mod measure;
 mod meter;
 mod options;
 mod report;
+mod sheet;
 
 pub use machine::describe as machine;
 pub use measure::{Case, Contender};
 pub use meter::Meter;
 pub use options::Options;
+pub use sheet::Sheet;
 
 use measure::Budget;
 use std::io;

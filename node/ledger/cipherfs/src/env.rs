@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bixi_platform::io::{Storage, directory_of};
 use bixi_sealed::KeyRing;
+use bixi_sealed::pages::PageSize;
 use rocksdb::Env;
 
 use crate::error::CipherFsError;
@@ -22,7 +23,12 @@ pub struct CipherFs {
 impl CipherFs {
     /// Files on `storage`, sealed under `keys`.
     pub fn new(storage: Arc<dyn Storage>, keys: KeyRing) -> Self {
-        Self { fs: Arc::new(SealedFs::new(storage, keys)) }
+        Self::with_page_size(storage, keys, PageSize::default())
+    }
+
+    /// [`CipherFs::new`], with pages of another size in the tables that it makes. Tables are read whatever their pages.
+    pub fn with_page_size(storage: Arc<dyn Storage>, keys: KeyRing, page: PageSize) -> Self {
+        Self { fs: Arc::new(SealedFs::new(storage, keys, page)) }
     }
 
     /// An environment for `rocksdb::Options::set_env`.

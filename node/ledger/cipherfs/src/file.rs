@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bixi_platform::io::{OpenMode, Storage};
 use bixi_sealed::frames::End;
+use bixi_sealed::pages::PageSize;
 use bixi_sealed::{KeyRing, frames, pages, reseal};
 use parking_lot::{Mutex, RwLock};
 
@@ -38,7 +39,7 @@ pub(crate) struct Writable {
 
 impl Writable {
     /// A new file in the place of whatever had the name.
-    pub(crate) fn create(storage: &dyn Storage, keys: &KeyRing, path: &Path) -> Result<Self> {
+    pub(crate) fn create(storage: &dyn Storage, keys: &KeyRing, path: &Path, page: PageSize) -> Result<Self> {
         match storage.remove(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(CipherFsError::io(path)(error)),
             _ => {}
@@ -46,7 +47,7 @@ impl Writable {
         let file = storage.open(path, OpenMode::CreateNew).map_err(CipherFsError::io(path))?;
         let kind = FileKind::of(path);
         let sink = match kind {
-            FileKind::Table => pages::Writer::create(file, keys, kind.purpose()).map(Sink::Pages),
+            FileKind::Table => pages::Writer::create_paged(file, keys, kind.purpose(), page).map(Sink::Pages),
             _ => frames::Writer::create(file, keys, kind.purpose()).and_then(|mut writer| {
                 write_title(&mut writer, path)?;
                 Ok(Sink::Frames(writer))
@@ -56,13 +57,13 @@ impl Writable {
     }
 
     /// The end of an existing log, in a new segment under a new key.
-    pub(crate) fn reopen(storage: &dyn Storage, keys: &KeyRing, path: &Path) -> Result<Self> {
+    pub(crate) fn reopen(storage: &dyn Storage, keys: &KeyRing, path: &Path, page: PageSize) -> Result<Self> {
         let kind = FileKind::of(path);
         if kind == FileKind::Table {
             return Err(CipherFsError::Unsupported { path: path.to_owned(), what: "appending to a table" });
         }
         if !storage.exists(path).map_err(CipherFsError::io(path))? {
-            return Self::create(storage, keys, path);
+            return Self::create(storage, keys, path, page);
         }
         let file = storage.open(path, OpenMode::ReadWrite).map_err(CipherFsError::io(path))?;
         let mut first = None;

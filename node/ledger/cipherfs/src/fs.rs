@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use bixi_platform::io::{Lock, Storage};
+use bixi_sealed::pages::PageSize;
 use bixi_sealed::{KeyRing, SealedError};
 use parking_lot::{Mutex, RwLock};
 
@@ -22,6 +23,8 @@ use crate::reseal::COPY;
 pub(crate) struct SealedFs {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) keys: KeyRing,
+    /// Of tables made from now on.
+    page: PageSize,
     pub(crate) open: OpenFiles,
     /// Held while a name changes: a copy that takes a file's place is not put where the file was removed or exchanged meanwhile.
     pub(crate) names: RwLock<()>,
@@ -32,18 +35,19 @@ pub(crate) struct SealedFs {
 type Result<T> = std::result::Result<T, CipherFsError>;
 
 impl SealedFs {
-    pub(crate) fn new(storage: Arc<dyn Storage>, keys: KeyRing) -> Self {
-        Self { storage, keys, open: OpenFiles::default(), names: RwLock::new(()), resealing: Mutex::new(()) }
+    pub(crate) fn new(storage: Arc<dyn Storage>, keys: KeyRing, page: PageSize) -> Self {
+        let (open, names, resealing) = (OpenFiles::default(), RwLock::new(()), Mutex::new(()));
+        Self { storage, keys, page, open, names, resealing }
     }
 
     pub(crate) fn create(&self, path: &Path) -> Result<Arc<Writable>> {
         let _names = self.names.write();
-        Ok(self.open.written(path, Writable::create(&*self.storage, &self.keys, path)?))
+        Ok(self.open.written(path, Writable::create(&*self.storage, &self.keys, path, self.page)?))
     }
 
     pub(crate) fn reopen(&self, path: &Path) -> Result<Arc<Writable>> {
         let _names = self.names.write();
-        Ok(self.open.written(path, Writable::reopen(&*self.storage, &self.keys, path)?))
+        Ok(self.open.written(path, Writable::reopen(&*self.storage, &self.keys, path, self.page)?))
     }
 
     pub(crate) fn sequential(&self, path: &Path) -> Result<Sequential> {

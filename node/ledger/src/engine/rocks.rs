@@ -10,8 +10,8 @@ use std::path::Path;
 use bixi_cipherfs::CipherFs;
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
-    DBCompressionType, DBRecoveryMode, LogLevel, Options, ReadOptions, Snapshot, WriteBatch, WriteBufferManager,
-    WriteOptions,
+    DBCompressionType, DBRecoveryMode, Env, LogLevel, Options, ReadOptions, Snapshot, WaitForCompactOptions,
+    WriteBatch, WriteBufferManager, WriteOptions,
 };
 
 use super::{Batch, Engine, EngineError, Reader, Visit};
@@ -46,9 +46,19 @@ impl RocksEngine {
     /// Opens or creates the database in `dir`. A foreign, plaintext or wrongly keyed directory is refused before RocksDB
     /// reads it.
     pub fn open(dir: &Path, files: &CipherFs, memory: Memory) -> Result<Self, EngineError> {
-        files.create_dir(dir).and_then(|()| files.check(dir)).map_err(|error| EngineError(error.to_string()))?;
+        let env = files.create_dir(dir).and_then(|()| files.check(dir)).and_then(|()| files.env());
+        Self::open_in(dir, &env.map_err(|error| EngineError(error.to_string()))?, memory)
+    }
+
+    /// [`Self::open`] on any environment, with the same options: to measure what sealing costs.
+    #[cfg(feature = "unsealed")]
+    pub fn open_unsealed(dir: &Path, env: &Env, memory: Memory) -> Result<Self, EngineError> {
+        Self::open_in(dir, env, memory)
+    }
+
+    fn open_in(dir: &Path, env: &Env, memory: Memory) -> Result<Self, EngineError> {
         let cache = Cache::new_hyper_clock_cache(memory.cache_bytes, 0);
-        let options = database_options(files, memory)?;
+        let options = database_options(env, memory);
         let columns =
             Column::ALL.map(|column| ColumnFamilyDescriptor::new(column.name(), column_options(column, &cache)));
         let db = DB::open_cf_descriptors(&options, dir, columns).map_err(failed)?;
@@ -65,6 +75,11 @@ impl RocksEngine {
             self.db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &options);
         }
         Ok(())
+    }
+
+    /// Waits until flushes and compactions under way or due are done.
+    pub fn settle(&self) -> Result<(), EngineError> {
+        self.db.wait_for_compact(&WaitForCompactOptions::default()).map_err(failed)
     }
 
     fn family(&self, column: Column) -> &ColumnFamily {
@@ -121,9 +136,9 @@ fn walk_options(mut options: ReadOptions) -> ReadOptions {
     options
 }
 
-fn database_options(files: &CipherFs, memory: Memory) -> Result<Options, EngineError> {
+fn database_options(env: &Env, memory: Memory) -> Options {
     let mut options = Options::default();
-    options.set_env(&files.env().map_err(|error| EngineError(error.to_string()))?);
+    options.set_env(env);
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_paranoid_checks(true);
@@ -140,7 +155,7 @@ fn database_options(files: &CipherFs, memory: Memory) -> Result<Options, EngineE
     options.set_log_level(LogLevel::Warn);
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
-    Ok(options)
+    options
 }
 
 fn column_options(column: Column, cache: &Cache) -> Options {

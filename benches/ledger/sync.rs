@@ -1,0 +1,72 @@
+//! Small writes made durable: what the write-ahead log costs.
+
+use std::path::Path;
+use std::time::Instant;
+
+use bixi_ledger::engine::rocks::{Memory, RocksEngine};
+use bixi_ledger::engine::{Batch, Engine as _};
+use bixi_ledger::keys::Column;
+
+use crate::Budget;
+use crate::backend::Backend;
+use crate::data::{self, Order};
+use crate::report::{Goal, Report, Row, Unit};
+use crate::tables::{Rates, turns};
+
+/// Writes before the next contender has its turn: short, so that a busy moment of the disk hits all of them.
+const WRITES_TOGETHER: usize = 10;
+const ROWS: [u64; 2] = [1, 100];
+
+pub(crate) fn measure(report: &mut Report, backends: &[Backend], budget: Budget, place: &Path) {
+    for rows in ROWS {
+        let named = |quantile: &str| report.named("ledger::engine::sync").with("rows", rows).with("time", quantile);
+        let (median, tail) = (named("p50"), named("p99"));
+        if !report.wants(&median) && !report.wants(&tail) {
+            continue;
+        }
+        let memory = Memory { cache_bytes: 8 << 20, write_buffer_bytes: 32 << 20 };
+        let place = place.join(format!("sync-{rows}"));
+        let open = |backend: &Backend| {
+            let dir = place.join(&backend.name);
+            std::fs::create_dir_all(&dir).expect("a directory");
+            backend.open(&dir, memory)
+        };
+        let engines: Vec<_> = backends.iter().map(open).collect();
+        let mut latencies: Vec<Vec<f64>> = backends.iter().map(|_| Vec::new()).collect();
+        let mut index = 0;
+        for round in 0..budget.syncs / WRITES_TOGETHER {
+            for (turn, engine) in turns(&engines, round) {
+                // The first after the others' turns finds caches that are theirs.
+                latencies[turn].extend(write(engine, index, rows).into_iter().skip(1));
+            }
+            index += rows * WRITES_TOGETHER as u64;
+        }
+        latencies.iter_mut().for_each(|latencies| latencies.sort_unstable_by(f64::total_cmp));
+        let at = |share: f64| -> Rates {
+            let value = |latencies: &Vec<f64>| vec![latencies[((latencies.len() - 1) as f64 * share) as usize]];
+            backends.iter().map(|backend| backend.name.clone()).zip(latencies.iter().map(value)).collect()
+        };
+        report.add(Row::new(median, Unit::Microseconds, at(0.50)));
+        report.add(Row::new(tail, Unit::Microseconds, at(0.99)).goal(Goal::AtMost(1.10)));
+        drop(engines);
+        std::fs::remove_dir_all(place).expect("our own directory");
+    }
+}
+
+/// Microseconds of each write.
+fn write(engine: &RocksEngine, first: u64, rows: u64) -> Vec<f64> {
+    let batch = |write: usize| {
+        let mut batch = Batch::default();
+        let first = first + write as u64 * rows;
+        (first..first + rows)
+            .for_each(|index| batch.put(Column::State, data::key(Order::Random, index), data::value(index)));
+        batch
+    };
+    let batches: Vec<_> = (0..WRITES_TOGETHER).map(batch).collect();
+    let timed = |batch| {
+        let began = Instant::now();
+        engine.write(batch).expect("room");
+        began.elapsed().as_secs_f64() * 1e6
+    };
+    batches.into_iter().map(timed).collect()
+}
