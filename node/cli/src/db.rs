@@ -1,7 +1,9 @@
 //! `bixi db`: a stopped node's data.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
+use bixi_runtime::lifecycle::data_keys::{self, Wish};
 use bixi_runtime::{Replay, Replayed, Verdict};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -13,6 +15,7 @@ use crate::{console, run};
 #[derive(Debug, Subcommand)]
 pub(crate) enum DbCommand {
     Replay(ReplayArgs),
+    RotateKey(RotateKeyArgs),
 }
 
 /// Execute a decided height again and compare the result with what this node has signed.
@@ -53,8 +56,82 @@ pub(crate) struct ReplayArgs {
 }
 
 pub(crate) fn run(command: &DbCommand) -> Result<(), Failure> {
-    let DbCommand::Replay(args) = command;
-    replay(args)
+    match command {
+        DbCommand::Replay(args) => replay(args),
+        DbCommand::RotateKey(args) => rotate_key(args),
+    }
+}
+
+/// Begin a new epoch of the keys that everything on disk is sealed under, and seal anew what is of an older one.
+///
+/// From the first moment on nothing is written under an older epoch. Files of older epochs follow, which takes as long as reading and
+/// writing all of them does; when none is left, the vault drops the older epochs. Ended anywhere, it leaves a node that starts:
+/// --go-on does what is left. The node and its broker are stopped.
+///
+/// Whoever has an old copy of the whole data directory and the key encryption key reads that copy as before. To end that, too, rotate that
+/// key (`bixi hsm rotate kek`) and destroy the old one in its device.
+///
+/// Exit status: 0 nothing is left under an older epoch; 1 something is, or nothing was done, and why; 77 the key device refused the PIN; 78 a
+/// file of the operator's cannot be used.
+#[derive(Debug, Args)]
+pub(crate) struct RotateKeyArgs {
+    /// The node file.
+    #[arg(long, value_name = "PATH", default_value = "/etc/bixi/bixi.toml")]
+    config: PathBuf,
+    /// Begin no epoch: seal what is of an older epoch under the present one.
+    #[arg(long)]
+    go_on: bool,
+    /// Most MiB sealed in a second, for a disk that others use.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    rate_mib: Option<u64>,
+    /// Print one JSON object.
+    ///
+    /// {"epoch", "bytes", "dropped": [EPOCH], "left": [{"file", "reason"}]}
+    #[arg(long)]
+    json: bool,
+}
+
+/// How often a person is told how far it is.
+const TOLD: Duration = Duration::from_secs(1);
+
+fn rotate_key(args: &RotateKeyArgs) -> Result<(), Failure> {
+    let (settings, _) = run::enter_with_device(&args.config)?;
+    let wish = Wish { new_epoch: !args.go_on, bytes_per_second: args.rate_mib.map(|mib| mib << 20) };
+    let mut told = Instant::now();
+    let mut tell = |done: u64, total: u64| {
+        if told.elapsed() >= TOLD {
+            told = Instant::now();
+            let percent = done.saturating_mul(100) / total.max(1);
+            console::say(&format!("rotate-key: {} of {} MiB, {percent} %", done >> 20, total >> 20));
+        }
+    };
+    let moved = data_keys::exchange(&settings, wish, &mut tell).map_err(|error| {
+        let failure = run::refusal("not everything is sealed anew", &error);
+        console::say("rotate-key: the node starts as it is; `bixi db rotate-key --go-on` does what is left");
+        failure
+    })?;
+    if args.json {
+        console::result(&moved.to_json().to_string())?;
+    } else {
+        let listed = |epochs: &[u32]| epochs.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        let dropped = if moved.dropped.is_empty() { "none".to_owned() } else { listed(&moved.dropped) };
+        let mut rows = vec![
+            ["epoch".to_owned(), moved.epoch.to_string()],
+            ["sealed anew".to_owned(), format!("{} KiB", moved.bytes.div_ceil(1024))],
+            ["epochs dropped".to_owned(), dropped],
+        ];
+        rows.extend(moved.left.iter().map(|(path, reason)| [format!("left: {}", path.display()), reason.clone()]));
+        console::result(&console::table(&rows))?;
+    }
+    match moved.left.len() {
+        0 => Ok(()),
+        left => Err(Failure::new(
+            Status::Fault,
+            format!(
+                "{left} files stay under older epochs; start the node, stop it when it has made some blocks, and give --go-on"
+            ),
+        )),
+    }
 }
 
 fn replay(args: &ReplayArgs) -> Result<(), Failure> {

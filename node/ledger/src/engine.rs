@@ -5,6 +5,8 @@
 
 use std::ops::ControlFlow;
 
+pub use bixi_cipherfs::{Resealing, Watch};
+
 use crate::keys::Column;
 
 pub mod memory;
@@ -44,6 +46,9 @@ pub trait Engine: Reader {
 
     /// The present state, unaffected by later writes.
     fn snapshot(&self) -> Box<dyn Reader + '_>;
+
+    /// Seals what is on disk anew under the current epoch of its keys, at work; true when nothing is left, false where `watch` ended it.
+    fn reseal(&self, watch: Watch<'_>) -> Result<bool, EngineError>;
 }
 
 /// One key set, or deleted when the value is `None`.

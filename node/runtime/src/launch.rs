@@ -125,6 +125,7 @@ impl LaunchError {
 }
 
 pub(crate) use checks::self_test as check_kernels;
+pub(crate) use params::ledger_params;
 
 pub(crate) fn step<T, E: Into<Failure>>(
     name: &'static str,

@@ -9,6 +9,7 @@
 //! | [`guard`] | shows, exports, imports and overrules the sign-once guard | device, node stopped |
 //! | [`officers`] | makes an officer's key, signs with it | a key file |
 //! | [`rotation`] | makes keys to replace others | device, node stopped |
+//! | [`data_keys`] | begins a new epoch of the data keys, and seals what is on disk anew | device, node stopped |
 //! | [`initialisation`] | makes a token or a TPM's store ready | device |
 //! | `adoption` | takes keys that no note knows, by the fingerprints that an officer names | device |
 //! | [`trail`] | reads and verifies the audit trail | device or broker |
@@ -18,6 +19,7 @@
 
 pub(crate) mod adoption;
 pub mod bench;
+pub mod data_keys;
 pub(crate) mod desk;
 pub mod generation;
 pub mod guard;

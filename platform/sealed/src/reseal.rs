@@ -1,15 +1,25 @@
-//! A file's content sealed anew, in another file, under the ring's current epoch and keys of its own.
+//! A file's content sealed anew, in another file, under the ring's current epoch and keys of its own; and files that nobody has open
+//! exchanged for such copies.
 //!
 //! The copy is authenticated to its end and durable before it is given back, so that a caller may move it into the old one's place. What
 //! the old file proved stays proved: the copy is made of what authenticated, and a log keeps the bounds of its frames.
+//!
+//! A file is exchanged by a rename: a crash leaves the old file or the new one, and a copy beside it that nothing reads. So nothing has
+//! to be remembered: what is left to do is what the headers say.
 
+use std::ffi::OsString;
+use std::io;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bixi_platform::io::File;
+use bixi_platform::io::{File, OpenMode, Storage, directory_of};
 use zeroize::Zeroizing;
 
-use crate::{KeyRing, Purpose, Result, SealedError, frames, pages};
+use crate::{Inspection, KeyRing, Layout, Purpose, Result, SealedError, frames, inspect_path, pages, small};
+
+/// Ends the name of a copy that has not taken its file's place.
+const COPY: &str = "resealed";
 
 /// Plaintext of a table copied at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -66,11 +76,101 @@ pub fn table(
     Ok(true)
 }
 
+/// Seals the file at `path` anew, durably; nobody may have it open for writing. False where `pace` ended it.
+///
+/// # Errors
+/// As [`log`], [`table`] and [`small::read`], or the system's; the old file is then still there, or the new one, whole. Names the path.
+pub fn in_place(storage: &dyn Storage, path: &Path, ring: &KeyRing, pace: Pace<'_>) -> Result<bool> {
+    exchange(storage, path, ring, pace).map_err(|error| error.at(path))
+}
+
+fn exchange(storage: &dyn Storage, path: &Path, ring: &KeyRing, pace: Pace<'_>) -> Result<bool> {
+    let Inspection { layout, purpose, .. } = inspect_path(storage, path)?;
+    let open = |path: &Path, mode| storage.open(path, mode).map_err(SealedError::io("open"));
+    let copy = copy_of(path);
+    match layout {
+        Layout::Small => {
+            let body = small::read(storage, path, ring, purpose)?;
+            small::write_atomic(storage, path, ring, purpose, &body)?;
+            return Ok(pace(body.len() as u64).is_continue());
+        }
+        Layout::Frames => {
+            let copied = log(open(path, OpenMode::Read)?, open(&copy, OpenMode::Truncate)?, ring, purpose)?;
+            if pace(copied.plaintext_len()).is_break() {
+                return Ok(false);
+            }
+        }
+        Layout::Pages => {
+            let from = pages::Reader::open(open(path, OpenMode::Read)?, ring, purpose)?;
+            if !table(&from, open(&copy, OpenMode::Truncate)?, ring, purpose, pace)? {
+                return Ok(false);
+            }
+        }
+    }
+    storage.rename(&copy, path).map_err(SealedError::io("replace"))?;
+    storage.sync_dir(directory_of(path)).map_err(SealedError::io("sync the directory of"))?;
+    Ok(true)
+}
+
+/// Shows the sealed files of a directory and their lengths. The epoch of a header is the oldest of its file, because segments only ever go
+/// up; nothing proves it, but a header that somebody changed makes the file unreadable whatever is done with it.
+///
+/// # Errors
+/// A file of another release, or the system's.
+pub fn headers(storage: &dyn Storage, dir: &Path, mut visit: impl FnMut(PathBuf, Inspection, u64)) -> Result<()> {
+    for path in paths(storage, dir)? {
+        let metadata = match storage.metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(SealedError::io("look at")(error).at(&path)),
+        };
+        if metadata.is_dir || metadata.len == 0 || is_copy(&path) {
+            continue;
+        }
+        match inspect_path(storage, &path) {
+            Ok(inspection) => visit(path, inspection, metadata.len),
+            // Removed meanwhile, or never ours.
+            Err(error) if error.is_not_found() || matches!(error.cause(), SealedError::NotSealed) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn paths(storage: &dyn Storage, dir: &Path) -> Result<Vec<PathBuf>> {
+    let names = storage.list(dir).map_err(|error| SealedError::io("list")(error).at(dir))?;
+    Ok(names.into_iter().map(|name| dir.join(name)).collect())
+}
+
+/// Removes copies that a crash left in a directory.
+///
+/// # Errors
+/// The system's.
+pub fn remove_copies(storage: &dyn Storage, dir: &Path) -> Result<()> {
+    for path in paths(storage, dir)? {
+        if is_copy(&path) {
+            storage.remove(&path).map_err(|error| SealedError::io("remove")(error).at(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// The name of a copy of `path` until it takes its place.
+pub fn copy_of(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".");
+    name.push(COPY);
+    name.into()
+}
+
+/// Whether the name is that of a copy that has not taken its file's place.
+pub fn is_copy(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == COPY)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use bixi_platform::io::{MemoryDisk, OpenMode, Storage as _};
+    use bixi_platform::io::{Crash, Faults, FaultyStorage, MemoryDisk};
 
     use super::*;
     use crate::fixtures::{key, pattern, ring};
@@ -155,5 +255,83 @@ mod tests {
         let mut found = vec![0; content.len()];
         assert_eq!(new.read_at(0, &mut found).unwrap(), content.len());
         assert_eq!((new.epoch(), new.page_size(), found == content), (2, page, true));
+    }
+
+    /// A log, a table and a small file, each with its content.
+    fn three(storage: &dyn Storage, ring: &KeyRing) -> [(&'static Path, Vec<u8>); 3] {
+        let files = [("/d/log", 900), ("/d/table", 40_000), ("/d/small", 77)];
+        let files = files.map(|(path, bytes)| (Path::new(path), pattern(bytes, 3)));
+        storage.create_dir_all(Path::new("/d")).unwrap();
+        for (path, content) in &files {
+            let open = || storage.open(path, OpenMode::CreateNew).unwrap();
+            match path.to_str().unwrap() {
+                "/d/log" => {
+                    let mut writer = frames::Writer::create(open(), ring, PURPOSE).unwrap();
+                    writer.append(content).unwrap();
+                    writer.close().unwrap();
+                }
+                "/d/table" => {
+                    let mut writer = pages::Writer::create(open(), ring, PURPOSE).unwrap();
+                    writer.append(content).unwrap();
+                    writer.sync().unwrap();
+                }
+                _ => small::write_atomic(storage, path, ring, PURPOSE, content).unwrap(),
+            }
+        }
+        storage.sync_dir(Path::new("/d")).unwrap();
+        files
+    }
+
+    fn content(storage: &dyn Storage, path: &Path, ring: &KeyRing) -> Vec<u8> {
+        let open = || storage.open(path, OpenMode::Read).unwrap();
+        match path.to_str().unwrap() {
+            "/d/log" => frames::read_all(open(), ring, PURPOSE).unwrap().0.concat(),
+            "/d/table" => {
+                let reader = pages::Reader::open(open(), ring, PURPOSE).unwrap();
+                let mut content = vec![0; reader.plaintext_len() as usize];
+                reader.read_at(0, &mut content).unwrap();
+                content
+            }
+            _ => small::read(storage, path, ring, PURPOSE).unwrap().to_vec(),
+        }
+    }
+
+    fn epochs(storage: &dyn Storage) -> Vec<u32> {
+        let mut epochs = Vec::new();
+        headers(storage, Path::new("/d"), |_, inspection, _| epochs.push(inspection.epoch)).unwrap();
+        epochs
+    }
+
+    #[test]
+    fn files_that_are_exchanged_are_old_or_new_whatever_fails() {
+        for number in 1.. {
+            let (disk, faults, ring) = (MemoryDisk::new(), Faults::none(), ring(AtRest::Sm4Gcm));
+            let files = three(&disk, &ring);
+            ring.rotate(2, key(2)).unwrap();
+            let storage = FaultyStorage::new(Arc::new(disk.clone()), faults.clone());
+            let exchange_all = |storage: &dyn Storage| {
+                remove_copies(storage, Path::new("/d"))?;
+                files.iter().try_for_each(|(path, _)| {
+                    in_place(storage, path, &ring, &mut |_| ControlFlow::Continue(())).map(|done| assert!(done))
+                })
+            };
+            faults.dead_from(number);
+            let ended = exchange_all(&storage);
+            disk.crash(Crash::Torn { seed: number });
+            for (path, expected) in &files {
+                assert!(content(&disk, path, &ring) == *expected, "{number}: {}", path.display());
+            }
+            exchange_all(&disk).unwrap();
+            assert_eq!(epochs(&disk), [2, 2, 2]);
+            assert_eq!(disk.list(Path::new("/d")).unwrap().len(), 3, "copies are gone");
+            ring.retire(1).unwrap();
+            for (path, expected) in &files {
+                assert!(content(&disk, path, &ring) == *expected, "{number}: {}", path.display());
+            }
+            if ended.is_ok() {
+                assert!(number > 10, "{number}");
+                return;
+            }
+        }
     }
 }

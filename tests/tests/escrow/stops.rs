@@ -7,7 +7,8 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use bixi_tests::node::make_chain;
+use bixi_tests::node::{RunningNode, make_chain};
+use bixi_tests::wallet::Wallet;
 use bixi_tests::{binary, fixture, settings};
 use serde_json::Value;
 
@@ -46,9 +47,14 @@ impl Ground {
     /// Kills the command before its first call, its second, and so on to its end; `after` looks at each directory that is left in another
     /// shape than by the kill before.
     fn stop_everywhere(&self, arguments: &[&str], after: impl Fn(&Path, usize)) {
+        self.stop_at_every(1, arguments, after);
+    }
+
+    /// The same before every `stride`-th call, of a command that makes many.
+    fn stop_at_every(&self, stride: usize, arguments: &[&str], after: impl Fn(&Path, usize)) {
         let mut before = shape_of(&self.template, &self.template);
         let mut looked_at = 0;
-        for at in 1..CALLS_MAX {
+        for at in (1..CALLS_MAX).step_by(stride) {
             let node = self.place.path().join(format!("node-{at}"));
             // With its empty directories and their modes.
             let copied = Command::new("cp").arg("-a").args([&self.template, &node]).status().unwrap();
@@ -302,4 +308,65 @@ fn expect_only(node: &Path, label: &Value, at: usize) {
     let keys: Vec<&str> = slots["slots"].as_array().unwrap().iter().filter_map(|slot| slot["kek"].as_str()).collect();
     let named = format!("object={};", label.as_str().unwrap());
     assert!(keys.len() == 1 && keys[0].contains(&named), "{at}: {label}, {slots}");
+}
+
+/// The files of a node by the data keys' epochs that their headers name.
+fn epochs(directory: &Path) -> BTreeMap<u32, Vec<PathBuf>> {
+    let mut epochs: BTreeMap<u32, Vec<PathBuf>> = BTreeMap::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            for (epoch, mut files) in self::epochs(&path) {
+                epochs.entry(epoch).or_default().append(&mut files);
+            }
+        } else if let Some(header) = fs::read(&path).unwrap().get(..20).filter(|head| head.starts_with(b"BIXISEAL")) {
+            epochs.entry(u32::from_le_bytes(header[16..].try_into().unwrap())).or_default().push(path);
+        }
+    }
+    epochs
+}
+
+fn expect_epoch(node: &Path, epoch: u32) {
+    let mut epochs = epochs(&node.join("data"));
+    assert!(epochs.remove(&epoch).is_some_and(|files| files.len() > 5) && epochs.is_empty(), "{epoch}: {epochs:?}");
+}
+
+#[test]
+fn an_exchange_of_the_data_keys_is_gone_on_with() {
+    let ground = Ground::new();
+    let config = ground.template.join("bixi.toml");
+    let running = RunningNode::start(&config);
+    let mut wallet = Wallet::new(5);
+    for name in ["first", "second", "third", "fourth"] {
+        let transaction = wallet.user_add(name, 1, running.height() + 500);
+        running.connect().unwrap().submit(&transaction.encode()).expect("final");
+    }
+    let height = running.height();
+    let refused = bixi(&["db", "rotate-key", "--config", "bixi.toml"], &ground.template);
+    assert!(said(&refused).contains("stop both first"), "{}", said(&refused));
+    assert!(running.stop().status.success());
+    expect_epoch(&ground.template, 1);
+    let rotate = ["db", "rotate-key", "--json", "--config", "bixi.toml"];
+    ground.stop_at_every(7, &rotate, |node, at| {
+        let done = json(&bixi(&[&rotate[..], &["--go-on"]].concat(), node));
+        let epoch = done["epoch"].as_u64().unwrap();
+        assert!(epoch <= 2 && done["left"] == serde_json::json!([]), "{at}: {done}");
+        expect_epoch(node, epoch as u32);
+        verify(node, at);
+        let running = RunningNode::start(&node.join("bixi.toml"));
+        assert_eq!(running.height(), height, "{at}");
+        assert!(running.stop().status.success(), "{at}");
+    });
+    // Uninterrupted, and with what it says.
+    let done = ground.prepare(&rotate);
+    assert_eq!(
+        (&done["epoch"], &done["dropped"], &done["left"]),
+        (&2.into(), &serde_json::json!([1]), &serde_json::json!([]))
+    );
+    assert!(done["bytes"].as_u64().unwrap() > 0, "{done}");
+    expect_epoch(&ground.template, 2);
+    let running = RunningNode::start(&config);
+    assert_eq!(running.height(), height);
+    let transaction = wallet.user_add("fifth", 1, height + 500);
+    running.connect().unwrap().submit(&transaction.encode()).expect("final");
 }

@@ -81,6 +81,15 @@ pub enum CipherFsError {
 }
 
 impl CipherFsError {
+    /// Whether the file does not exist.
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Sealed(error) => error.is_not_found(),
+            _ => false,
+        }
+    }
+
     /// Names the file of a system error.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

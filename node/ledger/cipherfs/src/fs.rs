@@ -10,14 +10,13 @@ use std::time::UNIX_EPOCH;
 
 use bixi_platform::io::{Lock, Storage};
 use bixi_sealed::pages::PageSize;
-use bixi_sealed::{KeyRing, SealedError};
+use bixi_sealed::{KeyRing, SealedError, reseal};
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::CipherFsError;
 use crate::file::{self, Random, Sequential, Writable};
 use crate::kind::FileKind;
 use crate::open_files::OpenFiles;
-use crate::reseal::COPY;
 
 /// Files of RocksDB on a storage, sealed under one key ring.
 pub(crate) struct SealedFs {
@@ -193,8 +192,9 @@ impl SealedFs {
         self.random(&current).map_err(foreign)?;
         for name in names {
             let path = dir.join(name);
-            let unread = path.extension().is_some_and(|extension| extension == "dbtmp" || extension == COPY)
-                || path.ends_with("LOCK");
+            let unread = path.extension().is_some_and(|extension| extension == "dbtmp")
+                || path.ends_with("LOCK")
+                || reseal::is_copy(&path);
             if FileKind::of(&path) == FileKind::Small && !unread && !self.is_dir(&path)? {
                 self.random(&path)?;
             }

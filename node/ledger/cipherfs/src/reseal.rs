@@ -9,22 +9,18 @@
 //! not come back, and CURRENT is never put back to an older one.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bixi_platform::io::OpenMode;
-use bixi_sealed::{SealedError, inspect_path, reseal};
+use bixi_platform::io::{OpenMode, directory_of};
+use bixi_sealed::reseal;
 
 use crate::error::CipherFsError;
 use crate::file;
 use crate::fs::SealedFs;
 use crate::kind::FileKind;
 
-/// Ends the name of a copy that has not taken its file's place.
-pub(crate) const COPY: &str = "resealed";
 /// Before files that RocksDB is writing are looked at again.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -57,12 +53,7 @@ impl SealedFs {
     /// Seals anew what is of an older epoch than the current one. True when nothing is left; false where `watch` ended it.
     pub(crate) fn reseal(&self, dir: &Path, watch: Watch<'_>) -> Result<bool> {
         let _one = self.resealing.lock();
-        for name in self.children(dir)? {
-            let path = dir.join(name);
-            if path.extension().is_some_and(|extension| extension == COPY) {
-                self.storage.remove(&path).map_err(CipherFsError::io(&path))?;
-            }
-        }
+        reseal::remove_copies(&*self.storage, dir)?;
         let mut done = Resealing { bytes_total: self.old_files(dir)?.values().sum(), ..Resealing::default() };
         loop {
             let mut is_waiting = false;
@@ -89,7 +80,7 @@ impl SealedFs {
     /// Epochs that files of a database need, with the bytes of each.
     pub(crate) fn epochs(&self, dir: &Path) -> Result<BTreeMap<u32, u64>> {
         let mut epochs = BTreeMap::new();
-        self.each_file(dir, |_, epoch, bytes| *epochs.entry(epoch).or_default() += bytes)?;
+        reseal::headers(&*self.storage, dir, |_, header, bytes| *epochs.entry(header.epoch).or_default() += bytes)?;
         Ok(epochs)
     }
 
@@ -97,38 +88,16 @@ impl SealedFs {
     fn old_files(&self, dir: &Path) -> Result<BTreeMap<PathBuf, u64>> {
         let current = self.keys.current_epoch();
         let mut old = BTreeMap::new();
-        self.each_file(dir, |path, epoch, bytes| {
-            if epoch < current {
-                old.insert(path.to_owned(), bytes);
+        reseal::headers(&*self.storage, dir, |path, header, bytes| {
+            if header.epoch < current {
+                old.insert(path, bytes);
             }
         })?;
         Ok(old)
     }
 
-    /// The files that have a header, with the epoch in it: the oldest of a file, because its segments only ever go up. A header that
-    /// somebody changed makes the file unreadable whatever is done here.
-    fn each_file(&self, dir: &Path, mut visit: impl FnMut(&Path, u32, u64)) -> Result<()> {
-        for name in self.children(dir)? {
-            let path = dir.join(name);
-            let metadata = match self.storage.metadata(&path) {
-                Ok(metadata) => metadata,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(CipherFsError::io(&path)(error)),
-            };
-            if metadata.is_dir || metadata.len == 0 || path.extension().is_some_and(|extension| extension == COPY) {
-                continue;
-            }
-            match inspect_path(&*self.storage, &path) {
-                Ok(inspection) => visit(&path, inspection.epoch, metadata.len),
-                Err(error) if is_gone(error.cause()) || matches!(error.cause(), SealedError::NotSealed) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
     fn reseal_file(&self, path: &Path, done: &mut Resealing, watch: Watch<'_>) -> Result<Outcome> {
-        let copy = copy_of(path);
+        let copy = reseal::copy_of(path);
         let outcome = match FileKind::of(path) {
             FileKind::Table => self.reseal_table(path, &copy, done, watch),
             FileKind::Log | FileKind::Manifest | FileKind::Small => self.reseal_log(path, &copy, done),
@@ -138,8 +107,8 @@ impl SealedFs {
             drop(self.storage.remove(&copy));
         }
         match outcome {
-            Err(CipherFsError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Outcome::Done),
-            Err(CipherFsError::Sealed(error)) if is_gone(error.cause()) => Ok(Outcome::Done),
+            // RocksDB removed it meanwhile.
+            Err(error) if error.is_not_found() => Ok(Outcome::Done),
             other => other,
         }
     }
@@ -168,49 +137,27 @@ impl SealedFs {
         for reader in readers {
             reader.exchange(file::open_pages(&*self.storage, &self.keys, path)?);
         }
-        self.sync_dir(directory(path))?;
+        self.sync_dir(directory_of(path))?;
         Ok(Outcome::Done)
     }
 
     fn reseal_log(&self, path: &Path, copy: &Path, done: &mut Resealing) -> Result<Outcome> {
         let writer = self.open.writer(path);
         let before = self.storage.metadata(path).map_err(CipherFsError::io(path))?.len;
-        let replace = || {
-            self.storage.rename(copy, path).map_err(CipherFsError::io(path))?;
-            self.sync_dir(directory(path))
-        };
         // Whoever writes it waits; names wait for both, in this order everywhere.
         let exchanged = match &writer {
             Some(writer) => writer.reseal(&*self.storage, &self.keys, copy, || {
                 let _names = self.names.write();
-                replace()
+                self.storage.rename(copy, path).map_err(CipherFsError::io(path))?;
+                self.sync_dir(directory_of(path))
             })?,
             None => false,
         };
         if !exchanged {
             let _names = self.names.write();
-            let from = self.storage.open(path, OpenMode::Read).map_err(CipherFsError::io(path))?;
-            let to = self.storage.open(copy, OpenMode::Truncate).map_err(CipherFsError::io(copy))?;
-            let purpose = FileKind::of(path).purpose();
-            reseal::log(from, to, &self.keys, purpose).map_err(CipherFsError::sealed(path))?;
-            replace()?;
+            reseal::in_place(&*self.storage, path, &self.keys, &mut |_| ControlFlow::Continue(()))?;
         }
         done.bytes += before;
         Ok(Outcome::Done)
     }
-}
-
-fn is_gone(error: &SealedError) -> bool {
-    matches!(error, SealedError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
-}
-
-fn directory(path: &Path) -> &Path {
-    bixi_platform::io::directory_of(path)
-}
-
-fn copy_of(path: &Path) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(".");
-    name.push(COPY);
-    name.into()
 }

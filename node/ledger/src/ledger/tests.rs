@@ -3,7 +3,7 @@ use bixi_types::state::History;
 use super::*;
 use crate::driver::*;
 use crate::engine::memory::MemoryEngine;
-use crate::engine::{EngineError, Reader, Visit};
+use crate::engine::{EngineError, Reader, Visit, Watch};
 use crate::error::ErrorKind;
 
 mod crash;
@@ -308,6 +308,10 @@ impl Engine for Failing {
 
     fn snapshot(&self) -> Box<dyn Reader + '_> {
         self.inner.snapshot()
+    }
+
+    fn reseal(&self, watch: Watch<'_>) -> Result<bool, EngineError> {
+        self.inner.reseal(watch)
     }
 }
 

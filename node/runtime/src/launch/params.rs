@@ -30,7 +30,7 @@ const STAGING_WRITE_BUFFER_MB: usize = 16;
 
 /// Half of the node's memory: a quarter for decrypted blocks, an eighth each for memtables and state rows. RPC has a quarter, the
 /// pool an eighth, the admission queue a sixteenth, tables of frequent signers a sixty-fourth.
-pub(super) fn ledger_params(settings: &Settings, storage: Arc<dyn Storage>, ring: KeyRing) -> bixi_ledger::Params {
+pub(crate) fn ledger_params(settings: &Settings, storage: Arc<dyn Storage>, ring: KeyRing) -> bixi_ledger::Params {
     let share_mb = |part: usize| settings.config.memory_mb_max as usize / part;
     bixi_ledger::Params {
         dir: settings.data("ledger"),

@@ -44,6 +44,22 @@ impl Desk {
         Ok((desk, vault))
     }
 
+    /// Lets go of the trail's files; nothing is performed until [`Self::with_trail`].
+    pub(crate) fn close_trail(&mut self) {
+        self.trail = None;
+    }
+
+    /// Opens the trail again.
+    pub(crate) fn with_trail(
+        self,
+        settings: &Settings,
+        storage: &Arc<dyn Storage>,
+        vault: &Vault,
+    ) -> Result<Self, LaunchError> {
+        let trail = step("audit trail", || Trail::open(settings, storage, vault.key_ring()))?;
+        Ok(Self { trail: Some(trail), ..self })
+    }
+
     /// Does what the trail was told of before, and tells what became of it.
     pub(crate) fn perform<T>(
         &self,
