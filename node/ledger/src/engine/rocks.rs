@@ -40,8 +40,8 @@ pub struct Memory {
 /// RocksDB on a [`CipherFs`].
 pub struct RocksEngine {
     db: DB,
-    dir: PathBuf,
-    files: CipherFs,
+    /// Where its files are, and what they are sealed by.
+    sealed: Option<(PathBuf, CipherFs)>,
 }
 
 impl RocksEngine {
@@ -49,7 +49,8 @@ impl RocksEngine {
     /// reads it.
     pub fn open(dir: &Path, files: &CipherFs, memory: Memory) -> Result<Self, EngineError> {
         let env = files.create_dir(dir).and_then(|()| files.check(dir)).and_then(|()| files.env());
-        Self::open_in(dir, &env.map_err(|error| EngineError(error.to_string()))?, memory)
+        let engine = Self::open_in(dir, &env.map_err(|error| EngineError(error.to_string()))?, memory)?;
+        Ok(Self { sealed: Some((dir.to_owned(), files.clone())), ..engine })
     }
 
     /// [`Self::open`] on any environment, with the same options: to measure what sealing costs.
@@ -64,7 +65,7 @@ impl RocksEngine {
         let columns =
             Column::ALL.map(|column| ColumnFamilyDescriptor::new(column.name(), column_options(column, &cache)));
         let db = DB::open_cf_descriptors(&options, dir, columns).map_err(failed)?;
-        Ok(Self { db, dir: dir.to_owned(), files: files.clone() })
+        Ok(Self { db, sealed: None })
     }
 
     /// Flushes and compacts everything down to the last level, for tests and maintenance.
@@ -210,11 +211,12 @@ impl Reader for RocksEngine {
 
 impl Engine for RocksEngine {
     fn reseal(&self, watch: Watch<'_>) -> Result<bool, EngineError> {
+        let Some((dir, files)) = &self.sealed else { return Ok(true) };
         // What is in the log goes to tables, so that the log begins anew: less is copied while its writer waits.
         for column in Column::ALL {
             self.db.flush_cf(self.family(column)).map_err(failed)?;
         }
-        self.files.reseal(&self.dir, watch).map_err(|error| EngineError(error.to_string()))
+        files.reseal(dir, watch).map_err(|error| EngineError(error.to_string()))
     }
 
     fn write(&self, batch: Batch) -> Result<(), EngineError> {
