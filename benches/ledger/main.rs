@@ -61,7 +61,7 @@ fn main() {
     sync::measure(&mut report, &contenders, budget, place.path());
     commit::measure(&mut report, &contenders, budget, place.path());
     // Decides a constant of the format, not a goal: only when asked for.
-    if !options.filters.is_empty() {
+    if options.filters.iter().any(|filter| filter.contains("pages")) {
         let sizes: Vec<_> = PAGES.map(Backend::paged).chain([Backend::plaintext()]).collect();
         tables::measure(&mut report, "ledger::pages", &sizes, budget, place.path());
     }

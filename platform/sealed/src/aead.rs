@@ -86,29 +86,6 @@ impl Aead {
             }
         }
     }
-
-    /// [`Aead::open`] for each; the place of the first whose tag does not fit.
-    pub(crate) fn open_many(&self, sealed: Vec<Sealed<'_>>) -> std::result::Result<(), usize> {
-        let wrong = match self {
-            Self::Sm4(key) => {
-                let message =
-                    |Sealed { counter, aad, data, tag }| gcm::Message { nonce: nonce(counter), aad, data, tag };
-                let mut messages: Vec<_> = sealed.into_iter().map(message).collect();
-                gcm::open_many(key, &mut messages).into_iter().position(|right| !right)
-            }
-            Self::Aes(_) => sealed.into_iter().position(|one| !self.open(one.counter, one.aad, one.data, &one.tag)),
-        };
-        wrong.map_or(Ok(()), Err)
-    }
-}
-
-/// One of many ciphertexts under a key.
-pub(crate) struct Sealed<'a> {
-    pub(crate) counter: u64,
-    pub(crate) aad: &'a [u8],
-    /// Ciphertext, replaced by the plaintext.
-    pub(crate) data: &'a mut [u8],
-    pub(crate) tag: Tag,
 }
 
 /// The deterministic 96-bit nonce of SP 800-38D 8.2.1: the fixed field is zero because the key belongs to one segment.

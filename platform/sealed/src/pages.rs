@@ -26,10 +26,8 @@ pub const PLAINTEXT_BYTES_MAX: u64 = 1 << 36;
 pub struct PageSize(u8);
 
 impl PageSize {
-    /// 4 KiB on disk.
+    /// 4 KiB on disk: the default.
     pub const KIB_4: Self = Self(12);
-    /// 16 KiB on disk: the default.
-    pub const KIB_16: Self = Self(14);
     /// 64 KiB on disk.
     pub const KIB_64: Self = Self(16);
 
@@ -56,7 +54,7 @@ impl PageSize {
 
 impl Default for PageSize {
     fn default() -> Self {
-        Self::KIB_16
+        Self::KIB_4
     }
 }
 

@@ -1,19 +1,24 @@
 //! The reading side.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use bixi_platform::io::File;
 
 use super::{PAGES_START, PLAINTEXT_BYTES_MAX, PageSize, associated, counter};
 use crate::{
     KeyRing, Layout, Purpose, Result, SealedError,
-    aead::{Sealed, TAG_BYTES},
+    aead::TAG_BYTES,
     header::{Header, MAGIC, array},
     segment::{PROLOGUE_BYTES, Segment, open_prologue},
 };
 
-/// Most bytes read from the file at once.
-const SPAN_BYTES: usize = 1 << 20;
+/// Most bytes read from the file at once: what was read is still in the core's second cache when it is opened.
+const SPAN_BYTES: usize = 128 << 10;
+
+thread_local! {
+    /// Where pages are opened: look-ups are too short to pay for fresh memory each time.
+    static SPAN: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// A finished table, readable at random by many threads.
 pub struct Reader {
@@ -99,50 +104,48 @@ impl Reader {
         if wanted == 0 {
             return Ok(0);
         }
+        // Taken, not borrowed: whatever a file does below finds an empty one.
+        let mut span = SPAN.take();
+        let read = self.read_pages(offset, &mut out[..wanted], &mut span);
+        SPAN.set(span);
+        read.map(|()| wanted)
+    }
+
+    /// Fills `out`, all of which is there, through `span`.
+    fn read_pages(&self, offset: u64, out: &mut [u8], span: &mut Vec<u8>) -> Result<()> {
         let payload = self.page.payload_bytes() as u64;
-        let (first, last) = (offset / payload, (offset + wanted as u64 - 1) / payload);
+        let (first, last) = (offset / payload, (offset + out.len() as u64 - 1) / payload);
         let span_pages = (SPAN_BYTES / self.page.bytes()) as u64;
-        let mut sealed = Vec::new();
         let mut filled = 0;
         let mut index = first;
         while index <= last {
-            self.read_span(index, (last - index + 1).min(span_pages), &mut sealed)?;
-            self.open_span(index, &mut sealed)?;
-            for page in sealed.chunks(self.page.bytes()) {
+            for page in self.read_span(index, (last - index + 1).min(span_pages), span)?.chunks_mut(self.page.bytes()) {
+                if !self.open_page(index, index == self.last, page) {
+                    let what = "a page does not authenticate";
+                    return Err(SealedError::Tampered { offset: self.page_offset(index), what });
+                }
                 let plaintext = &page[..page.len() - TAG_BYTES];
                 let skip = (offset + filled as u64 - index * payload) as usize;
-                let take = (plaintext.len() - skip).min(wanted - filled);
+                let take = (plaintext.len() - skip).min(out.len() - filled);
                 out[filled..filled + take].copy_from_slice(&plaintext[skip..skip + take]);
                 filled += take;
                 index += 1;
             }
         }
-        Ok(wanted)
+        Ok(())
     }
 
     /// Reads the sealed bytes of `pages` pages from page `index` on.
-    fn read_span(&self, index: u64, pages: u64, sealed: &mut Vec<u8>) -> Result<()> {
+    fn read_span<'a>(&self, index: u64, pages: u64, span: &'a mut Vec<u8>) -> Result<&'a mut [u8]> {
         let mut bytes = pages as usize * self.page.bytes();
         if index + pages > self.last {
             let last_plaintext = (self.plaintext_len - self.last * self.page.payload_bytes() as u64) as usize;
             bytes -= self.page.payload_bytes() - last_plaintext;
         }
-        sealed.resize(bytes, 0);
-        self.file.read_exact_at(self.page_offset(index), sealed).map_err(SealedError::io("read"))
-    }
-
-    /// Decrypts in place the pages from `first` on; their tags stay between them.
-    fn open_span(&self, first: u64, pages: &mut [u8]) -> Result<()> {
-        let count = pages.len().div_ceil(self.page.bytes()) as u64;
-        let aads: Vec<_> = (first..first + count).map(|index| associated(index, index == self.last)).collect();
-        let sealed = pages.chunks_mut(self.page.bytes()).zip(&aads).zip(first..).map(|((page, aad), index)| {
-            let (data, tag) = page.split_at_mut(page.len() - TAG_BYTES);
-            Sealed { counter: counter(index), aad, data, tag: array(tag) }
-        });
-        self.segment.aead.open_many(sealed.collect()).map_err(|wrong| SealedError::Tampered {
-            offset: self.page_offset(first + wrong as u64),
-            what: "a page does not authenticate",
-        })
+        span.resize(span.len().max(bytes), 0);
+        let sealed = &mut span[..bytes];
+        self.file.read_exact_at(self.page_offset(index), sealed).map_err(SealedError::io("read"))?;
+        Ok(sealed)
     }
 
     fn open_page(&self, index: u64, is_final: bool, page: &mut [u8]) -> bool {
