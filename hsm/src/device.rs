@@ -16,6 +16,8 @@ mod error;
 pub mod lookup;
 mod repetition;
 
+use std::fmt;
+
 use bixi_accel::sm2::{RegisteredKey, Signature};
 use bixi_accel::sm3;
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -74,6 +76,12 @@ pub fn fingerprint_by<E>(derive: impl FnOnce(&[u8], &mut [u8; PRF_BYTES]) -> Res
 pub trait KeyDevice: Send + Sync {
     /// What the device said about itself when it was opened.
     fn info(&self) -> DeviceInfo;
+
+    /// The vendor profile by which keys are looked for, and whether another one fits the device better, for whoever misses a key; nothing
+    /// where no profile decides what a key is. Asks the device, and takes no PIN.
+    fn profile_words(&self) -> Option<String> {
+        None
+    }
 
     /// Every private and secret key the logged-in user can see.
     fn list(&self) -> Result<Vec<KeyInfo>, DeviceError>;
@@ -145,6 +153,15 @@ pub enum KeyKind {
     Sm2Sign,
     /// A key encryption key: a secret used only through [`KeyDevice::prf`].
     Kek,
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sm2Sign => "SM2 signing key",
+            Self::Kek => "key encryption key",
+        })
+    }
 }
 
 /// A key to generate.

@@ -91,7 +91,7 @@ impl SoftDevice {
         let Inner { keys, source } = &mut *inner;
         let found = self.find(function, keys, key)?;
         if found.kind != kind {
-            return Err(DeviceError::new(function, Cause::WrongKeyUse, format!("{key} is a {:?} key", found.kind)));
+            return Err(DeviceError::new(function, Cause::WrongKeyUse, format!("{key} is a {}", found.kind)));
         }
         use_key(found, source)
     }

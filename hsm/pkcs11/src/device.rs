@@ -25,7 +25,7 @@ use crate::module::{self, Module};
 use crate::pool::{Failure, Pool, Token};
 use crate::profile::Profile;
 use crate::raw::Functions;
-use crate::{diagnosis, keys, prf};
+use crate::{diagnosis, keys, prf, probe};
 
 /// Most handles kept; a node has a handful of keys.
 const CACHE_MAX: usize = 1024;
@@ -90,6 +90,7 @@ pub struct Params {
 /// A logged-in token.
 pub struct Pkcs11Device {
     pool: Pool,
+    module_path: PathBuf,
     functions: Functions,
     profile: Profile,
     info: DeviceInfo,
@@ -133,10 +134,12 @@ impl Pkcs11Device {
         let pin = pin::read(&params.pin)?;
         let timeout = Duration::from_millis(params.timeout_ms);
         let memory = PinMemory::new(params.pin_state_path, timeout, "C_Login");
+        let module_path = params.module_path;
         let token = Token { module, selector, pin, memory };
         let pool = Pool::new(token, params.sessions_max, timeout);
         let device = Self {
             pool,
+            module_path,
             functions,
             profile,
             info,
@@ -207,7 +210,7 @@ impl Pkcs11Device {
             return Ok(*public);
         }
         let private = self.handle(session, epoch, key, KeyKind::Sm2Sign)?;
-        let public = keys::public_key(session, private)?;
+        let public = keys::public_key(session, self.functions, private)?;
         let mut public_keys = self.public_keys();
         if public_keys.len() >= CACHE_MAX {
             public_keys.clear();
@@ -262,6 +265,29 @@ fn device_info(token: &TokenInfo, manufacturer: &str, profile: &Profile) -> Devi
 impl KeyDevice for Pkcs11Device {
     fn info(&self) -> DeviceInfo {
         self.info.clone()
+    }
+
+    fn profile_words(&self) -> Option<String> {
+        let name = &self.profile.name;
+        let selector =
+            TokenSelector { serial: Some(self.info.serial.clone()), ..TokenSelector::label(&*self.info.token) };
+        Some(match probe::hold_against(&self.module_path, &selector, &self.profile) {
+            Ok((own, _)) if own.is_whole() => format!("the profile {name:?}, which the token's mechanisms fit"),
+            Ok((own, better)) => {
+                let lacks = own.missing.join(", ");
+                let proposal = match better {
+                    Some(better) => format!(
+                        "{better:?} fits it, as `bixi hsm probe` shows: set hsm.profile = {better:?} in the node file"
+                    ),
+                    None => {
+                        "no shipped profile fits it, as `bixi hsm probe` shows: hsm.profile has to name one of your own"
+                            .to_owned()
+                    }
+                };
+                format!("the profile {name:?}, which does not fit the token (it lacks {lacks}); {proposal}")
+            }
+            Err(error) => format!("the profile {name:?}, which could not be held against the token ({error})"),
+        })
     }
 
     fn list(&self) -> Result<Vec<KeyInfo>, DeviceError> {
@@ -345,7 +371,7 @@ impl KeyDevice for Pkcs11Device {
                 KeyKind::Sm2Sign => Some(self.known_public_key(session, epoch, key)?.to_bytes()),
                 _ => None,
             };
-            let described = keys::describe(session, &self.info.token, handle, kind)?;
+            let described = keys::describe(session, self.functions, &self.info.token, handle, kind)?;
             let evidence = format!(
                 "extractable={} sensitive={} local={}",
                 described.extractable, described.sensitive, described.local

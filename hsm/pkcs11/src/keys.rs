@@ -3,7 +3,7 @@
 use bixi_accel::sm2::PublicKey;
 use bixi_hsm::{Cause, DeviceError, KeyInfo, KeyKind, KeyRef, KeySpec, KeyUri, ObjectType, Scheme};
 use bixi_platform::random::OsRandom;
-use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki_sys::*;
 
@@ -68,31 +68,21 @@ fn not_found(key: &KeyRef, why: &str) -> Failure {
 /// What the device says about one hidden key, read back from it.
 pub(crate) fn describe(
     session: &Session,
+    functions: Functions,
     token: &str,
     handle: ObjectHandle,
     kind: KeyKind,
 ) -> Result<KeyInfo, Failure> {
-    let wanted = [
-        AttributeType::Label,
-        AttributeType::Id,
-        AttributeType::Extractable,
-        AttributeType::Sensitive,
-        AttributeType::Local,
-    ];
-    let (mut label, mut id) = (Vec::new(), Vec::new());
+    let wanted = [CKA_LABEL, CKA_ID, CKA_EXTRACTABLE, CKA_SENSITIVE, CKA_LOCAL];
+    let [label, id, extractable, sensitive, local] = functions.attributes(session, handle, wanted)?;
+    let flag = |value: Option<Vec<u8>>| match value.as_deref() {
+        Some([byte]) => Some(*byte != CK_FALSE),
+        _ => None,
+    };
     // What a device does not say is taken as the worst.
-    let (mut extractable, mut sensitive, mut local) = (true, false, false);
-    for attribute in session.get_attributes(handle, &wanted)? {
-        match attribute {
-            Attribute::Label(bytes) => label = bytes,
-            Attribute::Id(bytes) => id = bytes,
-            Attribute::Extractable(flag) => extractable = flag,
-            Attribute::Sensitive(flag) => sensitive = flag,
-            Attribute::Local(flag) => local = flag,
-            _ => {}
-        }
-    }
-    let label = String::from_utf8_lossy(&label).into_owned();
+    let (extractable, sensitive) = (flag(extractable).unwrap_or(true), flag(sensitive).unwrap_or(false));
+    let (local, id) = (flag(local).unwrap_or(false), id.unwrap_or_default());
+    let label = String::from_utf8_lossy(&label.unwrap_or_default()).into_owned();
     let object_type = if kind == KeyKind::Sm2Sign { ObjectType::Private } else { ObjectType::SecretKey };
     let uri = KeyUri::for_object(Scheme::Pkcs11, token, &label, &id, object_type);
     let uri = KeyRef::new(uri)
@@ -113,7 +103,7 @@ pub(crate) fn list(
             if functions.key_type(session, handle)? != number {
                 continue;
             }
-            match describe(session, token, handle, kind) {
+            match describe(session, functions, token, handle, kind) {
                 Ok(info) => infos.push(info),
                 // Another application's key, with a name that no reference of ours can hold.
                 Err(Failure::Ours(error)) => tracing::warn!(%error, "a key on the token is left out of its list"),
@@ -125,32 +115,27 @@ pub(crate) fn list(
 }
 
 /// The public key that belongs to a private key: on the key itself where the vendor puts it, else on its twin.
-pub(crate) fn public_key(session: &Session, private: ObjectHandle) -> Result<PublicKey, Failure> {
-    if let Some(key) = point_of(session, private)? {
+pub(crate) fn public_key(session: &Session, functions: Functions, private: ObjectHandle) -> Result<PublicKey, Failure> {
+    if let Some(key) = point_of(session, functions, private)? {
         return Ok(key);
     }
-    let identity = session.get_attributes(private, &[AttributeType::Label, AttributeType::Id])?;
+    let [label, id] = functions.attributes(session, private, [CKA_LABEL, CKA_ID])?;
     let mut template = vec![Attribute::Token(true), Attribute::Class(ObjectClass::PUBLIC_KEY)];
-    template.extend(identity);
+    template.extend(label.map(Attribute::Label));
+    template.extend(id.map(Attribute::Id));
     let twins = session.find_objects(&template)?;
     let [twin] = twins[..] else {
         let message = format!("{} public keys have the private key's label and id", twins.len());
         return Err(DeviceError::new("C_FindObjects", Cause::BadAnswer, message).into());
     };
-    point_of(session, twin)?.ok_or_else(|| {
+    point_of(session, functions, twin)?.ok_or_else(|| {
         DeviceError::new("C_GetAttributeValue", Cause::BadAnswer, "the public key has no CKA_EC_POINT").into()
     })
 }
 
-fn point_of(session: &Session, object: ObjectHandle) -> Result<Option<PublicKey>, Failure> {
-    for attribute in session.get_attributes(object, &[AttributeType::EcPoint])? {
-        if let Attribute::EcPoint(bytes) = attribute
-            && !bytes.is_empty()
-        {
-            return parse_point(&bytes).map(Some);
-        }
-    }
-    Ok(None)
+fn point_of(session: &Session, functions: Functions, object: ObjectHandle) -> Result<Option<PublicKey>, Failure> {
+    let [point] = functions.attributes(session, object, [CKA_EC_POINT])?;
+    point.filter(|bytes| !bytes.is_empty()).map(|bytes| parse_point(&bytes)).transpose()
 }
 
 /// SEC 1, with or without the OCTET STRING around it, or bare X ‖ Y: vendors differ.
@@ -181,11 +166,11 @@ pub(crate) fn generate(
         KeyKind::Sm2Sign => generate_pair(session, functions, profile, identity(spec, true)?)?,
         KeyKind::Kek => vec![generate_kek(session, functions, profile, spec)?],
         _ => {
-            let message = format!("{:?} keys are not known to this backend", spec.kind);
+            let message = format!("no {} is known to this backend", spec.kind);
             return Err(DeviceError::new("generate", Cause::Unsupported, message).into());
         }
     };
-    let info = describe(session, token, handles[0], spec.kind)?;
+    let info = describe(session, functions, token, handles[0], spec.kind)?;
     refuse_readable(session, &info, handles)?;
     Ok(info)
 }
@@ -199,9 +184,9 @@ pub(crate) fn generate_transient(
     spec: &KeySpec,
 ) -> Result<(KeyInfo, Vec<ObjectHandle>, PublicKey), Failure> {
     let handles = generate_pair(session, functions, profile, identity(spec, false)?)?;
-    let info = describe(session, token, handles[0], spec.kind)?;
+    let info = describe(session, functions, token, handles[0], spec.kind)?;
     refuse_readable(session, &info, handles.clone())?;
-    let of = |handle| point_of(session, handle).transpose();
+    let of = |handle| point_of(session, functions, handle).transpose();
     let public = handles.iter().copied().find_map(of).ok_or_else(|| {
         DeviceError::new("C_GetAttributeValue", Cause::BadAnswer, "neither half of the key pair has a CKA_EC_POINT")
     })??;
@@ -211,14 +196,21 @@ pub(crate) fn generate_transient(
 /// A key that the device would give out is destroyed again.
 fn refuse_readable(session: &Session, info: &KeyInfo, handles: Vec<ObjectHandle>) -> Result<(), Failure> {
     if info.extractable || !info.sensitive {
-        let failed = handles.into_iter().filter_map(|handle| session.destroy_object(handle).err()).next();
-        let message = match failed {
-            None => "the device made the key extractable or readable; it was destroyed again".to_owned(),
-            Some(error) => format!(
-                "the device made the key {} extractable or readable, and it could not be destroyed again ({error}): destroy it with the \
+        // Each half, whatever becomes of the other.
+        let failed: Vec<String> = handles
+            .into_iter()
+            .filter_map(|handle| session.destroy_object(handle).err())
+            .map(|error| error.to_string())
+            .collect();
+        let message = if failed.is_empty() {
+            "the device made the key extractable or readable; it was destroyed again".to_owned()
+        } else {
+            format!(
+                "the device made the key {} extractable or readable, and it could not be destroyed again ({}): destroy it with the \
                  vendor's tools",
-                info.uri
-            ),
+                info.uri,
+                failed.join("; ")
+            )
         };
         return Err(DeviceError::new("C_GenerateKey", Cause::BadAnswer, message).into());
     }

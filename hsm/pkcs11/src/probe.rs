@@ -13,6 +13,7 @@ use cryptoki::mechanism::MechanismType;
 use cryptoki::slot::Slot;
 use cryptoki_sys::*;
 
+use crate::device::TokenSelector;
 use crate::error::device_error;
 use crate::module::{self, Module};
 use crate::profile::{PrfKind, Profile};
@@ -126,20 +127,55 @@ pub fn probe(path: &Path) -> Result<Probe, DeviceError> {
     })
 }
 
+/// How well a profile fits the token of `selector`, and the shipped one that fits it best, if one does.
+pub(crate) fn hold_against(
+    path: &Path,
+    selector: &TokenSelector,
+    profile: &Profile,
+) -> Result<(Fit, Option<String>), DeviceError> {
+    let module = module::load(path)?;
+    let (slot, _) = module::find_slot(&module.pkcs11, selector)?;
+    let library = module.pkcs11.get_library_info().map_err(|error| device_error("read the module", &error))?;
+    let profiles = shipped()?;
+    let mechanisms = mechanisms(module.functions, slot, profiles.iter().chain([profile]))?;
+    let own = fit(profile, path, library.manufacturer_id(), &mechanisms);
+    let best = fits(&profiles, path, library.manufacturer_id(), &mechanisms).into_iter().next();
+    Ok((own, best.filter(Fit::is_whole).map(|fit| fit.profile)))
+}
+
+fn shipped() -> Result<Vec<Profile>, DeviceError> {
+    let shipped = Profile::names().into_iter().map(Profile::named).collect::<Result<Vec<_>, _>>();
+    shipped.map_err(|error| DeviceError::new("vendor profile", Cause::Setup, error.to_string()))
+}
+
+/// What the token says of every mechanism that it lists or that a profile knows: some modules leave their vendor's numbers out of the list.
+/// One without any mechanism need not have the question answered at all.
+fn mechanisms<'a>(
+    functions: Functions,
+    slot: Slot,
+    profiles: impl Iterator<Item = &'a Profile>,
+) -> Result<Vec<Mechanism>, DeviceError> {
+    let listed = functions.mechanisms(slot).map_err(|error| device_error("list the mechanisms", &error))?;
+    if listed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let numbers: BTreeSet<u64> = profiles.flat_map(numbers).chain(listed).collect();
+    let described = numbers.into_iter().map(|number| describe(functions, slot, number));
+    described.filter_map(Result::transpose).collect()
+}
+
+/// The best first; the order of the shipped profiles decides between equals.
+fn fits(profiles: &[Profile], path: &Path, manufacturer: &str, mechanisms: &[Mechanism]) -> Vec<Fit> {
+    let mut fits: Vec<Fit> = profiles.iter().map(|profile| fit(profile, path, manufacturer, mechanisms)).collect();
+    fits.sort_by_key(|fit| (fit.missing.len(), !fit.is_named));
+    fits
+}
+
 fn probe_token(module: &Module, slot: Slot, path: &Path, manufacturer: &str) -> Result<ProbedToken, DeviceError> {
     let info = module.pkcs11.get_token_info(slot).map_err(|error| device_error("read the token", &error))?;
-    let listed = module.functions.mechanisms(slot).map_err(|error| device_error("list the mechanisms", &error))?;
-    let shipped = Profile::names().into_iter().map(Profile::named).collect::<Result<Vec<_>, _>>();
-    let profiles = shipped.map_err(|error| DeviceError::new("vendor profile", Cause::Setup, error.to_string()))?;
-    // Some modules leave their vendor's numbers out of the list; each that a profile knows is asked for. One without any mechanism
-    // need not have the question answered at all.
-    let known = if listed.is_empty() { &[] } else { &profiles[..] };
-    let numbers: BTreeSet<u64> = known.iter().flat_map(numbers).chain(listed).collect();
-    let described = numbers.into_iter().map(|number| describe(module.functions, slot, number));
-    let mechanisms: Vec<Mechanism> = described.filter_map(Result::transpose).collect::<Result<_, _>>()?;
-    let mut fits: Vec<Fit> = profiles.iter().map(|profile| fit(profile, path, manufacturer, &mechanisms)).collect();
-    // The order of the shipped profiles decides between equals.
-    fits.sort_by_key(|fit| (fit.missing.len(), !fit.is_named));
+    let profiles = shipped()?;
+    let mechanisms = mechanisms(module.functions, slot, profiles.iter())?;
+    let fits = fits(&profiles, path, manufacturer, &mechanisms);
     Ok(ProbedToken {
         slot: slot.id(),
         label: info.label().to_owned(),

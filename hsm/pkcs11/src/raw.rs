@@ -9,7 +9,7 @@ use std::path::Path;
 use bixi_hsm::{Cause, DeviceError};
 use cryptoki::context::Function;
 use cryptoki::error::{Error, Rv};
-use cryptoki::object::ObjectHandle;
+use cryptoki::object::{AttributeType, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 use cryptoki_sys::*;
@@ -20,6 +20,8 @@ use crate::pool::Failure;
 
 /// Most bytes of a signature, a MAC or the ciphertext of a PRF.
 const ANSWER_BYTES_MAX: usize = 512;
+/// Most bytes of a label, an id or a point.
+const ATTRIBUTE_BYTES_MAX: usize = 64 * 1024;
 /// Most mechanisms a token is believed to have.
 const MECHANISMS_MAX: usize = 4096;
 
@@ -158,6 +160,62 @@ impl Functions {
         Ok(keys.map(object))
     }
 
+    /// Attributes of an object, each as its bytes; nothing for one that the object has not or does not show. Their lengths are asked for
+    /// first, because the module names them and they are allocated here.
+    ///
+    /// # Errors
+    /// The module's; [`Cause::BadAnswer`] for a length beyond [`ATTRIBUTE_BYTES_MAX`], or beyond the one it had named.
+    pub(crate) fn attributes<const N: usize>(
+        self,
+        session: &Session,
+        object: ObjectHandle,
+        wanted: [CK_ATTRIBUTE_TYPE; N],
+    ) -> Result<[Option<Vec<u8>>; N], Failure> {
+        let mut asked = wanted.map(|type_| CK_ATTRIBUTE { type_, pValue: std::ptr::null_mut(), ulValueLen: 0 });
+        self.get_attributes(session, object, &mut asked)?;
+        let mut values: [Option<Vec<u8>>; N] = [const { None }; N];
+        for (value, one) in values.iter_mut().zip(&asked) {
+            *value = length_of(one, ATTRIBUTE_BYTES_MAX)?.map(|length| vec![0; length]);
+        }
+        let mut places: Vec<CK_ATTRIBUTE> = (wanted.iter().zip(&mut values))
+            .filter_map(|(type_, value)| {
+                let value = value.as_mut()?;
+                let length = value.len() as CK_ULONG;
+                Some(CK_ATTRIBUTE { type_: *type_, pValue: value.as_mut_ptr().cast(), ulValueLen: length })
+            })
+            .collect();
+        if places.is_empty() {
+            return Ok(values);
+        }
+        self.get_attributes(session, object, &mut places)?;
+        for (value, place) in values.iter_mut().filter(|value| value.is_some()).zip(&places) {
+            let room = value.as_ref().map_or(0, Vec::len);
+            match length_of(place, room)? {
+                Some(length) => value.iter_mut().for_each(|bytes| bytes.truncate(length)),
+                None => *value = None,
+            }
+        }
+        Ok(values)
+    }
+
+    /// `C_GetAttributeValue`; each attribute's own length says whether it was given.
+    fn get_attributes(
+        self,
+        session: &Session,
+        object: ObjectHandle,
+        attributes: &mut [CK_ATTRIBUTE],
+    ) -> Result<(), Error> {
+        let get = present(self.0.C_GetAttributeValue)?;
+        let count = attributes.len() as CK_ULONG;
+        // SAFETY: an open session, as many attributes as the count says, each with room for the length it names, or with none.
+        let code = unsafe { get(session.handle(), object.handle(), attributes.as_mut_ptr(), count) };
+        match code {
+            // The others were given all the same (PKCS#11 2.40, C_GetAttributeValue).
+            CKR_ATTRIBUTE_SENSITIVE | CKR_ATTRIBUTE_TYPE_INVALID => Ok(()),
+            code => checked(code, Function::GetAttributeValue),
+        }
+    }
+
     /// `CKA_KEY_TYPE` of an object.
     pub(crate) fn key_type(self, session: &Session, key: ObjectHandle) -> Result<CK_KEY_TYPE, Failure> {
         let get = present(self.0.C_GetAttributeValue)?;
@@ -197,6 +255,24 @@ impl Functions {
 fn object(handle: CK_OBJECT_HANDLE) -> ObjectHandle {
     // SAFETY: no memory hangs on a handle; that this one names an object is what the module just said.
     unsafe { ObjectHandle::new_from_raw(handle) }
+}
+
+/// The length of an attribute, nothing when the module does not give it.
+fn length_of(attribute: &CK_ATTRIBUTE, bytes_max: usize) -> Result<Option<usize>, Failure> {
+    if attribute.ulValueLen == CK_UNAVAILABLE_INFORMATION {
+        return Ok(None);
+    }
+    match usize::try_from(attribute.ulValueLen) {
+        Ok(length) if length <= bytes_max => Ok(Some(length)),
+        _ => {
+            let name = match AttributeType::try_from(attribute.type_) {
+                Ok(named) => named.to_string(),
+                Err(_) => format!("attribute 0x{:X}", attribute.type_),
+            };
+            let what = format!("{name} of {} bytes; {bytes_max} are allowed", attribute.ulValueLen);
+            Err(bad_answer("C_GetAttributeValue", what))
+        }
+    }
 }
 
 /// One operation in one step, with room for every answer there can be: no question for its length, which some modules count as

@@ -59,7 +59,7 @@ fn keys_are_sealed_in(bench: &Bench<'_>) -> Verdict {
     for (key, kind) in bench.keys() {
         let found: Vec<_> = list.iter().filter(|info| info.uri == *key).collect();
         let [info] = found[..] else { return Err(format!("{key} is listed {} times", found.len())) };
-        ensure(info.kind == kind, || format!("{key} is listed as {:?}", info.kind))?;
+        ensure(info.kind == kind, || format!("{key} is listed as {}", info.kind))?;
         ensure(info.sensitive && info.local && !info.extractable, || format!("{info:?}"))?;
         let again: KeyRef = key.to_string().parse().map_err(|error| format!("{key}: {error}"))?;
         ensure(again == *key, || format!("{key} does not survive its own text"))?;

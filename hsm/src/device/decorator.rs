@@ -47,6 +47,10 @@ impl<D: Decorator> KeyDevice for D {
         self.described(self.inner().info())
     }
 
+    fn profile_words(&self) -> Option<String> {
+        self.inner().profile_words()
+    }
+
     fn list(&self) -> Result<Vec<KeyInfo>, DeviceError> {
         self.around("list", |device| device.list())
     }

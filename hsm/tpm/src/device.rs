@@ -182,7 +182,7 @@ impl TpmDevice {
         };
         match kind {
             Some(wanted) if wanted != known.kind => {
-                let message = format!("{key} is a {:?} key", known.kind);
+                let message = format!("{key} is a {}", known.kind);
                 Err(DeviceError::new(function, Cause::WrongKeyUse, message))
             }
             _ => Ok(known),
@@ -250,7 +250,7 @@ impl KeyDevice for TpmDevice {
         }
         let made = self.with(|connection, pin| {
             let template = Template::key(spec.kind, facts::algorithms(connection)?).ok_or_else(|| {
-                let message = format!("{:?} keys are not known to this backend", spec.kind);
+                let message = format!("no {} is known to this backend", spec.kind);
                 DeviceError::new("generate", Cause::Unsupported, message)
             })?;
             let record = KeyRecord { label: spec.label.clone(), key: key::create(connection, &template, pin)? };

@@ -1,5 +1,6 @@
 //! The bytes of a vault file: printed and parsed here and nowhere else.
 
+use std::fmt;
 use std::path::Path;
 
 use bixi_accel::sm3;
@@ -40,6 +41,16 @@ pub enum SlotKind {
     Standby,
     /// A device that officers keep offline, or a key of which each of them has a share.
     Escrow,
+}
+
+impl fmt::Display for SlotKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Primary => "primary",
+            Self::Standby => "standby",
+            Self::Escrow => "escrow",
+        })
+    }
 }
 
 /// Who can open a vault.
@@ -124,7 +135,7 @@ impl Body {
     /// Its slots in words.
     pub(crate) fn names(&self) -> String {
         let infos = self.slots.iter().map(|slot| &slot.info);
-        infos.map(|info| format!("{} ({:?}) {}", info.label, info.kind, info.kek)).collect::<Vec<_>>().join(", ")
+        infos.map(|info| format!("{} ({}) {}", info.label, info.kind, info.kek)).collect::<Vec<_>>().join(", ")
     }
 
     /// The oldest version that can say it.

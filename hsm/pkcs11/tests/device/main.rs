@@ -1,5 +1,6 @@
 //! The backend against real modules: our token under every profile it offers, and others' for what they can do.
 
+mod lies;
 mod others;
 mod process;
 

@@ -23,6 +23,16 @@ pub(crate) const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 /// Run `case` on `module`, with stores for ours and for others' in a fresh directory.
 pub(crate) fn run(case: &str, module: &Path, token_profile: &str, backend_profile: &str) {
+    run_with(case, module, (token_profile, backend_profile), &[]);
+}
+
+/// The same, with more in its environment.
+pub(crate) fn run_with(
+    case: &str,
+    module: &Path,
+    (token_profile, backend_profile): (&str, &str),
+    environment: &[(&str, &Path)],
+) {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     let settings = "directory = store\nargon2_memory_kib = 64\nargon2_passes = 1\nlog = token.log\nsessions_max = 16\n";
@@ -42,6 +52,7 @@ pub(crate) fn run(case: &str, module: &Path, token_profile: &str, backend_profil
         .env(CASE, directory.path())
         .env(PROFILE, backend_profile)
         .env(MODULE, module)
+        .envs(environment.iter().copied())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);

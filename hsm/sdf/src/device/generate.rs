@@ -27,7 +27,7 @@ impl SdfDevice {
             KeyKind::Sm2Sign => self.generate_pair(spec),
             KeyKind::Kek => self.generate_kek(spec),
             _ => {
-                let message = format!("{:?} keys are not known to this backend", spec.kind);
+                let message = format!("no {} is known to this backend", spec.kind);
                 Err(DeviceError::new("generate", Cause::Unsupported, message))
             }
         }
