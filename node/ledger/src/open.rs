@@ -1,6 +1,6 @@
 //! Opening a ledger, and what must hold before it is used.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bixi_cipherfs::CipherFs;
@@ -12,9 +12,9 @@ use parking_lot::RwLock;
 
 use crate::cache::StateCache;
 use crate::commitment::LatticeCommitment;
-use crate::engine::Engine;
 use crate::engine::memory::MemoryEngine;
 use crate::engine::rocks::{Memory, RocksEngine};
+use crate::engine::{Engine, EngineError};
 use crate::error::{LedgerError, damaged};
 use crate::history::Ordered;
 use crate::keys::{self, Column};
@@ -52,10 +52,16 @@ impl Params {
     /// # Errors
     /// As [`Ledger::open`]'s first.
     pub fn open_engine(&self) -> Result<RocksEngine, LedgerError> {
+        self.open_by(RocksEngine::open)
+    }
+
+    fn open_by(
+        &self,
+        open: impl FnOnce(&Path, &CipherFs, Memory) -> Result<RocksEngine, EngineError>,
+    ) -> Result<RocksEngine, LedgerError> {
         let files = CipherFs::new(Arc::clone(&self.storage), self.keyring.clone());
         let memory = Memory { cache_bytes: self.block_cache_mb << 20, write_buffer_bytes: self.write_buffer_mb << 20 };
-        RocksEngine::open(&self.dir, &files, memory)
-            .map_err(|source| LedgerError::Open { dir: self.dir.clone(), source })
+        open(&self.dir, &files, memory).map_err(|source| LedgerError::Open { dir: self.dir.clone(), source })
     }
 }
 
@@ -67,6 +73,16 @@ impl Ledger {
     /// [`LedgerError::Schema`], [`LedgerError::OtherChain`], [`LedgerError::Damaged`].
     pub fn open(params: Params) -> Result<Self, LedgerError> {
         let engine = params.open_engine()?;
+        Self::with_engine(Box::new(engine), params.suite, params.genesis, params.state_cache_mb << 20)
+    }
+
+    /// Opens the ledger in a directory for who only looks at it: nothing is written, and the process that writes it is not disturbed; beside
+    /// one, an opening or a read may fail because a file was replaced meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and [`LedgerError::Open`] where there is none.
+    pub fn open_read_only(params: Params) -> Result<Self, LedgerError> {
+        let engine = params.open_by(RocksEngine::open_read_only)?;
         Self::with_engine(Box::new(engine), params.suite, params.genesis, params.state_cache_mb << 20)
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod custody;
 pub mod device;
 mod files;
 mod host;
+mod membership;
 
 pub use certificates::{CertificateDays, certificate_days};
 pub use files::free_mib;
@@ -24,7 +25,7 @@ use bixi_platform::threads::Spawner;
 use serde_json::{Value, json};
 
 use crate::accelerator::{self, Bulk};
-use crate::chain::KeyRecord;
+use crate::chain::{KeyRecord, NodeDirectory, NodeKeys};
 use crate::settings::Settings;
 use crate::{keys, placement};
 use custody::Held;
@@ -186,6 +187,8 @@ fn io_backend(settings: &Settings, spawner: &Spawner) -> Check {
 fn examine_device(settings: &Settings, offline: bool, report: &mut Report) {
     if offline {
         report.checks.push(Check::new("key device", Verdict::Skipped, "not opened (--offline)"));
+        let record = NodeKeys::read(&NodeDirectory::new(&settings.base)).and_then(|keys| keys.node_id());
+        report.checks.extend(record.ok().map(|node| membership::check_offline(settings, node)));
         return;
     }
     let opened = Held::open(settings).and_then(|held| Ok((held.info()?, held)));
@@ -206,6 +209,8 @@ fn examine_device(settings: &Settings, offline: bool, report: &mut Report) {
     match held.keys(settings) {
         Ok(found) => {
             report.checks.push(key_check(&found));
+            let node = found.iter().find(|key| key.role == "consensus").and_then(KeyRecord::id);
+            report.checks.extend(node.map(|node| membership::check(settings, &held, node)));
             report.keys = found;
         }
         Err(error) => report.checks.push(Check::new("keys", Verdict::Bad, error.to_string())),

@@ -118,12 +118,13 @@ impl LaunchError {
     }
 
     /// The reason and its causes.
-    fn errors(&self) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    pub(crate) fn errors(&self) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
         let first: &(dyn std::error::Error + 'static) = self.reason.as_ref();
         std::iter::successors(Some(first), |error| error.source())
     }
 }
 
+pub(crate) use chain_state::{NodeLists, node_lists};
 pub(crate) use checks::self_test as check_kernels;
 pub(crate) use params::ledger_params;
 

@@ -60,11 +60,18 @@ impl RocksEngine {
     }
 
     fn open_in(dir: &Path, env: &Env, memory: Memory) -> Result<Self, EngineError> {
-        let cache = Cache::new_hyper_clock_cache(memory.cache_bytes, 0);
-        let options = database_options(env, memory);
-        let columns =
-            Column::ALL.map(|column| ColumnFamilyDescriptor::new(column.name(), column_options(column, &cache)));
-        let db = DB::open_cf_descriptors(&options, dir, columns).map_err(failed)?;
+        let db = DB::open_cf_descriptors(&database_options(env, memory), dir, columns(memory)).map_err(failed)?;
+        Ok(Self { db, sealed: None })
+    }
+
+    /// Opens the database in `dir` as it is: takes no lock, writes nothing and refuses to. Beside a process that writes it, what is read is
+    /// of the moment of the opening, and an opening or a read may fail because a file was replaced meanwhile.
+    pub fn open_read_only(dir: &Path, files: &CipherFs, memory: Memory) -> Result<Self, EngineError> {
+        let env = files.check(dir).and_then(|()| files.env()).map_err(|error| EngineError(error.to_string()))?;
+        let mut options = database_options(&env, memory);
+        options.create_if_missing(false);
+        options.create_missing_column_families(false);
+        let db = DB::open_cf_descriptors_read_only(&options, dir, columns(memory), false).map_err(failed)?;
         Ok(Self { db, sealed: None })
     }
 
@@ -159,6 +166,13 @@ fn database_options(env: &Env, memory: Memory) -> Options {
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
     options
+}
+
+fn columns(memory: Memory) -> impl Iterator<Item = ColumnFamilyDescriptor> {
+    let cache = Cache::new_hyper_clock_cache(memory.cache_bytes, 0);
+    Column::ALL
+        .into_iter()
+        .map(move |column| ColumnFamilyDescriptor::new(column.name(), column_options(column, &cache)))
 }
 
 fn column_options(column: Column, cache: &Cache) -> Options {

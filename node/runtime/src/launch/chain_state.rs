@@ -1,19 +1,25 @@
 //! From the disk to the state consensus starts with: the ledger, or the ledger of a new chain, and the replay of the ordering
 //! log above its head.
 
+use std::sync::Arc;
+
 use bixi_consensus::{Head, Input, LogEntry, Mark, Start};
-use bixi_execution::{genesis_writes, system};
+use bixi_execution::system::{self, Node};
+use bixi_execution::{ExecutionError, genesis_writes};
 use bixi_ledger::Ledger;
+use bixi_platform::io::Storage;
+use bixi_sealed::KeyRing;
 use bixi_types::H256;
 use bixi_types::consensus::Value;
 use bixi_types::genesis::Genesis;
 use bixi_types::header::BlockHeader;
 use bixi_types::transaction::ChainIdentity;
 
-use super::Failure;
+use super::{Failure, params};
 use crate::batches::{BatchStore, VerifiedBatch};
 use crate::ordering_log::Record;
 use crate::pipeline::{HEADER_VERSION, rules_of};
+use crate::settings::Settings;
 
 /// Opens the ledger, or makes it when the chain is new.
 pub(super) fn open_ledger(genesis: &Genesis, params: bixi_ledger::Params) -> Result<Ledger, Failure> {
@@ -38,6 +44,37 @@ fn genesis_header(genesis: &Genesis, state_root: H256) -> BlockHeader {
         consensus_weights: set.members().iter().map(|member| member.weight as i64).collect(),
         extra_data: genesis.hash().0.to_vec(),
         ..BlockHeader::default()
+    }
+}
+
+/// Who belongs to the chain, by a ledger.
+pub(crate) struct NodeLists {
+    /// The ledger's head.
+    pub(crate) height: u64,
+    /// The nodes of the next height.
+    pub(crate) next: Vec<Node>,
+    /// Those of the last list that is decided: changes of members hold some heights later.
+    pub(crate) later: Vec<Node>,
+}
+
+impl NodeLists {
+    pub(super) fn of(ledger: &Ledger) -> Result<Self, ExecutionError> {
+        let (view, height) = (ledger.committed_view(), ledger.height());
+        let at = |height| system::node_list(view.as_ref(), height);
+        Ok(Self { height, next: at(height + 1)?, later: at(u64::MAX)? })
+    }
+}
+
+/// Who belongs to the chain by a node's ledger, which is opened for reading alone; nothing where the ledger was never begun.
+pub(crate) fn node_lists(
+    settings: &Settings,
+    storage: Arc<dyn Storage>,
+    ring: KeyRing,
+) -> Result<Option<NodeLists>, Failure> {
+    let ledger = Ledger::open_read_only(params::reading_params(settings, storage, ring))?;
+    match ledger.genesis() {
+        Some(_) => Ok(Some(NodeLists::of(&ledger)?)),
+        None => Ok(None),
     }
 }
 

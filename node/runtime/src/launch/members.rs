@@ -9,13 +9,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bixi_config::P2p as Section;
-use bixi_execution::{ExecutionError, system};
+use bixi_execution::ExecutionError;
 use bixi_ledger::Ledger;
 use bixi_network::{Admission, Network};
 use bixi_types::NodeId;
 use parking_lot::{Mutex, RwLock};
 
 use super::Failure;
+use super::chain_state::NodeLists;
 use super::credentials::Credentials;
 
 /// Nodes let in and kept out, by consensus key.
@@ -100,12 +101,8 @@ impl Admission for Members {
 /// Whoever is validator or observer at the next height, or will be: whoever joins must catch up before its first height, and
 /// whoever leaves takes part until its last one.
 fn nodes(ledger: &Ledger) -> Result<BTreeSet<NodeId>, ExecutionError> {
-    let view = ledger.committed_view();
-    let mut nodes = BTreeSet::new();
-    for height in [ledger.height() + 1, u64::MAX] {
-        nodes.extend(system::node_list(view.as_ref(), height)?.iter().map(|node| node.id));
-    }
-    Ok(nodes)
+    let NodeLists { next, later, .. } = NodeLists::of(ledger)?;
+    Ok(next.iter().chain(&later).map(|node| node.id).collect())
 }
 
 type Read = Box<dyn Fn() -> Result<BTreeSet<NodeId>, String> + Send + Sync>;

@@ -24,7 +24,7 @@ const ADMISSION_QUEUE_MAX: usize = 16_384;
 /// Signatures checked in one batch.
 const VERIFY_BATCH_MAX: usize = 64;
 
-/// Memory of a database that is only filled.
+/// Memory of a database that is only filled, or looked into once.
 const STAGING_CACHE_MB: usize = 8;
 const STAGING_WRITE_BUFFER_MB: usize = 16;
 
@@ -41,6 +41,16 @@ pub(crate) fn ledger_params(settings: &Settings, storage: Arc<dyn Storage>, ring
         block_cache_mb: share_mb(4),
         write_buffer_mb: share_mb(8),
         state_cache_mb: share_mb(8),
+    }
+}
+
+/// The same for who looks into it once.
+pub(super) fn reading_params(settings: &Settings, storage: Arc<dyn Storage>, ring: KeyRing) -> bixi_ledger::Params {
+    bixi_ledger::Params {
+        block_cache_mb: STAGING_CACHE_MB,
+        write_buffer_mb: STAGING_WRITE_BUFFER_MB,
+        state_cache_mb: 1,
+        ..ledger_params(settings, storage, ring)
     }
 }
 

@@ -42,6 +42,34 @@ fn a_written_batch_is_there_after_reopening() {
 }
 
 #[test]
+fn who_only_reads_writes_nothing_and_needs_no_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let absent = RocksEngine::open_read_only(dir.path(), &files(1), SMALL);
+    assert!(absent.is_err() && dir.path().read_dir().unwrap().next().is_none(), "nothing is made");
+    let engine = RocksEngine::open(dir.path(), &files(1), SMALL).unwrap();
+    let batch = |value: &str| {
+        let mut batch = Batch::default();
+        batch.put(Column::State, "k", value);
+        batch
+    };
+    engine.write(batch("1")).unwrap();
+    let files_there = || {
+        let names = dir.path().read_dir().unwrap().map(|entry| entry.unwrap());
+        names
+            .map(|entry| (entry.file_name(), entry.metadata().unwrap().len()))
+            .collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let before = files_there();
+    let reader = RocksEngine::open_read_only(dir.path(), &files(1), SMALL).unwrap();
+    assert_eq!(reader.get(Column::State, b"k").unwrap().as_deref(), Some(&b"1"[..]), "out of the write-ahead log");
+    assert!(reader.write(batch("2")).is_err());
+    drop(reader);
+    assert_eq!(files_there(), before);
+    engine.write(batch("3")).unwrap();
+    assert_eq!(engine.get(Column::State, b"k").unwrap().as_deref(), Some(&b"3"[..]), "the writer goes on");
+}
+
+#[test]
 fn another_key_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     drop(RocksEngine::open(dir.path(), &files(1), SMALL).unwrap());
