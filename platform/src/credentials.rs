@@ -44,12 +44,12 @@ pub enum PinSource {
     Handed(Arc<Secret>),
 }
 
-/// Why no PIN was read. None of these says anything about the PIN itself.
+/// Why no PIN was read, or no passphrase, which comes from the same places. None of these says anything about the secret itself.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
     /// The system refused.
-    #[error("cannot read the PIN from {place}: {source}")]
+    #[error("cannot read the PIN or passphrase from {place}: {source}")]
     Io {
         /// File, descriptor, terminal or credential.
         place: String,
@@ -58,7 +58,7 @@ pub enum CredentialError {
         source: io::Error,
     },
     /// Others could read or replace it.
-    #[error("the PIN file {} is refused: {reason}; make it a regular file with `chown {uid}` and `chmod 0400`", path.display())]
+    #[error("the file {} of a PIN or passphrase is refused: {reason}; make it a regular file with `chown {uid}` and `chmod 0400`", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -68,26 +68,26 @@ pub enum CredentialError {
         uid: u32,
     },
     /// Nothing was there.
-    #[error("the PIN from {place} is empty; put the PIN there, with at most one line end after it")]
+    #[error("the PIN or passphrase from {place} is empty; put it there, with at most one line end after it")]
     Empty {
         /// Where.
         place: String,
     },
     /// Too long to be a PIN.
-    #[error("the PIN from {place} is longer than {PIN_BYTES_MAX} bytes; is this the right file?")]
+    #[error("the PIN or passphrase from {place} is longer than {PIN_BYTES_MAX} bytes; is this the right file?")]
     TooLong {
         /// Where.
         place: String,
     },
     /// More than one line, or a NUL.
-    #[error("the PIN from {place} holds a line end or a NUL inside; write it as one line")]
+    #[error("the PIN or passphrase from {place} holds a line end or a NUL inside; write it as one line")]
     NotOneLine {
         /// Where.
         place: String,
     },
     /// Not run by a service manager that passes credentials.
     #[error(
-        "no credential directory was passed to this process; set LoadCredential={name}:PATH in the unit, or use a PIN file"
+        "no credential directory was passed to this process; set LoadCredential={name}:PATH in the unit, or use \"file:PATH\""
     )]
     NoCredentialDirectory {
         /// The credential.

@@ -158,7 +158,7 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
 
     writeln!(
         out,
-        "[log]\n# A level, or directives such as \"info,bixi_consensus=debug\".\nfilter = {}",
+        "[log]\n# A level, or directives such as \"info,bixi_consensus=debug\". Officers' commands take the level \"info\" for \"warn\".\nfilter = {}",
         quoted(&c.log.filter)
     )?;
     writeln!(out, "# \"text\" or \"json\".\nformat = {}", quoted(word_of(&LOG_FORMATS, c.log.format)))

@@ -95,7 +95,7 @@ pub(crate) struct RotateKeyArgs {
 const TOLD: Duration = Duration::from_secs(1);
 
 fn rotate_key(args: &RotateKeyArgs) -> Result<(), Failure> {
-    let (settings, _) = run::enter_with_device(&args.config)?;
+    let settings = run::enter_with_device(&args.config)?;
     let wish = Wish { new_epoch: !args.go_on, bytes_per_second: args.rate_mib.map(|mib| mib << 20) };
     let mut told = Instant::now();
     let mut tell = |done: u64, total: u64| {
@@ -135,7 +135,7 @@ fn rotate_key(args: &RotateKeyArgs) -> Result<(), Failure> {
 }
 
 fn replay(args: &ReplayArgs) -> Result<(), Failure> {
-    let (settings, _) = run::enter_with_device(&args.config)?;
+    let settings = run::enter_with_device(&args.config)?;
     let replay =
         bixi_runtime::replay(&settings, args.height).map_err(|error| run::refusal("nothing was replayed", &error))?;
     console::result(&if args.json { to_json(&replay).to_string() } else { to_text(&replay) })?;

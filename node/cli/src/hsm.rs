@@ -162,7 +162,7 @@ fn work(args: &WorkerArgs) -> Result<(), Failure> {
 fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let sources = Sources::read(&args.config).map_err(Failure::configuration)?;
     let settings = Settings::parse(&args.config, &sources).map_err(Failure::configuration)?;
-    let (settings, _) = run::with_device(settings)?;
+    run::serve_with_device(&settings)?;
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut stop = waiting.block_on(async { StopSignal::new() })?;
     // Reading the PIN may wait long for a person.

@@ -29,6 +29,14 @@ fn parse(text: &str) -> Result<EnvFilter, String> {
     Ok(if text.contains("cryptoki") { filter } else { filter.add_directive(cryptoki) })
 }
 
+/// The log of a command whose person waits, for a question or a result: what a service tells of each step is not shown. A filter that asks for
+/// more than `info`, or for it of a part by name, is heeded.
+pub(crate) fn for_person(log: &Log) -> Log {
+    let quiet = |part: &str| if part.trim().eq_ignore_ascii_case("info") { "warn".to_owned() } else { part.to_owned() };
+    let filter = log.filter.split(',').map(quiet).collect::<Vec<_>>().join(",");
+    Log { filter, ..log.clone() }
+}
+
 /// Starts logging for the life of the process.
 pub(crate) fn start(log: &Log) -> Result<Filter, Failure> {
     let (filter, handle) = reload::Layer::new(parse(&log.filter).map_err(Failure::configuration)?);
@@ -44,4 +52,24 @@ pub(crate) fn start(log: &Log) -> Result<Filter, Failure> {
         LogFormat::Json => subscriber.with(lines.json()).init(),
     }
     Ok(Filter(handle))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_spared_the_steps_unless_the_node_file_asks_for_more() {
+        for (written, heeded) in [
+            ("info", "warn"),
+            ("info,arc_malachitebft_core_consensus=warn", "warn,arc_malachitebft_core_consensus=warn"),
+            ("bixi_hsm=info, INFO", "bixi_hsm=info,warn"),
+            ("debug", "debug"),
+            ("error", "error"),
+        ] {
+            let log = Log { filter: written.to_owned(), format: LogFormat::Text };
+            assert_eq!(for_person(&log).filter, heeded);
+            check(heeded).unwrap();
+        }
+    }
 }

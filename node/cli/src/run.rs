@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bixi_config::P2p;
+use bixi_config::{Log, P2p};
 use bixi_runtime::process::{self, Notifier, State};
 use bixi_runtime::{Fault, LaunchError, Node, Reloaded, Settings, launch, launch_on, lifecycle};
 use clap::Args;
@@ -50,37 +50,49 @@ pub(crate) struct RunArgs {
     stop_with: Option<i32>,
 }
 
-/// What comes before a process opens its key device: the node file, the token's variable, the log, hardening.
-pub(crate) fn enter_with_device(config: &Path) -> Result<(Settings, Filter), Failure> {
+/// What comes before a command opens the key device: the node file, the token's variable, the log as a person wants it, hardening.
+pub(crate) fn enter_with_device(config: &Path) -> Result<Settings, Failure> {
     let settings = Settings::load(config).map_err(Failure::configuration)?;
-    with_device(settings)
-}
-
-/// The same with settings that were read already.
-pub(crate) fn with_device(settings: Settings) -> Result<(Settings, Filter), Failure> {
-    token::bind_for(&settings)?;
-    token::expect_module(&settings.path(&settings.config.hsm.module))?;
-    begin(settings)
+    bind_device(&settings)?;
+    begin(&logging::for_person(&settings.config.log))?;
+    Ok(settings)
 }
 
 /// The same for a command that asks the broker instead while it runs.
 pub(crate) fn enter_to_ask(config: &Path) -> Result<Settings, Failure> {
     let settings = Settings::load(config).map_err(Failure::configuration)?;
-    let (settings, _) =
-        if lifecycle::is_held_by_broker(&settings) { begin(settings) } else { enter_with_device(config) }?;
+    if !lifecycle::is_held_by_broker(&settings) {
+        bind_device(&settings)?;
+    }
+    begin(&logging::for_person(&settings.config.log))?;
     Ok(settings)
+}
+
+/// The same for a service with a device, whose log is that of the node file.
+pub(crate) fn serve_with_device(settings: &Settings) -> Result<Filter, Failure> {
+    bind_device(settings)?;
+    begin(&settings.config.log)
 }
 
 /// The same for a node, which opens no device when it has a broker.
 fn enter(config: &Path) -> Result<(Settings, Filter), Failure> {
     let settings = Settings::load(config).map_err(Failure::configuration)?;
-    if settings.broker().is_none() { enter_with_device(config) } else { begin(settings) }
+    let filter = match settings.broker() {
+        None => serve_with_device(&settings),
+        Some(_) => begin(&settings.config.log),
+    }?;
+    Ok((settings, filter))
 }
 
-fn begin(settings: Settings) -> Result<(Settings, Filter), Failure> {
-    let filter = logging::start(&settings.config.log)?;
+fn bind_device(settings: &Settings) -> Result<(), Failure> {
+    token::bind_for(settings)?;
+    token::expect_module(&settings.path(&settings.config.hsm.module))
+}
+
+fn begin(log: &Log) -> Result<Filter, Failure> {
+    let filter = logging::start(log)?;
     process::harden()?;
-    Ok((settings, filter))
+    Ok(filter)
 }
 
 pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {

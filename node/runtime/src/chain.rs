@@ -41,12 +41,17 @@ pub use seal::seal;
 
 use std::path::{Path, PathBuf};
 
+/// What the operator named and something lies at.
+fn kind_of_place(path: &Path) -> &'static str {
+    if path.is_dir() { "directory" } else { "file" }
+}
+
 /// Why a step of the ceremony stopped. What it had made before stays; nothing was replaced.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainError {
     /// There is already something where the chain should go.
-    #[error("{} exists already and is left as it is; name another directory, or remove it yourself", .0.display())]
+    #[error("{} exists already and is left as it is; name another {}, or remove it yourself", .0.display(), kind_of_place(.0))]
     Exists(PathBuf),
     /// A directory cannot be made where there is none to hold it.
     #[error("{} cannot be made: make the directory that is to hold it first", .0.display())]

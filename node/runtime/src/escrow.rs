@@ -20,7 +20,7 @@ pub use recovery::{Announce, Officers, Opener, Recovered, STEPS, Transaction, re
 
 use std::path::PathBuf;
 
-use bixi_hsm_vault::{SlotKind, VaultError};
+use bixi_hsm_vault::VaultError;
 use bixi_platform::credentials::PinSource;
 pub use bixi_platform::credentials::SilentTerminal;
 use bixi_platform::io::PreadStorage;
@@ -208,16 +208,6 @@ pub fn slots(settings: &Settings) -> Result<Vec<SlotInfo>, LaunchError> {
         let files = PreadStorage::new();
         Ok::<_, VaultError>(bixi_hsm_vault::describe(&files, settings.data("vault"))?.slots)
     })
-}
-
-/// In a word.
-#[must_use]
-pub fn kind_of(slot: &SlotInfo) -> &'static str {
-    match slot.kind {
-        SlotKind::Primary => "primary",
-        SlotKind::Standby => "standby",
-        SlotKind::Escrow => "escrow",
-    }
 }
 
 /// Ends a slot for the vault's new file. Copies of the old file still open with its key.

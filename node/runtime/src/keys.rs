@@ -164,11 +164,17 @@ fn profile_choice(hsm: &Hsm, base: &Path) -> ProfileChoice {
 pub(crate) struct Listed {
     token: String,
     keys: Vec<KeyInfo>,
+    /// By which vendor profile they were looked for, where the token lacks a kind of key that every node has.
+    profile: Option<String>,
 }
 
 impl Listed {
     pub(crate) fn of(device: &dyn KeyDevice) -> Result<Self, DeviceError> {
-        Ok(Self { token: device.info().token, keys: device.list()? })
+        let keys = device.list()?;
+        let has = |kind| keys.iter().any(|key| key.kind == kind);
+        let is_short = !has(KeyKind::Sm2Sign) || !has(KeyKind::Kek);
+        let profile = if is_short { device.profile_words() } else { None };
+        Ok(Self { token: device.info().token, keys, profile })
     }
 
     /// A key of that label, of whatever kind.
@@ -181,15 +187,20 @@ impl Listed {
         let found: Vec<&KeyInfo> = self.keys.iter().filter(|key| key.label == label && key.kind == kind).collect();
         match found[..] {
             [key] => Ok(key.uri.clone()),
-            [] => Err(format!(
-                "the token {:?} holds no {kind:?} key labelled {label:?}; generate it with `bixi chain keys`, bring a node whose device was lost \
-                 back with `bixi hsm recover`, or correct hsm.*_key",
-                self.token
-            )
-            .into()),
+            [] => {
+                let searched = self.profile.as_ref().map_or(String::new(), |words| {
+                    format!("it was looked for by {words}; only where that profile is right, ")
+                });
+                Err(format!(
+                    "the token {:?} holds no {kind} labelled {label:?}; {searched}generate it with `bixi chain keys`, bring a node whose device \
+                     was lost back with `bixi hsm recover`, or correct hsm.*_key",
+                    self.token
+                )
+                .into())
+            }
             _ => {
                 let count = found.len();
-                Err(format!("the token holds {count} {kind:?} keys labelled {label:?}; remove all but one").into())
+                Err(format!("the token holds {count} times a {kind} labelled {label:?}; remove all but one").into())
             }
         }
     }

@@ -41,29 +41,29 @@ fn a_guard_is_retired_before_its_marks_are_anywhere_else() {
     let mistyped = bench.refused(1, &["guard", "export", "--retire", "--to", &"0".repeat(40), "--out", file]);
     assert!(mistyped.contains("no ticket"), "{mistyped}");
     assert_eq!(bench.json(&["guard", "show"])["state"], "in-service", "a wrong ticket retires nothing");
-    let exported = bench.hsm(&["guard", "export", "--retire", "--to", &ticket, "--out", file]);
-    assert!(exported.status.success(), "{}", said(&exported));
+    let exported = bench.json(&["guard", "export", "--retire", "--to", &ticket, "--out", file]);
+    assert_eq!((&exported["state"], &exported["file"]), (&"retired".into(), &file.into()), "{exported}");
     let ended = RunningNode::try_start(&bench.config).err().expect("a retired guard starts nothing");
     assert!(ended.last_words().contains("was retired"), "{}", ended.said);
     let again = bench.path("marks-again");
     let again = again.to_str().unwrap();
-    assert!(bench.hsm(&["guard", "export", "--retire", "--to", &ticket, "--out", again]).status.success());
+    let table = bench.hsm(&["guard", "export", "--retire", "--to", &ticket, "--out", again]);
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    for name in ["file", "SM3 of the file", "written", "mark", "state"] {
+        assert!(table.lines().any(|line| line.starts_with(name)), "{name}: {table}");
+    }
     let words = bench.refused(1, &["guard", "import", file]);
     assert!(words.contains("waits for no marks"), "{words}");
 
     let other_key = "11".repeat(64);
     let words = refused(1, &hsm(&["guard", "import", file, "--tls-key", &other_key], &other));
     assert!(words.contains("not the key to be trusted"), "{words}");
-    let imported = hsm(&["guard", "import", file], &other);
-    assert!(imported.status.success(), "{}", said(&imported));
+    let imported = json(&hsm(&["guard", "import", file, "--json"], &other));
     // What both officers read to each other.
-    let rows = |output: &Output| {
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.lines().filter(|line| !line.starts_with("file") && !line.starts_with("state")).map(str::to_owned).collect()
-    };
-    let (theirs, ours): (Vec<String>, Vec<String>) = (rows(&exported), rows(&imported));
-    assert_eq!(theirs, ours);
-    assert!(theirs.iter().any(|row| row.starts_with("mark")) && theirs.iter().any(|row| row.starts_with("written")));
+    for name in ["sm3", "written_at_ms", "marks", "fingerprint", "chain"] {
+        assert_eq!(exported[name], imported[name], "{name}");
+    }
+    assert!(exported["sm3"].is_string() && exported["written_at_ms"].is_u64(), "{exported}");
     let moved = json(&hsm(&["guard", "show", "--json"], &other));
     assert_eq!((&moved["marks"], &moved["state"]), (&shown["marks"], &"in-service".into()), "{moved}");
     let mut bytes = fs::read(file).unwrap();
@@ -77,10 +77,8 @@ fn a_guard_is_retired_before_its_marks_are_anywhere_else() {
 }
 
 fn ticket(config: &Path) -> String {
-    let waits = hsm(&["guard", "await-import", "--stop-signing"], config);
-    assert!(waits.status.success(), "{}", said(&waits));
-    let text = String::from_utf8(waits.stdout).unwrap();
-    text.split_whitespace().last().unwrap().to_owned()
+    let waits = json(&hsm(&["guard", "await-import", "--stop-signing", "--json"], config));
+    waits["ticket"].as_str().unwrap().to_owned()
 }
 
 /// `bixi …` on a host with another identity.
@@ -116,11 +114,11 @@ fn a_copied_directory_does_not_sign_on_another_host() {
     let words = bench.refused(1, &["guard", "adopt", "--fingerprint", shown["fingerprint"].as_str().unwrap()]);
     assert!(words.contains("belongs to this host already"), "{words}");
     let adopt = |fingerprint: &str| {
-        elsewhere(&machine_id, &["hsm", "guard", "adopt", "--fingerprint", fingerprint], &bench.config)
+        elsewhere(&machine_id, &["hsm", "guard", "adopt", "--json", "--fingerprint", fingerprint], &bench.config)
     };
     let words = refused(1, &adopt("00"));
     assert!(words.contains("the validator's fingerprint is"), "{words}");
-    assert!(adopt(shown["fingerprint"].as_str().unwrap()).status.success());
+    assert_eq!(json(&adopt(shown["fingerprint"].as_str().unwrap()))["state"], "in-service");
     let ended = RunningNode::try_start(&bench.config).err().expect("the guard went with the disk");
     assert!(ended.last_words().contains("belongs to another host"), "{}", ended.said);
 }

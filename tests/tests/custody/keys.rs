@@ -9,7 +9,7 @@ use bixi_tests::node::RunningNode;
 use bixi_tests::{settings, swtpm_or_skip};
 use serde_json::Value;
 
-use crate::bench::{Bench, hsm, json, refused};
+use crate::bench::{Bench, hsm, json, refused, said};
 
 fn labels(listed: &Value) -> Vec<(&str, &str)> {
     let rows = listed["keys"].as_array().unwrap();
@@ -39,6 +39,41 @@ fn a_key_is_made_once_and_listed_as_used_for_nothing() {
     settings::set(&bench.config, "hsm", "tls_key", "\"absent\"");
     let words = bench.refused(1, &["list"]);
     assert!(words.contains("\"absent\"") && words.contains("tls"), "{words}");
+}
+
+#[test]
+fn a_profile_of_another_vendor_is_named_where_keys_are_missed() {
+    let bench = Bench::new();
+    settings::set(&bench.config, "hsm", "profile", "\"luna\"");
+    for arguments in [&["guard", "show"][..], &["list"], &["rotate", "kek"]] {
+        let words = bench.refused(1, arguments);
+        for part in ["the profile \"luna\", which does not fit", "hsm.profile = \"bixi-token\"", "`bixi hsm probe`"] {
+            assert!(words.contains(part), "{arguments:?}: {part}: {words}");
+        }
+    }
+    settings::set(&bench.config, "hsm", "profile", "\"\"");
+    settings::set(&bench.config, "hsm", "kek", "\"absent\"");
+    let words = bench.refused(1, &["guard", "show"]);
+    assert!(words.contains("no key encryption key labelled \"absent\"") && !words.contains("profile"), "{words}");
+}
+
+#[test]
+fn officers_see_no_steps_unless_the_node_file_asks_for_them() {
+    let bench = Bench::new();
+    let shown = said(&bench.hsm(&["guard", "show"]));
+    assert_eq!(shown, "", "nothing but the result");
+    settings::set(&bench.config, "log", "filter", "\"debug\"");
+    let shown = said(&bench.hsm(&["guard", "show"]));
+    assert!(shown.contains("step=\"unlock keys\""), "{shown}");
+}
+
+#[test]
+fn a_file_that_is_there_already_is_called_one() {
+    let bench = Bench::new();
+    let file = bench.path("there");
+    fs::write(&file, "").unwrap();
+    let words = bench.refused(1, &["attest", "--out", file.to_str().unwrap()]);
+    assert!(words.contains("name another file"), "{words}");
 }
 
 #[test]

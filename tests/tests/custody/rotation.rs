@@ -35,7 +35,9 @@ fn a_node_starts_after_every_step_of_a_new_key_encryption_key() {
     starts(&bench);
     assert_eq!(bench.json(&["attest", "--key", "kek"])["fingerprint"], begun["fingerprint"]);
     let finished = bench.json(&["rotate", "kek", "--finish"]);
-    assert!(finished["ended"][0].as_str().unwrap().contains("object=kek;"), "{finished}");
+    let ended = &finished["ended"][0];
+    assert!(ended["kek"].as_str().unwrap().contains("object=kek;"), "{finished}");
+    assert_eq!((ended["kind"].as_str(), ended["label"].as_str()), (Some("primary"), Some("primary")), "{finished}");
     assert_eq!(bench.json(&["rotate", "kek", "--finish"])["ended"], serde_json::json!([]), "it was finished before");
     starts(&bench);
     settings::set(&bench.config, "hsm", "kek", "\"kek\"");

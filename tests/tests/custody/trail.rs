@@ -21,6 +21,7 @@ fn a_trail_is_signed_at_each_stop_and_held_against_what_was_written_down() {
     let audit = bench.config.with_file_name("data").join("audit");
     live(&bench);
     let first = bench.json(&["verify-audit"]);
+    assert_eq!(first["holds"], true, "{first}");
     assert_eq!((&first["signed_heads"], &first["signers"][0]["is_tls_key"]), (&1.into(), &true.into()), "{first}");
     assert_eq!(first["unsigned_entries"], 1, "the entry of the signature itself: {first}");
     let head = first["ends"].as_str().unwrap();
@@ -43,8 +44,11 @@ fn a_trail_is_signed_at_each_stop_and_held_against_what_was_written_down() {
     fs::rename(&audit, &newest).unwrap();
     copy(&old, &audit).unwrap();
     assert_eq!(bench.json(&["verify-audit"])["ends"], head);
-    let words = bench.refused(1, &["verify-audit", "--expect", second["ends"].as_str().unwrap()]);
+    let written_down = second["ends"].as_str().unwrap();
+    let words = bench.refused(1, &["verify-audit", "--expect", written_down]);
     assert!(words.contains("cut off"), "{words}");
+    let against = verdict_against(&bench, &["--expect", written_down]);
+    assert_eq!((&against["kind"], &against["head"]), (&"newest-missing".into(), &written_down.into()), "{against}");
     fs::remove_dir_all(&audit).unwrap();
     fs::rename(&newest, &audit).unwrap();
 
@@ -56,7 +60,23 @@ fn a_trail_is_signed_at_each_stop_and_held_against_what_was_written_down() {
     fs::write(&file, bytes).unwrap();
     let words = bench.refused(1, &["verify-audit"]);
     assert!(words.contains("audit-000001.log"), "{words}");
+    let against = verdict_against(&bench, &[]);
+    assert_eq!((&against["kind"], &against["file"]), (&"damaged".into(), &file.to_str().into()), "{against}");
     assert_eq!(bench.hsm(&["verify-audit", "--expect", "1:ab"]).status.code(), Some(2), "that is no head");
+}
+
+/// The one problem of a trail that does not hold, as JSON.
+#[track_caller]
+fn verdict_against(bench: &Bench, arguments: &[&str]) -> serde_json::Value {
+    let output = bench.hsm(&[&["verify-audit", "--json"], arguments].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&verdict["holds"], verdict["problems"].as_array().map(Vec::len)),
+        (&false.into(), Some(1)),
+        "{verdict}"
+    );
+    verdict["problems"][0].clone()
 }
 
 /// Another TLS key in the node file, as after a rotation: the officer says which earlier key he knows.
@@ -72,6 +92,7 @@ fn a_head_of_a_key_that_is_not_the_nodes_is_a_problem_until_the_officer_names_it
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let problem = &found["problems"][0];
     assert_eq!((problem["kind"].as_str(), problem["whose"].as_str()), (Some("foreign-key"), Some(&*old)), "{found}");
+    assert_eq!(found["holds"], false, "{found}");
     assert_eq!(found["vouched"], serde_json::json!([]), "{found}");
     assert!(said(&output).contains("--tls-key"), "{}", said(&output));
     let named = bench.json(&["verify-audit", "--tls-key", &old]);

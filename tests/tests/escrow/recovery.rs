@@ -65,6 +65,9 @@ impl Stopped {
         assert_eq!((lost, lost == new), (self.chain.ids[3].as_str(), false));
         assert!(self.home().join(recovered["old_certificate"].as_str().unwrap()).is_file());
         self.chain.certify();
+        let membership = || examined(&self.chain.configs[3], "membership");
+        let (verdict, words) = membership();
+        assert!(verdict == "BAD" && words.contains(new) && words.contains("addObserver(string)"), "{verdict}: {words}");
         // The chain does not know the new key yet: what the node has is what was on its disk.
         let last = RunningNode::start(&self.chain.configs[3]);
         assert!(last.height() >= self.height, "{} of {}", last.height(), self.height);
@@ -76,6 +79,8 @@ impl Stopped {
         add_users(&mut self.wallet, &self.others[0], &["fourth", "fifth", "sixth"]);
         wait_until("the new key among the validators", || listed(&last, "getSealerList", new));
         wait_until("the lost one gone", || !listed(&last, "getSealerList", lost));
+        let (verdict, words) = membership();
+        assert!(verdict == "ok" && words.starts_with("validator"), "beside the node that runs: {verdict}: {words}");
         add_users(&mut self.wallet, &last, &["seventh"]);
         self.others.push(last);
         wait_equal(&self.others.iter().collect::<Vec<_>>(), "after the recovery");
@@ -162,6 +167,65 @@ fn a_validator_comes_back_on_its_standby_without_officers() {
     stopped.admit(&recovered);
 }
 
+/// What `bixi doctor` says of one thing.
+fn examined(config: &Path, name: &str) -> (String, String) {
+    let asked = bixi(&["doctor", "--json", "--config", config.to_str().unwrap()], Path::new("."));
+    let report: Value = serde_json::from_slice(&asked.stdout).unwrap();
+    let check = report["checks"].as_array().unwrap().iter().find(|check| check["check"] == name).unwrap();
+    let text = |name: &str| check[name].as_str().unwrap().to_owned();
+    (text("verdict"), text("detail"))
+}
+
+/// No other node can send what would have the chain take the new key.
+#[test]
+fn the_doctor_says_that_a_chain_of_one_ended_with_its_key() {
+    let place = tempfile::tempdir().unwrap();
+    let config = make_chain(place.path());
+    let home = config.parent().unwrap();
+    create(home);
+    let (verdict, words) = examined(&config, "membership");
+    assert!(verdict == "ok" && words.contains("no ledger yet"), "{verdict}: {words}");
+    let node = RunningNode::start(&config);
+    let transaction = Wallet::new(23).user_add("only", 1, node.height() + 500);
+    node.connect().unwrap().submit(&transaction.encode()).expect("final");
+    assert_eq!(examined(&config, "membership").0, "ok");
+    assert!(node.stop().status.success());
+    let (verdict, words) = examined(&config, "membership");
+    assert!(verdict == "ok" && words == "validator (by the ledger at height 1)", "{verdict}: {words}");
+
+    fs::remove_dir_all(home.join("token")).unwrap();
+    let recovered = json(&recover(home, &[1, 2, 3]));
+    let (verdict, words) = examined(&config, "membership");
+    assert_eq!(verdict, "BAD", "{words}");
+    for part in ["the chain has ended", recovered["lost"].as_str().unwrap(), recovered["node"].as_str().unwrap()] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    let offline = bixi(&["doctor", "--json", "--offline", "--config", "bixi.toml"], home);
+    assert!(String::from_utf8_lossy(&offline.stdout).contains("genesis does not know this node's consensus key"));
+    fs::remove_dir_all(home.join("data/ledger")).unwrap();
+    let (verdict, words) = examined(&config, "membership");
+    assert!(verdict == "BAD" && words.starts_with("genesis does not know"), "{verdict}: {words}");
+}
+
+#[test]
+fn an_escrow_that_is_refused_leaves_no_directory_of_its_own() {
+    let place = tempfile::tempdir().unwrap();
+    let config = make_chain(place.path());
+    let home = config.parent().unwrap();
+    let create = |threshold: &str| {
+        let words = ["hsm", "escrow", "create", "--config", "bixi.toml", "--out", "pages", "--officers", "3"];
+        bixi(&[&words[..], &["--threshold", threshold]].concat(), home)
+    };
+    assert_eq!(create("4").status.code(), Some(1));
+    assert!(!home.join("pages").exists());
+    fs::create_dir(home.join("pages")).unwrap();
+    assert_eq!(create("4").status.code(), Some(1));
+    assert!(home.join("pages").is_dir(), "one that was there before stays");
+    let made = create("2");
+    assert!(made.status.success(), "{}", said(&made));
+    assert!(home.join(page(3)).is_file());
+}
+
 /// The primary's token ends, and the node runs on the standby's keys with what is on its disk.
 #[test]
 fn a_standby_of_the_same_module_opens_the_vault() {
@@ -186,8 +250,9 @@ fn a_standby_of_the_same_module_opens_the_vault() {
     assert!(said(&unconfirmed).contains("name it with --fingerprint"), "{}", said(&unconfirmed));
     let other = with(&["--fingerprint", "0123456789abcdef"]);
     assert!(said(&other).contains("another key than is meant"), "{}", said(&other));
-    let added = with(&["--fingerprint", fingerprint]);
-    assert!(added.status.success(), "{}", said(&added));
+    let added = json(&with(&["--fingerprint", fingerprint, "--json"]));
+    assert_eq!((&added["label"], &added["fingerprint"]), (&"standby".into(), &fingerprint.into()), "{added}");
+    assert!(added["kek"].as_str().unwrap().contains("object=kek;"), "{added}");
     let again = with(&["--fingerprint", fingerprint]);
     assert!(said(&again).contains("choose another label"), "{}", said(&again));
     let twice = with(&["--fingerprint", fingerprint, "--label", "second"]);

@@ -43,7 +43,13 @@ impl Officer {
         fs::write(&file, format!("the passphrase of {name}\n")).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
         let passphrase = format!("file:{}", file.display());
-        let public_key = done(&hsm(&["officer", "new", "--passphrase", &passphrase, "--out", key.to_str().unwrap()]));
+        let out = key.to_str().unwrap();
+        let absent = hsm(&["officer", "new", "--passphrase", "file:/absent", "--out", out]);
+        refused(&absent, "cannot read the PIN or passphrase from /absent");
+        let made = done(&hsm(&["officer", "new", "--json", "--passphrase", &passphrase, "--out", out]));
+        let made: Value = serde_json::from_str(&made).unwrap();
+        assert_eq!(made["file"], out);
+        let public_key = made["public_key"].as_str().unwrap().to_owned();
         Self { key, passphrase, public_key }
     }
 
@@ -52,8 +58,11 @@ impl Officer {
         let _ = fs::remove_file(&out);
         let [statement, key, file] = [statement, &self.key, &out].map(|path| path.to_str().unwrap());
         let arguments = ["officer", "sign", "--statement", statement, "--key", key, "--out", file, "--passphrase"];
-        let shown = done(&hsm(&[&arguments[..], &[&self.passphrase]].concat()));
-        assert!(shown.contains("a faulty build"), "{shown}");
+        let shown = hsm(&[&arguments[..], &[&self.passphrase, "--json"]].concat());
+        assert!(words(&shown).contains("a faulty build"), "what is signed is shown: {}", words(&shown));
+        let told: Value = serde_json::from_str(&done(&shown)).unwrap();
+        assert_eq!((&told["officer"], &told["approval"]), (&self.public_key.as_str().into(), &file.into()), "{told}");
+        assert_eq!(told["statement"]["reason"], "a faulty build", "{told}");
         out
     }
 }
@@ -90,13 +99,15 @@ fn two_officers_have_the_right_result_signed_where_no_quorum_of_others_is() {
     let overrule = |approvals: [&PathBuf; 2]| {
         let [one, two] = approvals.map(|path| path.to_str().unwrap());
         let (config, statement) = (config.to_str().unwrap(), statement.to_str().unwrap());
-        hsm(&["guard", "override", "--config", config, "--statement", statement, "--approval", one, "--approval", two])
+        let files = ["--config", config, "--statement", statement, "--approval", one, "--approval", two];
+        hsm(&[&["guard", "override", "--json"], &files[..]].concat())
     };
     refused(&overrule([&by_a, &by_a]), "1 officers approved");
     refused(&overrule([&by_a, &by_c]), "is no officer of this node");
     refused(&replay(&config, head + 1, &["--accept"]), "without this node the validators weigh 0");
     let approved = done(&overrule([&by_a, &by_b]));
-    assert!(approved.contains(&a.public_key) && approved.contains(&b.public_key), "{approved}");
+    let approved: Value = serde_json::from_str(&approved).unwrap();
+    assert_eq!(approved, serde_json::json!({"officers": [a.public_key, b.public_key]}));
     refused(&overrule([&by_a, &by_b]), "the next one of this guard is 2");
     done(&replay(&config, head + 1, &["--accept"]));
 

@@ -45,7 +45,7 @@ pub(crate) struct BenchArgs {
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
-    let (settings, _) = run::enter_with_device(&args.config)?;
+    let settings = run::enter_with_device(&args.config)?;
     let plan = Plan {
         callers: args.callers.iter().map(|callers| usize::from(*callers)).collect(),
         window: Duration::from_secs(args.seconds.into()),

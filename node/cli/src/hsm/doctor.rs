@@ -43,7 +43,7 @@ pub(crate) struct DoctorArgs {
 }
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<(), Failure> {
-    let (settings, _) = run::enter_with_device(&args.config)?;
+    let settings = run::enter_with_device(&args.config)?;
     let mut told = |done: usize| {
         if args.progress && (done.is_multiple_of(PROGRESS_SAMPLES) || done == usize::from(args.samples)) {
             console::say(&format!("random bit generator: {done} of {} samples", args.samples));

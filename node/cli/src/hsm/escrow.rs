@@ -93,8 +93,9 @@ fn create(args: &CreateArgs) -> Result<(), Failure> {
         Some(count) => (1..=count.min(OFFICERS_TOLD_MAX)).map(|number| format!("officer {number}")).collect(),
         None => args.officer.clone(),
     };
+    let settings = run::enter_with_device(&args.config)?;
+    // After that, which may begin this process anew: what one makes, the same one removes.
     let outlet = Outlet::open(args.out.as_deref(), officers.len())?;
-    let (settings, _) = run::enter_with_device(&args.config)?;
     let wish = Wish { label: args.label.clone(), officers, threshold: args.threshold };
     let record = escrow::create(&settings, &wish, &mut |officer, share| outlet.give(officer, share, args.passphrases))
         .map_err(|error| run::refusal("no escrow was made", &error))?;

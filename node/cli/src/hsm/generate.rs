@@ -33,7 +33,7 @@ pub(crate) struct GenerateArgs {
 }
 
 pub(crate) fn run(args: &GenerateArgs) -> Result<(), Failure> {
-    let (settings, _) = run::enter_with_device(&args.config)?;
+    let settings = run::enter_with_device(&args.config)?;
     let made = generation::generate(&settings, &args.label, &args.kind)
         .map_err(|error| run::refusal("no key was made", &error))?;
     Ok(console::result(&if args.json { made.to_json().to_string() } else { attest::text(&made, &made.judge(None)) })?)

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use bixi_runtime::lifecycle::guard::{self, Exported, Standing};
+use bixi_runtime::lifecycle::guard;
 use bixi_types::NodeId;
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use crate::failure::Failure;
 use crate::{console, run};
@@ -47,6 +48,11 @@ pub(crate) struct AwaitArgs {
     /// Say that this host is to sign nothing until then.
     #[arg(long, required = true)]
     stop_signing: bool,
+    /// Print one JSON object.
+    ///
+    /// {"ticket"}
+    #[arg(long)]
+    json: bool,
 }
 
 /// Retire the guard for good and write its marks to a file, for the one host that the validator moves to.
@@ -65,6 +71,11 @@ pub(crate) struct ExportArgs {
     /// Say that this host is to sign no more.
     #[arg(long, required = true)]
     retire: bool,
+    /// Print one JSON object.
+    ///
+    /// As `show` prints, with "file", "sm3" and "written_at_ms".
+    #[arg(long)]
+    json: bool,
 }
 
 /// Say that this host is the guard's own: it came here with its disk or from a backup, and its old host never signs again.
@@ -78,6 +89,11 @@ pub(crate) struct AdoptArgs {
     /// The validator's fingerprint as `show` prints it, compared with the one on paper.
     #[arg(long, value_name = "SM3")]
     fingerprint: String,
+    /// Print one JSON object.
+    ///
+    /// As `show` prints.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Raise the guard to the marks of a retired one, exported for the ticket of this one.
@@ -93,6 +109,11 @@ pub(crate) struct ImportArgs {
     /// The source's TLS key, 128 hexadecimal digits, where it is not this node's own.
     #[arg(long, value_name = "KEY")]
     tls_key: Option<NodeId>,
+    /// Print one JSON object.
+    ///
+    /// As `show` prints, with "sm3" and "written_at_ms".
+    #[arg(long)]
+    json: bool,
 }
 
 /// Have the guard take other checkpoints than those it signed, as two officers approved.
@@ -110,6 +131,11 @@ pub(crate) struct OverrideArgs {
     /// An officer's approval; two of different officers are wanted.
     #[arg(long, value_name = "FILE", required = true)]
     approval: Vec<PathBuf>,
+    /// Print one JSON object.
+    ///
+    /// {"officers"}: the public keys of those who approved.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -133,14 +159,18 @@ pub(crate) fn run(command: &GuardCommand) -> Result<(), Failure> {
 fn show(args: &ShowArgs) -> Result<(), Failure> {
     let settings = run::enter_to_ask(&args.node.config)?;
     let standing = guard::show(&settings).map_err(|error| run::refusal("the guard was not read", &error))?;
-    Ok(console::result(&if args.json { standing.to_json().to_string() } else { text(&standing) })?)
+    Ok(console::result(&if args.json { standing.to_json().to_string() } else { table(standing.rows()) })?)
 }
 
 fn await_import(args: &AwaitArgs) -> Result<(), Failure> {
-    let (settings, _) = run::enter_with_device(&args.node.config)?;
+    let settings = run::enter_with_device(&args.node.config)?;
     let ticket =
         guard::await_import(&settings).map_err(|error| run::refusal("the guard does not wait for marks", &error))?;
-    console::result(&console::table(&[["ticket".to_owned(), ticket]]))?;
+    console::result(&if args.json {
+        json!({"ticket": ticket}).to_string()
+    } else {
+        console::table(&[["ticket".to_owned(), ticket]])
+    })?;
     console::say(
         "this host signs nothing until the marks are here; on the host that signs now, after stopping its node:",
     );
@@ -149,53 +179,48 @@ fn await_import(args: &AwaitArgs) -> Result<(), Failure> {
 }
 
 fn export(args: &ExportArgs) -> Result<(), Failure> {
-    let (settings, _) = run::enter_with_device(&args.node.config)?;
+    let settings = run::enter_with_device(&args.node.config)?;
     let exported = guard::export(&settings, &args.to, &args.out)
         .map_err(|error| run::refusal("the guard was not exported", &error))?;
-    let mut rows = vec![["file".to_owned(), args.out.display().to_string()]];
-    rows.extend(moved(&exported));
-    Ok(console::result(&console::table(&rows))?)
+    let file = args.out.display().to_string();
+    Ok(console::result(&if args.json {
+        let mut value = exported.to_json();
+        value["file"] = file.into();
+        value.to_string()
+    } else {
+        table([("file", file)].into_iter().chain(exported.rows()))
+    })?)
 }
 
 fn import(args: &ImportArgs) -> Result<(), Failure> {
-    let (settings, _) = run::enter_with_device(&args.node.config)?;
+    let settings = run::enter_with_device(&args.node.config)?;
     let imported = guard::import(&settings, &args.file, args.tls_key)
         .map_err(|error| run::refusal("no marks were imported", &error))?;
-    Ok(console::result(&console::table(&moved(&imported)))?)
+    Ok(console::result(&if args.json { imported.to_json().to_string() } else { table(imported.rows()) })?)
 }
 
 fn adopt(args: &AdoptArgs) -> Result<(), Failure> {
-    let (settings, _) = run::enter_with_device(&args.node.config)?;
+    let settings = run::enter_with_device(&args.node.config)?;
     let standing = guard::adopt(&settings, &args.fingerprint)
         .map_err(|error| run::refusal("the guard was not adopted", &error))?;
-    Ok(console::result(&text(&standing))?)
-}
-
-/// What two officers, one at each host, compare.
-fn moved(exported: &Exported) -> Vec<[String; 2]> {
-    let mut rows = vec![
-        ["SM3 of the file".to_owned(), exported.fingerprint.to_string()],
-        ["written".to_owned(), exported.written.clone()],
-    ];
-    rows.extend(rows_of(&exported.standing));
-    rows
+    Ok(console::result(&if args.json { standing.to_json().to_string() } else { table(standing.rows()) })?)
 }
 
 fn overrule(args: &OverrideArgs) -> Result<(), Failure> {
-    let (settings, _) = run::enter_with_device(&args.node.config)?;
+    let settings = run::enter_with_device(&args.node.config)?;
     let approvals: Vec<&Path> = args.approval.iter().map(PathBuf::as_path).collect();
     let officers = guard::overrule(&settings, &args.statement, &approvals)
         .map_err(|error| run::refusal("nothing was overruled", &error))?;
-    let rows: Vec<[String; 2]> = officers.iter().map(|officer| ["approved by".to_owned(), officer.to_hex()]).collect();
-    console::result(&console::table(&rows))?;
+    let officers = officers.iter().map(NodeId::to_hex);
+    console::result(&if args.json {
+        json!({"officers": officers.collect::<Vec<_>>()}).to_string()
+    } else {
+        table(officers.map(|officer| ("approved by", officer)))
+    })?;
     console::say("the guard takes the new checkpoints; now `bixi db replay --accept`, then start the node");
     Ok(())
 }
 
-fn text(standing: &Standing) -> String {
-    console::table(&rows_of(standing))
-}
-
-fn rows_of(standing: &Standing) -> Vec<[String; 2]> {
-    standing.rows().into_iter().map(|(name, text)| [name.to_owned(), text]).collect()
+fn table(rows: impl IntoIterator<Item = (&'static str, String)>) -> String {
+    console::table(&rows.into_iter().map(|(name, text)| [name.to_owned(), text]).collect::<Vec<_>>())
 }

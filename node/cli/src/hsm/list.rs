@@ -23,7 +23,7 @@ pub(crate) struct ListArgs {
     /// Print one JSON object.
     ///
     /// {"device", "through", "keys": [{"role", "label", "kind", "uri", "local", "sensitive", "extractable", "custody", "fingerprint"}],
-    /// "missing": [{"role", "label"}]}
+    /// "missing": [{"role", "label"}], "looked_for_by"}
     #[arg(long)]
     json: bool,
 }
@@ -34,10 +34,14 @@ pub(crate) fn run(args: &ListArgs) -> Result<(), Failure> {
     console::result(&if args.json { found.to_json().to_string() } else { text(&found) })?;
     match found.missing.first() {
         None => Ok(()),
-        Some((role, label)) => Err(Failure::new(
-            Status::Fault,
-            format!("the device holds no key labelled {label:?}, which the node file names for {role}"),
-        )),
+        Some((role, label)) => {
+            let by = found
+                .looked_for_by
+                .as_ref()
+                .map_or_else(String::new, |words| format!("; it was looked for by {words}"));
+            let words = format!("the device holds no key labelled {label:?}, which the node file names for {role}{by}");
+            Err(Failure::new(Status::Fault, words))
+        }
     }
 }
 

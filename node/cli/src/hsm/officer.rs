@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use bixi_runtime::lifecycle::officers::{self, Statement};
 use bixi_runtime::process;
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use crate::console;
 use crate::failure::{Failure, Status};
@@ -27,6 +28,11 @@ pub(crate) struct NewArgs {
     /// Where the passphrase comes from: "prompt", "file:PATH" (mode 0400) or "fd:NUMBER".
     #[arg(long, value_name = "SOURCE", default_value = "prompt")]
     passphrase: String,
+    /// Print one JSON object.
+    ///
+    /// {"public_key", "file"}
+    #[arg(long)]
+    json: bool,
 }
 
 /// Read a statement and approve it with an officer's key. What is signed is shown first.
@@ -44,6 +50,12 @@ pub(crate) struct SignArgs {
     /// Where the passphrase comes from: "prompt", "file:PATH" (mode 0400) or "fd:NUMBER".
     #[arg(long, value_name = "SOURCE", default_value = "prompt")]
     passphrase: String,
+    /// Print one JSON object at the end; what is signed is shown on standard error before.
+    ///
+    /// {"statement": {"chain", "node", "override", "written_at_ms", "reason", "changes": [{"height", "old", "new"}], "sm3"}, "officer",
+    /// "approval"}; the last two are null where the statement was only shown
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(command: &OfficerCommand) -> Result<(), Failure> {
@@ -51,17 +63,38 @@ pub(crate) fn run(command: &OfficerCommand) -> Result<(), Failure> {
     let fault = |error| Failure::new(Status::Fault, error);
     match command {
         OfficerCommand::New(args) => {
-            let public_key = officers::make(&args.out, &args.passphrase).map_err(fault)?;
-            Ok(console::result(&public_key.to_hex())?)
+            let public_key = officers::make(&args.out, &args.passphrase).map_err(fault)?.to_hex();
+            Ok(console::result(&if args.json {
+                json!({"public_key": public_key, "file": args.out.display().to_string()}).to_string()
+            } else {
+                public_key
+            })?)
         }
-        OfficerCommand::Sign(args) => {
-            let statement = Statement::read(&args.statement).map_err(fault)?;
-            let rows = statement.rows().into_iter().map(|(name, text)| [name.to_owned(), text]);
-            console::result(&console::table(&rows.collect::<Vec<_>>()))?;
-            let (Some(key), Some(out)) = (&args.key, &args.out) else { return Ok(()) };
-            let officer = statement.approve(key, &args.passphrase, out).map_err(fault)?;
-            console::say(&format!("approved by {} in {}", officer.to_hex(), out.display()));
-            Ok(())
-        }
+        OfficerCommand::Sign(args) => sign(args),
     }
+}
+
+fn sign(args: &SignArgs) -> Result<(), Failure> {
+    let fault = |error| Failure::new(Status::Fault, error);
+    let statement = Statement::read(&args.statement).map_err(fault)?;
+    let rows = statement.rows().into_iter().map(|(name, text)| [name.to_owned(), text]);
+    let shown = console::table(&rows.collect::<Vec<_>>());
+    // Before the passphrase is asked for, wherever the result goes.
+    if args.json {
+        console::say(&shown);
+    } else {
+        console::result(&shown)?;
+    }
+    let (mut officer, mut approval) = (None, None);
+    if let (Some(key), Some(out)) = (&args.key, &args.out) {
+        let id = statement.approve(key, &args.passphrase, out).map_err(fault)?.to_hex();
+        let file = out.display().to_string();
+        console::say(&format!("approved by {id} in {file}"));
+        (officer, approval) = (Some(id), Some(file));
+    }
+    if args.json {
+        let value = json!({"statement": statement.to_json(), "officer": officer, "approval": approval});
+        console::result(&value.to_string())?;
+    }
+    Ok(())
 }

@@ -20,9 +20,24 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Where new pages go.
 pub(super) enum Outlet {
     /// One file for each officer.
-    Directory(PathBuf),
+    Directory(PageDirectory),
     /// One after another on the terminal, which is cleared between them.
     Terminal,
+}
+
+/// A directory of pages. One that was made for them goes again where none was written.
+pub(super) struct PageDirectory {
+    path: PathBuf,
+    is_ours: bool,
+}
+
+impl Drop for PageDirectory {
+    fn drop(&mut self) {
+        if self.is_ours {
+            // With a page in it, it stays: only an empty directory is removed by this.
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
 }
 
 impl Outlet {
@@ -36,17 +51,20 @@ impl Outlet {
         };
         let named =
             |path: &Path, error: &io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        match fs::DirBuilder::new().mode(0o700).create(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(named(directory, &error)),
-            _ => {}
-        }
-        for path in (1..=pages).map(|index| page_file(directory, index)) {
+        let is_ours = match fs::DirBuilder::new().mode(0o700).create(directory) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(named(directory, &error)),
+        };
+        let directory = PageDirectory { path: directory.to_owned(), is_ours };
+        let place = directory.path.as_path();
+        for path in (1..=pages).map(|index| page_file(place, index)) {
             if path.try_exists().map_err(|error| named(&path, &error))? {
                 return Err(named(&path, &io::Error::new(io::ErrorKind::AlreadyExists, "a page is there already")));
             }
         }
-        tempfile::tempfile_in(directory).map_err(|error| named(directory, &error))?;
-        Ok(Self::Directory(directory.to_owned()))
+        tempfile::tempfile_in(place).map_err(|error| named(place, &error))?;
+        Ok(Self::Directory(directory))
     }
 
     /// Gives an officer the page of his share, sealed under what he types if he wishes so.
@@ -59,7 +77,7 @@ impl Outlet {
             share.page(officer)
         };
         match self {
-            Self::Directory(directory) => write_page(&page_file(directory, index.into()), &page),
+            Self::Directory(directory) => write_page(&page_file(&directory.path, index.into()), &page),
             Self::Terminal => show_page(officer, &page),
         }
     }

@@ -44,7 +44,7 @@ pub(crate) struct RecoverArgs {
 }
 
 pub(crate) fn run(args: &RecoverArgs) -> Result<(), Failure> {
-    let (settings, _) = run::enter_with_device(&args.config)?;
+    let settings = run::enter_with_device(&args.config)?;
     let mut announce = |step: &str| {
         console::say(&format!("recover: {step}"));
         Ok(())

@@ -68,8 +68,8 @@ pub(crate) struct NodeArgs {
     config: PathBuf,
     /// Print one JSON object.
     ///
-    /// {"label", "uri", "public_key", "fingerprint", "node_file", "calls": [{"to", "method", "data"}], "todo"}; with --finish {"kek", "ended"}
-    /// or {"node", "new", "former": [{"role", "public_key"}]}
+    /// {"label", "uri", "public_key", "fingerprint", "node_file", "calls": [{"to", "method", "data"}], "todo"}; with --finish {"kek", "ended":
+    /// [{"kind", "label", "kek"}]} or {"node", "new", "former": [{"role", "public_key"}]}
     #[arg(long)]
     json: bool,
 }
@@ -87,7 +87,7 @@ pub(crate) fn run(command: &RotateCommand) -> Result<(), Failure> {
 }
 
 fn record(node: &NodeArgs) -> Result<(), Failure> {
-    let (settings, _) = run::enter_with_device(&node.config)?;
+    let settings = run::enter_with_device(&node.config)?;
     let Recorded { is_new, node: id, former } =
         rotation::finish(&settings).map_err(|error| run::refusal("the record of the keys stays", &error))?;
     if !is_new {
@@ -110,20 +110,17 @@ fn rotate(
     node: &NodeArgs,
     make: impl FnOnce(&Settings) -> Result<Rotated, bixi_runtime::LaunchError>,
 ) -> Result<(), Failure> {
-    let (settings, _) = run::enter_with_device(&node.config)?;
+    let settings = run::enter_with_device(&node.config)?;
     let made = make(&settings).map_err(|error| run::refusal("no key was put in place", &error))?;
     let text = || console::table(&made.rows().into_iter().map(|(name, text)| [name, text]).collect::<Vec<_>>());
     Ok(console::result(&if node.json { made.to_json().to_string() } else { text() })?)
 }
 
 fn finish(args: &KekArgs) -> Result<(), Failure> {
-    let (settings, _) = run::enter_with_device(&args.node.config)?;
+    let settings = run::enter_with_device(&args.node.config)?;
     let done = rotation::finish_kek(&settings, args.drop_slots)
         .map_err(|error| run::refusal("the vault was not sealed anew", &error))?;
-    if args.node.json {
-        return Ok(console::result(&serde_json::json!({"kek": done.kek, "ended": done.ended}).to_string())?);
-    }
-    let mut rows = vec![["opens with".to_owned(), done.kek]];
-    rows.extend(done.ended.into_iter().map(|slot| ["ended".to_owned(), slot]));
-    Ok(console::result(&console::table(&rows))?)
+    let text =
+        || console::table(&done.rows().into_iter().map(|(name, text)| [name.to_owned(), text]).collect::<Vec<_>>());
+    Ok(console::result(&if args.node.json { done.to_json().to_string() } else { text() })?)
 }

@@ -62,6 +62,11 @@ pub(crate) struct AddStandbyArgs {
     /// Fingerprint of the standby's key encryption key, as its conf/keys.json and the minutes of its ceremony have it.
     #[arg(long, value_name = "HEX")]
     fingerprint: Option<String>,
+    /// Print one JSON object.
+    ///
+    /// {"label", "kek", "fingerprint"}
+    #[arg(long)]
+    json: bool,
 }
 
 /// What `add-standby` starts: answers for the standby over its pipes.
@@ -92,12 +97,12 @@ pub(crate) fn run(command: &SlotsCommand) -> Result<(), Failure> {
         SlotsCommand::List(args) => list(args),
         SlotsCommand::AddStandby(args) => add_standby(args),
         SlotsCommand::Answer(args) => {
-            let (settings, _) = run::enter_with_device(&args.config)?;
+            let settings = run::enter_with_device(&args.config)?;
             standby::answer(&settings, &mut std::io::stdin().lock(), &mut std::io::stdout().lock())
                 .map_err(|error| run::refusal("no answer for the standby", &error))
         }
         SlotsCommand::Remove(args) => {
-            let (settings, _) = run::enter_with_device(&args.config)?;
+            let settings = run::enter_with_device(&args.config)?;
             escrow::remove_slot(&settings, &args.label).map_err(|error| run::refusal("the slot stays", &error))?;
             Ok(console::result(&format!("slot {:?} is ended", args.label))?)
         }
@@ -105,7 +110,7 @@ pub(crate) fn run(command: &SlotsCommand) -> Result<(), Failure> {
 }
 
 fn add_standby(args: &AddStandbyArgs) -> Result<(), Failure> {
-    let (settings, _) = run::enter_with_device(&args.config)?;
+    let settings = run::enter_with_device(&args.config)?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["hsm", "slots", "answer", "--config"]).arg(&args.device).stdin(Stdio::piped()).stdout(Stdio::piped());
     // The standby's own token configuration takes the place of this process's.
@@ -115,14 +120,17 @@ fn add_standby(args: &AddStandbyArgs) -> Result<(), Failure> {
     let mut compare = |name: &str, found: &str| terminal::compare(name, found, args.fingerprint.as_deref());
     let added = standby::add(&settings, &args.label, (Box::new(line.0), Box::new(line.1)), &mut compare);
     let ended = child.wait()?;
-    let kek = match added {
+    let added = match added {
         Err(_) if ended.code() == Some(Status::WrongPin as i32) => {
             return Err(Failure::new(Status::WrongPin, "the standby refused the PIN; its message is above"));
         }
         added => added.map_err(|error| run::refusal("no slot was added", &error))?,
     };
-    console::result(&format!("slot {:?} for {kek}", args.label))?;
-    Ok(())
+    Ok(console::result(&if args.json {
+        json!({"label": args.label, "kek": added.kek, "fingerprint": added.fingerprint}).to_string()
+    } else {
+        format!("slot {:?} for {}", args.label, added.kek)
+    })?)
 }
 
 fn list(args: &ListArgs) -> Result<(), Failure> {
@@ -140,7 +148,7 @@ fn to_json(slots: &[SlotInfo]) -> serde_json::Value {
             .map(|record| record.holders.iter().map(|holder| holder.name.clone()).collect::<Vec<_>>());
         json!({
             "label": slot.label,
-            "kind": escrow::kind_of(slot),
+            "kind": slot.kind.to_string(),
             "kek": slot.kek.to_string(),
             "threshold": slot.escrow.as_ref().map(|record| record.threshold),
             "officers": officers,
@@ -159,7 +167,7 @@ fn text(slots: &[SlotInfo]) -> String {
                 format!("any {} of: {}", record.threshold, names.join(", "))
             }
         };
-        [slot.label.clone(), escrow::kind_of(slot).to_owned(), key]
+        [slot.label.clone(), slot.kind.to_string(), key]
     }));
     console::table(&rows)
 }

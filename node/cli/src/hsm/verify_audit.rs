@@ -39,6 +39,10 @@ pub(crate) struct VerifyAuditArgs {
     #[arg(long)]
     all: bool,
     /// Print one JSON object, and with --all one for each entry before it.
+    ///
+    /// {"holds", "problems": [{"kind", "text"}]} of any trail that was judged; with the findings where every entry follows from the one
+    /// before it. A problem names what it is about: "broken" and "damaged" the file; "newest-missing",
+    /// "head-exchanged" and "head-archived" the head that was written down.
     #[arg(long)]
     json: bool,
 }
@@ -52,12 +56,20 @@ pub(crate) fn run(args: &VerifyAuditArgs) -> Result<(), Failure> {
         }
     };
     let wish = Wish { from: args.from, expect: args.expect, tls_keys: args.tls_key.clone() };
-    let review = trail::verify(&settings, wish, &mut each).map_err(|error| {
-        let refusal = run::refusal("the audit trail was not verified", &error);
-        // A trail that is damaged is what this looks for.
-        if error.is_file_unusable() { refusal.with_status(Status::Fault) } else { refusal }
-    })?;
+    let verified = trail::verify(&settings, wish, &mut each);
     printed?;
+    let review = match verified {
+        Ok(review) => review,
+        Err(error) => {
+            let verdict = trail::verdict_against(&error);
+            if let (true, Some(verdict)) = (args.json, &verdict) {
+                console::result(&verdict.to_string())?;
+            }
+            let refusal = run::refusal("the audit trail was not verified", &error);
+            // A trail that is damaged is what this looks for.
+            return Err(if error.is_file_unusable() { refusal.with_status(Status::Fault) } else { refusal });
+        }
+    };
     console::result(&if args.json { review.to_json().to_string() } else { text(&review) })?;
     match &review.problems()[..] {
         [] => Ok(()),

@@ -70,6 +70,15 @@ fn read_or_end(source: &mut dyn Read, bytes: &mut [u8]) -> io::Result<bool> {
 /// Compares the name and fingerprint of a key with what is known of it; an error says that it is another.
 pub type Compare<'a> = &'a mut dyn FnMut(&str, &str) -> Result<(), Failure>;
 
+/// A slot that was added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Added {
+    /// The standby's key encryption key.
+    pub kek: String,
+    /// By what people compare it.
+    pub fingerprint: String,
+}
+
 /// Lets a standby device open the vault, too; `line` is the two ends of the pipe to the process that answers for it. Whoever can exchange
 /// the standby, or its node file, would open the vault with a key of his: so `compare` holds the key that answers against the one that is
 /// meant.
@@ -82,7 +91,7 @@ pub fn add(
     label: &str,
     line: (Box<dyn Read>, Box<dyn Write>),
     compare: Compare<'_>,
-) -> Result<String, LaunchError> {
+) -> Result<Added, LaunchError> {
     let remote = step("standby device", || Remote::meet(line))?;
     let fingerprint = step("standby device", || fingerprint_by(|input, out| remote.derive(input, out)))?;
     step("fingerprint", || compare(&remote.name(), &fingerprint))?;
@@ -91,7 +100,7 @@ pub fn add(
     step("vault", || {
         desk.perform("add slot", &subject, || Ok(vault.add_slot(SlotKind::Standby, label, &remote, &remote.key)?))
     })?;
-    Ok(remote.key.to_string())
+    Ok(Added { kek: remote.key.to_string(), fingerprint })
 }
 
 /// A key encryption key in the process at the other end.

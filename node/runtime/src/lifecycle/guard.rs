@@ -46,8 +46,8 @@ enum State {
 pub struct Exported {
     /// What the importer is to stand at.
     pub standing: Standing,
-    /// When the marks were written, UTC.
-    pub written: String,
+    /// When the marks were written, milliseconds since 1970 by the source's clock.
+    pub at_ms: u64,
     /// SM3 of the file, for officers to compare.
     pub fingerprint: H256,
 }
@@ -108,7 +108,7 @@ pub fn export(settings: &Settings, ticket: &str, out: &Path) -> Result<Exported,
     step("file of a guard that is retired now; export it again for the same ticket", || write_new(out, 0o644, &file))?;
     settle(&holder)?;
     let fingerprint = Export::fingerprint(&file);
-    Ok(Exported { standing: standing(&holder.service, host), written: utc(export.at_ms), fingerprint })
+    Ok(Exported { standing: standing(&holder.service, host), at_ms: export.at_ms, fingerprint })
 }
 
 /// Raises the guard to the marks in a file that the TLS key `signer` vouches for; the node's own when nobody else is named.
@@ -122,7 +122,7 @@ pub fn import(settings: &Settings, file: &Path, signer: Option<NodeId>) -> Resul
     let export = step("import", || holder.service.import_guard(&bytes, signer.map(|key| key.0), host))?;
     settle(&holder)?;
     let fingerprint = Export::fingerprint(&bytes);
-    Ok(Exported { standing: standing(&holder.service, host), written: utc(export.at_ms), fingerprint })
+    Ok(Exported { standing: standing(&holder.service, host), at_ms: export.at_ms, fingerprint })
 }
 
 /// Makes this host the guard's own, of a validator whose fingerprint the officer has compared.
@@ -264,6 +264,24 @@ impl Standing {
     }
 }
 
+impl Exported {
+    /// Name and text of what two officers, one at each host, compare.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
+        let mut rows = vec![("SM3 of the file", self.fingerprint.to_string()), ("written", utc(self.at_ms))];
+        rows.extend(self.standing.rows());
+        rows
+    }
+
+    /// The same as one object: that of the guard, and what the file is known by.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut value = self.standing.to_json();
+        (value["sm3"], value["written_at_ms"]) = (self.fingerprint.to_hex().into(), self.at_ms.into());
+        value
+    }
+}
+
 /// A statement for people, as officers read it before they sign.
 pub(super) fn override_rows(statement: &Override) -> Vec<(&'static str, String)> {
     let mut rows = vec![
@@ -281,4 +299,21 @@ pub(super) fn override_rows(statement: &Override) -> Vec<(&'static str, String)>
     }
     rows.push(("SM3", statement.fingerprint().to_string()));
     rows
+}
+
+/// The same for programs.
+pub(super) fn override_json(statement: &Override) -> Value {
+    let changes = statement
+        .changes
+        .iter()
+        .map(|change| json!({"height": change.height, "old": change.old.to_hex(), "new": change.new.to_hex()}));
+    json!({
+        "chain": statement.chain.to_hex(),
+        "node": statement.node.to_hex(),
+        "override": statement.number,
+        "written_at_ms": statement.at_ms,
+        "reason": statement.reason,
+        "changes": changes.collect::<Vec<_>>(),
+        "sm3": statement.fingerprint().to_hex(),
+    })
 }

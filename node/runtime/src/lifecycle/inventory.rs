@@ -41,6 +41,8 @@ pub struct Inventory {
     pub keys: Vec<Row>,
     /// Role and label of what the node file names and the device does not hold.
     pub missing: Vec<(&'static str, String)>,
+    /// Where a key is missing, the vendor profile by which it was looked for, and whether another one fits better.
+    pub looked_for_by: Option<String>,
 }
 
 /// Asks the broker, if it runs, or the device.
@@ -54,7 +56,7 @@ pub fn take(settings: &Settings) -> Result<Inventory, LaunchError> {
 
 fn of(held: &Held, settings: &Settings) -> Result<Inventory, Failure> {
     let named = named(&settings.config.hsm);
-    let (mut keys, mut missing) = (Vec::new(), Vec::new());
+    let (mut keys, mut missing, mut looked_for_by) = (Vec::new(), Vec::new(), None);
     match held {
         Held::Broker(_) => {
             for key in &named {
@@ -71,6 +73,7 @@ fn of(held: &Held, settings: &Settings) -> Result<Inventory, Failure> {
                     .filter(|named| !listed.iter().any(|key| is(named, key)))
                     .map(|named| (named.role_name, named.label.to_owned())),
             );
+            looked_for_by = if missing.is_empty() { None } else { device.profile_words() };
             for key in listed {
                 let public_key = match key.kind {
                     KeyKind::Sm2Sign => Some(device.public_key(&key.uri)?),
@@ -83,7 +86,13 @@ fn of(held: &Held, settings: &Settings) -> Result<Inventory, Failure> {
             keys.sort_by(|a, b| (place(a), &a.label).cmp(&(place(b), &b.label)));
         }
     }
-    Ok(Inventory { device: held.info()?, through_broker: matches!(held, Held::Broker(_)), keys, missing })
+    Ok(Inventory {
+        device: held.info()?,
+        through_broker: matches!(held, Held::Broker(_)),
+        keys,
+        missing,
+        looked_for_by,
+    })
 }
 
 fn row(role: Option<&'static str>, key: KeyInfo, public_key: Option<[u8; 64]>) -> Row {
@@ -160,6 +169,7 @@ impl Inventory {
             "through": if self.through_broker { "broker" } else { "device" },
             "keys": self.keys.iter().map(key).collect::<Vec<_>>(),
             "missing": self.missing.iter().map(|(role, label)| json!({"role": role, "label": label})).collect::<Vec<_>>(),
+            "looked_for_by": self.looked_for_by,
         })
     }
 }

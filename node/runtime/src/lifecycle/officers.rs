@@ -6,8 +6,9 @@ use bixi_hsm::officer::Override;
 use bixi_hsm::officer::key::{FILE_BYTES, OfficerKey};
 use bixi_platform::credentials::PinSource;
 use bixi_types::NodeId;
+use serde_json::Value;
 
-use super::guard::{override_rows, read_override};
+use super::guard::{override_json, override_rows, read_override};
 use super::{read_bounded, write_new};
 use crate::launch::Failure;
 use crate::settings::source_of;
@@ -40,6 +41,12 @@ impl Statement {
     #[must_use]
     pub fn rows(&self) -> Vec<(&'static str, String)> {
         override_rows(&self.0)
+    }
+
+    /// The same as one object.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        override_json(&self.0)
     }
 
     /// Signs it with an officer's key; the approval goes to a new file. Returns the officer.

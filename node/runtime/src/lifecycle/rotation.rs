@@ -86,8 +86,26 @@ pub fn begin_kek(settings: &Settings) -> Result<Rotated, LaunchError> {
 pub struct Finished {
     /// The key that opens the vault.
     pub kek: String,
-    /// Keys that open it no more: nothing when it was finished before.
-    pub ended: Vec<String>,
+    /// Slots whose keys open it no more: nothing when it was finished before.
+    pub ended: Vec<SlotInfo>,
+}
+
+impl Finished {
+    /// Name and text of each finding.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
+        let ended =
+            self.ended.iter().map(|slot| ("ended", format!("{} slot {:?}, {}", slot.kind, slot.label, slot.kek)));
+        std::iter::once(("opens with", self.kek.clone())).chain(ended).collect()
+    }
+
+    /// One object with everything.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let slot =
+            |slot: &SlotInfo| json!({"kind": slot.kind.to_string(), "label": slot.label, "kek": slot.kek.to_string()});
+        json!({"kek": self.kek, "ended": self.ended.iter().map(slot).collect::<Vec<_>>()})
+    }
 }
 
 /// Seals the vault anew for the key that the node file names. Slots of other devices, and of newer keys of this one, end with it only when
@@ -110,11 +128,9 @@ pub fn finish_kek(settings: &Settings, drop_slots: bool) -> Result<Finished, Lau
             )
             .into());
         }
-        let ending: Vec<SlotInfo> = slots.into_iter().filter(|slot| slot.kek != kek).collect();
-        let ended: Vec<String> =
-            ending.iter().map(|slot| format!("{:?} slot {:?}, {}", slot.kind, slot.label, slot.kek)).collect();
+        let ended: Vec<SlotInfo> = slots.into_iter().filter(|slot| slot.kek != kek).collect();
         let others: Vec<&str> =
-            ending.iter().filter(|slot| slot.kind != SlotKind::Primary).map(|slot| slot.label.as_str()).collect();
+            ended.iter().filter(|slot| slot.kind != SlotKind::Primary).map(|slot| slot.label.as_str()).collect();
         if !others.is_empty() && !drop_slots {
             return Err(format!(
                 "the slots {} end when the vault is sealed anew, and their holders have to add them again: say so with --drop-slots",

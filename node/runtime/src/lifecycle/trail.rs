@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use bixi_hsm::audit::{self, Chain, Entry, Outcome};
+use bixi_hsm::audit::{self, AuditError, Chain, Entry, Outcome};
 use bixi_platform::io::Storage;
 use bixi_platform::threads::Spawner;
 use bixi_sealed::KeyRing;
@@ -67,6 +67,34 @@ pub fn verify(settings: &Settings, wish: Wish, each: &mut dyn FnMut(&Line<'_>)) 
     let ring = step("vault", || held.ring(settings, &storage))?;
     let expected = step("node's keys", || expected(settings, &held, &wish))?;
     step("audit trail", || read(&storage, &settings.data("audit"), &ring, &wish, expected, each))
+}
+
+/// The verdict on a trail that does not hold, as `--json` prints it: {"holds", "problems"}, the latter of the shape that [`Review::to_json`]
+/// gives; nothing when a trail was not judged at all.
+#[must_use]
+pub fn verdict_against(error: &LaunchError) -> Option<Value> {
+    let mut problem = json!({"text": error.to_string()});
+    for error in error.errors() {
+        if let Some(AuditError::Broken { path, sequence, .. }) = error.downcast_ref() {
+            (problem["kind"], problem["file"]) = ("broken".into(), path.display().to_string().into());
+            problem["sequence"] = (*sequence).into();
+        } else if let Some(AuditError::Damaged { path, .. }) = error.downcast_ref() {
+            (problem["kind"], problem["file"]) = ("damaged".into(), path.display().to_string().into());
+        } else if let Some(HeadMissed { kind, head, .. }) = error.downcast_ref() {
+            (problem["kind"], problem["head"]) = ((*kind).into(), head.to_string().into());
+        }
+    }
+    problem.get("kind")?;
+    Some(json!({"holds": false, "problems": [problem]}))
+}
+
+/// The trail never stood at a head that was written down.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+struct HeadMissed {
+    kind: &'static str,
+    head: Head,
+    words: String,
 }
 
 /// Whose heads count. What the device tells counts, and a key that it holds no more is named by the officer: what lies on the disk beside
@@ -129,24 +157,32 @@ impl Wanted {
         }
     }
 
-    fn judge(&self, chain: &Chain) -> Result<(), Failure> {
+    fn judge(&self, chain: &Chain) -> Result<(), HeadMissed> {
         let (head, ends) = (self.head, chain.ends);
         if self.is_met {
             return Ok(());
         }
-        Err(if let Some(other) = self.other {
-            format!(
+        let (kind, words) = if let Some(other) = self.other {
+            let words = format!(
                 "the head {head} was written down, and after {} entries this trail stood at {}: entries up to there were exchanged, or this \
                  is another trail",
                 head.entries,
                 Head { hash: other, ..head }
-            )
+            );
+            ("head-exchanged", words)
         } else if head.entries > ends.entries {
-            format!("the head {head} was written down, and this trail ends at {ends}: its newest entries were cut off, or an older copy was put back")
+            let words = format!(
+                "the head {head} was written down, and this trail ends at {ends}: its newest entries were cut off, or an older copy was put back"
+            );
+            ("newest-missing", words)
         } else {
-            format!("the head {head} lies in a file that is not here; this trail begins at {}: bring the archive back to check it", chain.begins)
-        }
-        .into())
+            let words = format!(
+                "the head {head} lies in a file that is not here; this trail begins at {}: bring the archive back to check it",
+                chain.begins
+            );
+            ("head-archived", words)
+        };
+        Err(HeadMissed { kind, head, words })
     }
 }
 
@@ -282,7 +318,9 @@ impl Review {
                 "accepted": vouching.accepts(id),
             })
         });
+        let problems = self.problems();
         json!({
+            "holds": problems.is_empty(),
             "begins": begins.to_string(),
             "ends": ends.to_string(),
             "files": files,
@@ -296,7 +334,7 @@ impl Review {
             "unsigned_entries": self.vouching.unsigned(&self.chain),
             "signers": signers.collect::<Vec<_>>(),
             "vouched": self.vouching.to_json(&self.chain),
-            "problems": self.problems().iter().map(Problem::to_json).collect::<Vec<_>>(),
+            "problems": problems.iter().map(Problem::to_json).collect::<Vec<_>>(),
         })
     }
 }
