@@ -65,8 +65,9 @@ pub(crate) fn run(command: &DbCommand) -> Result<(), Failure> {
 /// Begin a new epoch of the keys that everything on disk is sealed under, and seal anew what is of an older one.
 ///
 /// From the first moment on nothing is written under an older epoch. Files of older epochs follow, which takes as long as reading and
-/// writing all of them does; when none is left, the vault drops the older epochs. Ended anywhere, it leaves a node that starts:
-/// --go-on does what is left. The node and its broker are stopped.
+/// writing all of them does. Ended anywhere, it leaves a node that starts: --go-on does what is left. The node and its broker are stopped.
+///
+/// The vault keeps the older epochs until --drop: files that were moved elsewhere, such as older ones of the audit trail, are read with them.
 ///
 /// Whoever has an old copy of the whole data directory and the key encryption key reads that copy as before. To end that, too, rotate that
 /// key (`bixi hsm rotate kek`) and destroy the old one in its device.
@@ -81,12 +82,16 @@ pub(crate) struct RotateKeyArgs {
     /// Begin no epoch: seal what is of an older epoch under the present one.
     #[arg(long)]
     go_on: bool,
+    /// In the end drop the older epochs that no file below the data directory needs. What was moved elsewhere without its vault and is
+    /// sealed under them, older files of the audit trail or a backup of a part, is never read again.
+    #[arg(long)]
+    drop: bool,
     /// Most MiB sealed in a second, for a disk that others use.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     rate_mib: Option<u64>,
     /// Print one JSON object.
     ///
-    /// {"epoch", "bytes", "dropped": [EPOCH], "left": [{"file", "reason"}]}
+    /// {"epoch", "bytes", "dropped": [EPOCH], "kept": [EPOCH], "left": [{"file", "reason"}]}
     #[arg(long)]
     json: bool,
 }
@@ -96,29 +101,35 @@ const TOLD: Duration = Duration::from_secs(1);
 
 fn rotate_key(args: &RotateKeyArgs) -> Result<(), Failure> {
     let settings = run::enter_with_device(&args.config)?;
-    let wish = Wish { new_epoch: !args.go_on, bytes_per_second: args.rate_mib.map(|mib| mib << 20) };
-    let mut told = Instant::now();
+    let bytes_per_second = args.rate_mib.map(|mib| mib << 20);
+    let wish = Wish { new_epoch: !args.go_on, drop_older: args.drop, bytes_per_second };
+    let (mut told, mut has_begun) = (Instant::now(), false);
     let mut tell = |done: u64, total: u64| {
+        has_begun = true;
         if told.elapsed() >= TOLD {
             told = Instant::now();
             let percent = done.saturating_mul(100) / total.max(1);
             console::say(&format!("rotate-key: {} of {} MiB, {percent} %", done >> 20, total >> 20));
         }
     };
-    let moved = data_keys::exchange(&settings, wish, &mut tell).map_err(|error| {
-        let failure = run::refusal("not everything is sealed anew", &error);
-        console::say("rotate-key: the node starts as it is; `bixi db rotate-key --go-on` does what is left");
-        failure
+    let exchanged = data_keys::exchange(&settings, wish, &mut tell);
+    let moved = exchanged.map_err(|error| match has_begun {
+        true => {
+            console::say("rotate-key: new files have the new epoch; `bixi db rotate-key --go-on` does what is left");
+            run::refusal("not everything is sealed anew", &error)
+        }
+        false => run::refusal("nothing is sealed anew", &error),
     })?;
     if args.json {
         console::result(&moved.to_json().to_string())?;
     } else {
         let listed = |epochs: &[u32]| epochs.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-        let dropped = if moved.dropped.is_empty() { "none".to_owned() } else { listed(&moved.dropped) };
+        let some = |epochs: &[u32]| if epochs.is_empty() { "none".to_owned() } else { listed(epochs) };
         let mut rows = vec![
             ["epoch".to_owned(), moved.epoch.to_string()],
             ["sealed anew".to_owned(), format!("{} KiB", moved.bytes.div_ceil(1024))],
-            ["epochs dropped".to_owned(), dropped],
+            ["epochs dropped".to_owned(), some(&moved.dropped)],
+            ["older epochs kept".to_owned(), some(&moved.kept)],
         ];
         rows.extend(moved.left.iter().map(|(path, reason)| [format!("left: {}", path.display()), reason.clone()]));
         console::result(&console::table(&rows))?;
@@ -128,7 +139,7 @@ fn rotate_key(args: &RotateKeyArgs) -> Result<(), Failure> {
         left => Err(Failure::new(
             Status::Fault,
             format!(
-                "{left} files stay under older epochs; start the node, stop it when it has made some blocks, and give --go-on"
+                "{left} files stay under older epochs, see above; an ordering log goes when the node has made some blocks. Then --go-on"
             ),
         )),
     }

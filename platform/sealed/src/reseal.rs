@@ -47,6 +47,8 @@ pub fn log(
         return Err(SealedError::Incomplete { offset });
     }
     writer.sync_with_mark()?;
+    // The mark, too: a copy that takes a file's place has no end that may be torn.
+    writer.sync()?;
     Ok(writer)
 }
 

@@ -59,6 +59,8 @@ impl SealedFs {
             let mut is_waiting = false;
             let old = self.old_files(dir)?;
             if old.is_empty() {
+                // Also what an attempt before this one renamed and could not make durable.
+                self.sync_dir(dir)?;
                 return Ok(true);
             }
             for path in old.keys() {
@@ -134,10 +136,10 @@ impl SealedFs {
             self.storage.rename(copy, path).map_err(CipherFsError::io(path))?;
             self.open.readers(path)
         };
+        self.sync_dir(directory_of(path))?;
         for reader in readers {
             reader.exchange(file::open_pages(&*self.storage, &self.keys, path)?);
         }
-        self.sync_dir(directory_of(path))?;
         Ok(Outcome::Done)
     }
 
