@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bixi_accel::{Seeded, sm2};
 use bixi_execution::{ExecutionParams, Executor, genesis_writes};
 use bixi_ledger::engine::rocks::{Memory, RocksEngine};
-use bixi_ledger::engine::{Batch, Engine, EngineError, Reader, Visit};
+use bixi_ledger::engine::{Batch, Engine, EngineError, Reader, Visit, Watch};
 use bixi_ledger::keys::Column;
 use bixi_ledger::{CommitBlock, Ledger, PreparedState};
 use bixi_types::execution::{ExecutedBlock, OrderedBlock};
@@ -264,6 +264,9 @@ impl Engine for Shared {
     }
     fn snapshot(&self) -> Box<dyn Reader + '_> {
         self.0.snapshot()
+    }
+    fn reseal(&self, watch: Watch<'_>) -> Result<bool, EngineError> {
+        self.0.reseal(watch)
     }
 }
 

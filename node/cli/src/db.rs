@@ -91,7 +91,7 @@ pub(crate) struct RotateKeyArgs {
     rate_mib: Option<u64>,
     /// Print one JSON object.
     ///
-    /// {"epoch", "bytes", "dropped": [EPOCH], "kept": [EPOCH], "left": [{"file", "reason"}]}
+    /// {"epoch", "bytes", "dropped", "kept", "left": [{"file", "reason"}]}
     #[arg(long)]
     json: bool,
 }
