@@ -118,11 +118,6 @@ pub enum SealedError {
 }
 
 impl SealedError {
-    /// The system refused that action, a verb such as "read".
-    pub fn from_io(action: &'static str, source: io::Error) -> Self {
-        Self::Io { action, source }
-    }
-
     pub(crate) fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, source }
     }

@@ -7,7 +7,6 @@
 //! A file is exchanged by a rename: a crash leaves the old file or the new one, and a copy beside it that nothing reads. So nothing has
 //! to be remembered: what is left to do is what the headers say.
 
-use std::ffi::OsString;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -139,7 +138,11 @@ pub fn headers(storage: &dyn Storage, dir: &Path, mut visit: impl FnMut(PathBuf,
     Ok(())
 }
 
-fn paths(storage: &dyn Storage, dir: &Path) -> Result<Vec<PathBuf>> {
+/// What is in a directory, by its path.
+///
+/// # Errors
+/// The system's.
+pub fn paths(storage: &dyn Storage, dir: &Path) -> Result<Vec<PathBuf>> {
     let names = storage.list(dir).map_err(|error| SealedError::io("list")(error).at(dir))?;
     Ok(names.into_iter().map(|name| dir.join(name)).collect())
 }
@@ -159,10 +162,7 @@ pub fn remove_copies(storage: &dyn Storage, dir: &Path) -> Result<()> {
 
 /// The name of a copy of `path` until it takes its place.
 pub fn copy_of(path: &Path) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(".");
-    name.push(COPY);
-    name.into()
+    small::beside(path, COPY)
 }
 
 /// Whether the name is that of a copy that has not taken its file's place.

@@ -55,7 +55,7 @@ fn seal(ring: &KeyRing, purpose: Purpose, body: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn replace(storage: &dyn Storage, path: &Path, sealed: &[u8]) -> Result<()> {
-    let temporary = temporary_name(path);
+    let temporary = beside(path, "tmp");
     let file = storage.open(&temporary, OpenMode::Truncate).map_err(SealedError::io("create"))?;
     file.write_and_sync(0, sealed).map_err(SealedError::io("write"))?;
     storage.rename(&temporary, path).map_err(SealedError::io("replace"))?;
@@ -99,10 +99,11 @@ fn check_size(bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// `path` with `.tmp` appended: the same directory, so that the rename stays within one file system.
-fn temporary_name(path: &Path) -> PathBuf {
+/// `path` with an extension appended: the same directory, so that the rename stays within one file system.
+pub(crate) fn beside(path: &Path, extension: &str) -> PathBuf {
     let mut name = OsString::from(path);
-    name.push(".tmp");
+    name.push(".");
+    name.push(extension);
     name.into()
 }
 

@@ -1,6 +1,5 @@
 //! The file system as RocksDB takes it.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -56,14 +55,6 @@ impl CipherFs {
     /// A file that does not authenticate, or the system's; what is done stays done.
     pub fn reseal(&self, dir: &Path, watch: Watch<'_>) -> Result<bool, CipherFsError> {
         self.fs.reseal(dir, watch)
-    }
-
-    /// The epochs that files of a database need, with the bytes of each.
-    ///
-    /// # Errors
-    /// The system's, or a file of another release.
-    pub fn epochs(&self, dir: &Path) -> Result<BTreeMap<u32, u64>, CipherFsError> {
-        self.fs.epochs(dir)
     }
 
     /// Refuses a directory that RocksDB could only refuse with a riddle: a plaintext or foreign database, a wrong or missing

@@ -54,15 +54,10 @@ impl SealedFs {
     pub(crate) fn reseal(&self, dir: &Path, watch: Watch<'_>) -> Result<bool> {
         let _one = self.resealing.lock();
         reseal::remove_copies(&*self.storage, dir)?;
-        let mut done = Resealing { bytes_total: self.old_files(dir)?.values().sum(), ..Resealing::default() };
-        loop {
+        let mut old = self.old_files(dir)?;
+        let mut done = Resealing { bytes_total: old.values().sum(), ..Resealing::default() };
+        while !old.is_empty() {
             let mut is_waiting = false;
-            let old = self.old_files(dir)?;
-            if old.is_empty() {
-                // Also what an attempt before this one renamed and could not make durable.
-                self.sync_dir(dir)?;
-                return Ok(true);
-            }
             for path in old.keys() {
                 match self.reseal_file(path, &mut done, watch)? {
                     Outcome::Done => done.files += 1,
@@ -76,14 +71,11 @@ impl SealedFs {
             if is_waiting {
                 std::thread::sleep(PAUSE);
             }
+            old = self.old_files(dir)?;
         }
-    }
-
-    /// Epochs that files of a database need, with the bytes of each.
-    pub(crate) fn epochs(&self, dir: &Path) -> Result<BTreeMap<u32, u64>> {
-        let mut epochs = BTreeMap::new();
-        reseal::headers(&*self.storage, dir, |_, header, bytes| *epochs.entry(header.epoch).or_default() += bytes)?;
-        Ok(epochs)
+        // Also what an attempt before this one renamed and could not make durable.
+        self.sync_dir(dir)?;
+        Ok(true)
     }
 
     /// Files of older epochs, and their bytes.

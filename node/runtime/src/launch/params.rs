@@ -46,11 +46,15 @@ pub(crate) fn ledger_params(settings: &Settings, storage: Arc<dyn Storage>, ring
 
 /// The same for who looks into it once.
 pub(super) fn reading_params(settings: &Settings, storage: Arc<dyn Storage>, ring: KeyRing) -> bixi_ledger::Params {
+    with_little_memory(ledger_params(settings, storage, ring))
+}
+
+fn with_little_memory(params: bixi_ledger::Params) -> bixi_ledger::Params {
     bixi_ledger::Params {
         block_cache_mb: STAGING_CACHE_MB,
         write_buffer_mb: STAGING_WRITE_BUFFER_MB,
         state_cache_mb: 1,
-        ..ledger_params(settings, storage, ring)
+        ..params
     }
 }
 
@@ -73,13 +77,7 @@ pub(super) fn room_params(
 /// How a snapshot is fetched. It may take what the disk has above `storage.free_mb_min`.
 fn join_params(settings: &Settings, ledger: &bixi_ledger::Params, accelerator: Option<Arc<Bulk>>) -> JoinParams {
     let places = Places::around(&ledger.dir);
-    let staging = bixi_ledger::Params {
-        dir: places.joining.clone(),
-        block_cache_mb: STAGING_CACHE_MB,
-        write_buffer_mb: STAGING_WRITE_BUFFER_MB,
-        state_cache_mb: 1,
-        ..ledger.clone()
-    };
+    let staging = bixi_ledger::Params { dir: places.joining.clone(), ..with_little_memory(ledger.clone()) };
     let asked = settings.clone();
     let free_bytes = move || {
         // A disk that cannot be asked is not filled.

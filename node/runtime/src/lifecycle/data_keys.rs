@@ -219,7 +219,8 @@ fn old_files(storage: &dyn Storage, data: &Path, current: u32) -> Result<Vec<(Pa
             if header.epoch < current {
                 old.push((path, bytes));
             }
-        })
+        })?;
+        Ok(())
     })?;
     Ok(old)
 }
@@ -232,14 +233,13 @@ fn epochs_in_use(storage: &dyn Storage, data: &Path) -> Result<BTreeMap<u32, Pat
     let mut epochs = BTreeMap::new();
     let mut unsealed = None;
     each_directory(storage, data, 0, &mut |dir| {
-        storage.sync_dir(dir).map_err(|error| SealedError::from_io("sync", error).at(dir))?;
+        storage.sync_dir(dir).map_err(|error| failed(dir, &error))?;
         let mut sealed = BTreeSet::new();
         reseal::headers(storage, dir, |path, header, _| {
             sealed.insert(path.clone());
             epochs.entry(header.epoch).or_insert(path);
         })?;
-        let names = storage.list(dir).map_err(|error| SealedError::from_io("list", error).at(dir))?;
-        let mut paths = names.into_iter().map(|name| dir.join(name));
+        let mut paths = reseal::paths(storage, dir)?.into_iter();
         unsealed = unsealed.take().or_else(|| paths.find(|path| is_sealed_name(path) && !sealed.contains(path)));
         Ok(())
     })?;
@@ -265,7 +265,7 @@ fn each_directory(
     storage: &dyn Storage,
     dir: &Path,
     depth: usize,
-    visit: &mut dyn FnMut(&Path) -> Result<(), SealedError>,
+    visit: &mut dyn FnMut(&Path) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     if depth > DEPTH_MAX {
         return Err(
@@ -273,17 +273,19 @@ fn each_directory(
         );
     }
     visit(dir)?;
-    let failed = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
-    for name in storage.list(dir).map_err(|error| failed(dir, error))? {
-        let path = dir.join(name);
+    for path in reseal::paths(storage, dir)? {
         match storage.metadata(&path) {
             // Links, too: whoever works with what is in there follows them.
             Ok(found) if found.is_dir => each_directory(storage, &path, depth + 1, visit)?,
             Ok(_) => {}
             // A link that leads nowhere.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(&path, error).into()),
+            Err(error) => return Err(failed(&path, &error)),
         }
     }
     Ok(())
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    format!("{}: {error}", path.display()).into()
 }

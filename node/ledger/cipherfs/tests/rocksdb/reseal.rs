@@ -2,6 +2,7 @@
 //!
 //! `BIXI_RESEAL_SEEDS` sets the number of seeds of the losses of power.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -40,6 +41,26 @@ fn put(db: &DB, numbers: std::ops::Range<u32>, version: u32) {
     db.write(batch).unwrap();
 }
 
+/// A database of so many tables with 500 rows each, under epoch 1.
+fn filled(tables: u32) -> (tempfile::TempDir, KeyRing, CipherFs, DB) {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = ring(1);
+    let files = CipherFs::new(Arc::new(PreadStorage), ring.clone());
+    let db = try_open(dir.path(), &files).unwrap();
+    for table in 0..tables {
+        put(&db, table * 500..(table + 1) * 500, 0);
+        db.flush().unwrap();
+    }
+    (dir, ring, files, db)
+}
+
+/// The epochs that files of a database need.
+fn epochs(dir: &Path) -> BTreeSet<u32> {
+    let mut epochs = BTreeSet::new();
+    bixi_sealed::reseal::headers(&PreadStorage, dir, |_, header, _| _ = epochs.insert(header.epoch)).unwrap();
+    epochs
+}
+
 fn nobody_ends_it(files: &CipherFs, dir: &Path) {
     assert!(files.reseal(dir, &mut |_| ControlFlow::Continue(())).unwrap());
 }
@@ -53,15 +74,8 @@ fn removed_files_still_open(dir: &Path) -> Vec<String> {
 
 #[test]
 fn a_database_at_work_moves_to_the_new_epoch_and_needs_no_older_one() {
-    let dir = tempfile::tempdir().unwrap();
-    let ring = ring(1);
-    let files = CipherFs::new(Arc::new(PreadStorage), ring.clone());
-    let db = try_open(dir.path(), &files).unwrap();
-    for step in 0..8 {
-        put(&db, step * 500..(step + 1) * 500, 0);
-        db.flush().unwrap();
-    }
-    assert_eq!(files.epochs(dir.path()).unwrap().keys().collect::<Vec<_>>(), [&1]);
+    let (dir, ring, files, db) = filled(8);
+    assert_eq!(epochs(dir.path()), BTreeSet::from([1]));
     rotate(&ring, 2);
     let ends = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -95,7 +109,7 @@ fn a_database_at_work_moves_to_the_new_epoch_and_needs_no_older_one() {
         assert!(finished.unwrap());
         assert!(told > 3, "{told}");
     });
-    assert_eq!(files.epochs(dir.path()).unwrap().keys().collect::<Vec<_>>(), [&2]);
+    assert_eq!(epochs(dir.path()), BTreeSet::from([2]));
     assert_eq!(removed_files_still_open(dir.path()), Vec::<String>::new());
     ring.retire(1).unwrap();
     let rows = read_all(&db).unwrap();
@@ -110,14 +124,7 @@ fn a_database_at_work_moves_to_the_new_epoch_and_needs_no_older_one() {
 
 #[test]
 fn what_is_ended_is_gone_on_with() {
-    let dir = tempfile::tempdir().unwrap();
-    let ring = ring(1);
-    let files = CipherFs::new(Arc::new(PreadStorage), ring.clone());
-    let db = try_open(dir.path(), &files).unwrap();
-    for step in 0..4 {
-        put(&db, step * 500..(step + 1) * 500, 0);
-        db.flush().unwrap();
-    }
+    let (dir, ring, files, db) = filled(4);
     rotate(&ring, 2);
     let mut attempts = 0;
     loop {
@@ -137,19 +144,14 @@ fn what_is_ended_is_gone_on_with() {
         files.check(dir.path()).unwrap();
     }
     assert!(attempts > 3, "{attempts}");
-    assert_eq!(files.epochs(dir.path()).unwrap().keys().collect::<Vec<_>>(), [&2]);
+    assert_eq!(epochs(dir.path()), BTreeSet::from([2]));
     nobody_ends_it(&files, dir.path());
 }
 
 /// A database that is closed is moved as well, and its older epoch is not needed to open it.
 #[test]
 fn a_closed_database_moves_too() {
-    let dir = tempfile::tempdir().unwrap();
-    let ring = ring(1);
-    let files = CipherFs::new(Arc::new(PreadStorage), ring.clone());
-    let db = try_open(dir.path(), &files).unwrap();
-    put(&db, 0..500, 0);
-    db.flush().unwrap();
+    let (dir, ring, files, db) = filled(1);
     put(&db, 500..600, 0);
     drop(db);
     rotate(&ring, 2);
