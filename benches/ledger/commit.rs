@@ -259,14 +259,14 @@ impl Reader for Shared {
 }
 
 impl Engine for Shared {
+    fn reseal(&self, watch: Watch<'_>) -> Result<bool, EngineError> {
+        self.0.reseal(watch)
+    }
     fn write(&self, batch: Batch) -> Result<(), EngineError> {
         self.0.write(batch)
     }
     fn snapshot(&self) -> Box<dyn Reader + '_> {
         self.0.snapshot()
-    }
-    fn reseal(&self, watch: Watch<'_>) -> Result<bool, EngineError> {
-        self.0.reseal(watch)
     }
 }
 

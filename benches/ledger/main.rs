@@ -51,6 +51,7 @@ impl Budget {
 const PAGES: std::ops::RangeInclusive<u8> = 12..=16;
 
 fn main() {
+    bixi_accel::cpu::configure_from_env().expect("BIXI_CPU names a rung of this processor");
     let options = Options::from_args_or_exit();
     let budget = if options.quick { Budget::QUICK } else { Budget::FULL };
     // Beside the workspace: a temporary directory may be memory, where a sync costs nothing.

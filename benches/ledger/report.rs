@@ -89,12 +89,12 @@ impl Row {
     }
 
     /// Best value over plaintext's best.
-    fn ratio(&self, values: &[f64]) -> f64 {
+    fn ratio_of_bests(&self, values: &[f64]) -> f64 {
         self.unit.best(values) / self.unit.best(self.plaintext())
     }
 
-    /// Median over the rounds, each over plaintext's of the same round.
-    fn median_ratio(&self, values: &[f64]) -> f64 {
+    /// Median over the rounds, each over plaintext's of the same round: what a disk does to one round it does to both.
+    fn ratio(&self, values: &[f64]) -> f64 {
         let mut ratios: Vec<f64> = values.iter().zip(self.plaintext()).map(|(value, plain)| value / plain).collect();
         ratios.sort_unstable_by(f64::total_cmp);
         ratios[ratios.len() / 2]
@@ -115,13 +115,13 @@ impl Row {
         let contender = |(name, values): &(String, Vec<f64>)| {
             json!({
                 "name": name, "value": self.unit.best(values), "ratio": self.ratio(values),
-                "median_ratio": self.median_ratio(values), "values": values,
+                "ratio_of_bests": self.ratio_of_bests(values), "values": values,
             })
         };
         json!({
             "name": name, "op": name.split('/').next(), "backend": backend, "unit": self.unit.name(),
             "ours": self.unit.best(ours), "plaintext": self.unit.best(self.plaintext()), "ratio": ratio,
-            "median_ratio": self.median_ratio(ours), "goal": self.goal.map(Goal::text),
+            "ratio_of_bests": self.ratio_of_bests(ours), "goal": self.goal.map(Goal::text),
             "met": self.goal.map(|goal| goal.is_met(ratio)), "best_peer": peer.map(|(name, _)| name),
             "peer_value": peer.map(|(_, value)| value),
             "contenders": self.contenders.iter().map(contender).collect::<Vec<_>>(),
@@ -135,8 +135,8 @@ impl Row {
             let goal = self.goal.filter(|_| index == 0).map_or(String::new(), |goal| {
                 format!("{} {}", goal.text(), if goal.is_met(ratio) { "met" } else { "MISSED" })
             });
-            let (best, median) = (self.unit.best(values), self.median_ratio(values));
-            format!("{shown:76} {name:10} {best:>12.0} {:7} {ratio:>6.3} {median:>7.3}  {goal}", self.unit.name())
+            let (best, of_bests) = (self.unit.best(values), self.ratio_of_bests(values));
+            format!("{shown:76} {name:10} {best:>12.0} {:7} {ratio:>6.3} {of_bests:>8.3}  {goal}", self.unit.name())
         };
         self.contenders.iter().enumerate().map(line).collect()
     }
