@@ -8,6 +8,7 @@ mod many;
 use super::ghash::HashKey;
 use super::{BLOCK_BYTES, KEY_BYTES, PARALLEL_BLOCKS};
 use crate::ct;
+use core::ops::Range;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use many::{Message, open_many, seal_many};
@@ -146,6 +147,39 @@ pub fn open(
     check_length(data);
     let expected = key.pass(Hash::Before, nonce, aad, data, None);
     if keep_if_right(&expected, tag, data) { Ok(()) } else { Err(TagMismatch) }
+}
+
+/// [`open`] that decrypts only the blocks `part` touches: all of `data` is authenticated, what lies outside stays ciphertext. For a
+/// short read from a long message.
+///
+/// # Panics
+/// When `data` is longer than [`MESSAGE_BYTES_MAX`] or `part` is not within it.
+pub fn open_part(
+    key: &Key,
+    nonce: &[u8; NONCE_BYTES],
+    aad: &[u8],
+    data: &mut [u8],
+    tag: &[u8; TAG_BYTES],
+    part: Range<usize>,
+) -> Result<(), TagMismatch> {
+    assert!(part.start <= part.end && part.end <= data.len(), "SM4-GCM: a part outside the message");
+    let blocks = part.start / BLOCK_BYTES..part.end.div_ceil(BLOCK_BYTES);
+    if blocks.len() == data.len().div_ceil(BLOCK_BYTES) {
+        return open(key, nonce, aad, data, tag);
+    }
+    check_length(data);
+    let mut counter = first_counter(nonce);
+    let mut mask = [counter];
+    key.cipher.encrypt_blocks(&mut mask);
+    let expected = add(key.ghash(aad, data), &mask[0]);
+    ct::wipe(mask.as_flattened_mut());
+    if !keep_if_right(&expected, tag, data) {
+        return Err(TagMismatch);
+    }
+    super::count(&mut counter, 1 + blocks.start as u32);
+    let end = data.len().min(blocks.end * BLOCK_BYTES);
+    key.cipher.kernel.add_stream(&counter, None, &mut data[blocks.start * BLOCK_BYTES..end]);
+    Ok(())
 }
 
 /// Whether the tags are equal; wipes `data` when they are not. Not inlined: the test of the flow of secrets knows it by its name.

@@ -115,6 +115,22 @@ proptest! {
     }
 
     #[test]
+    fn gcm_opens_the_blocks_of_a_part_and_leaves_the_others(key: [u8; 16], nonce: [u8; 12], length in 0usize..3000, start: prop::sample::Index, end: prop::sample::Index) {
+        let key = gcm::Key::new(&key);
+        let plain: Vec<u8> = (0..length).map(|i| i as u8).collect();
+        let mut sealed = plain.clone();
+        let tag = gcm::seal(&key, &nonce, b"aad", &mut sealed);
+        let (start, end) = (start.index(length + 1), end.index(length + 1));
+        let part = start.min(end)..start.max(end);
+        let mut opened = sealed.clone();
+        prop_assert_eq!(gcm::open_part(&key, &nonce, b"aad", &mut opened, &tag, part.clone()), Ok(()));
+        let blocks = part.start / 16 * 16..length.min(part.end.next_multiple_of(16));
+        for i in 0..length {
+            prop_assert_eq!(opened[i], if blocks.contains(&i) { plain[i] } else { sealed[i] }, "byte {} of {}, part {:?}", i, length, part);
+        }
+    }
+
+    #[test]
     fn gcm_refuses_any_changed_bit(key: [u8; 16], nonce: [u8; 12], data in proptest::collection::vec(any::<u8>(), 1..100), aad in proptest::collection::vec(any::<u8>(), 1..30), at: prop::sample::Index, bit in 0u32..8) {
         let key = gcm::Key::new(&key);
         let mut sealed = data.clone();
@@ -123,6 +139,9 @@ proptest! {
         let place = at.index(12 + a.len() + c.len() + 16);
         let mut all = n.iter_mut().chain(&mut a).chain(&mut c).chain(&mut t);
         *all.nth(place).unwrap() ^= 1 << bit;
+        let (mut in_part, part) = (c.clone(), at.index(data.len())..data.len());
+        prop_assert_eq!(gcm::open_part(&key, &n, &a, &mut in_part, &t, part), Err(gcm::TagMismatch));
+        prop_assert!(in_part.iter().all(|&byte| byte == 0));
         prop_assert_eq!(gcm::open(&key, &n, &a, &mut c, &t), Err(gcm::TagMismatch));
         prop_assert!(c.iter().all(|&byte| byte == 0));
         prop_assert_eq!(gcm::open(&key, &nonce, &aad, &mut sealed, &tag), Ok(()));

@@ -99,6 +99,12 @@ pub(crate) fn gcm(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<()> {
     if forged {
         tag[u.int_in_range(0..=15)?] ^= 1 << u.int_in_range(0..=7)?;
     }
+    let end = u.int_in_range(0..=plain.len())?;
+    let part = u.int_in_range(0..=end)?..end;
+    let mut in_part = data.get().to_vec();
+    let opened = sm4::gcm::open_part(&ours, &nonce, aad.get(), &mut in_part, &tag, part.clone());
+    assert_eq!(opened.is_ok(), !forged);
+    assert!(if forged { in_part.iter().all(|&byte| byte == 0) } else { in_part[part.clone()] == plain[part.clone()] });
     let opened = sm4::gcm::open(&ours, &nonce, aad.get(), data.get_mut(), &tag);
     assert_eq!(opened.is_ok(), !forged);
     let expected = if forged { vec![0; plain.len()] } else { plain };

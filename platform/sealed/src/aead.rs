@@ -1,5 +1,7 @@
 //! The two AEADs behind one in-place interface.
 
+use std::ops::Range;
+
 use aes_gcm::{
     Aes256Gcm, KeyInit,
     aead::{AeadInOut, inout::InOutBuf},
@@ -84,6 +86,15 @@ impl Aead {
             Self::Aes(key) => {
                 key.decrypt_inout_detached(&nonce.into(), aad, InOutBuf::from(data), &(*tag).into()).is_ok()
             }
+        }
+    }
+
+    /// [`Aead::open`], after which at least `part` is plaintext; what lies outside it is of no meaning.
+    #[must_use]
+    pub(crate) fn open_part(&self, counter: u64, aad: &[u8], data: &mut [u8], tag: &Tag, part: Range<usize>) -> bool {
+        match self {
+            Self::Sm4(key) => gcm::open_part(key, &nonce(counter), aad, data, tag, part).is_ok(),
+            Self::Aes(_) => self.open(counter, aad, data, tag),
         }
     }
 }

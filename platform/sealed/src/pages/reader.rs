@@ -1,6 +1,6 @@
 //! The reading side.
 
-use std::{cell::Cell, sync::Arc};
+use std::{cell::Cell, ops::Range, sync::Arc};
 
 use bixi_platform::io::File;
 
@@ -69,10 +69,10 @@ impl Reader {
         let mut sealed = vec![0; bytes];
         self.file.read_exact_at(offset, &mut sealed).map_err(SealedError::io("read"))?;
         let mut copy = sealed.clone();
-        if self.open_page(self.last, true, &mut sealed) {
+        if self.open_page(self.last, true, &mut sealed, 0..0) {
             return Ok(());
         }
-        if self.open_page(self.last, false, &mut copy) {
+        if self.open_page(self.last, false, &mut copy, 0..0) {
             return Err(SealedError::Incomplete { offset });
         }
         let what = "the final page does not authenticate: edited, cut, or never finished";
@@ -120,14 +120,14 @@ impl Reader {
         let mut index = first;
         while index <= last {
             for page in self.read_span(index, (last - index + 1).min(span_pages), span)?.chunks_mut(self.page.bytes()) {
-                if !self.open_page(index, index == self.last, page) {
+                let bytes = page.len() - TAG_BYTES;
+                let skip = (offset + filled as u64 - index * payload) as usize;
+                let take = (bytes - skip).min(out.len() - filled);
+                if !self.open_page(index, index == self.last, page, skip..skip + take) {
                     let what = "a page does not authenticate";
                     return Err(SealedError::Tampered { offset: self.page_offset(index), what });
                 }
-                let plaintext = &page[..page.len() - TAG_BYTES];
-                let skip = (offset + filled as u64 - index * payload) as usize;
-                let take = (plaintext.len() - skip).min(out.len() - filled);
-                out[filled..filled + take].copy_from_slice(&plaintext[skip..skip + take]);
+                out[filled..filled + take].copy_from_slice(&page[skip..skip + take]);
                 filled += take;
                 index += 1;
             }
@@ -148,9 +148,10 @@ impl Reader {
         Ok(sealed)
     }
 
-    fn open_page(&self, index: u64, is_final: bool, page: &mut [u8]) -> bool {
+    /// Authenticates a page; `part` of it is plaintext then.
+    fn open_page(&self, index: u64, is_final: bool, page: &mut [u8], part: Range<usize>) -> bool {
         let (body, tag) = page.split_at_mut(page.len() - TAG_BYTES);
-        self.segment.aead.open(counter(index), &associated(index, is_final), body, &array(tag))
+        self.segment.aead.open_part(counter(index), &associated(index, is_final), body, &array(tag), part)
     }
 
     fn page_offset(&self, index: u64) -> u64 {
