@@ -158,9 +158,14 @@ class SealedWritableFile final : public FSWritableFile {
   IOStatus RangeSync(uint64_t, uint64_t, const IOOptions& options, IODebugContext* dbg) override {
     return strict_bytes_per_sync_ ? Sync(options, dbg) : IOStatus::OK();
   }
-  // Preallocated space would be unauthenticated bytes past the end; a sealed file ends where its last frame or page ends.
-  void PrepareWrite(size_t, size_t, const IOOptions&, IODebugContext*) override {}
-  IOStatus Allocate(uint64_t, uint64_t, const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
+  // The base class counts preallocation blocks and calls Allocate. Its failure is ignored: a write without room says so itself.
+  void PrepareWrite(size_t offset, size_t length, const IOOptions& options, IODebugContext* dbg) override {
+    FSWritableFile::PrepareWrite(offset, length, options, dbg);
+  }
+  // The length stays: a sealed file ends where its last frame ends, and nothing reads past it.
+  IOStatus Allocate(uint64_t offset, uint64_t length, const IOOptions&, IODebugContext*) override {
+    return Call(cipherfs_writable_reserve, file_, offset + length);
+  }
 
  private:
   CipherfsWritable* const file_;

@@ -57,6 +57,7 @@ int32_t cipherfs_reopen(const CipherfsFs* fs, CipherfsBytes path, CipherfsWritab
 int32_t cipherfs_writable_append(CipherfsWritable* file, CipherfsBytes data, CipherfsBuffer* error);
 int32_t cipherfs_writable_flush(CipherfsWritable* file, CipherfsBuffer* error);
 int32_t cipherfs_writable_sync(CipherfsWritable* file, CipherfsBuffer* error);
+int32_t cipherfs_writable_reserve(CipherfsWritable* file, uint64_t size, CipherfsBuffer* error);
 int32_t cipherfs_writable_truncate(CipherfsWritable* file, uint64_t size, CipherfsBuffer* error);
 int32_t cipherfs_writable_close(CipherfsWritable* file, CipherfsBuffer* error);
 uint64_t cipherfs_writable_size(const CipherfsWritable* file);

@@ -309,6 +309,8 @@ exports! {
     fn cipherfs_writable_flush(file: *const Arc<Writable>) = file.flush();
     /// Makes what was appended durable.
     fn cipherfs_writable_sync(file: *const Arc<Writable>) = file.sync();
+    /// Keeps room until the file has that size.
+    fn cipherfs_writable_reserve(file: *const Arc<Writable>, size: u64) = file.reserve(size);
     /// Accepts the present length only.
     fn cipherfs_writable_truncate(file: *const Arc<Writable>, size: u64) = file.truncate(size);
     /// Ends a file.

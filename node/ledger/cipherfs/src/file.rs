@@ -148,6 +148,15 @@ impl Writable {
         Ok(true)
     }
 
+    /// Room for what a log is about to be: its syncs then find the blocks they write. Tables are synced once, and nobody waits.
+    pub(crate) fn reserve(&self, size: u64) -> Result<()> {
+        let beyond = size.saturating_sub(self.size());
+        self.with(|sink| match sink {
+            Sink::Frames(writer) => writer.reserve(beyond),
+            Sink::Pages(_) => Ok(()),
+        })
+    }
+
     /// RocksDB trims preallocated space to the length it wrote; nothing else can be cut.
     pub(crate) fn truncate(&self, size: u64) -> Result<()> {
         if size == self.size() {

@@ -1,3 +1,5 @@
+use std::os::unix::fs::MetadataExt as _;
+
 use bixi_platform::io::OpenMode;
 
 use super::{End, Limits, Reader, Writer, read_all};
@@ -366,4 +368,20 @@ fn data_longer_than_a_frame_is_split() {
     let (frames, end) = read(&disk, "log", &ring).unwrap();
     assert_eq!(frames.iter().map(Vec::len).collect::<Vec<_>>(), [super::FRAME_PLAINTEXT_BYTES_MAX, 5]);
     assert!(frames.concat() == long && end == End::Clean);
+}
+
+#[test]
+fn room_is_reserved_past_the_end_and_given_back() {
+    const ROOM_BYTES: u64 = 4 << 20;
+    let (disk, ring) = (Disk::new(), ring(SUITES[0]));
+    let mut writer = Writer::create(disk.file("log", OpenMode::CreateNew), &ring, PURPOSE).unwrap();
+    let on_disk = || std::fs::metadata(disk.path("log")).unwrap();
+    writer.reserve(ROOM_BYTES).unwrap();
+    append(&mut writer, &[(b"alpha", true)]);
+    assert_eq!(on_disk().len(), writer.file_len());
+    assert!(on_disk().blocks() * 512 >= ROOM_BYTES, "no room was kept");
+    assert_eq!(read(&disk, "log", &ring).unwrap().0, [b"alpha"]);
+    writer.close().unwrap();
+    assert!(on_disk().blocks() * 512 < ROOM_BYTES / 4, "{} blocks are left", on_disk().blocks());
+    assert_eq!(read(&disk, "log", &ring).unwrap(), (vec![b"alpha".to_vec()], End::Clean));
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     KeyRing, Layout, Purpose, Result, SealedError,
-    aead::Tag,
+    aead::{TAG_BYTES, Tag},
     header::Header,
     segment::{SEGMENT_BYTES, Segment, fresh_prologue},
 };
@@ -56,6 +56,8 @@ pub struct Writer {
     plaintext_len: u64,
     /// Room for a frame's head, then the pending plaintext.
     pending: Vec<u8>,
+    /// Room past the end was asked for.
+    reserved: bool,
     poisoned: bool,
 }
 
@@ -158,6 +160,7 @@ impl Writer {
             synced_through: start.synced_through,
             plaintext_len: start.plaintext_len,
             pending: vec![0; HEAD_BYTES],
+            reserved: false,
             poisoned: false,
         }
     }
@@ -235,13 +238,30 @@ impl Writer {
         self.synced_through = self.synced_through.max(through);
     }
 
+    /// Has the system keep room for `bytes` more, so that a sync need not find it first. The length of the file stays: what is past its
+    /// end is read by nobody. [`Writer::close`] gives back what was not used.
+    ///
+    /// # Errors
+    /// The system's; the writer goes on without.
+    pub fn reserve(&mut self, bytes: u64) -> Result<()> {
+        self.check_usable()?;
+        let bytes = bytes + (self.pending.len() + TAG_BYTES) as u64;
+        self.file.allocate(self.end, bytes).map_err(SealedError::io("reserve room for"))?;
+        self.reserved = true;
+        Ok(())
+    }
+
     /// Syncs, then writes an empty frame whose mark covers everything, so that later damage anywhere is tampering.
     ///
     /// # Errors
     /// As [`Writer::sync`].
     pub fn close(mut self) -> Result<()> {
         self.sync()?;
-        self.write_frame(true)
+        self.write_frame(true)?;
+        if self.reserved {
+            self.file.truncate(self.end).map_err(SealedError::io("give back the reserved room of"))?;
+        }
+        Ok(())
     }
 
     /// Bytes appended in the file's whole life, pending ones included.

@@ -1,5 +1,7 @@
 //! A database is usable, and its directory says nothing.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{DB, Options};
 
@@ -44,6 +46,18 @@ fn put_get_flush_compact_and_reopen() {
     db.flush().unwrap();
     db.compact_range(None::<&[u8]>, None::<&[u8]>);
     assert!(read_all(&db).unwrap().is_empty());
+}
+
+#[test]
+fn a_log_has_room_before_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = open(dir.path());
+    put_synced(&db, &[(b"key", b"value")]).unwrap();
+    let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let log = files.into_iter().find(|file| file.extension().is_some_and(|extension| extension == "log")).unwrap();
+    let log = log.metadata().unwrap();
+    assert!(log.len() < 4096, "the length stays");
+    assert!(log.blocks() * 512 > 1 << 20, "{} blocks", log.blocks());
 }
 
 #[test]
