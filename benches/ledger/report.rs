@@ -162,7 +162,10 @@ impl Report {
         sheet.note("sm4_gcm_megabytes_per_second", rate.round(), &line);
         let sync_us = sync_us(place);
         sheet.note("sync_us", sync_us.round(), &format!("sync             {sync_us:.0} us for a small write\n"));
-        sheet.line(&format!("{:76} {:10} {:>12} {:7} {:>6} {:>7}  goal", "row", "kept", "best", "", "ratio", "median"));
+        sheet.line(&format!(
+            "{:76} {:10} {:>12} {:7} {:>6} {:>8}  goal",
+            "row", "kept", "best", "", "ratio", "of bests"
+        ));
         Self { sheet, options: options.clone(), backend }
     }
 
