@@ -31,12 +31,14 @@ impl Sample {
 
 /// Has `callers` threads call `sign` with their number again and again until `window` is over.
 pub(crate) fn run(callers: usize, window: Duration, sign: &(dyn Fn(usize) + Sync)) -> Sample {
-    let ready = Barrier::new(callers + 1);
+    // Two: clocks are read while nobody runs, for with more callers than cores whoever reads them next to running ones is late.
+    let (ready, go) = (Barrier::new(callers + 1), Barrier::new(callers + 1));
     let work = |caller: usize| {
         let mut latencies = Vec::with_capacity(1 << 12);
         // The first call of a thread is dearer.
         sign(caller);
         ready.wait();
+        go.wait();
         let began = Instant::now();
         while began.elapsed() < window {
             let call = Instant::now();
@@ -50,6 +52,7 @@ pub(crate) fn run(callers: usize, window: Duration, sign: &(dyn Fn(usize) + Sync
         let threads: Vec<_> = (0..callers).map(|caller| threads.spawn(move || work(caller))).collect();
         ready.wait();
         let (began, cpu) = (Instant::now(), cpu_time());
+        go.wait();
         let latencies: Vec<Duration> =
             threads.into_iter().flat_map(|thread| thread.join().expect("a caller that lives")).collect();
         (latencies, began.elapsed(), cpu_time() - cpu)

@@ -3,7 +3,9 @@
 //! The device is our token behind a module that can take its time, so that its speed is a parameter. Each row is one number of callers
 //! and one speed of the device; the contenders of a row take turns. `service` and `broker` verify every signature, keep the audit trail on
 //! the disk and go through gate and retry; `device` is the pool of sessions alone; `raw` is `C_SignInit` and `C_Sign` in a loop, `verified`
-//! the same with a check of each signature by the key's table. After a wait everything is colder: what ours takes is held against that loop's.
+//! the same with a check of each signature by the key's table, and `recorded` that with as many bytes appended to a file as an entry of the
+//! audit trail has: the least that somebody does who looks at what he signed and writes down that he did. After a wait everything is colder,
+//! system calls most of all: what ours takes is held against those loops.
 #![allow(missing_docs)]
 
 mod load;
@@ -12,7 +14,9 @@ mod report;
 mod stack;
 
 use std::hint::black_box;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bixi_accel::Seeded;
@@ -32,6 +36,9 @@ const DEVICE_MS: [u32; 4] = [0, 1, 8, 20];
 const BROKER_CALLERS_MAX: usize = CONNECTIONS_MAX / 4;
 /// Keys one guard watches over.
 const GUARD_KEYS_MAX: usize = 16;
+
+/// What an entry of the daily work takes in the audit trail's file.
+const ENTRY_BYTES: usize = 170;
 
 /// How long contenders run.
 #[derive(Clone, Copy)]
@@ -74,11 +81,18 @@ fn main() {
                 let signature = Signature(signers.sign(caller, &mut [7; 32]));
                 assert!(table.verify_digest(&[7; 32], &signature));
             };
+            let record = tempfile::tempfile().expect("a file");
+            let end = AtomicU64::new(0);
+            let recorded = |caller| {
+                verified(caller);
+                let at = end.fetch_add(ENTRY_BYTES as u64, Ordering::Relaxed);
+                record.write_all_at(&[7; ENTRY_BYTES], at).expect("a disk");
+            };
             let pool = |_| _ = black_box(device.sign_digest(&key, &[7; 32]).expect("a signature"));
             let here = |_| stack::sign_session(&service.here);
             let there = |_| stack::sign_session(&service.there);
             let mut contenders: Vec<Contender<'_>> =
-                vec![("raw", &raw), ("verified", &verified), ("device", &pool), ("service", &here)];
+                vec![("raw", &raw), ("verified", &verified), ("recorded", &recorded), ("device", &pool), ("service", &here)];
             if callers <= BROKER_CALLERS_MAX {
                 contenders.push(("broker", &there));
             }
@@ -171,7 +185,6 @@ fn verification_us() -> f64 {
 
 /// One small write made durable, microseconds.
 fn sync_us(directory: &Path) -> f64 {
-    use std::os::unix::fs::FileExt as _;
     let file = std::fs::File::create(directory.join("sync")).expect("a file");
     let mut end = 0;
     shortest_us(50, || {

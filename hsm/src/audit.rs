@@ -69,13 +69,21 @@ pub struct Event {
 }
 
 impl Event {
-    /// The event with every text at most [`TEXT_BYTES_MAX`] long.
-    fn clipped(&self) -> Self {
+    /// As a trail has it: with every text at most [`TEXT_BYTES_MAX`] long.
+    fn encode(&self) -> Vec<u8> {
+        let encode = |event: &Self| borsh::to_vec(event).expect("borsh into memory cannot fail");
+        let reason = match &self.outcome {
+            Outcome::Refused(reason) => reason.as_str(),
+            _ => "",
+        };
+        if [&self.request, &self.subject, reason].iter().all(|text| text.len() <= TEXT_BYTES_MAX) {
+            return encode(self);
+        }
         let outcome = match &self.outcome {
             Outcome::Refused(reason) => Outcome::Refused(clip(reason)),
             outcome => outcome.clone(),
         };
-        Self { request: clip(&self.request), subject: clip(&self.subject), digest: self.digest, outcome }
+        encode(&Self { request: clip(&self.request), subject: clip(&self.subject), digest: self.digest, outcome })
     }
 }
 

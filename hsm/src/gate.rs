@@ -71,28 +71,40 @@ impl Gate {
 
     /// Waits for a place, for as long as `patience`; `None` when none came free.
     pub fn enter(&self, priority: Priority, patience: Duration) -> Option<Place<'_>> {
-        let began = Instant::now();
         let mut state = self.state();
+        if !self.admits(&state, priority) {
+            state = self.wait(state, priority, patience)?;
+        }
+        state.inside += 1;
+        state.handshakes += usize::from(priority == Priority::Handshake);
+        Some(Place { gate: self, priority })
+    }
+
+    /// The state when somebody as urgent as that is admitted; `None` where patience ends before.
+    fn wait<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        priority: Priority,
+        patience: Duration,
+    ) -> Option<MutexGuard<'a, State>> {
+        let began = Instant::now();
         state.waiting[priority.rank()] += 1;
         let is_admitted = loop {
-            if self.admits(&state, priority) {
-                break true;
-            }
             let left = patience.saturating_sub(began.elapsed());
             if left.is_zero() {
                 break false;
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            if self.admits(&state, priority) {
+                break true;
+            }
         };
         state.waiting[priority.rank()] -= 1;
         // Whoever is less urgent waited for this one, too.
-        self.changed.notify_all();
-        if !is_admitted {
-            return None;
+        if state.is_waited_for() {
+            self.changed.notify_all();
         }
-        state.inside += 1;
-        state.handshakes += usize::from(priority == Priority::Handshake);
-        Some(Place { gate: self, priority })
+        is_admitted.then_some(state)
     }
 
     fn admits(&self, state: &State, priority: Priority) -> bool {
@@ -106,11 +118,22 @@ impl Gate {
     }
 }
 
+impl State {
+    /// Nobody is woken where nobody waits: that is a system call each time.
+    fn is_waited_for(&self) -> bool {
+        self.waiting.iter().any(|waiting| *waiting > 0)
+    }
+}
+
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.state();
         state.inside -= 1;
         state.handshakes -= usize::from(self.priority == Priority::Handshake);
-        self.gate.changed.notify_all();
+        let is_waited_for = state.is_waited_for();
+        drop(state);
+        if is_waited_for {
+            self.gate.changed.notify_all();
+        }
     }
 }

@@ -82,6 +82,8 @@ struct State<S: Source> {
     logging_in: bool,
     idle: Vec<S::Session>,
     in_use: usize,
+    /// Who waits for any of this to change.
+    waiting: usize,
     /// Most places at once: `sessions_max`, or fewer once the device had no more.
     places_max: usize,
     /// Since the device had no more.
@@ -104,6 +106,8 @@ struct Lease<'a, S: Source> {
     pool: &'a Pool<S>,
     session: Option<S::Session>,
     epoch: Epoch,
+    /// Until it was freed together with the session that came back.
+    has_place: bool,
 }
 
 impl<S: Source> Lease<'_, S> {
@@ -113,6 +117,8 @@ impl<S: Source> Lease<'_, S> {
             let mut state = self.pool.state();
             if self.epoch == state.epoch && state.login.is_some() {
                 state.idle.extend(self.session.take());
+                self.pool.free_place(state);
+                self.has_place = false;
             }
             return;
         };
@@ -129,8 +135,9 @@ impl<S: Source> Drop for Lease<'_, S> {
     fn drop(&mut self) {
         // Closed before its place is free: the device may have no other.
         drop(self.session.take());
-        self.pool.state().in_use -= 1;
-        self.pool.changed.notify_all();
+        if self.has_place {
+            self.pool.free_place(self.pool.state());
+        }
     }
 }
 
@@ -154,6 +161,7 @@ impl<S: Source> Pool<S> {
             logging_in: false,
             idle: Vec::new(),
             in_use: 0,
+            waiting: 0,
             places_max: sessions_max,
             lendings: 0,
             halted: None,
@@ -238,7 +246,20 @@ impl<S: Source> Pool<S> {
             if left.is_zero() {
                 return Err(self.exhausted(&state));
             }
-            drop(self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner));
+            state.waiting += 1;
+            let (mut state, _) = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
+        }
+    }
+
+    /// Somebody's work is done.
+    fn free_place(&self, mut state: MutexGuard<'_, State<S>>) {
+        state.in_use -= 1;
+        let is_waited_for = state.waiting > 0;
+        drop(state);
+        // A system call each time.
+        if is_waited_for {
+            self.changed.notify_all();
         }
     }
 
@@ -268,7 +289,7 @@ impl<S: Source> Pool<S> {
                 (state.places_max, state.lendings) = (state.places_max + 1, 0);
             }
         }
-        Lease { pool: self, session, epoch: state.epoch }
+        Lease { pool: self, session, epoch: state.epoch, has_place: true }
     }
 
     fn log_in(&self) -> Result<(), DeviceError> {

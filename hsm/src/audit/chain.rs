@@ -17,6 +17,10 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use super::{AuditError, Event};
 
 const DOMAIN: &[u8] = b"BIXI-HSM-AUDIT-V1";
+/// Discriminant of [`Record::Entry`].
+const ENTRY: u8 = 1;
+/// Before the event in the frame of an entry: discriminant, sequence, time, hash of the entry before.
+const FRAME_HEAD_BYTES: usize = 1 + 8 + 8 + 32;
 
 /// One link of the chain.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -33,11 +37,16 @@ pub struct Entry {
 
 impl Entry {
     pub(super) fn hash(&self) -> [u8; 32] {
-        let mut hasher = sm3::Hasher::new();
-        hasher.update(DOMAIN);
-        hasher.update(&borsh::to_vec(self).expect("borsh into memory cannot fail"));
-        hasher.finalize()
+        hash(&borsh::to_vec(self).expect("borsh into memory cannot fail"))
     }
+}
+
+/// Of an entry as it is encoded.
+fn hash(entry: &[u8]) -> [u8; 32] {
+    let mut hasher = sm3::Hasher::new();
+    hasher.update(DOMAIN);
+    hasher.update(entry);
+    hasher.finalize()
 }
 
 /// Where the chain stands: what an officer writes down.
@@ -76,9 +85,17 @@ impl FromStr for Head {
 }
 
 impl Head {
-    /// The entry that follows here.
-    pub(super) fn next(&self, at_ms: u64, event: Event) -> Entry {
-        Entry { sequence: self.entries, at_ms, previous: self.hash, event }
+    /// The frame of the entry that follows here, as [`Record::encode`] would make it, and where the chain stands after it. The event was
+    /// encoded before the chain was locked.
+    pub(super) fn next(&self, at_ms: u64, event: &[u8]) -> (Vec<u8>, Self) {
+        let mut frame = Vec::with_capacity(FRAME_HEAD_BYTES + event.len());
+        frame.push(ENTRY);
+        frame.extend_from_slice(&self.entries.to_le_bytes());
+        frame.extend_from_slice(&at_ms.to_le_bytes());
+        frame.extend_from_slice(&self.hash);
+        frame.extend_from_slice(event);
+        let head = Self { entries: self.entries + 1, hash: hash(&frame[1..]) };
+        (frame, head)
     }
 
     /// Where the chain stands after an entry.

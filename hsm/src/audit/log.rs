@@ -146,16 +146,15 @@ impl AuditLog {
     }
 
     fn append(&self, event: &Event) -> Result<(), AuditError> {
+        let encoded = event.encode();
         let mut inner = self.lock();
         self.check_usable(&inner)?;
         // Only when nobody calls `sync`: a file must not grow without bound.
         if inner.writer.file_len() >= 2 * self.file_bytes_max {
             self.rotate(&mut inner)?;
         }
-        let entry = inner.head.next(now_ms(), event.clipped());
-        let head = Head::after(&entry);
+        let (frame, head) = inner.head.next(now_ms(), &encoded);
         inner.broken = true;
-        let frame = Record::Entry(entry).encode();
         let written = inner.writer.append(&frame).and_then(|()| inner.writer.flush());
         written.map_err(|error| AuditError::sealed(&self.path(&inner), &error))?;
         inner.note(&head, &event.outcome);

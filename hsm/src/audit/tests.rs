@@ -160,9 +160,12 @@ fn whoever_has_the_keys_still_has_to_make_the_chain_fit() {
     let entries = |count: u32| {
         let mut head = Head::default();
         let mut next = |number| {
-            let entry = head.next(7, event(number));
-            head = Head::after(&entry);
-            Record::Entry(entry)
+            let (frame, after) = head.next(7, &event(number).encode());
+            let record = borsh::from_slice::<Record>(&frame).unwrap();
+            let Record::Entry(entry) = &record else { panic!("an entry") };
+            assert_eq!((Head::after(entry), record.encode()), (after, frame));
+            head = after;
+            record
         };
         (0..count).map(&mut next).collect::<Vec<_>>()
     };
