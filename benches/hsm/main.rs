@@ -91,8 +91,13 @@ fn main() {
             let pool = |_| _ = black_box(device.sign_digest(&key, &[7; 32]).expect("a signature"));
             let here = |_| stack::sign_session(&service.here);
             let there = |_| stack::sign_session(&service.there);
-            let mut contenders: Vec<Contender<'_>> =
-                vec![("raw", &raw), ("verified", &verified), ("recorded", &recorded), ("device", &pool), ("service", &here)];
+            let mut contenders: Vec<Contender<'_>> = vec![
+                ("raw", &raw),
+                ("verified", &verified),
+                ("recorded", &recorded),
+                ("device", &pool),
+                ("service", &here),
+            ];
             if callers <= BROKER_CALLERS_MAX {
                 contenders.push(("broker", &there));
             }

@@ -1,12 +1,12 @@
 //! `kill -9` under load: nothing acknowledged is lost, nothing appears half.
 //!
 //! A child process (this test binary again) writes numbered batches of three rows and names each on its output once it is
-//! synced. `BIXI_CRASH_ROUNDS` sets the number of kills, `BIXI_CRASH_SEED` the first seed.
+//! synced.
 
 use rocksdb::DB;
 
 use crate::driver::*;
-use crate::kill::{dir_of_child, number, run_and_kill, say_durable};
+use crate::kill::{dir_of_child, run_and_kill, say_durable, survive_kills};
 
 fn rows_of(batch: u64) -> [(Vec<u8>, Vec<u8>); 3] {
     [0u8, 1, 2].map(|part| {
@@ -52,15 +52,8 @@ fn write_until_killed() {
 
 #[test]
 fn nothing_acknowledged_is_lost_by_kills() {
-    let (rounds, seed) = (number("BIXI_CRASH_ROUNDS", 5), number("BIXI_CRASH_SEED", 1));
-    let dir = tempfile::tempdir().unwrap();
-    let mut acknowledged = 0;
-    for round in 0..rounds {
-        acknowledged = run_and_kill("crash::write_until_killed", dir.path(), 90, seed + round).unwrap_or(acknowledged);
-        let found = batches(&open(dir.path()));
-        assert!(found >= acknowledged, "seed {seed} round {round}: {acknowledged} acknowledged, {found} found");
-        assert!(found <= acknowledged + 1, "seed {seed} round {round}: {found} found, {acknowledged} acknowledged");
-        acknowledged = found;
-    }
-    assert!(acknowledged > 0, "the child never got to write");
+    survive_kills("batches", |dir, seed| {
+        let acknowledged = run_and_kill("crash::write_until_killed", dir, 90, seed);
+        (acknowledged, batches(&open(dir)))
+    });
 }

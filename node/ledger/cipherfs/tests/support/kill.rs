@@ -1,5 +1,5 @@
 //! The kill loop of cipherfs and ledger, included by both test binaries: a child, this binary again, works and says what is
-//! durable, until SIGKILL.
+//! durable, until SIGKILL. `BIXI_CRASH_ROUNDS` sets the number of kills, `BIXI_CRASH_SEED` the first seed.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -43,4 +43,38 @@ pub(crate) fn run_and_kill(name: &str, dir: &Path, alive_ms: u64, seed: u64) -> 
     child.kill().expect("SIGKILL");
     child.wait().expect("reaped");
     listener.join().expect("listener")
+}
+
+/// After so many kills a new directory is begun, so that looking at all of it stays short.
+const KILLS_OF_A_DIRECTORY: u64 = 40;
+
+/// Kills again and again: `kill(dir, seed)` returns the last number that the child acknowledged, if it came to that, and how many there
+/// are afterwards. Nothing acknowledged may be missing, and at most the one under way may be there besides. Prints seed and totals.
+pub(crate) fn survive_kills(what: &str, mut kill: impl FnMut(&Path, u64) -> (Option<u64>, u64)) {
+    let (rounds, first) = (number("BIXI_CRASH_ROUNDS", 5), number("BIXI_CRASH_SEED", 1));
+    let (mut dir, mut here, mut total) = (tempfile::tempdir().expect("a directory"), 0, 0);
+    let (mut kills, mut idle) = (0, 0);
+    // On a busy machine children may be killed before they get to write: those do not count.
+    while kills < rounds {
+        if kills > 0 && kills % KILLS_OF_A_DIRECTORY == 0 {
+            (dir, here) = (tempfile::tempdir().expect("a directory"), 0);
+            println!("{kills} of {rounds} kills, {total} {what}");
+        }
+        let seed = first + kills + idle;
+        let (acknowledged, found) = kill(dir.path(), seed);
+        let at_least = acknowledged.unwrap_or(here);
+        assert!(
+            (at_least..=at_least + 1).contains(&found),
+            "seed {seed}, {kills} kills: {at_least} {what} acknowledged, {found} found in {}",
+            dir.keep().display()
+        );
+        total += found - here;
+        here = found;
+        match acknowledged {
+            Some(_) => kills += 1,
+            None => idle += 1,
+        }
+        assert!(idle <= 50 * rounds, "{idle} children never got to write");
+    }
+    println!("{kills} kills from seed {first}, {total} {what} acknowledged, 0 lost, 0 half");
 }
