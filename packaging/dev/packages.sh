@@ -23,7 +23,7 @@ as_root() {
 
 if command -v apt-get >/dev/null; then
     wanted=(clang libclang-dev cmake g++ libhwloc-dev libudev-dev libssl-dev pkg-config protobuf-compiler)
-    $tests && wanted+=(openssl opensc softhsm2 swtpm p11-kit p11-kit-modules groff-base)
+    $tests && wanted+=(openssl opensc softhsm2 swtpm p11-kit p11-kit-modules groff-base gdb)
     # An engine and a provider to load; Debian 13 has it no more.
     $tests && apt-cache show libengine-gost-openssl >/dev/null 2>&1 && wanted+=(libengine-gost-openssl)
     missing=()
@@ -37,7 +37,7 @@ if command -v apt-get >/dev/null; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
 elif command -v dnf >/dev/null; then
     wanted=(clang clang-devel cmake gcc-c++ hwloc-devel systemd-devel openssl-devel pkgconf-pkg-config protobuf-compiler)
-    $tests && wanted+=(openssl opensc softhsm swtpm p11-kit p11-kit-server groff-base)
+    $tests && wanted+=(openssl opensc softhsm swtpm p11-kit p11-kit-server groff-base gdb)
     missing=()
     for package in "${wanted[@]}"; do
         rpm -q --quiet "$package" || missing+=("$package")

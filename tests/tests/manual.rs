@@ -58,11 +58,40 @@ fn the_officers_manual_names_commands_that_exist() {
     }
 }
 
-/// The manual page is sound to the formatter that people read it with.
+/// Files of that extension below a directory, but for what is hidden or built.
+fn sources(dir: &Path, text: &mut String) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        let name = name.to_string_lossy();
+        if path.is_dir() && !name.starts_with('.') && name != "target" {
+            sources(&path, text);
+        } else if name.ends_with(".rs") {
+            text.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+/// Every statement about data at rest names the tests that hold it, by names that tests have.
 #[test]
-fn the_officers_manual_is_formatted_without_a_warning() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/man/bixi-hsm.7");
-    let formatted = Command::new("groff").args(["-mdoc", "-Tutf8", "-ww", "-z"]).arg(page).output();
-    let formatted = formatted.expect("groff, which packaging/dev/packages.sh --tests installs");
-    assert!(formatted.status.success() && formatted.stderr.is_empty(), "{}", said(&formatted));
+fn the_chapter_about_data_at_rest_names_tests_that_exist() {
+    let chapter = repository("packaging/man/bixi-at-rest.7");
+    let mut text = String::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), &mut text);
+    let named: Vec<String> =
+        chapter.lines().filter_map(|line| line.strip_prefix(".Dl ")).map(|name| name.replace("\\:", "")).collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        assert!(text.contains(&format!("#[test]\nfn {name}(")) || text.contains(&format!("#[test]\n    fn {name}(")), "{name}");
+    }
+}
+
+/// The manual pages are sound to the formatter that people read them with.
+#[test]
+fn the_officers_manuals_are_formatted_without_a_warning() {
+    for name in ["bixi-hsm.7", "bixi-at-rest.7"] {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/man").join(name);
+        let formatted = Command::new("groff").args(["-mdoc", "-Tutf8", "-ww", "-z"]).arg(page).output();
+        let formatted = formatted.expect("groff, which packaging/dev/packages.sh --tests installs");
+        assert!(formatted.status.success() && formatted.stderr.is_empty(), "{name}: {}", said(&formatted));
+    }
 }

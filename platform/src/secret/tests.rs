@@ -76,6 +76,8 @@ fn a_hardened_process_leaves_no_core() {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    let filter = std::fs::read_to_string("/proc/self/coredump_filter").unwrap();
+    assert_eq!(filter.trim().trim_start_matches('0'), "", "{filter}");
     // SAFETY: PR_GET_DUMPABLE takes no pointer.
     assert_eq!(unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) }, 0);
 }

@@ -1,4 +1,4 @@
-//! A wrong PIN reaches the device once, and the right one is nowhere but in the broker's memory.
+//! A wrong PIN reaches the device once, and the right one is nowhere but in the broker's memory, nor in a dump of it.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,6 +8,7 @@ use std::process::Command;
 
 use bixi_tests::broker::RunningBroker;
 use bixi_tests::node::{Ended, RunningNode, service};
+use bixi_tests::wallet::Wallet;
 use rustix::process::Signal;
 
 use crate::bench::Bench;
@@ -127,4 +128,44 @@ fn a_broker_that_is_aborted_leaves_no_core() {
     broker.signal(Signal::ABORT);
     let ended = broker.wait_end();
     assert_eq!((ended.status.signal(), ended.status.core_dumped()), (Some(Signal::ABORT.as_raw()), false));
+}
+
+/// A dump that gdb takes of a running process, by the kernel's rules of what belongs in one or of everything; `None` where this user may
+/// not look into it.
+fn forced_dump(process: u32, everything: bool) -> Option<Vec<u8>> {
+    let place = tempfile::tempdir().unwrap();
+    let mut gcore = Command::new("gcore");
+    gcore.args(everything.then_some("-a")).arg("-o").arg(place.path().join("core")).arg(process.to_string());
+    let done = gcore.output().expect("gdb's gcore: packaging/dev/packages.sh --tests installs it");
+    let said = [done.stdout, done.stderr].concat();
+    if String::from_utf8_lossy(&said).contains("Operation not permitted") {
+        return None;
+    }
+    let dump = fs::read(place.path().join(format!("core.{process}")));
+    Some(dump.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&said))))
+}
+
+fn holds(dump: &[u8], wanted: &[u8]) -> bool {
+    dump.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// Whoever may do it on a machine reads memory as he likes: what is told is that a dump that is taken to be sent away has neither the PIN
+/// nor keys in it, which are in no other memory than what it leaves out, nor rows of the ledger.
+#[test]
+fn a_forced_dump_holds_no_pin_and_nothing_of_the_ledger() {
+    let bench = Bench::new();
+    let pin = fs::read_to_string(bench.pin_file()).unwrap();
+    let broker = RunningBroker::start(&bench.config);
+    let node = RunningNode::start(&bench.config);
+    let account = "an-account-that-is-nowhere-else";
+    let transaction = Wallet::new(31).user_add(account, 100, node.height() + 500).encode();
+    node.connect().and_then(|mut to| to.submit(&transaction)).expect("a receipt");
+    let worker = u32::try_from(broker.worker()).unwrap();
+    for (process, wanted) in [(worker, pin.trim()), (node.id(), account)] {
+        let Some(all) = forced_dump(process, true) else { return };
+        assert!(holds(&all, wanted.as_bytes()), "the search finds what is there");
+        let dump = forced_dump(process, false).expect("as the other");
+        assert!(dump.starts_with(b"\x7fELF") && !holds(&dump, wanted.as_bytes()), "{wanted} is in the dump");
+        assert!(dump.len() < 1 << 20, "{} bytes: memory is in the dump", dump.len());
+    }
 }
