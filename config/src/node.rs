@@ -239,6 +239,8 @@ pub struct Storage {
     pub io: IoBackend,
     /// Free space wanted on the disk of the data directory, MiB; the doctor warns below it.
     pub free_mb_min: u64,
+    /// How much of the disk's content a running node seals anew in a second when the data keys are exchanged, MiB.
+    pub reseal_mb_per_second: u64,
 }
 
 /// How threads are pinned.
@@ -323,7 +325,7 @@ impl Default for NodeConfig {
                 block_interval_ms: 20,
             },
             sync: Sync { snapshot_after_blocks: 0 },
-            storage: Storage { io: IoBackend::Auto, free_mb_min: 256 },
+            storage: Storage { io: IoBackend::Auto, free_mb_min: 256, reseal_mb_per_second: 32 },
             placement: PlacementMode::Auto,
             log: Log { filter: "info".into(), format: LogFormat::Text },
         }

@@ -16,6 +16,7 @@
 //! ([`SignedHead`]). A trail of an earlier release has none and is verified as it is.
 
 mod chain;
+mod epochs;
 mod log;
 mod reserved;
 mod signed;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::device::ErrorKind;
+use crate::protocol::TrailResealed;
 
 pub use chain::{Entry, Head, HeadError};
 pub use log::{AuditLog, DISK_BYTES_WARN, FILE_BYTES_MAX, Usage};
@@ -184,6 +186,30 @@ pub trait Audit: Send + Sync {
     /// signed too early than too late.
     fn sealed(&self) -> u64 {
         0
+    }
+
+    /// Goes on in a file under the current epoch of the data keys, if the present one is of an older epoch.
+    ///
+    /// # Errors
+    /// The disk's; the trail takes no more entries then.
+    fn renew(&self) -> Result<(), AuditError> {
+        Ok(())
+    }
+
+    /// Seals the oldest file anew that is of an older epoch and not written any more.
+    ///
+    /// # Errors
+    /// The disk's, or for a file that does not hold; it is as it was then, and the trail takes entries.
+    fn reseal_oldest(&self) -> Result<TrailResealed, AuditError> {
+        Ok(TrailResealed::default())
+    }
+
+    /// The oldest epoch of the data keys that a file of it needs, with that file.
+    ///
+    /// # Errors
+    /// For a file that does not say.
+    fn oldest_epoch(&self) -> Result<Option<(PathBuf, u32)>, AuditError> {
+        Ok(None)
     }
 }
 

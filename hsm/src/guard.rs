@@ -336,6 +336,24 @@ impl Guard {
         inner.journal.append(&Record::Signed(*claim, signature))
     }
 
+    /// Goes on in a file under the current epoch of the data keys, if the present one is of an older epoch.
+    ///
+    /// # Errors
+    /// The disk's; the guard grants nothing more then.
+    pub fn renew(&self) -> Result<(), GuardError> {
+        let mut inner = self.lock();
+        let Inner { lanes, journal, .. } = &mut *inner;
+        match journal.is_of_current_epoch() {
+            true => Ok(()),
+            false => journal.compact(lanes),
+        }
+    }
+
+    /// The epoch of the data keys that the file needs to be read.
+    pub fn file_epoch(&self) -> u32 {
+        self.lock().journal.file_epoch()
+    }
+
     /// The highest position of each lane of a key, for reports and the rollback mark.
     pub fn marks(&self, key: &NodeId) -> Vec<Position> {
         self.lock().lanes.marks(key).collect()

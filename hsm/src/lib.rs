@@ -14,6 +14,7 @@ pub mod audit;
 pub mod conformance;
 pub mod device;
 pub mod elf;
+pub mod exchange;
 pub mod gate;
 pub mod guard;
 pub mod officer;

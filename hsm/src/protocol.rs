@@ -90,6 +90,18 @@ pub enum Request {
     /// Tell the audit trail of what was counted, when the last entry about it is a minute old; nothing is written otherwise. Asked again
     /// and again, so that a count is told of although nothing is counted any more.
     TellDue,
+    /// Begin the epoch of the data keys that follows `after`, unless it was begun: whoever lost the answer asks again.
+    RotateDataKey {
+        /// The epoch that is to be current no more.
+        after: u32,
+    },
+    /// Seal the oldest file of the audit trail anew that is of an older epoch and not written any more.
+    ResealTrail,
+    /// Drop the epochs below one, which no file of the node's needs; guard and trail are looked at here.
+    DropDataKeys {
+        /// The oldest epoch that is kept.
+        below: u32,
+    },
 }
 
 impl Request {
@@ -110,6 +122,9 @@ impl Request {
             Self::SignSession(_) => "sign-session",
             Self::Settle => "settle",
             Self::TellDue => "tell-due",
+            Self::RotateDataKey { .. } => "rotate-data-key",
+            Self::ResealTrail => "reseal-trail",
+            Self::DropDataKeys { .. } => "drop-data-key",
         }
     }
 
@@ -117,6 +132,7 @@ impl Request {
     /// the settlement of the trail itself. Both are rare.
     pub const fn is_durable_at_once(&self) -> bool {
         matches!(self, Self::SignCertificateRequest { .. } | Self::Prf { .. } | Self::Attest(_) | Self::Settle)
+            || matches!(self, Self::RotateDataKey { .. } | Self::DropDataKeys { .. })
     }
 
     /// Who goes first when not all can.
@@ -193,6 +209,28 @@ pub enum Response {
     Marks(Vec<Position>),
     /// The audit trail holds everything that it was to tell.
     Settled,
+    /// The epochs of the data keys as they are now.
+    DataKeys(DataKeyEpochs),
+    /// A file of the audit trail was sealed anew, or none was left.
+    Resealed(TrailResealed),
+}
+
+/// The epochs of a vault.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct DataKeyEpochs {
+    /// Everything that is written is sealed under it.
+    pub current: u32,
+    /// All that can be read, ascending.
+    pub known: Vec<u32>,
+}
+
+/// How far the audit trail is under the current epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TrailResealed {
+    /// Bytes that were sealed anew now.
+    pub bytes: u64,
+    /// Files that are of an older epoch still.
+    pub files_left: u32,
 }
 
 /// Why a request got no answer.
@@ -226,6 +264,9 @@ pub enum Refusal {
     /// The service is being started, and what it is at. Nothing was done; whoever asks again later is answered.
     #[error("the signing service is being started: {0}")]
     Starting(String),
+    /// The data keys are as they were, or a file that they seal is not as it should be.
+    #[error("data keys: {0}")]
+    DataKeys(String),
 }
 
 impl Refusal {
@@ -235,7 +276,9 @@ impl Refusal {
             Self::Device(error) => error.kind(),
             Self::Connection(_) | Self::Starting(_) => ErrorKind::Retry,
             Self::Storage(_) | Self::Audit(_) => ErrorKind::Halt,
-            Self::Conflict(_) | Self::Foreign(_) | Self::Malformed(_) | Self::NoKey(_) => ErrorKind::Refuse,
+            Self::Conflict(_) | Self::Foreign(_) | Self::Malformed(_) | Self::NoKey(_) | Self::DataKeys(_) => {
+                ErrorKind::Refuse
+            }
         }
     }
 }

@@ -14,6 +14,7 @@
 mod answered;
 mod certificate_request;
 mod client;
+mod data_keys;
 mod officers;
 mod recording;
 mod retry;
@@ -48,6 +49,7 @@ use recording::{Denied, Done, unrecorded};
 use sealing::Sealing;
 
 pub use client::{Channel, ChannelError, Client, ClientError, InProcess};
+pub use data_keys::DataKeys;
 pub use retry::RetryPolicy;
 pub use setup::{CustodyPolicy, Keys, Params, ServiceError};
 
@@ -91,6 +93,7 @@ pub struct SigningService {
     audit: Arc<dyn Audit>,
     answered: Answered,
     sealing: Sealing,
+    data_keys: Option<Arc<dyn DataKeys>>,
 }
 
 impl fmt::Debug for SigningService {
@@ -128,7 +131,14 @@ impl SigningService {
             sealing: Sealing::begin(Instant::now()),
             audit,
             answered: Answered::default(),
+            data_keys: None,
         })
+    }
+
+    /// Has it change the data keys, too, when it is asked to.
+    #[must_use]
+    pub fn with_data_keys(self, data_keys: Arc<dyn DataKeys>) -> Self {
+        Self { data_keys: Some(data_keys), ..self }
     }
 
     /// Answers one encoded request with one encoded response.
@@ -187,6 +197,9 @@ impl SigningService {
             }
             Request::Marks => Ok(Done::plain(Response::Marks(self.guard.marks(&self.node_id())))),
             Request::Settle | Request::TellDue => Ok(Done::plain(Response::Settled)),
+            Request::RotateDataKey { after } => Ok(Done::plain(Response::DataKeys(self.rotate_data_key(*after)?))),
+            Request::ResealTrail => Ok(Done::plain(Response::Resealed(self.reseal_trail()?))),
+            Request::DropDataKeys { below } => Ok(Done::plain(Response::DataKeys(self.drop_data_keys(*below)?))),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -74,7 +74,12 @@ pub fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     while let Some(next) = waiting.pop() {
         for entry in fs::read_dir(next)? {
             let entry = entry?;
-            if entry.file_type()?.is_dir() { waiting.push(entry.path()) } else { found.push(entry.path()) }
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                waiting.push(entry.path());
+            } else if !kind.is_socket() {
+                found.push(entry.path());
+            }
         }
     }
     found.sort();

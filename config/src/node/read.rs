@@ -53,6 +53,11 @@ pub(super) fn node(root: &mut Section<'_, '_, '_>) -> NodeConfig {
         storage: root.section("storage", |section| Storage {
             io: section.choice("io", default.storage.io, &IO_BACKENDS),
             free_mb_min: section.integer("free_mb_min", default.storage.free_mb_min, 16..=1_048_576),
+            reseal_mb_per_second: section.integer(
+                "reseal_mb_per_second",
+                default.storage.reseal_mb_per_second,
+                1..=1_048_576,
+            ),
         }),
         placement: root.section("placement", |section| section.choice("mode", default.placement, &PLACEMENT_MODES)),
         log: root.section("log", |section| Log {

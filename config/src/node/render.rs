@@ -146,8 +146,13 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
     )?;
     writeln!(
         out,
-        "# Free space a node wants on the disk of data_dir, MiB; `bixi doctor` warns below it.\nfree_mb_min = {}\n",
+        "# Free space a node wants on the disk of data_dir, MiB; `bixi doctor` warns below it.\nfree_mb_min = {}",
         c.storage.free_mb_min
+    )?;
+    writeln!(
+        out,
+        "# How much a running node seals anew in a second when its data keys are exchanged, MiB; `bixi db rotate-key --rate-mib` overrides it.\nreseal_mb_per_second = {}\n",
+        c.storage.reseal_mb_per_second
     )?;
 
     writeln!(

@@ -15,7 +15,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bixi_hsm::protocol::Refusal;
+use bixi_hsm::protocol::{Message as _, Refusal, Response};
 use bixi_hsm::service::SigningService;
 use bixi_hsm::{Cause, DeviceError};
 use bixi_platform::peer::{self, Peer};
@@ -38,6 +38,11 @@ pub trait Handler: Send + Sync {
 
     /// The answer to one frame.
     fn answer(&self, frame: &[u8]) -> Zeroizing<Vec<u8>>;
+
+    /// The last frame of a caller who is refused, in the language that is spoken here.
+    fn refusal(&self, refusal: Refusal) -> Zeroizing<Vec<u8>> {
+        Response::Refused(refusal).encode()
+    }
 
     /// Nobody is taken any more, for a reason that is no stop: callers wait in a queue that nobody looks at.
     fn unattended(&self, reason: &str) {
@@ -174,7 +179,7 @@ impl Shared {
     fn admit(self: &Arc<Self>, stream: UnixStream, spawner: &Spawner) {
         if let Err(refusal) = self.judge(&stream) {
             tracing::warn!(%refusal, "a caller is refused");
-            return connection::refuse(&Timed::new(stream), refusal, self.params.frame);
+            return connection::refuse(self, &Timed::new(stream), refusal);
         }
         let (taken, stream) = (Taken(Arc::clone(self)), Timed::new(stream));
         let spawned = spawner.spawn(Role::Other, "broker-serve", move || {

@@ -25,7 +25,8 @@ use bixi_sealed::{KeyRing, Purpose, SealedError};
 use super::chain::{Follower, Head, Record, file_numbers, file_path};
 use super::reserved::Reserved;
 use super::verify::read_file;
-use super::{Audit, AuditError, Durability, Event, Outcome};
+use super::{Audit, AuditError, Durability, Event, Outcome, epochs};
+use crate::protocol::TrailResealed;
 
 /// A file of this length is followed by a new one at the next [`AuditLog::sync`]; at twice the length, at once.
 pub const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -37,13 +38,15 @@ pub const DISK_BYTES_WARN: u64 = 16 << 30;
 /// Whoever opens it keeps one `Arc` for the signing service and one to call [`AuditLog::sync`] about once a second on a
 /// thread of its own, and once more when the service has answered its last request. Dropping it syncs too.
 pub struct AuditLog {
-    storage: Arc<dyn Storage>,
-    dir: PathBuf,
-    ring: KeyRing,
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) dir: PathBuf,
+    pub(super) ring: KeyRing,
     file_bytes_max: u64,
     inner: Mutex<Inner>,
     /// Held by the one who syncs.
     syncing: Mutex<()>,
+    /// Held by the one who seals older files anew.
+    pub(super) resealing: Mutex<()>,
     _lock: Box<dyn Lock>,
 }
 
@@ -100,9 +103,11 @@ impl AuditLog {
             None => (begin(&*storage, &dir, &ring, 1, Head::default())?, 0),
             Some((last, earlier)) => reopen(&*storage, &dir, &ring, earlier, *last)?,
         };
-        let log =
-            Self { storage, dir, ring, file_bytes_max, inner: Mutex::new(inner), syncing: Mutex::new(()), _lock: lock };
+        let (inner, syncing, resealing) = (Mutex::new(inner), Mutex::default(), Mutex::default());
+        let log = Self { storage, dir, ring, file_bytes_max, inner, syncing, resealing, _lock: lock };
         log.record(&opened(torn_bytes), Durability::AtOnce)?;
+        // The process before this one may have ended between the vault and this.
+        log.renew()?;
         Ok(log)
     }
 
@@ -123,6 +128,11 @@ impl AuditLog {
     /// Where the chain stands: what an officer writes down.
     pub fn head(&self) -> Head {
         self.lock().head
+    }
+
+    /// The number of the file that entries go to.
+    pub(super) fn number(&self) -> u32 {
+        self.lock().number
     }
 
     /// What the log takes of the disk.
@@ -256,6 +266,22 @@ impl Audit for AuditLog {
 
     fn sealed(&self) -> u64 {
         self.lock().sealed
+    }
+
+    fn renew(&self) -> Result<(), AuditError> {
+        let mut inner = self.lock();
+        match inner.writer.file_epoch() == self.ring.current_epoch() {
+            true => Ok(()),
+            false => self.rotate(&mut inner),
+        }
+    }
+
+    fn reseal_oldest(&self) -> Result<TrailResealed, AuditError> {
+        epochs::reseal_oldest(self)
+    }
+
+    fn oldest_epoch(&self) -> Result<Option<(PathBuf, u32)>, AuditError> {
+        epochs::oldest(self)
     }
 }
 

@@ -199,6 +199,15 @@ impl Journal {
         }
     }
 
+    /// The epoch that the file's header names.
+    pub(super) fn file_epoch(&self) -> u32 {
+        self.current.writer.file_epoch()
+    }
+
+    pub(super) fn is_of_current_epoch(&self) -> bool {
+        self.file_epoch() == self.ring.current_epoch()
+    }
+
     pub(super) fn wants_compaction(&self) -> bool {
         self.records >= RECORDS_MAX
     }

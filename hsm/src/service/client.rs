@@ -16,7 +16,9 @@ use super::{SigningService, statement};
 use crate::device::{Attestation, Cause, DeviceError, DeviceInfo, ErrorKind};
 use crate::gate::Priority;
 use crate::guard::Position;
-use crate::protocol::{Derived, FrameError, KeyRole, Message as _, Refusal, Request, Response};
+use crate::protocol::{
+    DataKeyEpochs, Derived, FrameError, KeyRole, Message as _, Refusal, Request, Response, TrailResealed,
+};
 
 /// No answer came, or none that can be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -201,6 +203,31 @@ impl<C: Channel> Client<C> {
     /// Has the audit trail told of TLS handshakes counted for a minute: to be asked about once a second.
     pub fn tell_due(&self) -> Result<(), ClientError> {
         self.tell(&Request::TellDue)
+    }
+
+    /// Begins the epoch of the data keys after `after`, unless it was begun.
+    pub fn rotate_data_key(&self, after: u32) -> Result<DataKeyEpochs, ClientError> {
+        self.epochs(&Request::RotateDataKey { after })
+    }
+
+    /// Drops the epochs of the data keys below `below`, if guard and audit trail need none of them.
+    pub fn drop_data_keys(&self, below: u32) -> Result<DataKeyEpochs, ClientError> {
+        self.epochs(&Request::DropDataKeys { below })
+    }
+
+    /// Has one file of the audit trail sealed anew that is of an older epoch.
+    pub fn reseal_trail(&self) -> Result<TrailResealed, ClientError> {
+        match self.ask(&Request::ResealTrail)? {
+            Response::Resealed(resealed) => Ok(resealed),
+            _ => Err(confused(&Request::ResealTrail)),
+        }
+    }
+
+    fn epochs(&self, request: &Request) -> Result<DataKeyEpochs, ClientError> {
+        match self.ask(request)? {
+            Response::DataKeys(epochs) => Ok(epochs),
+            _ => Err(confused(request)),
+        }
     }
 
     fn tell(&self, request: &Request) -> Result<(), ClientError> {

@@ -189,7 +189,13 @@ impl SigningService {
         done
     }
 
-    fn tell(&self, request: &str, subject: String, digest: Option<[u8; 32]>, outcome: Outcome) -> Result<(), Refusal> {
+    pub(super) fn tell(
+        &self,
+        request: &str,
+        subject: String,
+        digest: Option<[u8; 32]>,
+        outcome: Outcome,
+    ) -> Result<(), Refusal> {
         let event = Event { request: request.to_owned(), subject, digest, outcome };
         self.audit.record(&event, Durability::AtOnce).map_err(|error| Refusal::Audit(error.to_string()))
     }

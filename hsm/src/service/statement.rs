@@ -33,6 +33,9 @@ pub(super) fn subject(request: &Request) -> String {
         Request::SignCertificateRequest { info } => format!("{} bytes", info.len()),
         Request::Settle => "the node stops".to_owned(),
         Request::TellDue => "a minute has passed".to_owned(),
+        Request::RotateDataKey { after } => format!("data key epoch {}", after.saturating_add(1)),
+        Request::ResealTrail => "an older file of the audit log under the current data key epoch".to_owned(),
+        Request::DropDataKeys { below } => format!("data key epochs below {below}, which no file needs"),
         Request::Prf { .. } | Request::Health | Request::Marks => String::new(),
     }
 }

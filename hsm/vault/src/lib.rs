@@ -21,6 +21,7 @@
 mod error;
 mod file;
 mod format;
+mod keeper;
 mod kek;
 mod wrap;
 
@@ -38,6 +39,7 @@ use bixi_sealed::{AtRest, KeyRing};
 
 pub use error::VaultError;
 pub use format::{SlotInfo, SlotKind};
+pub use keeper::Keeper;
 pub use kek::{DeviceKek, Kek};
 
 use format::{Body, EPOCHS_MAX, SLOTS_MAX};

@@ -6,6 +6,7 @@ use bixi_sealed::{Purpose, small};
 use super::*;
 
 mod escrow;
+mod keeper;
 
 struct Bench {
     dir: tempfile::TempDir,

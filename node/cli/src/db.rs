@@ -1,17 +1,20 @@
-//! `bixi db`: a stopped node's data.
+//! `bixi db`: a node's data.
 
 use std::path::PathBuf;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use bixi_runtime::lifecycle::data_keys::{self, Wish};
-use bixi_runtime::{Replay, Replayed, Verdict};
+use bixi_runtime::data_keys::control::{self, Request};
+use bixi_runtime::data_keys::{End, Left, Moved, Progress, Wish};
+use bixi_runtime::lifecycle::data_keys;
+use bixi_runtime::{Replay, Replayed, Settings, Verdict};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Status};
 use crate::{console, run};
 
-/// Look after the data of a stopped node.
+/// Look after the data of a node.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DbCommand {
     Replay(ReplayArgs),
@@ -65,7 +68,11 @@ pub(crate) fn run(command: &DbCommand) -> Result<(), Failure> {
 /// Begin a new epoch of the keys that everything on disk is sealed under, and seal anew what is of an older one.
 ///
 /// From the first moment on nothing is written under an older epoch. Files of older epochs follow, which takes as long as reading and
-/// writing all of them does. Ended anywhere, it leaves a node that starts: --go-on does what is left. The node and its broker are stopped.
+/// writing all of them does. Ended anywhere, it leaves a node that starts.
+///
+/// A node that runs does it itself, beside its blocks, and this command asks it as the user that it runs as: it shows how far the node is, and
+/// may be ended without ending that. What a stop or a crash leaves is gone on with after the next start. Of a stopped node and broker this command
+/// does it; --go-on does what is left.
 ///
 /// The vault keeps the older epochs until --drop: files that were moved elsewhere, such as older ones of the audit trail, are read with them.
 ///
@@ -86,7 +93,8 @@ pub(crate) struct RotateKeyArgs {
     /// sealed under them, older files of the audit trail or a backup of a part, is never read again.
     #[arg(long)]
     drop: bool,
-    /// Most MiB sealed in a second, for a disk that others use.
+    /// Most MiB sealed in a second, for a disk that others use; of a running node storage.reseal_mb_per_second unless it is said here. Said of an
+    /// exchange that is under way it holds from then on.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     rate_mib: Option<u64>,
     /// Print one JSON object.
@@ -98,30 +106,19 @@ pub(crate) struct RotateKeyArgs {
 
 /// How often a person is told how far it is.
 const TOLD: Duration = Duration::from_secs(1);
+/// How often a node is asked.
+const LOOK: Duration = Duration::from_millis(200);
 
 fn rotate_key(args: &RotateKeyArgs) -> Result<(), Failure> {
-    let settings = run::enter_with_device(&args.config)?;
+    let settings = run::enter_with_node(&args.config)?;
     let bytes_per_second = args.rate_mib.map(|mib| mib << 20);
     let wish = Wish { new_epoch: !args.go_on, drop_older: args.drop, bytes_per_second };
-    let (mut told, mut has_begun) = (Instant::now(), false);
-    let mut tell = |done: u64, total: u64| {
-        has_begun = true;
-        if told.elapsed() >= TOLD {
-            told = Instant::now();
-            let percent = done.saturating_mul(100) / total.max(1);
-            console::say(&format!("rotate-key: {} of {} MiB, {percent} %", done >> 20, total >> 20));
-        }
+    let moved = match asked(&settings, &Request::Exchange(wish))? {
+        Some(progress) => follow(&settings, wish, progress)?,
+        None => exchange(&settings, wish)?,
     };
-    let exchanged = data_keys::exchange(&settings, wish, &mut tell);
-    let moved = exchanged.map_err(|error| match has_begun {
-        true => {
-            console::say("rotate-key: new files have the new epoch; `bixi db rotate-key --go-on` does what is left");
-            run::refusal("not everything is sealed anew", &error)
-        }
-        false => run::refusal("nothing is sealed anew", &error),
-    })?;
     if args.json {
-        console::result(&moved.to_json().to_string())?;
+        console::result(&moved_json(&moved).to_string())?;
     } else {
         let listed = |epochs: &[u32]| epochs.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
         let some = |epochs: &[u32]| if epochs.is_empty() { "none".to_owned() } else { listed(epochs) };
@@ -131,7 +128,7 @@ fn rotate_key(args: &RotateKeyArgs) -> Result<(), Failure> {
             ["epochs dropped".to_owned(), some(&moved.dropped)],
             ["older epochs kept".to_owned(), some(&moved.kept)],
         ];
-        rows.extend(moved.left.iter().map(|(path, reason)| [format!("left: {}", path.display()), reason.clone()]));
+        rows.extend(moved.left.iter().map(|Left { file, reason }| [format!("left: {file}"), reason.clone()]));
         console::result(&console::table(&rows))?;
     }
     match moved.left.len() {
@@ -143,6 +140,76 @@ fn rotate_key(args: &RotateKeyArgs) -> Result<(), Failure> {
             ),
         )),
     }
+}
+
+fn moved_json(moved: &Moved) -> Value {
+    let Moved { epoch, bytes, dropped, kept, left } = moved;
+    let left: Vec<Value> = left.iter().map(|Left { file, reason }| json!({"file": file, "reason": reason})).collect();
+    json!({"epoch": epoch, "bytes": bytes, "dropped": dropped, "kept": kept, "left": left})
+}
+
+/// Of a stopped node, in this process.
+fn exchange(settings: &Settings, wish: Wish) -> Result<Moved, Failure> {
+    run::bind_device(settings)?;
+    let (mut told, mut has_begun) = (Instant::now(), false);
+    let mut tell = |done: u64, total: u64| {
+        has_begun = true;
+        if told.elapsed() >= TOLD {
+            told = Instant::now();
+            say(done, total);
+        }
+    };
+    let exchanged = data_keys::exchange(settings, wish, &mut tell);
+    exchanged.map_err(|error| match has_begun {
+        true => {
+            console::say("rotate-key: new files have the new epoch; `bixi db rotate-key --go-on` does what is left");
+            run::refusal("not everything is sealed anew", &error)
+        }
+        false => run::refusal("nothing is sealed anew", &error),
+    })
+}
+
+/// Of a node at work: shows how far it is until what is wanted was done. One that was under way before is waited for, and does where it
+/// does as much.
+fn follow(settings: &Settings, wish: Wish, mut progress: Progress) -> Result<Moved, Failure> {
+    let mut told = Instant::now();
+    if progress.bytes_total > 0 {
+        console::say("rotate-key: the node is at it already; this shows how far it is");
+    }
+    loop {
+        let (number, does) = (progress.number, progress.wish.covers(&wish));
+        while progress.end.is_none() {
+            sleep(LOOK);
+            progress = asked(settings, &Request::Progress)?.filter(|now| now.number == number).ok_or_else(|| {
+                Failure::new(Status::Fault, "the node has ended; after its next start it goes on with what is left")
+            })?;
+            if told.elapsed() >= TOLD {
+                told = Instant::now();
+                say(progress.bytes, progress.bytes_total);
+            }
+        }
+        match progress.end.take() {
+            Some(End::Moved(moved)) if does => return Ok(moved),
+            Some(End::Failed(reason)) if does => {
+                let what = if progress.epoch == 0 { "nothing is sealed anew" } else { "not everything is sealed anew" };
+                return Err(Failure::new(Status::Fault, format!("{what}: {reason}")));
+            }
+            // What was under way was another one.
+            _ => {
+                let next = asked(settings, &Request::Exchange(wish))?;
+                progress = next.ok_or_else(|| Failure::new(Status::Fault, "the node has ended: ask again"))?;
+            }
+        }
+    }
+}
+
+fn asked(settings: &Settings, request: &Request) -> Result<Option<Progress>, Failure> {
+    control::ask(settings, request).map_err(|error| Failure::new(Status::Fault, error))
+}
+
+fn say(done: u64, total: u64) {
+    let percent = done.saturating_mul(100) / total.max(1);
+    console::say(&format!("rotate-key: {} of {} MiB, {percent} %", done >> 20, total >> 20));
 }
 
 fn replay(args: &ReplayArgs) -> Result<(), Failure> {

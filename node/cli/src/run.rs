@@ -58,6 +58,13 @@ pub(crate) fn enter_with_device(config: &Path) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
+/// The same for a command that asks the node instead while it runs, and binds the device when it does not.
+pub(crate) fn enter_with_node(config: &Path) -> Result<Settings, Failure> {
+    let settings = Settings::load(config).map_err(Failure::configuration)?;
+    begin(&logging::for_person(&settings.config.log))?;
+    Ok(settings)
+}
+
 /// The same for a command that asks the broker instead while it runs.
 pub(crate) fn enter_to_ask(config: &Path) -> Result<Settings, Failure> {
     let settings = Settings::load(config).map_err(Failure::configuration)?;
@@ -84,7 +91,7 @@ fn enter(config: &Path) -> Result<(Settings, Filter), Failure> {
     Ok((settings, filter))
 }
 
-fn bind_device(settings: &Settings) -> Result<(), Failure> {
+pub(crate) fn bind_device(settings: &Settings) -> Result<(), Failure> {
     token::bind_for(settings)?;
     token::expect_module(&settings.path(&settings.config.hsm.module))
 }

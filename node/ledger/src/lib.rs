@@ -28,6 +28,7 @@ mod ledger;
 mod open;
 mod reads;
 pub mod records;
+mod reseal;
 pub mod snapshot;
 mod view;
 

@@ -76,7 +76,7 @@ pub struct MadeSocket {
 }
 
 impl MadeSocket {
-    fn at(path: &Path) -> io::Result<Self> {
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
         Ok(Self { identity: identity(path)?, path: path.to_owned() })
     }
 }

@@ -22,7 +22,7 @@ use bixi_hsm::{DeviceError, KeyDevice, KeyInfo, KeyKind, KeyRef};
 use bixi_hsm_pkcs11::{Pkcs11Device, TokenSelector};
 use bixi_hsm_sdf::SdfDevice;
 use bixi_hsm_tpm::{Address, TpmDevice};
-use bixi_hsm_vault::{DeviceKek, Vault};
+use bixi_hsm_vault::{DeviceKek, Keeper, Vault};
 use bixi_platform::credentials::PinSource;
 use bixi_platform::host::machine_id;
 use bixi_platform::io::Storage;
@@ -72,7 +72,7 @@ pub(crate) const TPM_STORE: &str = "tpm";
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 use opening::OPENINGS;
-pub(crate) use remote::{ask_broker, ring_of_broker, start_patience};
+pub(crate) use remote::{ask_broker, ring_of_service, start_patience};
 
 /// Opens the configured device with its PIN, in time.
 pub(crate) fn open_device(settings: &Settings, pin: PinSource) -> Result<Arc<dyn KeyDevice>, Failure> {
@@ -291,6 +291,8 @@ pub(crate) fn hold(
     };
     self_test::keys(device.as_ref(), &keys, retry)?;
     let ring = open_vault(settings, storage, device.as_ref(), &listed)?.key_ring();
+    let (kek, vault) = (listed.find(&hsm.kek, KeyKind::Kek)?, settings.data("vault"));
+    let keeper = Keeper::new(Arc::clone(storage), vault, Arc::clone(&device), kek, ring.clone());
     let audit = Arc::new(AuditLog::open_reserved(reserved.audit, ring.clone())?);
     self_test::tell(audit.as_ref(), tested.as_ref())?;
     let chain = settings.genesis.hash();
@@ -310,7 +312,8 @@ pub(crate) fn hold(
         retry,
         custody,
         audit: Arc::clone(&audit) as _,
-    })?;
+    })?
+    .with_data_keys(Arc::new(keeper));
     tracing::info!(node = %service.node_id(), custody = %device.info().custody, "keys unlocked");
     Ok(Holder { service: Arc::new(service), ring, audit })
 }

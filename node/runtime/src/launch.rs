@@ -35,6 +35,7 @@ use crossbeam_channel::Sender;
 use crate::accelerator::{self, Bulk};
 use crate::api::Api;
 use crate::batches::Batcher;
+use crate::data_keys::{self, Exchange};
 use crate::event::Event;
 use crate::health::{Certificates, Device, LedgerReads};
 use crate::keys::{self, Unlocked};
@@ -168,9 +169,10 @@ pub fn launch_on(settings: &Settings, ground: Ground) -> Result<Node, LaunchErro
     let genesis = &settings.genesis;
     let has_network = settings.config.p2p.listen.is_some();
     let Ground { spawner, plan, storage, unlocked: Unlocked { ring, signer, .. }, accelerator, .. } = ground.clone();
+    let asked = Arc::clone(&signer);
     let node_id = signer.node_id();
     step("membership", || checks::check_membership(genesis, node_id, has_network))?;
-    let ledger_params = params::ledger_params(settings, storage, ring);
+    let ledger_params = params::ledger_params(settings, Arc::clone(&storage), ring.clone());
     let signed = || Ok(signer.marks()?);
     let snapshot_after_blocks = settings.config.sync.snapshot_after_blocks;
     let opened = Opened::open(genesis, &ledger_params, &settings.data("ordering"), snapshot_after_blocks, signed)?;
@@ -195,6 +197,7 @@ pub fn launch_on(settings: &Settings, ground: Ground) -> Result<Node, LaunchErro
         Admission::start(params::admission_params(settings, &plan), pool, &spawner, tell)
     })?;
     let (device_health, certificates) = (Arc::new(Device::default()), Arc::new(Certificates::default()));
+    let exchange = Arc::new(Exchange::default());
     let api = Arc::new(Api {
         chain: params::chain_info(settings, node_id),
         ledger: Arc::clone(&ledger),
@@ -213,14 +216,17 @@ pub fn launch_on(settings: &Settings, ground: Ground) -> Result<Node, LaunchErro
             view: Arc::clone(&pipeline.view),
             ledger: Arc::clone(&ledger),
             accelerator,
+            exchange: Arc::clone(&exchange),
         }),
         receipt_timeout: Duration::from_millis(settings.config.rpc.receipt_timeout_ms),
     });
-    let Threads { consensus, helpers } = step("consensus", || threads::start(&spawner, parts))?;
-    let rooms = Rooms { rpc: None, p2p, stop_watchers: Vec::new(), helpers, ledger };
+    let Threads { consensus, helpers, log } = step("consensus", || threads::start(&spawner, parts))?;
+    let resealed =
+        data_keys::Parts { settings: settings.clone(), storage, ring, signer: asked, ledger: Arc::clone(&ledger), log };
+    let rooms = Rooms { rpc: None, control: None, p2p, stop_watchers: Vec::new(), helpers, ledger };
     let mut node = Node { ground, events, consensus: Some(consensus), rooms };
     let pool = Arc::clone(&pipeline.pool);
-    let watched = Watched { device_health, certificates, pool, batcher };
+    let watched = Watched { device_health, certificates, pool, batcher, exchange, resealed };
     // A stop waits for the last reader of the ledger.
     drop(pipeline);
     match node.open(settings, api, highest_decided, watched) {

@@ -24,6 +24,7 @@ mod batches;
 pub mod broker;
 pub mod chain;
 mod clock;
+pub mod data_keys;
 pub mod doctor;
 mod driver;
 pub mod escrow;

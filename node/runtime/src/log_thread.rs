@@ -1,6 +1,8 @@
 //! The thread that writes the ordering log: appends in order, one fsync for all who wait.
 
 use bixi_consensus::Input;
+use bixi_sealed::SealedError;
+use bixi_sealed::reseal::Copied;
 use bixi_types::H256;
 use crossbeam_channel::{Receiver, Sender};
 
@@ -14,6 +16,10 @@ pub(crate) enum Command {
     Flush(Answer),
     /// Records at and below the height are no longer needed.
     Forget(u64),
+    /// Go on under the current epoch of the data keys, and say so.
+    Renew(Sender<()>),
+    /// Put a copy of a closed file into its place, and say what became of it.
+    Exchange(Copied, Sender<Result<bool, SealedError>>),
 }
 
 /// What is said once the records are durable.
@@ -56,5 +62,16 @@ fn perform(log: &mut OrderingLog, command: Command, owed: &mut Vec<Answer>) -> R
             Ok(())
         }
         Command::Forget(height) => log.forget(height),
+        Command::Renew(told) => {
+            // What is owed is in the file that ends.
+            log.sync()?;
+            log.renew()?;
+            let _ = told.send(());
+            Ok(())
+        }
+        Command::Exchange(copied, told) => {
+            let _ = told.send(log.exchange(copied));
+            Ok(())
+        }
     }
 }

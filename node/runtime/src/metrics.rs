@@ -2,6 +2,7 @@
 
 mod accelerator;
 mod chain;
+mod data_keys;
 mod family;
 mod peers;
 
@@ -18,11 +19,13 @@ use prometheus_client::registry::Registry;
 
 use crate::accelerator::Bulk;
 use crate::batches::BatchStore;
+use crate::data_keys::Exchange;
 use crate::health::Certificates;
 use crate::links::Links;
 use crate::view::View;
 use accelerator::AcceleratorMetrics;
 use chain::ChainMetrics;
+use data_keys::DataKeyMetrics;
 use peers::PeerMetrics;
 
 /// Where figures of the chain and of peers are read.
@@ -33,6 +36,7 @@ pub(crate) struct Sources {
     pub view: Arc<View>,
     pub ledger: Arc<Ledger>,
     pub accelerator: Option<Arc<Bulk>>,
+    pub exchange: Arc<Exchange>,
 }
 
 /// The node's registry. Gauges are read when asked for; nothing is updated on a hot path.
@@ -52,10 +56,11 @@ pub(crate) struct NodeMetrics {
 
 impl NodeMetrics {
     pub(crate) fn new(sources: Sources) -> Self {
-        let Sources { links, certificates, batches, view, ledger, accelerator } = sources;
+        let Sources { links, certificates, batches, view, ledger, accelerator, exchange } = sources;
         let mut registry = Registry::default();
         registry.register_collector(Box::new(PeerMetrics { links: Arc::clone(&links), certificates }));
         registry.register_collector(Box::new(ChainMetrics { links, batches, view, ledger }));
+        registry.register_collector(Box::new(DataKeyMetrics(exchange)));
         if let Some(bulk) = accelerator {
             registry.register_collector(Box::new(AcceleratorMetrics(bulk)));
         }

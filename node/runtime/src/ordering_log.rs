@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bixi_consensus::LogEntry;
 use bixi_platform::io::{Lock, OpenMode, Storage};
 use bixi_sealed::frames::{End, Reader, Writer};
+use bixi_sealed::reseal::Copied;
 use bixi_sealed::{KeyRing, Purpose, SealedError};
 use bixi_types::batch::Batch;
 use bixi_types::limits::BATCH_BYTES_MAX;
@@ -175,6 +176,26 @@ impl OrderingLog {
         self.current.sync().map_err(|error| error.at(&self.current_path))?;
         self.dirty = false;
         if self.current.file_len() >= FILE_BYTES_MAX { self.begin_next() } else { Ok(()) }
+    }
+
+    /// Goes on in a file under the current epoch of the data keys, if the present one is of an older epoch.
+    pub(crate) fn renew(&mut self) -> Result<(), LogError> {
+        match self.current.file_epoch() == self.ring.current_epoch() {
+            true => Ok(()),
+            false => self.begin_next(),
+        }
+    }
+
+    /// Puts a copy into the place of a closed file, if that is still here. Either of the two may have the name after a failure: they hold
+    /// the same.
+    pub(crate) fn exchange(&self, copied: Copied) -> Result<bool, SealedError> {
+        match self.closed.iter().any(|file| file.path == copied.path()) {
+            true => copied.take_place(self.storage.as_ref()),
+            false => {
+                copied.discard(self.storage.as_ref());
+                Ok(false)
+            }
+        }
     }
 
     fn begin_next(&mut self) -> Result<(), LogError> {

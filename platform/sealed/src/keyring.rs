@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
+use bixi_accel::ct;
 use bixi_platform::secret::Secret;
 
 use crate::{AtRest, Result, SealedError};
@@ -44,6 +45,12 @@ pub enum KeyRingError {
         epoch: u32,
         /// In use.
         current: u32,
+    },
+    /// Another ring has another key for an epoch: it is of another vault.
+    #[error("epoch {epoch} has another key there; that is another vault's")]
+    OtherKey {
+        /// Of both.
+        epoch: u32,
     },
     /// The current epoch cannot be retired.
     #[error("epoch {epoch} is the current one; rotate before retiring it")]
@@ -120,6 +127,29 @@ impl KeyRing {
         }
         insert(&mut state.keys, epoch, key)?;
         state.current = epoch;
+        Ok(())
+    }
+
+    /// Takes over the epochs of `newer`, the ring of the same vault read later: the keys of new ones, which one is current, and forgets
+    /// those that were dropped. A ring that was read earlier changes nothing.
+    ///
+    /// # Errors
+    /// If the two have different keys for an epoch; nothing is taken over then.
+    pub fn become_like(&self, newer: &Self) -> std::result::Result<(), KeyRingError> {
+        let (current, keys) = {
+            let newer = newer.read();
+            (newer.current, newer.keys.clone())
+        };
+        let mut state = self.write();
+        let differs = |(epoch, key): &(&u32, &Arc<Secret>)| {
+            state.keys.get(epoch).is_some_and(|known| !ct::eq(known.as_slice(), key.as_slice()))
+        };
+        if let Some((epoch, _)) = keys.iter().find(differs) {
+            return Err(KeyRingError::OtherKey { epoch: *epoch });
+        }
+        if current >= state.current {
+            *state = State { current, keys };
+        }
         Ok(())
     }
 
@@ -223,6 +253,22 @@ mod tests {
         assert_eq!(clone.retire(5).unwrap_err(), KeyRingError::Current { epoch: 5 });
         clone.retire(1).unwrap();
         assert_eq!(ring.epochs(), [2, 5]);
+    }
+
+    #[test]
+    fn a_ring_becomes_like_a_newer_one_of_the_same_vault() {
+        let old = ring();
+        let holder = old.clone();
+        let newer = KeyRing::new(AtRest::Sm4Gcm, vec![(2, key(2)), (3, key(3))], 3).unwrap();
+        old.become_like(&newer).unwrap();
+        assert_eq!((holder.current_epoch(), holder.epochs()), (3, vec![2, 3]));
+        // Read before the last rotation: nothing goes back.
+        old.become_like(&ring()).unwrap();
+        old.become_like(&holder).unwrap();
+        assert_eq!((holder.current_epoch(), holder.epochs()), (3, vec![2, 3]));
+        let other = KeyRing::new(AtRest::Sm4Gcm, vec![(3, key(9)), (4, key(4))], 4).unwrap();
+        assert_eq!(old.become_like(&other), Err(KeyRingError::OtherKey { epoch: 3 }));
+        assert_eq!((holder.current_epoch(), holder.epochs()), (3, vec![2, 3]));
     }
 
     #[test]

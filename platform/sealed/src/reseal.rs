@@ -23,10 +23,14 @@ const COPY: &str = "resealed";
 /// Plaintext of a table copied at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// A copy is made durable whenever so much of it was written: the disk that others wait for never has all of it to write at once.
+const SYNC_BYTES: u64 = 4 << 20;
+
 /// Told of the bytes that were written since it was told last; breaks to end a copy.
 pub type Pace<'a> = &'a mut dyn FnMut(u64) -> ControlFlow<()>;
 
-/// Copies the log `from` into the empty file `to`, with a mark over everything. The writer that comes back goes on behind it.
+/// Copies the log `from` into the empty file `to`, with a mark over everything. The writer that comes back goes on behind it; none where
+/// `pace` ended it.
 ///
 /// # Errors
 /// What [`frames::Reader`] reports, [`SealedError::Incomplete`] for a log with a torn end, or the system's error.
@@ -35,12 +39,21 @@ pub fn log(
     to: impl Into<Arc<dyn File>>,
     ring: &KeyRing,
     purpose: Purpose,
-) -> Result<frames::Writer> {
+    pace: Pace<'_>,
+) -> Result<Option<frames::Writer>> {
     let mut reader = frames::Reader::open(from, ring, purpose)?;
     let mut writer = frames::Writer::create(to, ring, purpose)?;
+    let mut synced = 0;
     while let Some(frame) = reader.next_frame()? {
         writer.append(frame)?;
         writer.flush()?;
+        if writer.file_len() - synced >= SYNC_BYTES {
+            writer.sync()?;
+            synced = writer.file_len();
+        }
+        if pace(frame.len() as u64).is_break() {
+            return Ok(None);
+        }
     }
     if let frames::End::TornTail { offset, .. } = reader.end() {
         return Err(SealedError::Incomplete { offset });
@@ -48,7 +61,7 @@ pub fn log(
     writer.sync_with_mark()?;
     // The mark, too: a copy that takes a file's place has no end that may be torn.
     writer.sync()?;
-    Ok(writer)
+    Ok(Some(writer))
 }
 
 /// Copies the table `from` into the empty file `to`, in pages of the same size; false where `pace` ended it.
@@ -62,13 +75,18 @@ pub fn table(
     purpose: Purpose,
     pace: Pace<'_>,
 ) -> Result<bool> {
-    let mut writer = pages::Writer::create_paged(to, ring, purpose, from.page_size())?;
+    let to = to.into();
+    let mut writer = pages::Writer::create_paged(Arc::clone(&to), ring, purpose, from.page_size())?;
     let mut chunk = Zeroizing::new(vec![0; CHUNK_BYTES]);
-    let mut offset = 0;
+    let (mut offset, mut synced) = (0, 0);
     while offset < from.plaintext_len() {
         let filled = from.read_at(offset, &mut chunk)?;
         writer.append(&chunk[..filled])?;
         offset += filled as u64;
+        if offset - synced >= SYNC_BYTES {
+            to.sync_data().map_err(SealedError::io("sync"))?;
+            synced = offset;
+        }
         if pace(filled as u64).is_break() {
             return Ok(false);
         }
@@ -77,40 +95,105 @@ pub fn table(
     Ok(true)
 }
 
-/// Seals the file at `path` anew, durably; nobody may have it open for writing. False where `pace` ended it.
+/// Seals the file at `path` anew, durably; nobody may have it open for writing. False where `pace` ended it. A file that was removed or
+/// exchanged meanwhile stays so.
 ///
 /// # Errors
-/// As [`log`], [`table`] and [`small::read`], or the system's; the old file is then still there, or the new one, whole. Names the path.
+/// As [`copy`] and [`Copied::take_place`].
 pub fn in_place(storage: &dyn Storage, path: &Path, ring: &KeyRing, pace: Pace<'_>) -> Result<bool> {
-    exchange(storage, path, ring, pace).map_err(|error| error.at(path))
+    match copy(storage, path, ring, pace)? {
+        Some(copied) => copied.take_place(storage).map(|_| true),
+        None => Ok(false),
+    }
 }
 
-fn exchange(storage: &dyn Storage, path: &Path, ring: &KeyRing, pace: Pace<'_>) -> Result<bool> {
-    let Inspection { layout, purpose, .. } = inspect_path(storage, path)?;
+/// A durable copy of a file under the ring's current epoch, beside the file, which has not taken its place yet.
+#[derive(Debug)]
+pub struct Copied {
+    path: PathBuf,
+    /// Kept open: no other file can have its number meanwhile.
+    from: Arc<dyn File>,
+    inode: u64,
+    len: u64,
+}
+
+/// Copies the file at `path` as it is now; none where `pace` ended it. One at a time for each file.
+///
+/// # Errors
+/// As [`log`], [`table`] and [`small::read`], or the system's; the file is as it was. Names the path.
+pub fn copy(storage: &dyn Storage, path: &Path, ring: &KeyRing, pace: Pace<'_>) -> Result<Option<Copied>> {
+    make_copy(storage, path, ring, pace).map_err(|error| error.at(path)).inspect(|copied| {
+        if copied.is_none() {
+            remove_copy(storage, path);
+        }
+    })
+}
+
+fn make_copy(storage: &dyn Storage, path: &Path, ring: &KeyRing, pace: Pace<'_>) -> Result<Option<Copied>> {
     let open = |path: &Path, mode| storage.open(path, mode).map_err(SealedError::io("open"));
+    // In this order: another file that has the name by then has another number than the one that is remembered.
+    let found = storage.metadata(path).map_err(SealedError::io("look at"))?;
+    let from: Arc<dyn File> = open(path, OpenMode::Read)?.into();
+    let Inspection { layout, purpose, .. } = inspect_path(storage, path)?;
     let copy = copy_of(path);
-    match layout {
+    let is_whole = match layout {
         Layout::Small => {
             let body = small::read(storage, path, ring, purpose)?;
-            small::write_atomic(storage, path, ring, purpose, &body)?;
-            return Ok(pace(body.len() as u64).is_continue());
+            small::write_atomic(storage, &copy, ring, purpose, &body)?;
+            pace(body.len() as u64).is_continue()
         }
         Layout::Frames => {
-            let copied = log(open(path, OpenMode::Read)?, open(&copy, OpenMode::Truncate)?, ring, purpose)?;
-            if pace(copied.plaintext_len()).is_break() {
-                return Ok(false);
-            }
+            let to = open(&copy, OpenMode::Truncate)?;
+            log(Arc::clone(&from), to, ring, purpose, pace)?.is_some()
         }
         Layout::Pages => {
-            let from = pages::Reader::open(open(path, OpenMode::Read)?, ring, purpose)?;
-            if !table(&from, open(&copy, OpenMode::Truncate)?, ring, purpose, pace)? {
-                return Ok(false);
-            }
+            let whole = pages::Reader::open(Arc::clone(&from), ring, purpose)?;
+            table(&whole, open(&copy, OpenMode::Truncate)?, ring, purpose, pace)?
         }
+    };
+    let copied = Copied { path: path.to_owned(), from, inode: found.inode, len: found.len };
+    Ok(is_whole.then_some(copied))
+}
+
+impl Copied {
+    /// The file whose place it takes.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
-    storage.rename(&copy, path).map_err(SealedError::io("replace"))?;
-    storage.sync_dir(directory_of(path)).map_err(SealedError::io("sync the directory of"))?;
-    Ok(true)
+
+    /// Removes the copy.
+    pub fn discard(self, storage: &dyn Storage) {
+        remove_copy(storage, &self.path);
+    }
+
+    /// Takes the file's place, durably, if the file is the one that was copied still and nobody has written to it; else the copy is
+    /// removed, and false. Nobody else may change the name meanwhile.
+    ///
+    /// # Errors
+    /// The system's. Of a sync that failed: the name leads to the copy, and to which of the two after a loss of power is not known.
+    pub fn take_place(self, storage: &dyn Storage) -> Result<bool> {
+        self.exchange(storage).map_err(|error| error.at(&self.path))
+    }
+
+    fn exchange(&self, storage: &dyn Storage) -> Result<bool> {
+        let is_same = match storage.metadata(&self.path) {
+            Ok(found) => found.inode == self.inode && found.len == self.len,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(SealedError::io("look at")(error)),
+        };
+        if !is_same || self.from.len().map_err(SealedError::io("measure"))? != self.len {
+            remove_copy(storage, &self.path);
+            return Ok(false);
+        }
+        storage.rename(&copy_of(&self.path), &self.path).map_err(SealedError::io("replace"))?;
+        storage.sync_dir(directory_of(&self.path)).map_err(SealedError::io("sync the directory of"))?;
+        Ok(true)
+    }
+}
+
+/// Nothing reads it, and the next attempt removes what stays.
+fn remove_copy(storage: &dyn Storage, path: &Path) {
+    drop(storage.remove(&copy_of(path)));
 }
 
 /// Shows the sealed files of a directory and their lengths. The epoch of a header is the oldest of its file, because segments only ever go
@@ -184,6 +267,10 @@ mod tests {
         disk.open(Path::new(name), mode).unwrap()
     }
 
+    fn go_on(_: u64) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
     #[test]
     fn a_log_keeps_its_frames_and_goes_on() {
         for suite in [AtRest::Sm4Gcm, AtRest::Aes256Gcm] {
@@ -197,7 +284,7 @@ mod tests {
             writer.sync().unwrap();
             ring.rotate(2, key(2)).unwrap();
             let (from, to) = (open(&disk, "/old", OpenMode::Read), open(&disk, "/new", OpenMode::CreateNew));
-            let mut copy = log(from, to, &ring, PURPOSE).unwrap();
+            let mut copy = log(from, to, &ring, PURPOSE, &mut go_on).unwrap().unwrap();
             assert_eq!(copy.plaintext_len(), writer.plaintext_len());
             copy.append(b"after").unwrap();
             copy.sync().unwrap();
@@ -220,7 +307,10 @@ mod tests {
             writer.flush().unwrap();
         }
         let length = writer.file_len();
-        let copy = || log(open(&disk, "/old", OpenMode::Read), open(&disk, "/new", OpenMode::Truncate), &ring, PURPOSE);
+        let copy = || {
+            let (from, to) = (open(&disk, "/old", OpenMode::Read), open(&disk, "/new", OpenMode::Truncate));
+            log(from, to, &ring, PURPOSE, &mut go_on)
+        };
         copy().unwrap();
         let new = open(&disk, "/new", OpenMode::ReadWrite);
         new.write_at(length - 1, &[0x55]).unwrap();
@@ -302,6 +392,30 @@ mod tests {
         let mut epochs = Vec::new();
         headers(storage, Path::new("/d"), |_, inspection, _| epochs.push(inspection.epoch)).unwrap();
         epochs
+    }
+
+    #[test]
+    fn a_copy_takes_no_place_of_what_was_changed_or_removed_meanwhile() {
+        let (disk, ring) = (MemoryDisk::new(), ring(AtRest::Sm4Gcm));
+        let files = three(&disk, &ring);
+        ring.rotate(2, key(2)).unwrap();
+        let copied = || files.each_ref().map(|(path, _)| copy(&disk, path, &ring, &mut go_on).unwrap().unwrap());
+        let [log, table, small] = copied();
+        // A writer began a segment, the table was removed, and the small file was replaced by its owner.
+        frames::Writer::open_append(open(&disk, "/d/log", OpenMode::ReadWrite), &ring, PURPOSE).unwrap();
+        disk.remove(table.path()).unwrap();
+        small::write_atomic(&disk, small.path(), &ring, PURPOSE, b"newer").unwrap();
+        for copied in [log, table, small] {
+            assert!(!copied.take_place(&disk).unwrap());
+        }
+        assert!(!disk.exists(Path::new("/d/table")).unwrap());
+        assert_eq!(content(&disk, Path::new("/d/small"), &ring), b"newer");
+        assert_eq!(content(&disk, Path::new("/d/log"), &ring), files[0].1);
+        assert_eq!(disk.list(Path::new("/d")).unwrap().len(), 2, "copies are gone");
+        // What ended early leaves nothing either.
+        let ended = copy(&disk, Path::new("/d/log"), &ring, &mut |_| ControlFlow::Break(()));
+        assert!(ended.unwrap().is_none());
+        assert_eq!(disk.list(Path::new("/d")).unwrap().len(), 2);
     }
 
     #[test]

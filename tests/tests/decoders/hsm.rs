@@ -5,12 +5,15 @@ use std::path::Path;
 use bixi_accel::sm2::{self, PrivateKey};
 use bixi_accel::{Random, RandomError, sm3};
 use bixi_hsm::audit::Head;
+use bixi_hsm::exchange::{self, End, Left, Moved, Progress, Wish};
 use bixi_hsm::guard::Ticket;
 use bixi_hsm::guard::export::Export;
 use bixi_hsm::guard::{Claim, Position};
 use bixi_hsm::officer::key::{FILE_BYTES, public_key_of};
 use bixi_hsm::officer::{Approval, Change, Override};
-use bixi_hsm::protocol::{FrameError, KeyRole, Message, Request, Response, TlsRole, TlsTranscript};
+use bixi_hsm::protocol::{
+    DataKeyEpochs, FrameError, KeyRole, Message, Request, Response, TlsRole, TlsTranscript, TrailResealed,
+};
 use bixi_hsm::transcript::Transcript;
 use bixi_hsm::{KeyRef, KeyUri};
 use bixi_hsm_broker::frame;
@@ -166,6 +169,9 @@ pub(crate) fn decoders() -> Vec<Decoder> {
         Request::Health,
         Request::Settle,
         Request::TellDue,
+        Request::RotateDataKey { after: 1 },
+        Request::ResealTrail,
+        Request::DropDataKeys { below: 2 },
     ];
     let change = Change { height: 7, old: H256([1; 32]), new: H256([2; 32]) };
     let statement = Override {
@@ -176,7 +182,26 @@ pub(crate) fn decoders() -> Vec<Decoder> {
         reason: "a faulty build".into(),
         at_ms: 5,
     };
-    let responses = [Response::PublicKey([7; 64]), Response::Settled];
+    let responses = [
+        Response::PublicKey([7; 64]),
+        Response::Settled,
+        Response::DataKeys(DataKeyEpochs { current: 3, known: vec![1, 3] }),
+        Response::Resealed(TrailResealed { bytes: 9, files_left: 1 }),
+    ];
+    let wish = Wish { new_epoch: true, drop_older: false, bytes_per_second: Some(5) };
+    let left = Left { file: "data/guard".into(), reason: "held".into() };
+    let moved = Moved { epoch: 2, bytes: 9, dropped: vec![1], kept: vec![], left: vec![left] };
+    let progress = Progress {
+        number: 1,
+        wish,
+        epoch: 2,
+        step: "ledger".into(),
+        bytes: 3,
+        bytes_total: 9,
+        end: Some(End::Moved(moved)),
+    };
+    let asked = [exchange::Request::Exchange(wish), exchange::Request::Progress];
+    let told = [exchange::Answer::Progress(progress), exchange::Answer::Refused("another user".into())];
     let uri = b"pkcs11:token=bixi;object=consensus;type=private;id=%01%02?module-path=/usr/lib/libx.so".to_vec();
     vec![
         Decoder::new(
@@ -188,6 +213,16 @@ pub(crate) fn decoders() -> Vec<Decoder> {
             "signing-response",
             message::<Response>,
             responses.iter().map(|one| one.encode().to_vec()).collect(),
+        ),
+        Decoder::new(
+            "control-request",
+            message::<exchange::Request>,
+            asked.iter().map(|one| one.encode().to_vec()).collect(),
+        ),
+        Decoder::new(
+            "control-answer",
+            message::<exchange::Answer>,
+            told.iter().map(|one| one.encode().to_vec()).collect(),
         ),
         Decoder::new("broker-frame", broker_frame, vec![[&[5, 0, 0, 0][..], b"frame"].concat()]),
         Decoder::new("audit-head", audit_head, vec![Head { entries: 40, hash: [7; 32] }.to_string().into_bytes()]),

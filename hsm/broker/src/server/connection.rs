@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use bixi_hsm::protocol::{Message as _, Refusal, Response};
+use bixi_hsm::protocol::Refusal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zeroize::Zeroizing;
 
@@ -18,9 +18,9 @@ fn send(stream: &Timed, bytes: &[u8], limit: Duration) -> io::Result<()> {
 }
 
 /// The last frame of a caller.
-pub(super) fn refuse(stream: &Timed, refusal: Refusal, limit: Duration) {
+pub(super) fn refuse(shared: &Shared, stream: &Timed, refusal: Refusal) {
     // Whoever does not read it, does not.
-    let _ = send(stream, &Response::Refused(refusal).encode(), limit);
+    let _ = send(stream, &shared.handler.refusal(refusal), shared.params.frame);
 }
 
 /// Answers frame after frame, until the caller ends, breaks a bound, or the server stops.
@@ -32,7 +32,7 @@ pub(super) fn serve(shared: &Shared, stream: &Timed) {
             Ok(None) => return,
             Err(fault) => {
                 tracing::warn!(%fault, "a caller's connection is ended");
-                return refuse(stream, refusal(&fault), shared.params.frame);
+                return refuse(shared, stream, refusal(&fault));
             }
         };
         let attended = shared.handler.attend();
@@ -43,7 +43,7 @@ pub(super) fn serve(shared: &Shared, stream: &Timed) {
         let Some(_answering) = Answering::begin(shared) else { return };
         let answer = match attended {
             Ok(()) => shared.handler.answer(&frame),
-            Err(refusal) => Response::Refused(refusal).encode(),
+            Err(refusal) => shared.handler.refusal(refusal),
         };
         if let Err(error) = send(stream, &answer, shared.params.frame) {
             tracing::warn!(%error, "a caller did not take its answer");

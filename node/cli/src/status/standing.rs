@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use bixi_runtime::Settings;
+use bixi_runtime::data_keys::Progress;
+use bixi_runtime::data_keys::control::{self, Request};
 use bixi_runtime::doctor::{self, CertificateDays};
 use serde_json::{Value, json};
 
@@ -25,6 +27,8 @@ pub(super) struct Standing {
     disk_free_mib: u64,
     disk_wanted_mib: u64,
     certificates: Vec<CertificateDays>,
+    /// The exchange of the data keys, while one is under way and may be asked for by this user.
+    exchange: Option<Progress>,
 }
 
 impl Standing {
@@ -43,6 +47,7 @@ impl Standing {
             disk_free_mib: doctor::free_mib(settings).context("the disk of data_dir")?,
             disk_wanted_mib: settings.config.storage.free_mb_min,
             certificates: doctor::certificate_days(settings),
+            exchange: control::ask(settings, &Request::Progress).ok().flatten().filter(Progress::is_under_way),
         })
     }
 
@@ -120,6 +125,9 @@ impl Standing {
             "faults": faults,
             "disk_free_mib": self.disk_free_mib,
             "certificates": certificates,
+            "data_keys": self.exchange.as_ref().map(|now| {
+                json!({"epoch": now.epoch, "step": now.step, "bytes": now.bytes, "bytes_total": now.bytes_total})
+            }),
         })
     }
 
@@ -167,6 +175,10 @@ impl Standing {
         ];
         rows.extend(self.node["custody"].as_str().map(|custody| row("keys", custody.to_owned())));
         rows.extend(self.snapshot().map(|text| row("snapshot", text)));
+        rows.extend(self.exchange.as_ref().map(|now| {
+            let (done, total) = (now.bytes >> 20, now.bytes_total >> 20);
+            row("data keys", format!("{done} of {total} MiB sealed anew under epoch {}: {}", now.epoch, now.step))
+        }));
         rows.extend(self.node["checks"].as_array().into_iter().flatten().map(|check| {
             let fault = check["fault"].as_str().map_or_else(|| "well".to_owned(), |fault| format!("NOT WELL: {fault}"));
             row(check["component"].as_str().unwrap_or_default(), fault)
@@ -245,6 +257,8 @@ fn clipped(id: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use bixi_runtime::data_keys::Wish;
+
     use super::*;
 
     fn sound() -> Standing {
@@ -267,6 +281,7 @@ mod tests {
             disk_free_mib: 1000,
             disk_wanted_mib: 256,
             certificates: vec![CertificateDays { file: "conf/node.crt".into(), days: Ok(700) }],
+            exchange: None,
         }
     }
 
@@ -282,6 +297,18 @@ mod tests {
             "{shown}"
         );
         assert_eq!(standing.to_json()["snapshot"]["percent"], 42);
+    }
+
+    #[test]
+    fn an_exchange_of_the_data_keys_under_way_is_shown() {
+        let wish = Wish { new_epoch: true, drop_older: false, bytes_per_second: None };
+        let (step, bytes, bytes_total) = ("ledger".to_owned(), 3 << 20, 7 << 20);
+        let exchange = Progress { number: 1, wish, epoch: 2, step, bytes, bytes_total, end: None };
+        let standing = Standing { exchange: Some(exchange), ..sound() };
+        let shown = standing.to_text();
+        assert!(shown.contains("3 of 7 MiB sealed anew under epoch 2: ledger"), "{shown}");
+        assert_eq!(standing.to_json()["data_keys"]["bytes_total"], 7 << 20);
+        assert!(sound().to_json()["data_keys"].is_null());
     }
 
     #[test]

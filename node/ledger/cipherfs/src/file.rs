@@ -7,6 +7,7 @@
 //!
 //! A reader sees what was flushed when it was opened, also while the writer goes on.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -137,7 +138,8 @@ impl Writable {
         let from = storage.open(&self.path, OpenMode::Read).map_err(CipherFsError::io(&self.path))?;
         let to = storage.open(copy, OpenMode::Truncate).map_err(CipherFsError::io(copy))?;
         let purpose = FileKind::of(&self.path).purpose();
-        let copied = reseal::log(from, to, keys, purpose).map_err(failed(&self.path))?;
+        let whole = reseal::log(from, to, keys, purpose, &mut |_| ControlFlow::Continue(()));
+        let copied = whole.map_err(failed(&self.path))?.expect("nothing ends it");
         match replace() {
             Ok(()) => *writer = copied,
             Err(error) => {

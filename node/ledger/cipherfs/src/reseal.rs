@@ -56,7 +56,15 @@ impl SealedFs {
         reseal::remove_copies(&*self.storage, dir)?;
         let mut old = self.old_files(dir)?;
         let mut done = Resealing { bytes_total: old.values().sum(), ..Resealing::default() };
-        while !old.is_empty() {
+        loop {
+            if old.is_empty() {
+                // The last look sees no file between its name and its header: such a one may be of the epoch before.
+                let _names = self.names.read();
+                old = self.old_files(dir)?;
+                if old.is_empty() {
+                    break;
+                }
+            }
             let mut is_waiting = false;
             for path in old.keys() {
                 match self.reseal_file(path, &mut done, watch)? {
@@ -94,7 +102,7 @@ impl SealedFs {
         let copy = reseal::copy_of(path);
         let outcome = match FileKind::of(path) {
             FileKind::Table => self.reseal_table(path, &copy, done, watch),
-            FileKind::Log | FileKind::Manifest | FileKind::Small => self.reseal_log(path, &copy, done),
+            FileKind::Log | FileKind::Manifest | FileKind::Small => self.reseal_log(path, &copy, done, watch),
         };
         if !matches!(outcome, Ok(Outcome::Done)) {
             // Nothing, or what the next attempt removes.
@@ -135,23 +143,106 @@ impl SealedFs {
         Ok(Outcome::Done)
     }
 
-    fn reseal_log(&self, path: &Path, copy: &Path, done: &mut Resealing) -> Result<Outcome> {
-        let writer = self.open.writer(path);
+    fn reseal_log(&self, path: &Path, copy: &Path, done: &mut Resealing, watch: Watch<'_>) -> Result<Outcome> {
+        let Some(writer) = self.open.writer(path) else { return self.reseal_closed(path, done, watch) };
         let before = self.storage.metadata(path).map_err(CipherFsError::io(path))?.len;
         // Whoever writes it waits; names wait for both, in this order everywhere.
-        let exchanged = match &writer {
-            Some(writer) => writer.reseal(&*self.storage, &self.keys, copy, || {
-                let _names = self.names.write();
-                self.storage.rename(copy, path).map_err(CipherFsError::io(path))?;
-                self.sync_dir(directory_of(path))
-            })?,
-            None => false,
-        };
-        if !exchanged {
+        let exchanged = writer.reseal(&*self.storage, &self.keys, copy, || {
             let _names = self.names.write();
-            reseal::in_place(&*self.storage, path, &self.keys, &mut |_| ControlFlow::Continue(()))?;
+            self.storage.rename(copy, path).map_err(CipherFsError::io(path))?;
+            self.sync_dir(directory_of(path))
+        })?;
+        if !exchanged {
+            // Closed meanwhile, and still held.
+            return self.reseal_closed(path, done, watch);
         }
         done.bytes += before;
         Ok(Outcome::Done)
+    }
+
+    /// A log that nobody writes: copied while names change, and exchanged if it is what was copied still.
+    fn reseal_closed(&self, path: &Path, done: &mut Resealing, watch: Watch<'_>) -> Result<Outcome> {
+        let mut pace = |bytes| {
+            done.bytes += bytes;
+            watch(done)
+        };
+        let Some(copied) = reseal::copy(&*self.storage, path, &self.keys, &mut pace)? else {
+            return Ok(Outcome::Ended);
+        };
+        let _names = self.names.write();
+        match copied.take_place(&*self.storage)? {
+            true => Ok(Outcome::Done),
+            // Removed, replaced or written on: the next look tells.
+            false => Ok(Outcome::Later),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bixi_platform::io::{MemoryDisk, Storage};
+    use bixi_platform::secret::Secret;
+    use bixi_sealed::{AtRest, KeyRing, frames, inspect_path};
+
+    use super::*;
+
+    const DIR: &str = "/d";
+
+    fn ring() -> KeyRing {
+        KeyRing::new(AtRest::Sm4Gcm, vec![(1, Secret::from_slice(&[1; 32]))], 1).unwrap()
+    }
+
+    fn closed_log(disk: &MemoryDisk, keys: &KeyRing) -> PathBuf {
+        let path = Path::new(DIR).join("000001.log");
+        let file = disk.open(&path, OpenMode::CreateNew).unwrap();
+        let mut writer = frames::Writer::create(file, keys, FileKind::Log.purpose()).unwrap();
+        for record in [b"first", b"other"] {
+            writer.append(record).unwrap();
+            writer.flush().unwrap();
+        }
+        writer.close().unwrap();
+        path
+    }
+
+    /// Under epoch 2, on an empty disk.
+    fn rotated() -> (MemoryDisk, SealedFs) {
+        let (disk, keys) = (MemoryDisk::new(), ring());
+        disk.create_dir_all(Path::new(DIR)).unwrap();
+        keys.rotate(2, Secret::from_slice(&[2; 32])).unwrap();
+        (disk.clone(), SealedFs::new(Arc::new(disk), keys, Default::default()))
+    }
+
+    #[test]
+    fn the_last_look_waits_for_a_file_between_its_name_and_its_header() {
+        let (disk, fs) = rotated();
+        std::thread::scope(|scope| {
+            let creation = fs.names.write();
+            let resealing = scope.spawn(|| fs.reseal(Path::new(DIR), &mut |_| ControlFlow::Continue(())));
+            std::thread::sleep(Duration::from_millis(200));
+            // It took its epoch before the rotation.
+            let path = closed_log(&disk, &ring());
+            drop(creation);
+            assert!(resealing.join().unwrap().unwrap());
+            assert_eq!(inspect_path(&disk, &path).unwrap().epoch, 2);
+        });
+    }
+
+    #[test]
+    fn names_change_while_a_closed_log_is_copied_and_the_copy_may_be_ended() {
+        let (disk, fs) = rotated();
+        let path = closed_log(&disk, &ring());
+        let mut told = 0;
+        let ended = fs.reseal(Path::new(DIR), &mut |_| {
+            told += 1;
+            assert!(fs.names.try_write().is_some(), "whoever makes a file waits for a copy");
+            if told == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert!(!ended.unwrap());
+        assert_eq!((inspect_path(&disk, &path).unwrap().epoch, disk.list(Path::new(DIR)).unwrap().len()), (1, 1));
+        assert!(fs.reseal(Path::new(DIR), &mut |_| ControlFlow::Continue(())).unwrap());
+        assert_eq!(inspect_path(&disk, &path).unwrap().epoch, 2);
     }
 }

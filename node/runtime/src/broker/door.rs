@@ -67,11 +67,12 @@ impl Door {
             }
             Response::Refused(refusal) => ends(refusal),
             // Answered without the device, or from what is known of it.
-            Response::PublicKey(_) | Response::Marks(_) | Response::Settled => None,
+            Response::PublicKey(_) | Response::Marks(_) | Response::Settled | Response::Resealed(_) => None,
             Response::Signature(_)
             | Response::Derived(_)
             | Response::Random(_)
             | Response::Attestation(_)
+            | Response::DataKeys(_)
             | Response::Healthy(_) => {
                 *absent_since = None;
                 None

@@ -45,7 +45,7 @@ impl Held {
                 let listed = keys::Listed::of(device.as_ref())?;
                 Ok(keys::open_vault(settings, storage, device.as_ref(), &listed)?.key_ring())
             }
-            Self::Broker(signer) => keys::ring_of_broker(settings, storage, signer),
+            Self::Broker(signer) => keys::ring_of_service(settings, storage, signer),
         }
     }
 

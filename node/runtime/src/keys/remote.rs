@@ -45,18 +45,18 @@ pub(super) fn channel(settings: &Settings, socket: &Path) -> Arc<dyn Channel> {
 pub(super) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>, socket: &Path) -> Result<Unlocked, Failure> {
     let signer = until_there(SILENCE_MAX, || Client::connect(channel(settings, socket)))?;
     let info = until_there(SILENCE_MAX, || signer.health())?;
-    let ring = ring_of_broker(settings, storage, &signer)?;
+    let ring = ring_of_service(settings, storage, &signer)?;
     tracing::info!(node = %signer.node_id(), custody = %info.custody, broker = %socket.display(), "keys unlocked");
     Ok(Unlocked { ring, signer: Arc::new(signer), audit: None })
 }
 
-/// The data keys of a vault whose key encryption key the broker holds.
-pub(crate) fn ring_of_broker(
+/// The data keys by the vault as it is now, whose key encryption key a service holds: the broker, or the one in this process.
+pub(crate) fn ring_of_service(
     settings: &Settings,
     storage: &Arc<dyn Storage>,
     signer: &NodeSigner,
 ) -> Result<KeyRing, Failure> {
-    let kek = RemoteKek { signer, socket: &settings.broker().unwrap_or_default() };
+    let kek = RemoteKek { signer, socket: settings.broker() };
     Ok(Vault::open(Arc::clone(storage), settings.data("vault"), &kek)?.key_ring())
 }
 
@@ -93,15 +93,18 @@ fn is_starting(error: &ClientError) -> bool {
     matches!(error, ClientError::Refused(Refusal::Starting(_)))
 }
 
-/// The key encryption key behind the broker.
+/// The key encryption key behind a service.
 struct RemoteKek<'a> {
     signer: &'a NodeSigner,
-    socket: &'a Path,
+    socket: Option<PathBuf>,
 }
 
 impl Kek for RemoteKek<'_> {
     fn name(&self) -> String {
-        format!("the key encryption key of the broker at {}", self.socket.display())
+        match &self.socket {
+            Some(socket) => format!("the key encryption key of the broker at {}", socket.display()),
+            None => "the node's key encryption key".to_owned(),
+        }
     }
 
     fn derive(&self, input: &[u8], out: &mut [u8; PRF_BYTES]) -> Result<(), DeviceError> {

@@ -18,6 +18,8 @@ use super::network::P2p;
 use super::{Failure, Ground, LaunchError, chain_state, params, recheck, step};
 use crate::api::Api;
 use crate::batches::Batcher;
+use crate::data_keys::control::Control;
+use crate::data_keys::{self, Exchange};
 use crate::event::{Event, Fault};
 use crate::health::{Certificates, Device};
 use crate::keys::{self, Unlocked};
@@ -42,6 +44,7 @@ pub struct Node {
 /// What is stopped, in this order, once consensus has ended.
 pub(super) struct Rooms {
     pub(super) rpc: Option<(Server, Runtime)>,
+    pub(super) control: Option<(Control, Arc<Exchange>)>,
     pub(super) p2p: Option<P2p>,
     pub(super) stop_watchers: Vec<Sender<()>>,
     pub(super) helpers: Vec<JoinHandle<()>>,
@@ -54,6 +57,9 @@ pub(super) struct Watched {
     pub(super) certificates: Arc<Certificates>,
     pub(super) pool: Arc<TxPool>,
     pub(super) batcher: Arc<Batcher>,
+    pub(super) exchange: Arc<Exchange>,
+    /// What of the node has to do with its data keys.
+    pub(super) resealed: data_keys::Parts,
 }
 
 /// Waits for a thread to end; its name when it does not. One that hangs in a device's library ends with the process: everything durable is durable
@@ -110,7 +116,7 @@ impl Node {
         watched: Watched,
     ) -> Result<(), LaunchError> {
         step("catch up", || self.catch_up(highest_decided))?;
-        let Watched { device_health, certificates, pool, batcher } = watched;
+        let Watched { device_health, certificates, pool, batcher, exchange, resealed } = watched;
         step("watchers", || {
             let (rooms, spawner) = (&mut self.rooms, &self.ground.spawner);
             let Unlocked { signer, audit, .. } = self.ground.unlocked.clone();
@@ -138,6 +144,13 @@ impl Node {
             let params = bixi_rpc::Params { listen: self.ground.rpc_listen, ..params::rpc_params(settings) };
             let server = runtime.block_on(bixi_rpc::serve(params, api))?;
             Ok::<_, Failure>((server, runtime))
+        })?;
+        step("control socket", || {
+            let control = Control::start(settings, &self.ground.spawner, Arc::clone(&exchange))?;
+            self.rooms.control = Some((control, Arc::clone(&exchange)));
+            let run = move || data_keys::run(&exchange, &resealed);
+            self.rooms.helpers.push(self.ground.spawner.spawn(Role::Other, "data-keys", run)?);
+            Ok::<_, Failure>(())
         })?;
         self.ground.rpc_listen = server.address();
         self.rooms.rpc = Some((server, runtime));
@@ -210,6 +223,10 @@ impl Node {
         if let Some((server, runtime)) = self.rooms.rpc.take() {
             runtime.block_on(server.stop());
             runtime.shutdown_timeout(Duration::from_secs(5));
+        }
+        if let Some((_, exchange)) = self.rooms.control.take() {
+            // It holds the way to the ordering log.
+            exchange.stop();
         }
         let _ = self.events.send(Event::Stop);
         let fault = self.consensus.take().and_then(|thread| match thread.join() {

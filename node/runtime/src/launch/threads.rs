@@ -28,6 +28,8 @@ use crate::snapshot::{JoinParams, JoinProgress, Joiner, SnapshotServer};
 pub(super) struct Threads {
     pub consensus: JoinHandle<Option<Fault>>,
     pub helpers: Vec<JoinHandle<()>>,
+    /// To the ordering log, whose thread ends when nobody holds this any more.
+    pub log: Sender<log_thread::Command>,
 }
 
 /// Threads that stop the node when they panic.
@@ -97,6 +99,7 @@ pub(super) fn start(spawner: &Spawner, parts: Parts) -> Result<Threads, Failure>
         spawn_exchange(&mut helpers, &pipeline, &links, &queues, (message_checks, height_checks))?;
         spawn_snapshots(&mut helpers, &pipeline, &links, &queues, (&snapshots_stopping, join, &joining))?;
     }
+    let log_beside = log_in.clone();
     let lines = Lines {
         log: log_in,
         signer: sign_in,
@@ -117,7 +120,7 @@ pub(super) fn start(spawner: &Spawner, parts: Parts) -> Result<Threads, Failure>
     let parts = DriverParts { core, node, clock, events, lines, batcher, offences, joining, work, block_interval_ms };
     let driver = Driver::new(parts, &pipeline);
     let consensus = spawner.spawn(Role::Consensus, "consensus", move || driver.run(start))?;
-    Ok(Threads { consensus, helpers })
+    Ok(Threads { consensus, helpers, log: log_beside })
 }
 
 /// The threads behind the door.

@@ -274,6 +274,11 @@ impl Writer {
         self.end
     }
 
+    /// The epoch that the file's header names: the oldest of its segments.
+    pub fn file_epoch(&self) -> u32 {
+        self.header.epoch
+    }
+
     /// Epoch of the segment being written.
     pub fn epoch(&self) -> u32 {
         self.segment.epoch

@@ -311,6 +311,7 @@ impl Running {
     pub(super) fn stop(self) -> Option<Fault> {
         let _ = self.events.send(Event::Stop);
         let fault = self.threads.consensus.join().expect("consensus did not panic");
+        drop(self.threads.log);
         for helper in self.threads.helpers {
             helper.join().expect("no helper panicked");
         }

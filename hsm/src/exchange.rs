@@ -1,0 +1,103 @@
+//! The language in which a running node is asked to exchange its data keys, and says how far it is. The same frames as to a signing service.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::protocol::Message;
+
+/// What is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Wish {
+    /// Begin a new epoch; else what is of an older epoch moves to the present one.
+    pub new_epoch: bool,
+    /// Drop older epochs that no file below the data directory needs.
+    pub drop_older: bool,
+    /// Most bytes sealed in a second; of a running node what its file says, unless it is said here.
+    pub bytes_per_second: Option<u64>,
+}
+
+impl Wish {
+    /// Whether work at this wish does what is wanted of `other`, too.
+    pub fn covers(&self, other: &Self) -> bool {
+        (self.new_epoch || !other.new_epoch) && (self.drop_older || !other.drop_older)
+    }
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Moved {
+    /// The epoch of everything that is written from now on.
+    pub epoch: u32,
+    /// Bytes that were sealed anew.
+    pub bytes: u64,
+    /// Epochs that the vault has no more.
+    pub dropped: Vec<u32>,
+    /// Older epochs that the vault has still.
+    pub kept: Vec<u32>,
+    /// Files that stay under older epochs.
+    pub left: Vec<Left>,
+}
+
+/// A file that stays under an older epoch.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Left {
+    /// Where it is.
+    pub file: String,
+    /// Why it stays.
+    pub reason: String,
+}
+
+/// How an exchange ended.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum End {
+    /// Everything that could be done was.
+    Moved(Moved),
+    /// It was broken off, and why. What is left is done by another one.
+    Failed(String),
+}
+
+/// How far an exchange is.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Progress {
+    /// Counts the exchanges of this node since its start; 0 where there was none.
+    pub number: u64,
+    /// What was wanted.
+    pub wish: Wish,
+    /// The epoch to which files move, once it has begun.
+    pub epoch: u32,
+    /// What is being done.
+    pub step: String,
+    /// Bytes that were sealed anew.
+    pub bytes: u64,
+    /// All that there were to seal when it began.
+    pub bytes_total: u64,
+    /// Set when it has ended.
+    pub end: Option<End>,
+}
+
+impl Progress {
+    /// Whether it is at work.
+    pub fn is_under_way(&self) -> bool {
+        self.number > 0 && self.end.is_none()
+    }
+}
+
+/// What may be asked of a running node.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Request {
+    /// Exchange the data keys.
+    Exchange(Wish),
+    /// How far is the last exchange?
+    Progress,
+}
+
+/// What comes back.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Answer {
+    /// How far it is.
+    Progress(Progress),
+    /// Nothing was looked at, and why.
+    Refused(String),
+}
+
+impl Message for Request {}
+impl Message for Answer {}

@@ -1,0 +1,282 @@
+//! The thread of a running node that seals anew what is of an older epoch, beside everything else.
+//!
+//! It has no lower priority than others: while the ledger's log is copied a commit waits for it, and while it is held up so is the commit.
+//! Its rate keeps it out of the way.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bixi_ledger::Ledger;
+use bixi_ledger::engine::Resealing;
+use bixi_platform::io::Storage;
+use bixi_sealed::{KeyRing, SealedError, reseal};
+use crossbeam_channel::{Sender, bounded};
+
+use super::files::{is_spare, left as stays, old_files, oldest_in_use};
+use super::pace::Pace;
+use super::{End, Exchange, Left, Moved, Progress, Wish};
+use crate::keys::{NodeSigner, ring_of_service};
+use crate::launch::Failure;
+use crate::log_thread::Command;
+use crate::settings::Settings;
+
+/// How often the log tells how far it is.
+const TOLD: Duration = Duration::from_secs(30);
+/// Files that an answer names, and bytes of each reason and of a failure: an answer is one frame.
+const LEFT_MAX: usize = 40;
+const REASON_BYTES_MAX: usize = 1024;
+
+/// What of a node has to do with its data keys.
+pub(crate) struct Parts {
+    pub(crate) settings: Settings,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) ring: KeyRing,
+    pub(crate) signer: Arc<NodeSigner>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) log: Sender<Command>,
+}
+
+/// Works until the node stops; first at what an earlier life of the node has left.
+pub(crate) fn run(exchange: &Exchange, parts: &Parts) {
+    match parts.old_files() {
+        Ok(old) if old.iter().any(|(path, _)| !is_spare(&parts.settings.data(""), path)) => {
+            tracing::info!(files = old.len(), "files of older data keys are there; they are sealed anew");
+            exchange.ask(Wish { new_epoch: false, drop_older: false, bytes_per_second: None });
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "it cannot be told which files are of older data keys"),
+    }
+    while let Some(wish) = exchange.next() {
+        let began = Instant::now();
+        let done = Work { exchange, parts, pace: Pace::begin(), told: began }.run(wish);
+        if exchange.is_stopping() {
+            tracing::info!("what is of older data keys is sealed anew after the next start");
+        }
+        let elapsed_ms = began.elapsed().as_millis() as u64;
+        let end = match done {
+            Ok(moved) => {
+                let (epoch, bytes, left) = (moved.epoch, moved.bytes, moved.left.len());
+                tracing::info!(epoch, bytes, left, dropped = ?moved.dropped, elapsed_ms, "data keys exchanged");
+                End::Moved(moved)
+            }
+            Err(error) => {
+                tracing::error!(%error, elapsed_ms, "the exchange of the data keys was broken off; another one goes on with it");
+                End::Failed(clip(&error.to_string()))
+            }
+        };
+        exchange.tell(|progress| progress.end = Some(end));
+    }
+}
+
+impl Parts {
+    fn old_files(&self) -> Result<Vec<(PathBuf, u64)>, Failure> {
+        old_files(self.storage.as_ref(), &self.settings.data(""), self.ring.current_epoch())
+    }
+}
+
+/// One exchange.
+struct Work<'a> {
+    exchange: &'a Exchange,
+    parts: &'a Parts,
+    pace: Pace,
+    told: Instant,
+}
+
+impl Work<'_> {
+    fn run(mut self, wish: Wish) -> Result<Moved, Failure> {
+        let Parts { settings, storage, ring, signer, .. } = self.parts;
+        if storage.exists(&settings.data("recovery"))? {
+            return Err("a recovery is under way, which would not know the vault any more: end it first, with `bixi hsm recover`".into());
+        }
+        self.step(if wish.new_epoch { "new epoch" } else { "vault" });
+        let current = ring.current_epoch();
+        // The one before the current epoch was followed by it: then only guard and trail go on under it, if they did not yet.
+        let began = signer.rotate_data_key(if wish.new_epoch { current } else { current.saturating_sub(1) })?;
+        self.learn()?;
+        if ring.current_epoch() != began.current {
+            let read = ring.current_epoch();
+            return Err(
+                format!("the vault as read here has epoch {read}, and epoch {} was begun", began.current).into()
+            );
+        }
+        self.begin_log()?;
+        let bytes_total = self.parts.old_files()?.iter().map(|(_, bytes)| bytes).sum();
+        self.exchange.tell(|progress| (progress.epoch, progress.bytes_total) = (ring.current_epoch(), bytes_total));
+        tracing::info!(epoch = ring.current_epoch(), bytes_total, "the data keys are exchanged");
+        let left = self.move_files()?;
+        self.check_stop()?;
+        let dropped = if wish.drop_older { self.drop_older()? } else { Vec::new() };
+        let (epoch, bytes) = (ring.current_epoch(), self.exchange.progress().bytes);
+        let kept = ring.epochs().into_iter().filter(|known| *known != epoch).collect();
+        Ok(Moved { epoch, bytes, dropped, kept, left })
+    }
+
+    /// What stays, and why.
+    fn move_files(&mut self) -> Result<Vec<Left>, Failure> {
+        self.step("ledger");
+        let mut before = 0;
+        self.parts.ledger.reseal(&mut |done: &Resealing| {
+            let bytes = done.bytes - before;
+            before = done.bytes;
+            self.exchange.did(bytes);
+            rest(self.exchange, self.parts, &mut self.pace, &mut self.told, bytes)
+        })?;
+        self.check_stop()?;
+        let mut left = Vec::new();
+        self.step("audit trail");
+        self.move_trail(&mut left)?;
+        self.step("other files");
+        let storage = self.parts.storage.as_ref();
+        let (data, ordering) = (self.parts.settings.data(""), self.parts.settings.data("ordering"));
+        for dir in [&data, &ordering] {
+            reseal::remove_copies(storage, dir)?;
+        }
+        for (path, _) in self.parts.old_files()? {
+            self.check_stop()?;
+            let moved = match path.parent() {
+                _ if is_spare(&data, &path) => {
+                    Err("of a snapshot on its way, or of a replacement that was cut off: it goes with that".into())
+                }
+                Some(dir) if dir == ordering => self.move_ordering(&path),
+                _ if self.is_others(&path) => continue,
+                _ => self.move_closed(&path),
+            };
+            if let Err(reason) = moved {
+                left.push(stays(&path, reason));
+            }
+        }
+        self.check_stop()?;
+        // Also what nobody here moves.
+        for (path, _) in self.parts.old_files()? {
+            if !left.iter().any(|known| known.file == path.display().to_string()) {
+                left.push(stays(&path, "whoever holds it has not moved it"));
+            }
+        }
+        let more = left.len().saturating_sub(LEFT_MAX);
+        left.truncate(LEFT_MAX);
+        left.iter_mut().for_each(|one| one.reason = clip(&one.reason));
+        if more > 0 {
+            left.push(Left { file: format!("{more} more"), reason: "as those before".to_owned() });
+        }
+        Ok(left)
+    }
+
+    fn step(&self, name: &str) {
+        self.exchange.tell(|progress| name.clone_into(&mut progress.step));
+    }
+
+    fn check_stop(&self) -> Result<(), Failure> {
+        match self.exchange.is_stopping() {
+            true => Err("the node stops; it goes on with this after its next start".into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes over what the vault says now.
+    fn learn(&self) -> Result<(), Failure> {
+        let Parts { settings, storage, ring, signer, .. } = self.parts;
+        Ok(ring.become_like(&ring_of_service(settings, storage, signer)?)?)
+    }
+
+    /// The ordering log goes on in a file of its own.
+    fn begin_log(&self) -> Result<(), Failure> {
+        let (tell, told) = bounded(1);
+        self.parts.log.send(Command::Renew(tell)).map_err(|_| LOG_ENDED)?;
+        Ok(told.recv().map_err(|_| LOG_ENDED)?)
+    }
+
+    /// The trail is moved by whoever writes it, a file for each time it is asked.
+    fn move_trail(&mut self, left: &mut Vec<Left>) -> Result<(), Failure> {
+        loop {
+            self.check_stop()?;
+            match self.parts.signer.reseal_trail() {
+                Ok(resealed) => {
+                    // A stop is seen by the next turn.
+                    let _ = self.did(resealed.bytes);
+                    if resealed.files_left == 0 {
+                        return Ok(());
+                    }
+                }
+                Err(error) => {
+                    left.push(stays(&self.parts.settings.data("audit"), error));
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// A closed file of the ordering log, which may be forgotten at any moment.
+    fn move_ordering(&mut self, path: &Path) -> Result<(), Failure> {
+        let storage = Arc::clone(&self.parts.storage);
+        let copied = match reseal::copy(storage.as_ref(), path, &self.parts.ring, &mut |bytes| self.did(bytes)) {
+            Ok(Some(copied)) => copied,
+            Ok(None) => return Ok(()),
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) if matches!(error.cause(), SealedError::Incomplete { .. }) => {
+                return Err(format!("{error}; it goes with the heights that it mentions").into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let (tell, told) = bounded(1);
+        self.parts.log.send(Command::Exchange(copied, tell)).map_err(|_| LOG_ENDED)?;
+        told.recv().map_err(|_| LOG_ENDED)??;
+        Ok(())
+    }
+
+    /// A file that nobody writes while the node runs.
+    fn move_closed(&mut self, path: &Path) -> Result<(), Failure> {
+        let storage = Arc::clone(&self.parts.storage);
+        match reseal::in_place(storage.as_ref(), path, &self.parts.ring, &mut |bytes| self.did(bytes)) {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether whoever holds the device moves it, or the ledger did.
+    fn is_others(&self, path: &Path) -> bool {
+        ["guard", "audit", "ledger"].iter().any(|name| path.starts_with(self.parts.settings.data(name)))
+    }
+
+    fn drop_older(&mut self) -> Result<Vec<u32>, Failure> {
+        self.step("older epochs");
+        let Parts { settings, storage, ring, signer, .. } = self.parts;
+        let known = ring.epochs();
+        let oldest = oldest_in_use(storage.as_ref(), &settings.data(""), &known, ring.current_epoch())?;
+        if known.iter().all(|epoch| *epoch >= oldest) {
+            return Ok(Vec::new());
+        }
+        signer.drop_data_keys(oldest)?;
+        self.learn()?;
+        let kept = ring.epochs();
+        Ok(known.into_iter().filter(|epoch| !kept.contains(epoch)).collect())
+    }
+
+    fn did(&mut self, bytes: u64) -> ControlFlow<()> {
+        self.exchange.did(bytes);
+        rest(self.exchange, self.parts, &mut self.pace, &mut self.told, bytes)
+    }
+}
+
+fn clip(reason: &str) -> String {
+    reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].to_owned()
+}
+
+const LOG_ENDED: &str = "the ordering log has ended";
+
+/// Waits as the rate wants it; breaks when the node stops.
+fn rest(exchange: &Exchange, parts: &Parts, pace: &mut Pace, told: &mut Instant, bytes: u64) -> ControlFlow<()> {
+    if told.elapsed() >= TOLD {
+        *told = Instant::now();
+        let Progress { bytes, bytes_total, step, .. } = exchange.progress();
+        tracing::info!(step, bytes, bytes_total, "files are sealed anew");
+    }
+    let configured = parts.settings.config.storage.reseal_mb_per_second << 20;
+    let rate = exchange.bytes_per_second().unwrap_or(configured);
+    pace.after(bytes, Some(rate), || exchange.is_stopping());
+    match exchange.is_stopping() {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    }
+}
