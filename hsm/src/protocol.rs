@@ -229,7 +229,7 @@ pub struct DataKeyEpochs {
 pub struct TrailResealed {
     /// Bytes that were sealed anew now.
     pub bytes: u64,
-    /// Files that are of an older epoch still.
+    /// Files that are to be looked at still.
     pub files_left: u32,
 }
 

@@ -2,7 +2,7 @@
 //! the same entries; whatever ends that leaves each old or new.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use bixi_sealed::{inspect_path, reseal};
@@ -11,36 +11,60 @@ use super::chain::{file_numbers, file_path};
 use super::{AuditError, AuditLog};
 use crate::protocol::TrailResealed;
 
-/// The files with the epochs that their headers name, oldest file first.
-fn files(log: &AuditLog) -> Result<Vec<(u32, PathBuf, u32)>, AuditError> {
-    let mut files = Vec::new();
-    for number in file_numbers(&*log.storage, &log.dir)? {
-        let path = file_path(&log.dir, number);
-        match inspect_path(&*log.storage, &path) {
-            Ok(header) => files.push((number, path, header.epoch)),
-            // Moved to an archive meanwhile.
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(AuditError::sealed(&path, &error)),
-        }
+/// Where the work is: files up to `number` are of `epoch`, so that each file is looked at once however often it is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Resealing {
+    epoch: u32,
+    number: u32,
+}
+
+/// The epoch that a file's header names; none of one that was moved to an archive meanwhile.
+fn epoch_of(log: &AuditLog, path: &Path) -> Result<Option<u32>, AuditError> {
+    match inspect_path(&*log.storage, path) {
+        Ok(header) => Ok(Some(header.epoch)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(AuditError::sealed(path, &error)),
     }
-    Ok(files)
 }
 
 pub(super) fn reseal_oldest(log: &AuditLog) -> Result<TrailResealed, AuditError> {
-    let _one = log.resealing.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut done = log.resealing.lock().unwrap_or_else(PoisonError::into_inner);
     let (written, current) = (log.number(), log.ring.current_epoch());
-    let mut older = files(log)?.into_iter().filter(|(number, _, epoch)| *number < written && *epoch < current);
-    let Some((_, path, _)) = older.next() else { return Ok(TrailResealed::default()) };
-    let mut bytes = 0;
-    let sealed = reseal::in_place(&*log.storage, &path, &log.ring, &mut |more| {
-        bytes += more;
-        ControlFlow::Continue(())
-    });
-    sealed.map_err(|error| AuditError::sealed(&path, &error))?;
-    Ok(TrailResealed { bytes, files_left: older.count() as u32 })
+    if done.epoch != current {
+        *done = Resealing { epoch: current, number: 0 };
+    }
+    let numbers = file_numbers(&*log.storage, &log.dir)?;
+    for number in numbers.into_iter().filter(|number| *number < written) {
+        if number <= done.number {
+            continue;
+        }
+        let path = file_path(&log.dir, number);
+        let mut bytes = 0;
+        let is_older = epoch_of(log, &path)?.is_some_and(|epoch| epoch < current);
+        if is_older {
+            let sealed = reseal::in_place(&*log.storage, &path, &log.ring, &mut |more| {
+                bytes += more;
+                ControlFlow::Continue(())
+            });
+            sealed.map_err(|error| AuditError::sealed(&path, &error))?;
+        }
+        done.number = number;
+        if is_older {
+            return Ok(TrailResealed { bytes, files_left: written - 1 - number });
+        }
+    }
+    Ok(TrailResealed::default())
 }
 
 pub(super) fn oldest(log: &AuditLog) -> Result<Option<(PathBuf, u32)>, AuditError> {
-    let oldest = files(log)?.into_iter().min_by_key(|(number, _, epoch)| (*epoch, *number));
-    Ok(oldest.map(|(_, path, epoch)| (path, epoch)))
+    let mut oldest: Option<(PathBuf, u32)> = None;
+    for number in file_numbers(&*log.storage, &log.dir)? {
+        let path = file_path(&log.dir, number);
+        if let Some(epoch) = epoch_of(log, &path)?
+            && oldest.as_ref().is_none_or(|(_, least)| epoch < *least)
+        {
+            oldest = Some((path, epoch));
+        }
+    }
+    Ok(oldest)
 }

@@ -23,9 +23,10 @@ use bixi_sealed::frames::{End, Writer};
 use bixi_sealed::{KeyRing, Purpose, SealedError};
 
 use super::chain::{Follower, Head, Record, file_numbers, file_path};
+use super::epochs::{self, Resealing};
 use super::reserved::Reserved;
 use super::verify::read_file;
-use super::{Audit, AuditError, Durability, Event, Outcome, epochs};
+use super::{Audit, AuditError, Durability, Event, Outcome};
 use crate::protocol::TrailResealed;
 
 /// A file of this length is followed by a new one at the next [`AuditLog::sync`]; at twice the length, at once.
@@ -46,7 +47,7 @@ pub struct AuditLog {
     /// Held by the one who syncs.
     syncing: Mutex<()>,
     /// Held by the one who seals older files anew.
-    pub(super) resealing: Mutex<()>,
+    pub(super) resealing: Mutex<Resealing>,
     _lock: Box<dyn Lock>,
 }
 

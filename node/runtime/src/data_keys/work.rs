@@ -94,6 +94,7 @@ impl Work<'_> {
         let current = ring.current_epoch();
         // The one before the current epoch was followed by it: then only guard and trail go on under it, if they did not yet.
         let began = signer.rotate_data_key(if wish.new_epoch { current } else { current.saturating_sub(1) })?;
+        self.exchange.tell(|progress| progress.epoch = began.current);
         self.learn()?;
         if ring.current_epoch() != began.current {
             let read = ring.current_epoch();
@@ -103,7 +104,7 @@ impl Work<'_> {
         }
         self.begin_log()?;
         let bytes_total = self.parts.old_files()?.iter().map(|(_, bytes)| bytes).sum();
-        self.exchange.tell(|progress| (progress.epoch, progress.bytes_total) = (ring.current_epoch(), bytes_total));
+        self.exchange.tell(|progress| progress.bytes_total = bytes_total);
         tracing::info!(epoch = ring.current_epoch(), bytes_total, "the data keys are exchanged");
         let left = self.move_files()?;
         self.check_stop()?;
