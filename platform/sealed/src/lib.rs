@@ -15,7 +15,7 @@
 //! - What a reader returns is a prefix of what was written (frames) or exactly what was sealed (pages, small).
 //! - A bad frame below a later sync mark is tampering; above it, it is the torn tail of a crash.
 //!
-//! [`reseal`] moves a file to the ring's current epoch. [`passphrase`] seals a single key under what a person types.
+//! [`reseal`] moves a file to the ring's current epoch; [`scrub`] reads all of one for what is damaged. [`passphrase`] seals a single key under what a person types.
 //!
 //! The AEADs are SM4-GCM (GB/T 32907, GB/T 36624; RFC 8998's parameters) and AES-256-GCM (NIST SP 800-38D), keys come
 //! from HKDF (RFC 5869) over HMAC-SM3.
@@ -31,6 +31,7 @@ mod keyring;
 pub mod pages;
 pub mod passphrase;
 pub mod reseal;
+pub mod scrub;
 mod segment;
 pub mod small;
 

@@ -11,6 +11,7 @@ mod reader;
 mod writer;
 
 pub use reader::Reader;
+pub(crate) use reader::scrub::scrub;
 pub use writer::Writer;
 
 use crate::aead::TAG_BYTES;

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bixi_platform::io::{OpenMode, Storage, directory_of};
+use bixi_platform::io::{File, OpenMode, Storage, directory_of};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -63,7 +63,11 @@ fn replace(storage: &dyn Storage, path: &Path, sealed: &[u8]) -> Result<()> {
 }
 
 fn read_body(storage: &dyn Storage, path: &Path, ring: &KeyRing, purpose: Purpose) -> Result<Zeroizing<Vec<u8>>> {
-    let file = storage.open(path, OpenMode::Read).map_err(SealedError::io("open"))?;
+    read_open(&*storage.open(path, OpenMode::Read).map_err(SealedError::io("open"))?, ring, purpose)
+}
+
+/// [`read`] of an open file; errors name no path.
+pub(crate) fn read_open(file: &dyn File, ring: &KeyRing, purpose: Purpose) -> Result<Zeroizing<Vec<u8>>> {
     let file_bytes = file.len().map_err(SealedError::io("measure"))?;
     check_size(file_bytes.saturating_sub((PROLOGUE_BYTES + TAG_BYTES) as u64))?;
     let mut bytes = Zeroizing::new(vec![0; usize::try_from(file_bytes).expect("bounded above")]);

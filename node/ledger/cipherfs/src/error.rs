@@ -30,6 +30,12 @@ pub enum CipherFsError {
         /// Where the damage begins in the sealed file.
         offset: u64,
     },
+    /// A file that was closed before it got its name lacks its end.
+    #[error("{path}: the end of the file is missing; it was whole when it was written: restore it from a backup")]
+    CutOff {
+        /// The file.
+        path: PathBuf,
+    },
     /// The directory holds a database that was not written by this file system.
     #[error("{path} is not sealed: this is a plaintext or foreign database; it must be migrated before it can be used")]
     NotSealed {

@@ -72,7 +72,8 @@ impl Writable {
             first.get_or_insert_with(|| frame.to_vec());
         });
         let frames::Reopened { mut writer, end } = reopened.map_err(CipherFsError::sealed(path))?;
-        check_end(path, kind, end)?;
+        // Only logs are gone on with.
+        check_end(path, kind, end, true)?;
         match &first {
             Some(title) => check_title(path, title)?,
             None => write_title(&mut writer, path).map_err(CipherFsError::sealed(path))?,
@@ -203,9 +204,10 @@ fn title_bytes(path: &Path) -> u64 {
     FileKind::title(path).map_or(0, |title| title.len() as u64)
 }
 
-/// A file that was synced before it got its name has no torn end.
-fn check_end(path: &Path, kind: FileKind, end: End) -> Result<()> {
+/// A file that was closed before it got its name has no torn end, and ends in a mark.
+fn check_end(path: &Path, kind: FileKind, end: End, ends_in_mark: bool) -> Result<()> {
     match end {
+        End::Clean if !(ends_in_mark || kind.may_end_torn()) => Err(CipherFsError::CutOff { path: path.to_owned() }),
         End::TornTail { offset, .. } if !kind.may_end_torn() => {
             Err(CipherFsError::Cut { path: path.to_owned(), offset })
         }
@@ -251,7 +253,7 @@ impl FrameCursor {
                     self.consumed = 0;
                 }
                 None => {
-                    check_end(&self.path, self.kind, self.reader.end())?;
+                    check_end(&self.path, self.kind, self.reader.end(), self.reader.ends_in_mark())?;
                     self.ended = true;
                 }
             }

@@ -19,8 +19,10 @@ mod fs;
 mod kind;
 mod open_files;
 mod reseal;
+mod scrub;
 
 pub use env::CipherFs;
 pub use error::CipherFsError;
 pub use kind::FileKind;
 pub use reseal::{Resealing, Watch};
+pub use scrub::scrub;

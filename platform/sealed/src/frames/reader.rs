@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bixi_platform::io::File;
 
-use super::{FRAME_OVERHEAD_BYTES, HEAD_BYTES, Head, resync};
+use super::resync::{self, Found};
+use super::{FRAME_OVERHEAD_BYTES, HEAD_BYTES, Head};
 use crate::{
     KeyRing, Layout, Purpose, Result, SealedError,
     aead::{TAG_BYTES, Tag},
@@ -57,6 +58,8 @@ pub(super) struct Opened {
     pub(super) offset: u64,
     /// Counter of the last frame in this segment.
     pub(super) counter: u32,
+    /// Whether the last frame is a mark over all that is before it.
+    is_marked: bool,
     synced_through: u64,
     last_tag: Tag,
     plaintext_len: u64,
@@ -121,6 +124,12 @@ impl Reader {
         self.end.expect("the end is known once every frame was read")
     }
 
+    /// Whether the last frame read is a mark over everything before it, as [`super::Writer::close`] leaves it: of a file that was closed nothing is
+    /// missing at such an end.
+    pub fn ends_in_mark(&self) -> bool {
+        self.opened.as_ref().is_some_and(|opened| opened.is_marked)
+    }
+
     /// Plaintext bytes read so far.
     pub fn plaintext_len(&self) -> u64 {
         self.opened.as_ref().map_or(0, |opened| opened.plaintext_len)
@@ -129,6 +138,25 @@ impl Reader {
     /// Key epochs of the segments read so far, each once.
     pub fn epochs(&self) -> &[u32] {
         self.opened.as_ref().map_or(&[], |opened| &opened.epochs)
+    }
+
+    /// Where the next frame begins, or the damage.
+    pub(crate) fn position(&self) -> u64 {
+        self.opened.as_ref().map_or(0, |opened| opened.offset)
+    }
+
+    /// After [`SealedError::Tampered`]: goes on at the next authentic frame or segment, whatever stood before it; false where there is none.
+    /// Only for who tells damage: what stands behind a gap is nobody's data.
+    pub(crate) fn skip_damage(&mut self) -> Result<bool> {
+        let Some(opened) = &mut self.opened else { return Ok(false) };
+        match resync::next_authentic(&*self.file, &self.ring, self.file_len, opened)? {
+            Some(Found::Frame { offset, counter }) => {
+                (opened.offset, opened.counter, opened.synced_through) = (offset, counter - 1, 0);
+            }
+            Some(Found::Segment { offset, segment }) => opened.enter(offset, segment),
+            None => return Ok(false),
+        }
+        Ok(true)
     }
 
     pub(super) fn into_start(self) -> Option<(Header, Start)> {
@@ -162,6 +190,7 @@ impl Opened {
             header,
             offset: PROLOGUE_BYTES as u64,
             counter: 0,
+            is_marked: false,
             synced_through: 0,
             last_tag: segment.tag,
             plaintext_len: 0,
@@ -183,6 +212,7 @@ impl Opened {
         }
         let head = Head::decode(&head);
         let Some(tag) = self.open_frame(file, head, left, out)? else { return Ok(Step::Bad) };
+        self.is_marked = head.length == 0 && head.synced_through == self.offset;
         self.offset += (head.length as usize + FRAME_OVERHEAD_BYTES) as u64;
         self.counter = head.counter;
         self.synced_through = head.synced_through;
@@ -219,15 +249,20 @@ impl Opened {
             let what = "a segment continues another history of this file";
             return Err(SealedError::Tampered { offset: self.offset, what });
         }
-        self.synced_through = self.offset;
-        self.offset += SEGMENT_BYTES as u64;
+        self.enter(self.offset, segment);
+        Ok(Step::Segment)
+    }
+
+    fn enter(&mut self, offset: u64, segment: Segment) {
+        self.synced_through = offset;
+        self.offset = offset + SEGMENT_BYTES as u64;
         self.counter = 0;
+        self.is_marked = false;
         self.last_tag = segment.tag;
         if !self.epochs.contains(&segment.epoch) {
             self.epochs.push(segment.epoch);
         }
         self.segment = segment;
-        Ok(Step::Segment)
     }
 }
 

@@ -37,36 +37,74 @@ pub(super) fn refuse_if_durable(file: &dyn File, ring: &KeyRing, file_len: u64, 
     if segment_was_edited(file, ring, file_len, opened)? {
         return Err(SealedError::Tampered { offset: opened.offset, what: SEGMENT_EDITED });
     }
-    let mut search = Search { file, ring, file_len, opened, candidates: 0, bytes: 0, scratch: Vec::new() };
+    let mut search = Search::new(file, ring, file_len, opened);
+    each_position(file, file_len, opened.offset + 1, |offset, bytes| search.look_at(offset, bytes).map(|()| None::<()>))
+        .map(drop)
+}
+
+/// Where a log can be read on behind damage.
+pub(super) enum Found {
+    /// A frame of the segment that is open.
+    Frame { offset: u64, counter: u32 },
+    /// The beginning of another segment.
+    Segment { offset: u64, segment: Segment },
+}
+
+/// The first authentic frame of the open segment, or segment, at or behind the damage, whatever it proves.
+pub(super) fn next_authentic(file: &dyn File, ring: &KeyRing, file_len: u64, opened: &Opened) -> Result<Option<Found>> {
+    let mut search = Search::new(file, ring, file_len, opened);
+    // Refused for what stands before it, or for its magic alone.
+    if let Some(bytes) = segment_bytes(file, file_len, opened.offset)?
+        && let Some(segment) = open_segment(ring, opened, opened.offset, &bytes)?
+    {
+        return Ok(Some(Found::Segment { offset: opened.offset, segment }));
+    }
+    each_position(file, file_len, opened.offset + 1, |offset, bytes| search.find_at(offset, bytes))
+}
+
+/// Shows `look` every position from `start` on with what follows it, until it has found something.
+fn each_position<T>(
+    file: &dyn File,
+    file_len: u64,
+    mut start: u64,
+    mut look: impl FnMut(u64, &[u8]) -> Result<Option<T>>,
+) -> Result<Option<T>> {
     let mut window = vec![0; WINDOW_BYTES + SEGMENT_BYTES];
-    let mut start = opened.offset + 1;
     while start < file_len {
         let got = file.read_at(start, &mut window).map_err(SealedError::io("read"))?;
         for position in 0..got.min(WINDOW_BYTES) {
-            search.look_at(start + position as u64, &window[position..got])?;
+            if let Some(found) = look(start + position as u64, &window[position..got])? {
+                return Ok(Some(found));
+            }
         }
         start += WINDOW_BYTES as u64;
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Whether a segment's head stands at the bad offset, whole or with a damaged magic, and something follows it. A head is
 /// durable before anything follows it, so a crash tears it only where it ends the file.
 fn segment_was_edited(file: &dyn File, ring: &KeyRing, file_len: u64, opened: &Opened) -> Result<bool> {
-    if file_len - opened.offset <= SEGMENT_BYTES as u64 {
-        return Ok(false);
-    }
-    let mut bytes = [0; SEGMENT_BYTES];
-    file.read_exact_at(opened.offset, &mut bytes).map_err(SealedError::io("read"))?;
-    Ok(bytes[..4] == SEGMENT_MAGIC || authentic_segment(ring, opened, opened.offset, &bytes)?)
+    let Some(bytes) = segment_bytes(file, file_len, opened.offset)? else { return Ok(false) };
+    Ok(bytes[..4] == SEGMENT_MAGIC || open_segment(ring, opened, opened.offset, &bytes)?.is_some())
 }
 
-fn authentic_segment(ring: &KeyRing, opened: &Opened, offset: u64, bytes: &[u8; SEGMENT_BYTES]) -> Result<bool> {
+/// What would be a segment's head; none where nothing follows it.
+fn segment_bytes(file: &dyn File, file_len: u64, offset: u64) -> Result<Option<[u8; SEGMENT_BYTES]>> {
+    if file_len - offset <= SEGMENT_BYTES as u64 {
+        return Ok(None);
+    }
+    let mut bytes = [0; SEGMENT_BYTES];
+    file.read_exact_at(offset, &mut bytes).map_err(SealedError::io("read"))?;
+    Ok(Some(bytes))
+}
+
+/// The segment, if it is authentic.
+fn open_segment(ring: &KeyRing, opened: &Opened, offset: u64, bytes: &[u8; SEGMENT_BYTES]) -> Result<Option<Segment>> {
     match Segment::open(ring, &opened.header, offset, bytes) {
-        Ok(segment) => Ok(segment.is_some()),
         // Random bytes name random epochs.
-        Err(SealedError::MissingEpoch { .. }) => Ok(false),
-        Err(error) => Err(error),
+        Err(SealedError::MissingEpoch { .. }) => Ok(None),
+        opened => opened,
     }
 }
 
@@ -80,15 +118,45 @@ struct Search<'a> {
     scratch: Vec<u8>,
 }
 
-impl Search<'_> {
-    fn look_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
-        if let Some(segment) = bytes.first_chunk::<SEGMENT_BYTES>()
-            && segment[..4] == SEGMENT_MAGIC
-        {
-            self.charge(0)?;
-            if authentic_segment(self.ring, self.opened, offset, segment)? {
-                return Err(self.tampered(LATER_SEGMENT));
+impl<'a> Search<'a> {
+    fn new(file: &'a dyn File, ring: &'a KeyRing, file_len: u64, opened: &'a Opened) -> Self {
+        Self { file, ring, file_len, opened, candidates: 0, bytes: 0, scratch: Vec::new() }
+    }
+
+    fn find_at(&mut self, offset: u64, bytes: &[u8]) -> Result<Option<Found>> {
+        if let Some(segment) = self.segment_at(offset, bytes)? {
+            return Ok(Some(Found::Segment { offset, segment }));
+        }
+        let Some(head) = bytes.first_chunk::<HEAD_BYTES>().map(Head::decode) else { return Ok(None) };
+        let fits = head.frame_bytes().is_some_and(|bytes| bytes as u64 <= self.file_len - offset);
+        let found = fits && head.synced_through <= offset && self.is_authentic(offset, head)?;
+        Ok(found.then_some(Found::Frame { offset, counter: head.counter }))
+    }
+
+    fn segment_at(&mut self, offset: u64, bytes: &[u8]) -> Result<Option<Segment>> {
+        match bytes.first_chunk::<SEGMENT_BYTES>() {
+            Some(segment) if segment[..4] == SEGMENT_MAGIC => {
+                self.charge(0)?;
+                open_segment(self.ring, self.opened, offset, segment)
             }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether a frame of the open segment stands here; one whose counter cannot come so early is not tried.
+    fn is_authentic(&mut self, offset: u64, head: Head) -> Result<bool> {
+        let ahead_max = (offset - self.opened.offset) / FRAME_OVERHEAD_BYTES as u64 + 1;
+        let ahead = u64::from(head.counter).checked_sub(u64::from(self.opened.counter));
+        if !ahead.is_some_and(|ahead| (1..=ahead_max).contains(&ahead)) {
+            return Ok(false);
+        }
+        self.charge(u64::from(head.length))?;
+        Ok(open_frame_at(self.file, &self.opened.segment, offset, head, &mut self.scratch)?.is_some())
+    }
+
+    fn look_at(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        if self.segment_at(offset, bytes)?.is_some() {
+            return Err(self.tampered(LATER_SEGMENT));
         }
         match bytes.first_chunk::<HEAD_BYTES>() {
             Some(head) => self.look_at_frame(offset, Head::decode(head)),
@@ -102,13 +170,8 @@ impl Search<'_> {
         if !(proves && frame_bytes as u64 <= self.file_len - offset) {
             return Ok(());
         }
-        let ahead_max = (offset - self.opened.offset) / FRAME_OVERHEAD_BYTES as u64 + 1;
-        let ahead = u64::from(head.counter).checked_sub(u64::from(self.opened.counter));
-        if ahead.is_some_and(|ahead| (1..=ahead_max).contains(&ahead)) {
-            self.charge(u64::from(head.length))?;
-            if open_frame_at(self.file, &self.opened.segment, offset, head, &mut self.scratch)?.is_some() {
-                return Err(self.tampered(LATER_FRAME));
-            }
+        if self.is_authentic(offset, head)? {
+            return Err(self.tampered(LATER_FRAME));
         }
         if self.leads_to_the_end(offset, head)? { Err(self.tampered(LOST_SEGMENT)) } else { Ok(()) }
     }

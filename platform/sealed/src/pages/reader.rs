@@ -1,5 +1,7 @@
 //! The reading side.
 
+pub(super) mod scrub;
+
 use std::{cell::Cell, ops::Range, sync::Arc};
 
 use bixi_platform::io::File;
@@ -14,6 +16,8 @@ use crate::{
 
 /// Most bytes read from the file at once: what was read is still in the core's second cache when it is opened.
 const SPAN_BYTES: usize = 128 << 10;
+
+const DAMAGED_PAGE: &str = "a page does not authenticate";
 
 thread_local! {
     /// Where pages are opened: look-ups are too short to pay for fresh memory each time.
@@ -38,7 +42,17 @@ impl Reader {
     /// [`SealedError::HeaderRefused`], [`SealedError::Incomplete`] for a table never finished or cut,
     /// [`SealedError::Tampered`], or the system's error.
     pub fn open(file: impl Into<Arc<dyn File>>, ring: &KeyRing, purpose: Purpose) -> Result<Self> {
-        let file = file.into();
+        let (reader, is_ended) = Self::start(file.into(), ring, purpose)?;
+        if !is_ended {
+            let offset = reader.file.len().map_err(SealedError::io("measure"))?;
+            return Err(SealedError::Incomplete { offset });
+        }
+        reader.check_final_page()?;
+        Ok(reader)
+    }
+
+    /// Authenticates the header. False beside it where after the last whole page there are bytes, too few for a page.
+    fn start(file: Arc<dyn File>, ring: &KeyRing, purpose: Purpose) -> Result<(Self, bool)> {
         let file_len = file.len().map_err(SealedError::io("measure"))?;
         let mut start = vec![0; PAGES_START as usize];
         let got = file.read_at(0, &mut start).map_err(SealedError::io("read"))?;
@@ -54,28 +68,34 @@ impl Reader {
             let what = "the space between header and pages is not empty";
             return Err(SealedError::Tampered { offset: PROLOGUE_BYTES as u64, what });
         }
-        let (page, last, last_bytes) = measure(&header, file_len)?;
+        let (page, last, last_bytes, is_ended) = measure(&header, file_len)?;
         let plaintext_len = last * page.payload_bytes() as u64 + (last_bytes - TAG_BYTES) as u64;
         if plaintext_len > PLAINTEXT_BYTES_MAX {
             return Err(SealedError::TooLarge { bytes: plaintext_len, bytes_max: PLAINTEXT_BYTES_MAX });
         }
-        let reader = Self { file, segment, page, last, plaintext_len };
-        reader.check_final_page(last_bytes)?;
-        Ok(reader)
+        Ok((Self { file, segment, page, last, plaintext_len }, is_ended))
     }
 
-    fn check_final_page(&self, bytes: usize) -> Result<()> {
-        let offset = self.page_offset(self.last);
-        let mut sealed = vec![0; bytes];
-        self.file.read_exact_at(offset, &mut sealed).map_err(SealedError::io("read"))?;
-        let mut copy = sealed.clone();
-        if self.open_page(self.last, true, &mut sealed, 0..0) {
+    fn check_final_page(&self) -> Result<()> {
+        let mut sealed = Vec::new();
+        self.check_page(self.last, self.read_span(self.last, 1, &mut sealed)?)
+    }
+
+    /// Whether a page authenticates, and of the final one what is wrong.
+    fn check_page(&self, index: u64, page: &mut [u8]) -> Result<()> {
+        let (is_final, offset) = (index == self.last, self.page_offset(index));
+        let mut copy = is_final.then(|| page.to_vec());
+        if self.open_page(index, is_final, page, 0..0) {
             return Ok(());
         }
-        if self.open_page(self.last, false, &mut copy, 0..0) {
+        if copy.as_mut().is_some_and(|copy| self.open_page(index, false, copy, 0..0)) {
             return Err(SealedError::Incomplete { offset });
         }
-        let what = "the final page does not authenticate: edited, cut, or never finished";
+        let what = if is_final {
+            "the final page does not authenticate: edited, cut, or never finished"
+        } else {
+            DAMAGED_PAGE
+        };
         Err(SealedError::Tampered { offset, what })
     }
 
@@ -124,8 +144,7 @@ impl Reader {
                 let skip = (offset + filled as u64 - index * payload) as usize;
                 let take = (bytes - skip).min(out.len() - filled);
                 if !self.open_page(index, index == self.last, page, skip..skip + take) {
-                    let what = "a page does not authenticate";
-                    return Err(SealedError::Tampered { offset: self.page_offset(index), what });
+                    return Err(SealedError::Tampered { offset: self.page_offset(index), what: DAMAGED_PAGE });
                 }
                 out[filled..filled + take].copy_from_slice(&page[skip..skip + take]);
                 filled += take;
@@ -159,15 +178,15 @@ impl Reader {
     }
 }
 
-/// Page size, index of the last page and its bytes on disk, from the length of the file.
-fn measure(header: &Header, file_len: u64) -> Result<(PageSize, u64, usize)> {
+/// Page size, index of the last page and its bytes on disk, from the length of the file; and whether the file ends with it.
+fn measure(header: &Header, file_len: u64) -> Result<(PageSize, u64, usize, bool)> {
     let page = PageSize::from_log2(header.page_log2)
         .ok_or(SealedError::Unsupported { field: "page size", value: header.page_log2.into() })?;
     let body = file_len.saturating_sub(PAGES_START);
     let (full, rest) = (body / page.bytes() as u64, (body % page.bytes() as u64) as usize);
-    let (last, last_bytes) = if rest == 0 && full > 0 { (full - 1, page.bytes()) } else { (full, rest) };
-    if last_bytes < TAG_BYTES {
-        return Err(SealedError::Incomplete { offset: file_len });
+    match (full, rest) {
+        (_, TAG_BYTES..) => Ok((page, full, rest, true)),
+        (1.., _) => Ok((page, full - 1, page.bytes(), rest == 0)),
+        (0, _) => Err(SealedError::Incomplete { offset: file_len }),
     }
-    Ok((page, last, last_bytes))
 }

@@ -2,10 +2,12 @@
 
 #![allow(clippy::print_stdout, reason = "seeds and totals are what a campaign reports")]
 
+mod bits;
 mod crash;
 mod database;
 mod disk_full;
 mod driver;
+mod edits;
 #[path = "../support/kill.rs"]
 mod kill;
 mod power;
