@@ -81,7 +81,10 @@ fn the_chapter_about_data_at_rest_names_tests_that_exist() {
         chapter.lines().filter_map(|line| line.strip_prefix(".Dl ")).map(|name| name.replace("\\:", "")).collect();
     assert!(named.len() > 20, "{named:?}");
     for name in named {
-        assert!(text.contains(&format!("#[test]\nfn {name}(")) || text.contains(&format!("#[test]\n    fn {name}(")), "{name}");
+        assert!(
+            text.contains(&format!("#[test]\nfn {name}(")) || text.contains(&format!("#[test]\n    fn {name}(")),
+            "{name}"
+        );
     }
 }
 
