@@ -55,7 +55,7 @@ fn main() {
     configure(directory.path(), &token);
     stack::make_token(directory.path(), &module_path);
     let budget = match options.quick {
-        true => Budget { window: Duration::from_millis(200), rounds: 2 },
+        true => Budget { window: Duration::from_millis(160), rounds: 2 },
         false => Budget { window: Duration::from_secs(1), rounds: 5 },
     };
     let mut module = raw::Module::load(&module_path);

@@ -42,7 +42,7 @@ struct Budget {
 
 impl Budget {
     const QUICK: Self =
-        Self { rows: 40_000, rounds: 3, reads: 9, turn: Duration::from_millis(10), syncs: 300, blocks: 8 };
+        Self { rows: 20_000, rounds: 2, reads: 9, turn: Duration::from_millis(10), syncs: 200, blocks: 6 };
     const FULL: Self =
         Self { rows: 400_000, rounds: 7, reads: 31, turn: Duration::from_millis(30), syncs: 3_000, blocks: 30 };
 }
