@@ -86,6 +86,8 @@ pub struct Hsm {
     pub broker_uid: u64,
     /// A production node may keep its keys in a software token.
     pub software_token_allowed: bool,
+    /// Whether a running node may have older epochs of the data keys dropped; else that wants it stopped, and an officer at the device.
+    pub drop_at_work_allowed: bool,
     /// Where the PIN comes from.
     pub pin: Pin,
     /// Label of the consensus key.
@@ -299,6 +301,7 @@ impl Default for NodeConfig {
                 broker: PathBuf::new(),
                 broker_uid: 0,
                 software_token_allowed: false,
+                drop_at_work_allowed: false,
                 pin: Pin::File("secrets/user.pin".into()),
                 consensus_key: "consensus".into(),
                 tls_key: "tls".into(),

@@ -58,6 +58,8 @@ pub enum End {
 /// How far an exchange is.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Progress {
+    /// Drawn by the node when it starts: the same numbers of another life are of other exchanges.
+    pub life: u64,
     /// Counts the exchanges of this node since its start; 0 where there was none.
     pub number: u64,
     /// What was wanted.

@@ -87,6 +87,7 @@ fn hsm(section: &mut Section<'_, '_, '_>, default: Hsm) -> Hsm {
         broker: section.text("broker", &default.broker.to_string_lossy()).into(),
         broker_uid: section.integer("broker_uid", default.broker_uid, 0..=4_294_967_294),
         software_token_allowed: section.flag("software_token_allowed", default.software_token_allowed),
+        drop_at_work_allowed: section.flag("drop_at_work_allowed", default.drop_at_work_allowed),
         pin: section
             .maybe_unshown(
                 "pin",

@@ -89,6 +89,11 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
         "# With production = true keys in a software token, where whoever reads this host's memory finds them, are refused unless\n# this says true; `bixi doctor` goes on to warn.\nsoftware_token_allowed = {}",
         c.hsm.software_token_allowed
     )?;
+    writeln!(
+        out,
+        "# Older data keys are dropped by `bixi db rotate-key --drop` on a stopped node; with true here, where the device is held, also while it runs:\n# whoever takes the node over can then make unreadable what was moved elsewhere, such as older files of the audit trail.\ndrop_at_work_allowed = {}",
+        c.hsm.drop_at_work_allowed
+    )?;
     writeln!(out, "# \"file:PATH\" (mode 0400), \"fd:NUMBER\", \"credential:NAME\" (systemd) or \"prompt\".")?;
     writeln!(out, "pin = {}", quoted(&c.hsm.pin))?;
     writeln!(out, "consensus_key = {}", quoted(&c.hsm.consensus_key))?;

@@ -16,16 +16,16 @@ pub trait DataKeys: Send + Sync {
     /// The device's; [`Refusal::DataKeys`] for a vault that does not open.
     fn epochs(&self) -> Result<DataKeyEpochs, Refusal>;
 
-    /// Begins the next epoch.
+    /// Begins the epoch that follows `after`, unless that is not the current one any more.
     ///
     /// # Errors
     /// As [`Self::epochs`], and for a vault that cannot be written; it is then as it was, or has the epoch: [`Self::epochs`] tells.
-    fn begin_epoch(&self) -> Result<DataKeyEpochs, Refusal>;
+    fn begin_epoch(&self, after: u32) -> Result<DataKeyEpochs, Refusal>;
 
     /// Drops the epochs below one. What is sealed under them is lost.
     ///
     /// # Errors
-    /// As [`Self::begin_epoch`].
+    /// As [`Self::begin_epoch`], and where whoever holds the device does not allow it to a node at work.
     fn drop_epochs(&self, below: u32) -> Result<DataKeyEpochs, Refusal>;
 }
 
@@ -38,7 +38,7 @@ impl SigningService {
             current if current == after => {
                 let subject = format!("data key epoch {}, about to begin", after.saturating_add(1));
                 self.tell("rotate-data-key", subject, None, Outcome::Answered)?;
-                self.with_vault(|| holder.begin_epoch())?
+                self.with_vault(|| holder.begin_epoch(after))?
             }
             current => {
                 let reason = format!("the epoch after {after} is asked for, and epoch {current} is the current one");

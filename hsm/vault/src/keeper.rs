@@ -18,12 +18,14 @@ pub struct Keeper {
     device: Arc<dyn KeyDevice>,
     kek: KeyRef,
     ring: KeyRing,
+    may_drop: bool,
     /// One change at a time.
     turn: Mutex<()>,
 }
 
 impl Keeper {
-    /// The vault at `path`, which `kek` opens; `ring` learns of new epochs and forgets dropped ones.
+    /// The vault at `path`, which `kek` opens; `ring` learns of new epochs and forgets dropped ones. None is dropped before
+    /// [`Self::allow_dropping`].
     pub fn new(
         storage: Arc<dyn Storage>,
         path: PathBuf,
@@ -31,7 +33,13 @@ impl Keeper {
         kek: KeyRef,
         ring: KeyRing,
     ) -> Self {
-        Self { storage, path, device, kek, ring, turn: Mutex::default() }
+        Self { storage, path, device, kek, ring, may_drop: false, turn: Mutex::default() }
+    }
+
+    /// Whether epochs are dropped when a node at work asks for it.
+    #[must_use]
+    pub fn allow_dropping(self, is_allowed: bool) -> Self {
+        Self { may_drop: is_allowed, ..self }
     }
 
     /// Changes the vault, if `change` does, and takes over what it has then.
@@ -57,11 +65,22 @@ impl DataKeys for Keeper {
         self.with_vault(|_, _| Ok(()))
     }
 
-    fn begin_epoch(&self) -> Result<DataKeyEpochs, Refusal> {
-        self.with_vault(|vault, device| vault.add_epoch(device).map(drop))
+    fn begin_epoch(&self, after: u32) -> Result<DataKeyEpochs, Refusal> {
+        // Two who ask at once begin one.
+        self.with_vault(|vault, device| match vault.key_ring().current_epoch() == after {
+            true => vault.add_epoch(device).map(drop),
+            false => Ok(()),
+        })
     }
 
     fn drop_epochs(&self, below: u32) -> Result<DataKeyEpochs, Refusal> {
+        if !self.may_drop {
+            return Err(Refusal::DataKeys(
+                "a node at work has none dropped, so that who takes one over cannot have what was moved elsewhere made unreadable: stop it, then \
+                 --go-on --drop; or say hsm.drop_at_work_allowed = true in the file of who holds the device"
+                    .to_owned(),
+            ));
+        }
         self.with_vault(|vault, _| {
             let dropped: Vec<u32> = vault.epochs().into_iter().filter(|epoch| *epoch < below).collect();
             dropped.into_iter().try_for_each(|epoch| vault.drop_epoch(epoch))

@@ -177,12 +177,12 @@ fn follow(settings: &Settings, wish: Wish, mut progress: Progress) -> Result<Mov
         console::say("rotate-key: the node is at it already; this shows how far it is");
     }
     loop {
-        let (number, does) = (progress.number, progress.wish.covers(&wish));
+        let (shown, does) = ((progress.life, progress.number), progress.wish.covers(&wish));
         while progress.end.is_none() {
             sleep(LOOK);
-            progress = asked(settings, &Request::Progress)?.filter(|now| now.number == number).ok_or_else(|| {
-                Failure::new(Status::Fault, "the node has ended; after its next start it goes on with what is left")
-            })?;
+            progress = asked(settings, &Request::Progress)?.filter(|now| (now.life, now.number) == shown).ok_or_else(
+                || Failure::new(Status::Fault, "the node has ended; after its next start it goes on with what is left"),
+            )?;
             if told.elapsed() >= TOLD {
                 told = Instant::now();
                 say(progress.bytes, progress.bytes_total);

@@ -292,7 +292,8 @@ pub(crate) fn hold(
     self_test::keys(device.as_ref(), &keys, retry)?;
     let ring = open_vault(settings, storage, device.as_ref(), &listed)?.key_ring();
     let (kek, vault) = (listed.find(&hsm.kek, KeyKind::Kek)?, settings.data("vault"));
-    let keeper = Keeper::new(Arc::clone(storage), vault, Arc::clone(&device), kek, ring.clone());
+    let keeper = Keeper::new(Arc::clone(storage), vault, Arc::clone(&device), kek, ring.clone())
+        .allow_dropping(hsm.drop_at_work_allowed);
     let audit = Arc::new(AuditLog::open_reserved(reserved.audit, ring.clone())?);
     self_test::tell(audit.as_ref(), tested.as_ref())?;
     let chain = settings.genesis.hash();

@@ -192,6 +192,7 @@ pub(crate) fn decoders() -> Vec<Decoder> {
     let left = Left { file: "data/guard".into(), reason: "held".into() };
     let moved = Moved { epoch: 2, bytes: 9, dropped: vec![1], kept: vec![], left: vec![left] };
     let progress = Progress {
+        life: 3,
         number: 1,
         wish,
         epoch: 2,

@@ -22,7 +22,8 @@ const FILLERS: u64 = 4;
 #[test]
 fn four_validators_make_blocks_while_one_seals_its_ledger_anew() {
     let seen = run(4, 10, 1);
-    assert_eq!(seen["failed_rounds"], json!([0, 0]), "{seen}");
+    let blocks = [0, 1].map(|window| seen["blocks"][window].as_u64().unwrap_or(0));
+    assert!(blocks.iter().all(|blocks| *blocks > 0) && seen["sealed_bytes"].as_u64() > Some(0), "{seen}");
 }
 
 #[test]
@@ -52,8 +53,7 @@ fn run(mib: u64, quiet_s: u64, rotated: u64) -> Value {
     let (begin, failed_quiet) = (nodes[0].height(), failed_rounds(&nodes));
     let began = Instant::now();
     let rate = std::env::var("BIXI_ROTATION_RATE_MIB").ok();
-    let arguments: Vec<&str> =
-        ["--drop"].into_iter().chain(rate.iter().flat_map(|rate| ["--rate-mib", rate.as_str()])).collect();
+    let arguments: Vec<&str> = rate.iter().flat_map(|rate| ["--rate-mib", rate.as_str()]).collect();
     let done: Vec<Value> = std::thread::scope(|scope| {
         let configs = chain.configs.iter().take(rotated as usize);
         let running: Vec<_> = configs.map(|config| scope.spawn(|| rotate(config, &arguments))).collect();
@@ -64,7 +64,7 @@ fn run(mib: u64, quiet_s: u64, rotated: u64) -> Value {
     let (end, failed_during) = (nodes[0].height(), failed_rounds(&nodes));
     load.end();
     wait_equal(&nodes.iter().collect::<Vec<_>>(), "after the exchange");
-    assert!(done.iter().all(|done| told(done) == "2 [1] [] []"), "{done:?}");
+    assert!(done.iter().all(|done| told(done) == "2 [] [1] []"), "{done:?}");
     for node in &nodes {
         load.promises().check(node, "after the exchange");
     }

@@ -11,10 +11,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use bixi_tests::binary;
 use bixi_tests::broker::{self, RunningBroker};
 use bixi_tests::node::{RunningNode, make_chain};
 use bixi_tests::wallet::Wallet;
+use bixi_tests::{binary, settings};
 use serde_json::Value;
 
 /// A node, and its broker if it has one.
@@ -31,6 +31,7 @@ impl Bench {
     fn start(with_broker: bool) -> Self {
         let place = tempfile::tempdir().unwrap();
         let config = make_chain(place.path());
+        settings::set(&config, "hsm", "drop_at_work_allowed", "true");
         if with_broker {
             broker::configure(&config);
         }

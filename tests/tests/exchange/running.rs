@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bixi_tests::broker::RunningBroker;
 use bixi_tests::node::RunningNode;
+use bixi_tests::settings;
 use bixi_tests::wallet::Wallet;
 
 use super::{Bench, epochs, said, told};
@@ -93,6 +94,24 @@ fn an_epoch_that_a_file_needs_is_kept_and_the_file_is_named() {
     assert!(ran.status.code() == Some(1) && words.contains("ledger.old/CURRENT"), "{words}");
     assert!(words.contains("\"dropped\":[]") && words.contains("\"kept\":[1]"), "{words}");
     fs::remove_dir_all(bench.data("ledger.old")).unwrap();
+    assert_eq!(told(&bench.rotated(&["--go-on", "--drop"])), "2 [1] [] []");
+}
+
+/// Whoever takes a node over has nothing made unreadable by its broker.
+#[test]
+fn a_node_at_work_has_nothing_dropped_unless_its_broker_is_told_so() {
+    let mut bench = Bench::start(true);
+    bench.commit();
+    bench.stop();
+    settings::set(&bench.config, "hsm", "drop_at_work_allowed", "false");
+    bench.broker = Some(RunningBroker::start(&bench.config));
+    // The node's own word does not count.
+    settings::set(&bench.config, "hsm", "drop_at_work_allowed", "true");
+    bench.start_node();
+    let ran = bench.rotate(&["--drop"]);
+    assert!(ran.status.code() == Some(1) && said(&ran).contains("drop_at_work_allowed"), "{}", said(&ran));
+    bench.expect_epoch(2);
+    bench.stop();
     assert_eq!(told(&bench.rotated(&["--go-on", "--drop"])), "2 [1] [] []");
 }
 

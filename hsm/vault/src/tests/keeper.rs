@@ -76,7 +76,8 @@ impl Node {
         let guard = Guard::open(Arc::clone(storage), at("guard"), ring.clone(), CHAIN).unwrap();
         let device: Arc<dyn KeyDevice> = self.device.clone();
         let kek = self.kek().clone();
-        let keeper = Keeper::new(Arc::clone(storage), at("vault"), Arc::clone(&device), kek, ring.clone());
+        let keeper =
+            Keeper::new(Arc::clone(storage), at("vault"), Arc::clone(&device), kek, ring.clone()).allow_dropping(true);
         let service = SigningService::new(Params {
             device,
             device_calls_max: 4,

@@ -2,6 +2,8 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use bixi_platform::random::OsRandom;
+
 use super::{Progress, Wish};
 
 /// Where the thread and those who ask meet.
@@ -32,7 +34,16 @@ pub(crate) struct Figures {
 impl Default for Exchange {
     fn default() -> Self {
         let wish = Wish { new_epoch: false, drop_older: false, bytes_per_second: None };
-        let progress = Progress { number: 0, wish, epoch: 0, step: String::new(), bytes: 0, bytes_total: 0, end: None };
+        let progress = Progress {
+            life: fresh(),
+            number: 0,
+            wish,
+            epoch: 0,
+            step: String::new(),
+            bytes: 0,
+            bytes_total: 0,
+            end: None,
+        };
         let state = State { progress, is_waiting: false, is_stopping: false, bytes: 0 };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
@@ -48,8 +59,8 @@ impl Exchange {
             }
             return state.progress.clone();
         }
-        let (number, step) = (state.progress.number + 1, "begins".to_owned());
-        state.progress = Progress { number, wish, epoch: 0, step, bytes: 0, bytes_total: 0, end: None };
+        let (life, number, step) = (state.progress.life, state.progress.number + 1, "begins".to_owned());
+        state.progress = Progress { life, number, wish, epoch: 0, step, bytes: 0, bytes_total: 0, end: None };
         state.is_waiting = true;
         self.changed.notify_all();
         state.progress.clone()
@@ -105,6 +116,11 @@ impl Exchange {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// No two lives of a node have the same, whatever the clock does.
+fn fresh() -> u64 {
+    OsRandom.array().map_or_else(|_| u64::from(std::process::id()), u64::from_le_bytes)
 }
 
 #[cfg(test)]

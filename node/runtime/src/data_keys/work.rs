@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bixi_hsm::device::ErrorKind;
 use bixi_ledger::Ledger;
 use bixi_ledger::engine::Resealing;
 use bixi_platform::io::Storage;
@@ -17,6 +18,7 @@ use crossbeam_channel::{Sender, bounded};
 use super::files::{is_spare, left as stays, old_files, oldest_in_use};
 use super::pace::Pace;
 use super::{End, Exchange, Left, Moved, Progress, Wish};
+use crate::doctor;
 use crate::keys::{NodeSigner, ring_of_service};
 use crate::launch::Failure;
 use crate::log_thread::Command;
@@ -27,6 +29,11 @@ const TOLD: Duration = Duration::from_secs(30);
 /// Files that an answer names, and bytes of each reason and of a failure: an answer is one frame.
 const LEFT_MAX: usize = 40;
 const REASON_BYTES_MAX: usize = 1024;
+/// Room for what is being copied.
+const COPY_MIB: u64 = 192;
+/// How often, and with what pauses, whoever holds the device is asked again.
+const ATTEMPTS: u32 = 30;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What of a node has to do with its data keys.
 pub(crate) struct Parts {
@@ -50,6 +57,7 @@ pub(crate) fn run(exchange: &Exchange, parts: &Parts) {
     }
     while let Some(wish) = exchange.next() {
         let began = Instant::now();
+        let ended = Ended(exchange);
         let done = Work { exchange, parts, pace: Pace::begin(), told: began }.run(wish);
         if exchange.is_stopping() {
             tracing::info!("what is of older data keys is sealed anew after the next start");
@@ -67,10 +75,31 @@ pub(crate) fn run(exchange: &Exchange, parts: &Parts) {
             }
         };
         exchange.tell(|progress| progress.end = Some(end));
+        drop(ended);
+    }
+}
+
+/// What panics is told as an end: whoever waits for it would wait for ever.
+struct Ended<'a>(&'a Exchange);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        let end = || End::Failed("it ended by a fault of the program, see the node's log; restart the node".to_owned());
+        self.0.tell(|progress| _ = progress.end.get_or_insert_with(end));
     }
 }
 
 impl Parts {
+    /// What there is too little of: copies stand beside what they take the place of, and a node stops when a write of its own finds no room.
+    fn lacking_space(&self) -> Option<String> {
+        let wanted = self.settings.config.storage.free_mb_min + COPY_MIB;
+        let free = doctor::free_mib(&self.settings).ok().filter(|free| *free < wanted)?;
+        Some(format!(
+            "{free} MiB are free, and {wanted} are wanted to seal anew beside a node at work (storage.free_mb_min and {COPY_MIB} for copies): \
+             make room, then --go-on"
+        ))
+    }
+
     fn old_files(&self) -> Result<Vec<(PathBuf, u64)>, Failure> {
         old_files(self.storage.as_ref(), &self.settings.data(""), self.ring.current_epoch())
     }
@@ -90,10 +119,21 @@ impl Work<'_> {
         if storage.exists(&settings.data("recovery"))? {
             return Err("a recovery is under way, which would not know the vault any more: end it first, with `bixi hsm recover`".into());
         }
+        self.check_space()?;
         self.step(if wish.new_epoch { "new epoch" } else { "vault" });
         let current = ring.current_epoch();
         // The one before the current epoch was followed by it: then only guard and trail go on under it, if they did not yet.
-        let began = signer.rotate_data_key(if wish.new_epoch { current } else { current.saturating_sub(1) })?;
+        let after = if wish.new_epoch { current } else { current.saturating_sub(1) };
+        let began = match signer.rotate_data_key(after) {
+            Ok(began) => began,
+            Err(error) => {
+                // The vault may have it all the same.
+                if self.learn().is_ok() && ring.current_epoch() > current {
+                    self.exchange.tell(|progress| progress.epoch = ring.current_epoch());
+                }
+                return Err(error.into());
+            }
+        };
         self.exchange.tell(|progress| progress.epoch = began.current);
         self.learn()?;
         if ring.current_epoch() != began.current {
@@ -168,11 +208,16 @@ impl Work<'_> {
         self.exchange.tell(|progress| name.clone_into(&mut progress.step));
     }
 
+    /// Whether something ends it: a stop, or a disk that gets full.
     fn check_stop(&self) -> Result<(), Failure> {
         match self.exchange.is_stopping() {
             true => Err("the node stops; it goes on with this after its next start".into()),
-            false => Ok(()),
+            false => self.check_space(),
         }
+    }
+
+    fn check_space(&self) -> Result<(), Failure> {
+        self.parts.lacking_space().map_or(Ok(()), |lacking| Err(lacking.into()))
     }
 
     /// Takes over what the vault says now.
@@ -190,10 +235,16 @@ impl Work<'_> {
 
     /// The trail is moved by whoever writes it, a file for each time it is asked.
     fn move_trail(&mut self, left: &mut Vec<Left>) -> Result<(), Failure> {
+        let mut attempts = 0;
         loop {
             self.check_stop()?;
             match self.parts.signer.reseal_trail() {
+                Err(error) if error.kind() == ErrorKind::Retry && attempts < ATTEMPTS => {
+                    attempts += 1;
+                    std::thread::sleep(PAUSE);
+                }
                 Ok(resealed) => {
+                    attempts = 0;
                     // A stop is seen by the next turn.
                     let _ = self.did(resealed.bytes);
                     if resealed.files_left == 0 {
@@ -266,7 +317,7 @@ fn clip(reason: &str) -> String {
 
 const LOG_ENDED: &str = "the ordering log has ended";
 
-/// Waits as the rate wants it; breaks when the node stops.
+/// Waits as the rate wants it; breaks when the node stops, and when the disk gets full.
 fn rest(exchange: &Exchange, parts: &Parts, pace: &mut Pace, told: &mut Instant, bytes: u64) -> ControlFlow<()> {
     if told.elapsed() >= TOLD {
         *told = Instant::now();
@@ -276,7 +327,7 @@ fn rest(exchange: &Exchange, parts: &Parts, pace: &mut Pace, told: &mut Instant,
     let configured = parts.settings.config.storage.reseal_mb_per_second << 20;
     let rate = exchange.bytes_per_second().unwrap_or(configured);
     pace.after(bytes, Some(rate), || exchange.is_stopping());
-    match exchange.is_stopping() {
+    match exchange.is_stopping() || parts.lacking_space().is_some() {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
     }
