@@ -22,6 +22,12 @@ pub trait DataKeys: Send + Sync {
     /// As [`Self::epochs`], and for a vault that cannot be written; it is then as it was, or has the epoch: [`Self::epochs`] tells.
     fn begin_epoch(&self, after: u32) -> Result<DataKeyEpochs, Refusal>;
 
+    /// Whether epochs are dropped for a node at work.
+    ///
+    /// # Errors
+    /// [`Refusal::DataKeys`] where whoever holds the device does not allow it.
+    fn expect_droppable(&self) -> Result<(), Refusal>;
+
     /// Drops the epochs below one. What is sealed under them is lost.
     ///
     /// # Errors
@@ -56,6 +62,7 @@ impl SigningService {
 
     pub(super) fn drop_data_keys(&self, below: u32) -> Result<DataKeyEpochs, Refusal> {
         let holder = self.data_keys()?;
+        holder.expect_droppable()?;
         let known = self.with_vault(|| holder.epochs())?;
         let kept = |what: &dyn std::fmt::Display, epoch: u32| {
             Err(Refusal::DataKeys(format!("{what} needs epoch {epoch}: nothing is dropped")))

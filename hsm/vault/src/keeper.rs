@@ -73,7 +73,7 @@ impl DataKeys for Keeper {
         })
     }
 
-    fn drop_epochs(&self, below: u32) -> Result<DataKeyEpochs, Refusal> {
+    fn expect_droppable(&self) -> Result<(), Refusal> {
         if !self.may_drop {
             return Err(Refusal::DataKeys(
                 "a node at work has none dropped, so that who takes one over cannot have what was moved elsewhere made unreadable: stop it, then \
@@ -81,6 +81,11 @@ impl DataKeys for Keeper {
                     .to_owned(),
             ));
         }
+        Ok(())
+    }
+
+    fn drop_epochs(&self, below: u32) -> Result<DataKeyEpochs, Refusal> {
+        self.expect_droppable()?;
         self.with_vault(|vault, _| {
             let dropped: Vec<u32> = vault.epochs().into_iter().filter(|epoch| *epoch < below).collect();
             dropped.into_iter().try_for_each(|epoch| vault.drop_epoch(epoch))

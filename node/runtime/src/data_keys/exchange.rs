@@ -4,7 +4,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use bixi_platform::random::OsRandom;
 
-use super::{Progress, Wish};
+use super::{End, Progress, Wish};
 
 /// Where the thread and those who ask meet.
 pub(crate) struct Exchange {
@@ -58,6 +58,12 @@ impl Exchange {
                 state.progress.wish.bytes_per_second = wish.bytes_per_second;
             }
             return state.progress.clone();
+        }
+        if state.is_stopping {
+            let end = Some(End::Failed(
+                "the node stops, or its thread for this has ended: ask again after its next start".to_owned(),
+            ));
+            return Progress { number: state.progress.number + 1, wish, end, ..state.progress.clone() };
         }
         let (life, number, step) = (state.progress.life, state.progress.number + 1, "begins".to_owned());
         state.progress = Progress { life, number, wish, epoch: 0, step, bytes: 0, bytes_total: 0, end: None };
@@ -126,7 +132,6 @@ fn fresh() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data_keys::End;
 
     fn wish(new_epoch: bool, drop_older: bool) -> Wish {
         Wish { new_epoch, drop_older, bytes_per_second: None }
@@ -150,5 +155,7 @@ mod tests {
         assert_eq!(exchange.ask(wish(false, true)).number, 2);
         exchange.stop();
         assert_eq!(exchange.next(), None);
+        exchange.tell(|progress| progress.end = Some(End::Failed("of a test".to_owned())));
+        assert!(!exchange.ask(wish(true, false)).is_under_way(), "nobody would take it up");
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn run(exchange: &Exchange, parts: &Parts) {
     while let Some(wish) = exchange.next() {
         let began = Instant::now();
         let ended = Ended(exchange);
-        let done = Work { exchange, parts, pace: Pace::begin(), told: began }.run(wish);
+        let done = Work { exchange, parts, pace: Pace::begin(), told: began, lacking: None }.run(wish);
         if exchange.is_stopping() {
             tracing::info!("what is of older data keys is sealed anew after the next start");
         }
@@ -86,6 +86,10 @@ impl Drop for Ended<'_> {
     fn drop(&mut self) {
         let end = || End::Failed("it ended by a fault of the program, see the node's log; restart the node".to_owned());
         self.0.tell(|progress| _ = progress.end.get_or_insert_with(end));
+        if std::thread::panicking() {
+            // Nobody takes up another one.
+            self.0.stop();
+        }
     }
 }
 
@@ -111,6 +115,8 @@ struct Work<'a> {
     parts: &'a Parts,
     pace: Pace,
     told: Instant,
+    /// Of what there was too little when it was broken off.
+    lacking: Option<String>,
 }
 
 impl Work<'_> {
@@ -119,20 +125,22 @@ impl Work<'_> {
         if storage.exists(&settings.data("recovery"))? {
             return Err("a recovery is under way, which would not know the vault any more: end it first, with `bixi hsm recover`".into());
         }
-        self.check_space()?;
+        self.check_stop()?;
+        if wish.drop_older {
+            // Refused before anything is done, where it is not allowed.
+            signer.drop_data_keys(0)?;
+        }
         self.step(if wish.new_epoch { "new epoch" } else { "vault" });
         let current = ring.current_epoch();
         // The one before the current epoch was followed by it: then only guard and trail go on under it, if they did not yet.
         let after = if wish.new_epoch { current } else { current.saturating_sub(1) };
         let began = match signer.rotate_data_key(after) {
             Ok(began) => began,
-            Err(error) => {
-                // The vault may have it all the same.
-                if self.learn().is_ok() && ring.current_epoch() > current {
-                    self.exchange.tell(|progress| progress.epoch = ring.current_epoch());
-                }
-                return Err(error.into());
-            }
+            // The vault may have it all the same: asked again for what there is, the service answers with what is durable, and nothing else.
+            Err(error) => match signer.rotate_data_key(current.saturating_sub(1)) {
+                Ok(known) if known.current > current => known,
+                _ => return Err(error.into()),
+            },
         };
         self.exchange.tell(|progress| progress.epoch = began.current);
         self.learn()?;
@@ -162,7 +170,7 @@ impl Work<'_> {
             let bytes = done.bytes - before;
             before = done.bytes;
             self.exchange.did(bytes);
-            rest(self.exchange, self.parts, &mut self.pace, &mut self.told, bytes)
+            rest(self.exchange, self.parts, &mut self.pace, &mut self.told, &mut self.lacking, bytes)
         })?;
         self.check_stop()?;
         let mut left = Vec::new();
@@ -212,12 +220,12 @@ impl Work<'_> {
     fn check_stop(&self) -> Result<(), Failure> {
         match self.exchange.is_stopping() {
             true => Err("the node stops; it goes on with this after its next start".into()),
-            false => self.check_space(),
+            // What was broken off for it stays so, though the copy that took the room is gone again.
+            false => match self.lacking.clone().or_else(|| self.parts.lacking_space()) {
+                Some(lacking) => Err(lacking.into()),
+                None => Ok(()),
+            },
         }
-    }
-
-    fn check_space(&self) -> Result<(), Failure> {
-        self.parts.lacking_space().map_or(Ok(()), |lacking| Err(lacking.into()))
     }
 
     /// Takes over what the vault says now.
@@ -307,7 +315,7 @@ impl Work<'_> {
 
     fn did(&mut self, bytes: u64) -> ControlFlow<()> {
         self.exchange.did(bytes);
-        rest(self.exchange, self.parts, &mut self.pace, &mut self.told, bytes)
+        rest(self.exchange, self.parts, &mut self.pace, &mut self.told, &mut self.lacking, bytes)
     }
 }
 
@@ -318,7 +326,14 @@ fn clip(reason: &str) -> String {
 const LOG_ENDED: &str = "the ordering log has ended";
 
 /// Waits as the rate wants it; breaks when the node stops, and when the disk gets full.
-fn rest(exchange: &Exchange, parts: &Parts, pace: &mut Pace, told: &mut Instant, bytes: u64) -> ControlFlow<()> {
+fn rest(
+    exchange: &Exchange,
+    parts: &Parts,
+    pace: &mut Pace,
+    told: &mut Instant,
+    lacking: &mut Option<String>,
+    bytes: u64,
+) -> ControlFlow<()> {
     if told.elapsed() >= TOLD {
         *told = Instant::now();
         let Progress { bytes, bytes_total, step, .. } = exchange.progress();
@@ -327,7 +342,8 @@ fn rest(exchange: &Exchange, parts: &Parts, pace: &mut Pace, told: &mut Instant,
     let configured = parts.settings.config.storage.reseal_mb_per_second << 20;
     let rate = exchange.bytes_per_second().unwrap_or(configured);
     pace.after(bytes, Some(rate), || exchange.is_stopping());
-    match exchange.is_stopping() || parts.lacking_space().is_some() {
+    *lacking = lacking.take().or_else(|| parts.lacking_space());
+    match exchange.is_stopping() || lacking.is_some() {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
     }

@@ -72,6 +72,8 @@ fn each_position<T>(
     let mut window = vec![0; WINDOW_BYTES + SEGMENT_BYTES];
     while start < file_len {
         let got = file.read_at(start, &mut window).map_err(SealedError::io("read"))?;
+        // Of a file that grows meanwhile no more than was there.
+        let got = got.min(usize::try_from(file_len - start).unwrap_or(usize::MAX));
         for position in 0..got.min(WINDOW_BYTES) {
             if let Some(found) = look(start + position as u64, &window[position..got])? {
                 return Ok(Some(found));
