@@ -101,8 +101,9 @@ fn ask_at(path: &Path, request: &Request) -> Result<Option<Progress>, ControlErr
         }
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        frame::write(&mut &stream, &request.encode())?;
-        Ok(frame::read(&mut &stream)?)
+        // Who is refused may be told so, and the connection closed, before he has asked.
+        let asked = frame::write(&mut &stream, &request.encode());
+        frame::read(&mut &stream).or_else(|fault| asked.map_err(Failure::from).and(Err(fault.into())))
     };
     let answered = converse().map_err(|error| failed(error.to_string()))?;
     match Answer::decode(&answered).map_err(|error| failed(error.to_string()))? {
@@ -176,8 +177,11 @@ mod tests {
         let path = place.path().join(SOCKET);
         let exchange = Arc::new(Exchange::default());
         let _control = Control::at(&path, u32::MAX, &spawner(), Arc::clone(&exchange)).unwrap();
-        let refused = ask_at(&path, &Request::Exchange(WISH)).unwrap_err().to_string();
-        assert!(refused.contains("is served here"), "{refused}");
+        // Before or after the question was written.
+        for _ in 0..100 {
+            let refused = ask_at(&path, &Request::Exchange(WISH)).unwrap_err().to_string();
+            assert!(refused.contains("is served here"), "{refused}");
+        }
         assert_eq!(exchange.progress().number, 0);
     }
 }
