@@ -10,6 +10,7 @@ use bixi_sealed::{SealedError, inspect_path, reseal};
 
 use super::Left;
 use crate::launch::Failure;
+use crate::settings::Settings;
 
 /// Directories below the data directory that are looked into, counted from it.
 const DEPTH_MAX: usize = 8;
@@ -19,6 +20,20 @@ const CREATION_MAX: Duration = Duration::from_secs(5);
 const HEADER_BYTES_MIN: u64 = 56;
 /// Between two looks at such a file.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Refuses beside a recovery: it goes on with the vault as it knows it.
+///
+/// # Errors
+/// Where one is under way, and the disk's.
+pub(crate) fn expect_no_recovery(storage: &dyn Storage, settings: &Settings) -> Result<(), Failure> {
+    match storage.exists(&settings.data("recovery"))? {
+        true => Err(
+            "a recovery is under way, which would not know the vault any more: end it first, with `bixi hsm recover`"
+                .into(),
+        ),
+        false => Ok(()),
+    }
+}
 
 /// The oldest epoch that a file needs, at most `current`.
 ///

@@ -15,7 +15,7 @@ use bixi_platform::io::Storage;
 use bixi_sealed::{KeyRing, SealedError, reseal};
 use crossbeam_channel::{Sender, bounded};
 
-use super::files::{is_spare, left as stays, old_files, oldest_in_use};
+use super::files::{expect_no_recovery, is_spare, left as stays, old_files, oldest_in_use};
 use super::pace::Pace;
 use super::{End, Exchange, Left, Moved, Progress, Wish};
 use crate::doctor;
@@ -122,9 +122,7 @@ struct Work<'a> {
 impl Work<'_> {
     fn run(mut self, wish: Wish) -> Result<Moved, Failure> {
         let Parts { settings, storage, ring, signer, .. } = self.parts;
-        if storage.exists(&settings.data("recovery"))? {
-            return Err("a recovery is under way, which would not know the vault any more: end it first, with `bixi hsm recover`".into());
-        }
+        expect_no_recovery(storage.as_ref(), settings)?;
         self.check_stop()?;
         if wish.drop_older {
             // Refused before anything is done, where it is not allowed.
@@ -166,11 +164,11 @@ impl Work<'_> {
     fn move_files(&mut self) -> Result<Vec<Left>, Failure> {
         self.step("ledger");
         let mut before = 0;
-        self.parts.ledger.reseal(&mut |done: &Resealing| {
+        let parts = self.parts;
+        parts.ledger.reseal(&mut |done: &Resealing| {
             let bytes = done.bytes - before;
             before = done.bytes;
-            self.exchange.did(bytes);
-            rest(self.exchange, self.parts, &mut self.pace, &mut self.told, &mut self.lacking, bytes)
+            self.did(bytes)
         })?;
         self.check_stop()?;
         let mut left = Vec::new();
@@ -313,9 +311,23 @@ impl Work<'_> {
         Ok(known.into_iter().filter(|epoch| !kept.contains(epoch)).collect())
     }
 
+    /// Counts, and waits as the rate wants it; breaks when the node stops, and when the disk gets full.
     fn did(&mut self, bytes: u64) -> ControlFlow<()> {
-        self.exchange.did(bytes);
-        rest(self.exchange, self.parts, &mut self.pace, &mut self.told, &mut self.lacking, bytes)
+        let (exchange, parts) = (self.exchange, self.parts);
+        exchange.did(bytes);
+        if self.told.elapsed() >= TOLD {
+            self.told = Instant::now();
+            let Progress { bytes, bytes_total, step, .. } = exchange.progress();
+            tracing::info!(step, bytes, bytes_total, "files are sealed anew");
+        }
+        let configured = parts.settings.config.storage.reseal_mb_per_second << 20;
+        let rate = exchange.bytes_per_second().unwrap_or(configured);
+        self.pace.after(bytes, Some(rate), || exchange.is_stopping());
+        self.lacking = self.lacking.take().or_else(|| parts.lacking_space());
+        match exchange.is_stopping() || self.lacking.is_some() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     }
 }
 
@@ -324,27 +336,3 @@ fn clip(reason: &str) -> String {
 }
 
 const LOG_ENDED: &str = "the ordering log has ended";
-
-/// Waits as the rate wants it; breaks when the node stops, and when the disk gets full.
-fn rest(
-    exchange: &Exchange,
-    parts: &Parts,
-    pace: &mut Pace,
-    told: &mut Instant,
-    lacking: &mut Option<String>,
-    bytes: u64,
-) -> ControlFlow<()> {
-    if told.elapsed() >= TOLD {
-        *told = Instant::now();
-        let Progress { bytes, bytes_total, step, .. } = exchange.progress();
-        tracing::info!(step, bytes, bytes_total, "files are sealed anew");
-    }
-    let configured = parts.settings.config.storage.reseal_mb_per_second << 20;
-    let rate = exchange.bytes_per_second().unwrap_or(configured);
-    pace.after(bytes, Some(rate), || exchange.is_stopping());
-    *lacking = lacking.take().or_else(|| parts.lacking_space());
-    match exchange.is_stopping() || lacking.is_some() {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
-    }
-}

@@ -23,7 +23,7 @@ use bixi_platform::io::Storage;
 use bixi_sealed::{SealedError, reseal};
 
 use super::desk::{Desk, storage_of_stopped};
-use crate::data_keys::files::{is_spare, old_files, oldest_in_use, remove_copies};
+use crate::data_keys::files::{expect_no_recovery, is_spare, old_files, oldest_in_use, remove_copies};
 use crate::data_keys::pace::Pace;
 use crate::data_keys::{Moved, Wish, files};
 use crate::launch::{Failure, LaunchError, ledger_params, step};
@@ -39,12 +39,7 @@ pub type Tell<'a> = &'a mut dyn FnMut(u64, u64);
 /// Names the step: a running node, a PIN that is refused, a vault that cannot be written, a file that does not authenticate, a full disk.
 pub fn exchange(settings: &Settings, wish: Wish, tell: Tell<'_>) -> Result<Moved, LaunchError> {
     let storage = storage_of_stopped(settings)?;
-    step("recovery", || match storage.exists(&settings.data("recovery"))? {
-        true => Err(Failure::from(
-            "a recovery is under way, which would not know the vault any more: end it first, with `bixi hsm recover`",
-        )),
-        false => Ok(()),
-    })?;
+    step("recovery", || expect_no_recovery(storage.as_ref(), settings))?;
     let (mut desk, mut vault) = Desk::open_with_vault(settings)?;
     let ring = vault.key_ring();
     if wish.new_epoch {
