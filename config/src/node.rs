@@ -243,6 +243,10 @@ pub struct Storage {
     pub free_mb_min: u64,
     /// How much of the disk's content a running node seals anew in a second when the data keys are exchanged, MiB.
     pub reseal_mb_per_second: u64,
+    /// How fast a running node reads its own files through for damage, MiB a second; 0 for not at all.
+    pub scrub_mb_per_second: u64,
+    /// Days from the end of one such pass to the next.
+    pub scrub_days: u64,
 }
 
 /// How threads are pinned.
@@ -328,7 +332,13 @@ impl Default for NodeConfig {
                 block_interval_ms: 20,
             },
             sync: Sync { snapshot_after_blocks: 0 },
-            storage: Storage { io: IoBackend::Auto, free_mb_min: 256, reseal_mb_per_second: 32 },
+            storage: Storage {
+                io: IoBackend::Auto,
+                free_mb_min: 256,
+                reseal_mb_per_second: 32,
+                scrub_mb_per_second: 2,
+                scrub_days: 7,
+            },
             placement: PlacementMode::Auto,
             log: Log { filter: "info".into(), format: LogFormat::Text },
         }

@@ -1,4 +1,5 @@
-//! The language in which a running node is asked to exchange its data keys, and says how far it is. The same frames as to a signing service.
+//! The language in which a running node is asked to exchange its data keys or to read its files through, and says how far it is. The same
+//! frames as to a signing service.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -83,6 +84,27 @@ impl Progress {
     }
 }
 
+/// How far a running node is with reading its own files for damage, and what it knows of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ScrubProgress {
+    /// Whether its configuration has it read them at all.
+    pub is_wanted: bool,
+    /// Whether a pass is under way, or begins now.
+    pub is_under_way: bool,
+    /// Passes done since the node's start.
+    pub passes: u64,
+    /// Bytes of files that the present pass, or the last one, is done with.
+    pub bytes: u64,
+    /// All that it has to read.
+    pub bytes_total: u64,
+    /// Files that were damaged at the last look.
+    pub damaged: u64,
+    /// Some of them, with what is wrong.
+    pub found: Vec<Left>,
+    /// What else is wrong: directories that could not be read, a reader that ended.
+    pub besides: Vec<String>,
+}
+
 /// What may be asked of a running node.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Request {
@@ -90,6 +112,10 @@ pub enum Request {
     Exchange(Wish),
     /// How far is the last exchange?
     Progress,
+    /// Read the files through now, where nobody does.
+    Scrub,
+    /// How far is that?
+    ScrubProgress,
 }
 
 /// What comes back.
@@ -99,6 +125,8 @@ pub enum Answer {
     Progress(Progress),
     /// Nothing was looked at, and why.
     Refused(String),
+    /// How far reading the files is.
+    Scrub(ScrubProgress),
 }
 
 impl Message for Request {}

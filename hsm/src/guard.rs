@@ -272,6 +272,19 @@ impl Guard {
         Self::open_reserved(Self::reserve(storage, path)?, ring, chain)
     }
 
+    /// The highest positions of every key by the file at `path`, which stays as it is and may be anybody's.
+    ///
+    /// # Errors
+    /// [`GuardError::Missing`], [`GuardError::Damaged`], or the disk's.
+    pub fn look(
+        storage: &dyn Storage,
+        path: impl AsRef<Path>,
+        ring: &KeyRing,
+        chain: H256,
+    ) -> Result<Vec<Position>, GuardError> {
+        Ok(journal::read(storage, path.as_ref(), ring, chain)?.all_marks().collect())
+    }
+
     fn new(path: &Path, lanes: Lanes, journal: Journal) -> Self {
         let inner = Mutex::new(Inner { lanes, journal, syncing: false });
         Self { path: path.to_owned(), inner, synced: Condvar::new() }

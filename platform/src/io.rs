@@ -117,6 +117,8 @@ pub struct Metadata {
     pub len: u64,
     /// Whether the name is a directory.
     pub is_dir: bool,
+    /// Whether it is a regular file: no directory, socket, pipe or device.
+    pub is_file: bool,
     /// Time of the last change of content.
     pub modified: SystemTime,
     /// Number of the file in its file system: another file that takes the name has another one.

@@ -58,6 +58,12 @@ pub(super) fn node(root: &mut Section<'_, '_, '_>) -> NodeConfig {
                 default.storage.reseal_mb_per_second,
                 1..=1_048_576,
             ),
+            scrub_mb_per_second: section.integer(
+                "scrub_mb_per_second",
+                default.storage.scrub_mb_per_second,
+                0..=65_536,
+            ),
+            scrub_days: section.integer("scrub_days", default.storage.scrub_days, 1..=3_650),
         }),
         placement: root.section("placement", |section| section.choice("mode", default.placement, &PLACEMENT_MODES)),
         log: root.section("log", |section| Log {

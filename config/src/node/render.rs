@@ -156,8 +156,13 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
     )?;
     writeln!(
         out,
-        "# How much a running node seals anew in a second when its data keys are exchanged, MiB; `bixi db rotate-key --rate-mib` overrides it.\nreseal_mb_per_second = {}\n",
+        "# How much a running node seals anew in a second when its data keys are exchanged, MiB; `bixi db rotate-key --rate-mib` overrides it.\nreseal_mb_per_second = {}",
         c.storage.reseal_mb_per_second
+    )?;
+    writeln!(
+        out,
+        "# How fast a running node reads its own files through for damage, MiB a second (0: not at all), and the days until the next pass.\nscrub_mb_per_second = {}\nscrub_days = {}\n",
+        c.storage.scrub_mb_per_second, c.storage.scrub_days
     )?;
 
     writeln!(

@@ -303,7 +303,7 @@ fn replace(storage: &dyn Storage, path: &Path, ring: &KeyRing, frame: &[u8]) -> 
 }
 
 /// Reads and authenticates the whole file. The disk's own errors are told apart from damage: they may pass.
-fn read(storage: &dyn Storage, path: &Path, ring: &KeyRing, chain: H256) -> Result<Lanes, GuardError> {
+pub(super) fn read(storage: &dyn Storage, path: &Path, ring: &KeyRing, chain: H256) -> Result<Lanes, GuardError> {
     let refuse = |error: SealedError| match error.cause() {
         SealedError::Io { .. } => failed(path, "read", &error),
         _ => damaged(path, error),

@@ -222,6 +222,11 @@ impl Lanes {
             .filter_map(|(_, history)| history.last_key_value().map(|(position, _)| *position))
     }
 
+    /// The highest position of each lane of every key.
+    pub(super) fn all_marks(&self) -> impl Iterator<Item = Position> + '_ {
+        self.histories.values().filter_map(|history| history.last_key_value().map(|(position, _)| *position))
+    }
+
     /// Everything remembered, in an order that [`Self::claim`] accepts, and the key of the last claim at the end.
     pub(super) fn entries(&self) -> impl Iterator<Item = (Claim, Option<SignatureBytes>)> + '_ {
         let of = move |is_latest: bool| {

@@ -59,6 +59,22 @@ fn remembers_claims_and_signatures_across_a_clean_restart() {
 }
 
 #[test]
+fn a_look_tells_every_keys_marks_beside_whoever_holds_the_guard() {
+    let disk = CrashDisk::new(1);
+    let look = || Guard::look(&disk, path(), &ring(), CHAIN);
+    assert!(matches!(look(), Err(GuardError::Missing { .. })));
+    let guard = create(&disk);
+    assert_eq!(look().unwrap(), []);
+    let other = Claim { key: NodeId([2; 64]), ..prevote(9, 1) };
+    for claim in [prevote(5, 1), prevote(6, 1), other] {
+        guard.claim(&claim).unwrap();
+    }
+    assert_eq!(look().unwrap(), [prevote(6, 1).position, other.position]);
+    assert_eq!(guard.claim(&prevote(7, 1)).unwrap(), Grant::Sign, "the file is the guard's still");
+    assert!(matches!(Guard::look(&disk, path(), &ring(), H256([8; 32])), Err(GuardError::Damaged { .. })));
+}
+
+#[test]
 fn missing_existing_foreign_and_held_guards_are_told_apart() {
     let disk = CrashDisk::new(1);
     assert!(matches!(open(&disk), Err(GuardError::Missing { .. })));

@@ -1,5 +1,8 @@
 //! `bixi db`: a node's data.
 
+mod scrub;
+mod verify;
+
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -19,6 +22,8 @@ use crate::{console, run};
 pub(crate) enum DbCommand {
     Replay(ReplayArgs),
     RotateKey(RotateKeyArgs),
+    Verify(verify::VerifyArgs),
+    Scrub(scrub::ScrubArgs),
 }
 
 /// Execute a decided height again and compare the result with what this node has signed.
@@ -62,6 +67,8 @@ pub(crate) fn run(command: &DbCommand) -> Result<(), Failure> {
     match command {
         DbCommand::Replay(args) => replay(args),
         DbCommand::RotateKey(args) => rotate_key(args),
+        DbCommand::Verify(args) => verify::run(args),
+        DbCommand::Scrub(args) => scrub::run(args),
     }
 }
 

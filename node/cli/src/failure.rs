@@ -8,6 +8,7 @@ Exit status:
     0  done, or stopped when asked
     1  could not be done; the reason is the last line of standard error
     2  the command line is wrong, or asks for what this release does not have
+   65  `bixi db verify` or `bixi db scrub` found damage
    71  a process that waits for the key device does not end whatever is done: reset the device or the machine before another start
    75  the key device did not answer to the PIN, which is held back until a person has acted; another start does no harm
    77  the key device refused the PIN: correct it before another start
@@ -23,6 +24,8 @@ pub(crate) enum Status {
     Fault = 1,
     /// The command line asks for what this release does not have; clap ends a wrong one with the same status.
     Usage = 2,
+    /// What is on disk is not whole (`EX_DATAERR`).
+    Damaged = 65,
     /// A worker that was killed waits for the device, in the kernel, and nothing ends it (`EX_OSERR`).
     StuckDevice = 71,
     /// The device never answered to the PIN, which is not sent again by itself (`EX_TEMPFAIL`).

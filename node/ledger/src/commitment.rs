@@ -47,6 +47,9 @@ pub trait StateCommitment: Send + Sync {
     /// The accumulator with rows of no block: for summing up a whole state. Panics as [`Self::apply`].
     fn gather(&self, accumulator: &[u8], rows: &[Change<'_>]) -> Vec<u8>;
 
+    /// The accumulator of the rows of both, where no row is in either twice. Panics as [`Self::apply`].
+    fn join(&self, one: &[u8], other: &[u8]) -> Vec<u8>;
+
     /// The state root of an accumulator and a block's changes root.
     fn state_root(&self, accumulator: &[u8], changes_root: &H256) -> H256;
 

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-pub use bixi_cipherfs::{Resealing, Watch};
+pub use bixi_cipherfs::{Resealing, Watch, scrub};
 
 use crate::keys::Column;
 
@@ -43,6 +43,11 @@ pub trait Reader: Send + Sync {
 pub trait Engine: Reader {
     /// Applies `batch` atomically; when it returns, the batch survives a power failure.
     fn write(&self, batch: Batch) -> Result<(), EngineError>;
+
+    /// Names of the table files that hold what is written, without their directory; none where there are no files.
+    fn tables(&self) -> Result<Vec<String>, EngineError> {
+        Ok(Vec::new())
+    }
 
     /// The present state, unaffected by later writes.
     fn snapshot(&self) -> Box<dyn Reader + '_>;

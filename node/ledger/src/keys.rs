@@ -72,6 +72,8 @@ const INDEX_BLOCK: u8 = 1;
 const INDEX_TRANSACTION: u8 = 2;
 const INDEX_NONCE: u8 = 3;
 const INDEX_NONCE_AT: u8 = 4;
+/// First bytes of the keys of the column `index`, rising.
+pub(crate) const INDEX_KINDS: [u8; 4] = [INDEX_BLOCK, INDEX_TRANSACTION, INDEX_NONCE, INDEX_NONCE_AT];
 
 fn numbered(tag: u8, number: u64) -> Vec<u8> {
     let mut key = Vec::with_capacity(13);
@@ -173,6 +175,59 @@ pub fn state(table: StateTable, key: &[u8]) -> Vec<u8> {
     [&[table as u8], key].concat()
 }
 
+/// The key of an item whose block's [`transactions`] or [`receipts`] are below `prefix`.
+pub fn item_of(prefix: &[u8], index: u32) -> Vec<u8> {
+    [prefix, &index.to_be_bytes()].concat()
+}
+
+/// The stretches of the column `chain` in which no row of a height up to `head` stands: first key and the key behind the last.
+pub fn chain_beyond(head: u64) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+    let above =
+        (CHAIN_HEADER..=CHAIN_BATCHES).map(|tag| (numbered_from(tag, head.checked_add(1)), Some(vec![tag + 1])));
+    let none = [(Vec::new(), Some(numbered(CHAIN_HEADER, 0))), (vec![CHAIN_BATCHES + 1], None)];
+    none.into_iter().chain(above).collect()
+}
+
+/// Where the rows of `number` begin, or behind all rows of the tag.
+fn numbered_from(tag: u8, number: Option<u64>) -> Vec<u8> {
+    number.map_or_else(|| vec![tag + 1], |number| numbered(tag, number))
+}
+
+/// A key of the column `index`, parsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// [`block_number`].
+    Block(H256),
+    /// [`transaction_place`].
+    Transaction(H256),
+    /// [`nonce`]: sender ‖ nonce.
+    Nonce(Vec<u8>),
+    /// [`nonce_at`]: its height, and the [`nonce`] key that belongs to it.
+    NonceAt(u64, Vec<u8>),
+    /// None of these.
+    Other,
+}
+
+/// Parses a key of the column `index`.
+pub fn parse_index(key: &[u8]) -> Entry {
+    let parsed = match key.split_first() {
+        Some((&INDEX_BLOCK, hash)) => H256::from_slice(hash).map(Entry::Block),
+        Some((&INDEX_TRANSACTION, hash)) => H256::from_slice(hash).map(Entry::Transaction),
+        Some((&INDEX_NONCE, rest)) if rest.len() >= Address::LEN => Some(Entry::Nonce(rest.to_vec())),
+        Some((&INDEX_NONCE_AT, rest)) => {
+            let number = rest.first_chunk().map(|number| u64::from_be_bytes(*number));
+            number.zip(nonce_of_nonce_at(key)).map(|(number, nonce)| Entry::NonceAt(number, nonce))
+        }
+        _ => None,
+    };
+    parsed.unwrap_or(Entry::Other)
+}
+
+/// The [`nonce_at`] key of a height and what [`Entry::Nonce`] holds.
+pub fn nonce_at_of(number: u64, rest: &[u8]) -> Vec<u8> {
+    [&numbered(INDEX_NONCE_AT, number), rest].concat()
+}
+
 /// Parses a [`state`] key.
 pub fn parse_state(key: &[u8]) -> Option<StateKey> {
     let (table, row) = key.split_first()?;
@@ -233,6 +288,13 @@ mod tests {
         assert_eq!(parse_state(&state(row.table, &row.key)), Some(row));
         let sender = Address([5; 20]);
         assert_eq!(nonce_of_nonce_at(&nonce_at(3, &sender, "12")), Some(nonce(&sender, "12")));
+        let (hash, rest) = (H256([3; 32]), [&[5; 20][..], b"12"].concat());
+        assert_eq!(parse_index(&block_number(&hash)), Entry::Block(hash));
+        assert_eq!(parse_index(&transaction_place(&hash)), Entry::Transaction(hash));
+        assert_eq!(parse_index(&nonce(&sender, "12")), Entry::Nonce(rest.clone()));
+        assert_eq!(parse_index(&nonce_at(3, &sender, "12")), Entry::NonceAt(3, nonce(&sender, "12")));
+        assert_eq!(nonce_at_of(3, &rest), nonce_at(3, &sender, "12"));
+        assert_eq!(item_of(&receipts(7), 9), receipt(7, 9));
     }
 
     #[test]
@@ -243,6 +305,27 @@ mod tests {
         assert_eq!(parse_joining_chunk(META_JOINING_HEADERS), None);
         assert_eq!(parse_state(&[99, 1]), None);
         assert_eq!(nonce_of_nonce_at(&[INDEX_NONCE_AT; 12]), None);
+        for key in
+            [&[][..], &[INDEX_BLOCK; 32], &[INDEX_TRANSACTION; 34], &[INDEX_NONCE; 20], &[INDEX_NONCE_AT; 9], &[9; 33]]
+        {
+            assert_eq!(parse_index(key), Entry::Other, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn what_lies_beyond_a_head_leaves_out_every_row_up_to_it() {
+        let beyond = |head: u64, key: &[u8]| {
+            let mut stretches = chain_beyond(head).into_iter();
+            stretches.any(|(first, end)| first.as_slice() <= key && end.is_none_or(|end| key < &end[..]))
+        };
+        for head in [0, 7, u64::MAX] {
+            for make in [header, body, hash, batches] {
+                assert!(!beyond(head, &make(0)) && !beyond(head, &make(head)), "{head}");
+                assert!(head == u64::MAX || (beyond(head, &make(head + 1)) && beyond(head, &make(u64::MAX))), "{head}");
+            }
+            assert!(!beyond(head, &receipt(head, u32::MAX)), "{head}");
+            assert!(beyond(head, &[]) && beyond(head, &[0, 1]) && beyond(head, &[7]), "{head}");
+        }
     }
 
     #[test]

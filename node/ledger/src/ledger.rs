@@ -160,8 +160,7 @@ impl Ledger {
 
     /// The state root a genesis header must carry for these rows.
     pub fn genesis_state_root(&self, writes: &WriteSet) -> H256 {
-        let changes = creations(writes);
-        self.core.commitment.apply(&self.core.commitment.empty(), &changes).state_root
+        genesis_state_root(self.core.commitment.as_ref(), writes)
     }
 
     /// Writes block 0. Repeating it with the same genesis does nothing; with another one it is refused.
@@ -346,6 +345,10 @@ impl Ledger {
         }
         Ok(batch)
     }
+}
+
+pub(crate) fn genesis_state_root(commitment: &dyn StateCommitment, writes: &WriteSet) -> H256 {
+    commitment.apply(&commitment.empty(), &creations(writes)).state_root
 }
 
 fn creations(writes: &WriteSet) -> Vec<Change<'_>> {

@@ -30,6 +30,7 @@ mod reads;
 pub mod records;
 mod reseal;
 pub mod snapshot;
+pub mod verification;
 mod view;
 
 pub use error::{ErrorKind, LedgerError};

@@ -55,6 +55,14 @@ impl Params {
         self.open_by(RocksEngine::open)
     }
 
+    /// The same as it is: nothing is written, and refused where somebody asks for it.
+    ///
+    /// # Errors
+    /// As [`Ledger::open_read_only`]'s first.
+    pub(crate) fn open_engine_read_only(&self) -> Result<RocksEngine, LedgerError> {
+        self.open_by(RocksEngine::open_read_only)
+    }
+
     fn open_by(
         &self,
         open: impl FnOnce(&Path, &CipherFs, Memory) -> Result<RocksEngine, EngineError>,
@@ -82,7 +90,7 @@ impl Ledger {
     /// # Errors
     /// As [`Self::open`], and [`LedgerError::Open`] where there is none.
     pub fn open_read_only(params: Params) -> Result<Self, LedgerError> {
-        let engine = params.open_by(RocksEngine::open_read_only)?;
+        let engine = params.open_engine_read_only()?;
         Self::with_engine(Box::new(engine), params.suite, params.genesis, params.state_cache_mb << 20)
     }
 
@@ -118,29 +126,39 @@ impl Ledger {
 }
 
 fn load_head(core: &Core, expected: Option<H256>) -> Result<Option<HeadState>, LedgerError> {
-    let Some(schema) = core.engine.get(Column::Meta, keys::META_SCHEMA)? else {
-        return match core.engine.get(Column::Meta, keys::META_HEAD)? {
+    let Some(state) = load_records(core.engine.as_ref(), core.suite, expected)? else { return Ok(None) };
+    check_headers(core, &state.head)?;
+    check_state_root(core, &state.head, &state.accumulator)?;
+    Ok(Some(state))
+}
+
+/// What the ledger says of itself, compared with nothing but the configured chain.
+pub(crate) fn load_records(
+    engine: &dyn Engine,
+    suite: CryptoSuite,
+    expected: Option<H256>,
+) -> Result<Option<HeadState>, LedgerError> {
+    let Some(schema) = engine.get(Column::Meta, keys::META_SCHEMA)? else {
+        return match engine.get(Column::Meta, keys::META_HEAD)? {
             Some(_) => Err(damaged("there is a head but no schema version")),
             None => Ok(None),
         };
     };
     check_schema(&schema)?;
-    let genesis: Genesis = records::decode("the genesis", &required(core, keys::META_GENESIS)?)?;
-    check_chain(&genesis, core.suite, expected)?;
-    let head: Head = records::decode("the head", &required(core, keys::META_HEAD)?)?;
-    let accumulator = required(core, keys::META_ACCUMULATOR)?;
-    let history = core.engine.get(Column::Meta, keys::META_HISTORY)?;
+    let genesis: Genesis = records::decode("the genesis", &required(engine, keys::META_GENESIS)?)?;
+    check_chain(&genesis, suite, expected)?;
+    let head: Head = records::decode("the head", &required(engine, keys::META_HEAD)?)?;
+    let accumulator = required(engine, keys::META_ACCUMULATOR)?;
+    let history = engine.get(Column::Meta, keys::META_HISTORY)?;
     let history = history.map(|bytes| records::decode("the history", &bytes)).transpose()?;
-    let past = core.engine.get(Column::Meta, keys::META_PAST)?;
+    let past = engine.get(Column::Meta, keys::META_PAST)?;
     let past = past.map(|bytes| records::decode("the past", &bytes)).transpose()?.unwrap_or_default();
-    check_headers(core, &head)?;
-    check_state_root(core, &head, &accumulator)?;
     let (accumulator, genesis, past) = (accumulator.into(), Arc::new(genesis), Arc::new(past));
     Ok(Some(HeadState { head, accumulator, genesis, history, past }))
 }
 
-fn required(core: &Core, key: &[u8]) -> Result<Vec<u8>, LedgerError> {
-    let value = core.engine.get(Column::Meta, key)?;
+fn required(engine: &dyn Engine, key: &[u8]) -> Result<Vec<u8>, LedgerError> {
+    let value = engine.get(Column::Meta, key)?;
     value.ok_or_else(|| damaged(format_args!("the record {:?} is missing", String::from_utf8_lossy(key))))
 }
 

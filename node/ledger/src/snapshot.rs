@@ -35,6 +35,7 @@ use crate::error::LedgerError;
 use crate::records::{self, Counts};
 
 pub use block::ReceivedBlock;
+pub(crate) use block::transactions_of;
 pub use export::{Export, Frozen};
 pub use place::{Places, adopt, bytes_in, discard, publish};
 pub use staging::{PieceDigest, Staging};

@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use crate::health::{Device, LedgerReads};
 use crate::links::Links;
 use crate::metrics::NodeMetrics;
+use crate::scrub::Scrubbing;
 use crate::snapshot::{JoinProgress, Joining};
 use crate::view::View;
 
@@ -37,6 +38,7 @@ pub(crate) struct Api {
     pub links: Arc<dyn Links>,
     pub device: Arc<Device>,
     pub ledger_reads: LedgerReads,
+    pub scrubbing: Arc<Scrubbing>,
     pub metrics: NodeMetrics,
     pub receipt_timeout: Duration,
 }
@@ -302,6 +304,7 @@ impl NodeApi for Api {
                 HealthCheck { component: "consensus", fault: consensus },
                 HealthCheck { component: "device", fault: self.device.fault() },
                 HealthCheck { component: "ledger", fault: self.ledger_reads.fault() },
+                HealthCheck { component: "files", fault: self.scrubbing.fault() },
             ],
         }
     }

@@ -42,6 +42,7 @@ use crate::keys::{self, Unlocked};
 use crate::links::Links;
 use crate::metrics::{self, NodeMetrics};
 use crate::placement;
+use crate::scrub::{Scrubber, Scrubbing};
 use crate::settings::Settings;
 use network::P2p;
 pub use node::Node;
@@ -125,8 +126,8 @@ impl LaunchError {
     }
 }
 
-pub(crate) use chain_state::{NodeLists, node_lists};
-pub(crate) use checks::self_test as check_kernels;
+pub(crate) use chain_state::{NodeLists, genesis_header, node_lists};
+pub(crate) use checks::{forgotten, self_test as check_kernels};
 pub(crate) use params::ledger_params;
 
 pub(crate) fn step<T, E: Into<Failure>>(
@@ -196,6 +197,7 @@ pub fn launch_on(settings: &Settings, ground: Ground) -> Result<Node, LaunchErro
         let pool = Arc::clone(&pipeline.pool);
         Admission::start(params::admission_params(settings, &plan), pool, &spawner, tell)
     })?;
+    let scrubbing = Arc::<Scrubbing>::default();
     let (device_health, certificates) = (Arc::new(Device::default()), Arc::new(Certificates::default()));
     let exchange = Arc::new(Exchange::default());
     let api = Arc::new(Api {
@@ -209,6 +211,7 @@ pub fn launch_on(settings: &Settings, ground: Ground) -> Result<Node, LaunchErro
         links: Arc::clone(&links),
         device: Arc::clone(&device_health),
         ledger_reads: LedgerReads::default(),
+        scrubbing: Arc::clone(&scrubbing),
         metrics: NodeMetrics::new(metrics::Sources {
             links,
             certificates: Arc::clone(&certificates),
@@ -217,16 +220,19 @@ pub fn launch_on(settings: &Settings, ground: Ground) -> Result<Node, LaunchErro
             ledger: Arc::clone(&ledger),
             accelerator,
             exchange: Arc::clone(&exchange),
+            scrubbing: Arc::clone(&scrubbing),
         }),
         receipt_timeout: Duration::from_millis(settings.config.rpc.receipt_timeout_ms),
     });
     let Threads { consensus, helpers, log } = step("consensus", || threads::start(&spawner, parts))?;
+    let (data, how) = (settings.data(""), &settings.config.storage);
+    let scrubber = Scrubber::new(Arc::clone(&storage), ring.clone(), data, how, Arc::clone(&scrubbing));
     let resealed =
         data_keys::Parts { settings: settings.clone(), storage, ring, signer: asked, ledger: Arc::clone(&ledger), log };
     let rooms = Rooms { rpc: None, control: None, p2p, stop_watchers: Vec::new(), helpers, ledger };
     let mut node = Node { ground, events, consensus: Some(consensus), rooms };
     let pool = Arc::clone(&pipeline.pool);
-    let watched = Watched { device_health, certificates, pool, batcher, exchange, resealed };
+    let watched = Watched { device_health, certificates, pool, batcher, exchange, resealed, scrubbing, scrubber };
     // A stop waits for the last reader of the ledger.
     drop(pipeline);
     match node.open(settings, api, highest_decided, watched) {

@@ -45,6 +45,7 @@ mod placement;
 pub mod probe;
 pub mod process;
 mod reload;
+mod scrub;
 mod settings;
 mod snapshot;
 mod view;

@@ -10,6 +10,7 @@
 //! | [`officers`] | makes an officer's key, signs with it | a key file |
 //! | [`rotation`] | makes keys to replace others | device, node stopped |
 //! | [`data_keys`] | begins a new epoch of the data keys, and seals what is on disk anew | device, node stopped |
+//! | [`verification`] | reads everything on disk and computes again what can be computed | device, node stopped |
 //! | [`initialisation`] | makes a token or a TPM's store ready | device |
 //! | `adoption` | takes keys that no note knows, by the fingerprints that an officer names | device |
 //! | [`trail`] | reads and verifies the audit trail | device or broker |
@@ -29,6 +30,7 @@ pub mod officers;
 pub mod rotation;
 pub mod statement;
 pub mod trail;
+pub mod verification;
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -5,6 +5,7 @@ mod chain;
 mod data_keys;
 mod family;
 mod peers;
+mod scrub;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,11 +23,13 @@ use crate::batches::BatchStore;
 use crate::data_keys::Exchange;
 use crate::health::Certificates;
 use crate::links::Links;
+use crate::scrub::Scrubbing;
 use crate::view::View;
 use accelerator::AcceleratorMetrics;
 use chain::ChainMetrics;
 use data_keys::DataKeyMetrics;
 use peers::PeerMetrics;
+use scrub::ScrubMetrics;
 
 /// Where figures of the chain and of peers are read.
 pub(crate) struct Sources {
@@ -37,6 +40,7 @@ pub(crate) struct Sources {
     pub ledger: Arc<Ledger>,
     pub accelerator: Option<Arc<Bulk>>,
     pub exchange: Arc<Exchange>,
+    pub scrubbing: Arc<Scrubbing>,
 }
 
 /// The node's registry. Gauges are read when asked for; nothing is updated on a hot path.
@@ -56,11 +60,12 @@ pub(crate) struct NodeMetrics {
 
 impl NodeMetrics {
     pub(crate) fn new(sources: Sources) -> Self {
-        let Sources { links, certificates, batches, view, ledger, accelerator, exchange } = sources;
+        let Sources { links, certificates, batches, view, ledger, accelerator, exchange, scrubbing } = sources;
         let mut registry = Registry::default();
         registry.register_collector(Box::new(PeerMetrics { links: Arc::clone(&links), certificates }));
         registry.register_collector(Box::new(ChainMetrics { links, batches, view, ledger }));
         registry.register_collector(Box::new(DataKeyMetrics(exchange)));
+        registry.register_collector(Box::new(ScrubMetrics(scrubbing)));
         if let Some(bulk) = accelerator {
             registry.register_collector(Box::new(AcceleratorMetrics(bulk)));
         }

@@ -76,7 +76,7 @@ pub(crate) enum LogError {
 }
 
 impl Record {
-    fn height(&self) -> u64 {
+    pub(crate) fn height(&self) -> u64 {
         match self {
             Self::Entry(entry) => entry.height(),
             Self::Batch { height, .. } => *height,

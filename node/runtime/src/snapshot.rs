@@ -26,9 +26,11 @@ use bixi_types::limits::{
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 
+pub(crate) use blocks::BlockChecks;
 pub(crate) use join::{JoinEvent, JoinParams, Joiner, Pace};
 pub(crate) use progress::{JoinProgress, Joining};
 pub(crate) use serve::{SnapshotJob, SnapshotServer};
+pub(crate) use trust::{Signed, follow};
 
 /// What one asks the other for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]

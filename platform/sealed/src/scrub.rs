@@ -157,15 +157,20 @@ fn scrub_log(file: Arc<dyn File>, ring: &KeyRing, purpose: Purpose, found: &mut 
         };
         if let Some(error) = error {
             found.tell_error(Place::Frame, reader.position(), &error);
-            // A gap is crossed only where the bytes were read and refused.
-            let crossed = matches!(error, SealedError::Tampered { .. }).then(|| reader.skip_damage());
+            // A gap is crossed only where the bytes were read and refused: a flipped bit may name an epoch that is nowhere.
+            let was_read = matches!(error, SealedError::Tampered { .. } | SealedError::MissingEpoch { .. });
+            let crossed = was_read.then(|| reader.skip_damage());
             match crossed {
                 Some(Ok(true)) => {}
-                Some(Err(error)) => {
-                    found.tell_error(Place::Frame, reader.position(), &error);
+                Some(Ok(false)) => break,
+                other => {
+                    if let Some(Err(error)) = other {
+                        found.tell_error(Place::Frame, reader.position(), &error);
+                    }
+                    let unread = "nothing from here on was read: whether it is sound is not known";
+                    found.tell(Place::Frame, reader.position(), unread);
                     break;
                 }
-                Some(Ok(false)) | None => break,
             }
         }
         let position = reader.position();

@@ -168,7 +168,8 @@ fn apply(names: &mut BTreeMap<PathBuf, u64>, change: NameChange) {
 
 /// There are no symbolic links here, and no clock.
 fn facts(len: u64, is_dir: bool, inode: u64, names: u64) -> Metadata {
-    Metadata { len, is_dir, modified: SystemTime::UNIX_EPOCH, inode, names, is_symlink: false }
+    let (is_file, modified) = (!is_dir, SystemTime::UNIX_EPOCH);
+    Metadata { len, is_dir, is_file, modified, inode, names, is_symlink: false }
 }
 
 impl Storage for MemoryDisk {

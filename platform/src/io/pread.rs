@@ -105,6 +105,7 @@ impl Storage for PreadStorage {
         Ok(Metadata {
             len,
             is_dir: metadata.is_dir(),
+            is_file: metadata.is_file(),
             modified: metadata.modified()?,
             inode: metadata.ino(),
             names: metadata.nlink(),

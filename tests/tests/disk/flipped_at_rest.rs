@@ -78,7 +78,7 @@ impl Kind {
 }
 
 /// A node with tables from an earlier life and logs that nobody closed, killed under load.
-fn killed_node(place: &Path, promises: &Promises) -> PathBuf {
+pub(crate) fn killed_node(place: &Path, promises: &Promises) -> PathBuf {
     let config = make_chain(place);
     for life in 0..2 {
         let node = RunningNode::start(&config);

@@ -9,3 +9,4 @@ mod flipped_at_rest;
 mod flipped_live;
 mod full;
 mod load;
+mod verified;

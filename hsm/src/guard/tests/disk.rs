@@ -292,7 +292,7 @@ impl Storage for CrashDisk {
         let inode = *state.live_names.get(path).ok_or(io::ErrorKind::NotFound)?;
         let len = state.inodes[inode].live.len() as u64;
         let modified = SystemTime::UNIX_EPOCH;
-        Ok(Metadata { len, is_dir: false, modified, inode: inode as u64, names: 1, is_symlink: false })
+        Ok(Metadata { len, is_dir: false, is_file: true, modified, inode: inode as u64, names: 1, is_symlink: false })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {

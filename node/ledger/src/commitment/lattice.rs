@@ -155,6 +155,12 @@ impl StateCommitment for LatticeCommitment {
         sum.to_bytes()
     }
 
+    fn join(&self, one: &[u8], other: &[u8]) -> Vec<u8> {
+        let mut sum = Sum::from_bytes(one);
+        sum.add(other.try_into().expect("an accumulator has the length of an element"));
+        sum.to_bytes()
+    }
+
     fn state_root(&self, accumulator: &[u8], changes_root: &H256) -> H256 {
         let sum = self.suite.hash(&[accumulator]);
         self.suite.hash(&[STATE_DOMAIN, sum.as_ref(), changes_root.as_ref()])

@@ -233,6 +233,11 @@ impl Engine for RocksEngine {
         files.reseal(dir, watch).map_err(|error| EngineError(error.to_string()))
     }
 
+    fn tables(&self) -> Result<Vec<String>, EngineError> {
+        let files = self.db.live_files().map_err(failed)?;
+        Ok(files.into_iter().map(|file| file.name.trim_start_matches('/').to_owned()).collect())
+    }
+
     fn write(&self, batch: Batch) -> Result<(), EngineError> {
         let mut writes = WriteBatch::default();
         for (column, key, value) in batch.writes() {

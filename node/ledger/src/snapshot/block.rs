@@ -3,7 +3,7 @@
 use bixi_types::header::{BlockHeader, HeaderExtension};
 use bixi_types::limits::{BLOCK_TRANSACTIONS_MAX, SNAPSHOT_BLOCK_BYTES_MAX};
 use bixi_types::transaction::Transaction;
-use bixi_types::{Address, H256, merkle};
+use bixi_types::{CryptoSuite, H256, merkle};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::{SnapshotError, Staging, lie};
@@ -57,42 +57,40 @@ impl Staging {
     /// # Errors
     /// [`SnapshotError::Lie`] when its transactions are not those of the header.
     pub fn put_block(&self, number: u64, block: &ReceivedBlock) -> Result<(), SnapshotError> {
-        let transactions = self.check_transactions(&self.header(number)?, &block.transactions)?;
+        let wrong = |what: String| lie(format!("block {number}: {what}"));
+        let transactions = transactions_of(self.suite, &self.header(number)?, &block.transactions).map_err(wrong)?;
         let mut batch = Batch::default();
         let decision = Decision { value: &block.value, certificate: &block.certificate, batches: &block.batches };
         put_body(&mut batch, number, block.transactions.len(), &decision);
-        for ((index, (transaction, hash, sender)), bytes) in (0u32..).zip(&transactions).zip(&block.transactions) {
+        for ((index, (transaction, hash)), bytes) in (0u32..).zip(&transactions).zip(&block.transactions) {
+            let sender = transaction.signer_unchecked(self.suite);
+            let sender = sender.ok_or_else(|| wrong("a transaction of nobody".into()))?;
             batch.put(Column::Chain, keys::transaction(number, index), bytes.as_slice());
             batch.put(Column::Index, keys::transaction_place(hash), keys::place(number, index));
             // Blocks may come in any order: among these the chain took no nonce twice.
-            put_nonce(&mut batch, number, transaction, sender);
+            put_nonce(&mut batch, number, transaction, &sender);
         }
         Ok(self.engine.write(batch)?)
     }
+}
 
-    /// Both roots: hashes as clients know them, and the bytes with their signatures. The signatures themselves were checked by
-    /// those who certified the bytes.
-    fn check_transactions(
-        &self,
-        header: &BlockHeader,
-        encodings: &[Vec<u8>],
-    ) -> Result<Vec<(Transaction, H256, Address)>, SnapshotError> {
-        let wrong = |what: &str| lie(format!("block {}: {what}", header.number));
-        let extension = HeaderExtension::decode(&header.extra_data).map_err(|error| wrong(&error.to_string()))?;
-        let bytes = encodings.iter().map(Vec::as_slice);
-        let expected = HeaderExtension::new(self.suite, extension.value_id, bytes);
-        if expected.transactions_bytes_root != extension.transactions_bytes_root {
-            return Err(wrong("its transactions are not those the header commits to"));
-        }
-        let read = |bytes: &Vec<u8>| {
-            let transaction = Transaction::decode(bytes).map_err(|error| wrong(&error.to_string()))?;
-            let hash = transaction.hash(self.suite);
-            let sender = transaction.signer_unchecked(self.suite).ok_or_else(|| wrong("a transaction of nobody"))?;
-            Ok((transaction, hash, sender))
-        };
-        let transactions: Vec<_> = encodings.iter().map(read).collect::<Result<_, SnapshotError>>()?;
-        let hashes: Vec<H256> = transactions.iter().map(|(_, hash, _)| *hash).collect();
-        let is_root = merkle::root(self.suite, &hashes) == header.txs_root;
-        if is_root { Ok(transactions) } else { Err(wrong("its transactions do not have the header's root")) }
+/// The transactions of a block with their hashes, by both roots of its header: hashes as clients know them, and the bytes with their
+/// signatures. The signatures themselves were checked by those who certified the bytes.
+pub(crate) fn transactions_of(
+    suite: CryptoSuite,
+    header: &BlockHeader,
+    encodings: &[Vec<u8>],
+) -> Result<Vec<(Transaction, H256)>, String> {
+    let extension = HeaderExtension::decode(&header.extra_data).map_err(|error| error.to_string())?;
+    let expected = HeaderExtension::new(suite, extension.value_id, encodings.iter().map(Vec::as_slice));
+    if expected.transactions_bytes_root != extension.transactions_bytes_root {
+        return Err("its transactions are not those the header commits to".into());
     }
+    let decode = |bytes: &Vec<u8>| Transaction::decode(bytes).map_err(|error| error.to_string());
+    let transactions: Vec<Transaction> = encodings.iter().map(decode).collect::<Result<_, _>>()?;
+    let hashes = Transaction::hash_many(suite, &transactions.iter().collect::<Vec<_>>());
+    if merkle::root(suite, &hashes) != header.txs_root {
+        return Err("its transactions do not have the header's root".into());
+    }
+    Ok(transactions.into_iter().zip(hashes).collect())
 }

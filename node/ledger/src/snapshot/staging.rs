@@ -11,22 +11,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bixi_types::genesis::Genesis;
 use bixi_types::header::BlockHeader;
 use bixi_types::limits::SNAPSHOT_CHUNK_BYTES_TARGET;
-use bixi_types::state::StateKey;
 use bixi_types::{CryptoSuite, H256};
 
 use super::{CHUNK_DOMAIN, Chunk, Manifest, SnapshotError, chunk_hash, false_manifest, lie};
-use crate::commitment::{Change, LatticeCommitment, StateCommitment as _};
+use crate::commitment::{LatticeCommitment, StateCommitment as _};
 use crate::engine::{Batch, Engine};
 use crate::error::{LedgerError, damaged};
 use crate::keys::{self, Column};
 use crate::ledger::{Ledger, put_head, put_header};
 use crate::open::Params;
 use crate::records::{self, Body, Head, History};
+use crate::verification::each_rows;
 
 /// Headers copied in one batch.
 const HEADERS_AT_ONCE: u64 = 1_024;
-/// Rows summed up at once.
-const ROWS_AT_ONCE: usize = 4_096;
 
 /// SM3 of the concatenation of its parts by whatever is faster than the processor. A wrong answer costs time and nothing else.
 pub type PieceDigest = Arc<dyn Fn(&[&[u8]]) -> [u8; 32] + Send + Sync>;
@@ -283,31 +281,10 @@ impl Staging {
     /// The lattice sum of every row in the database: what was received but lies elsewhere, or twice, or not at all, cannot hide.
     fn sum(&self) -> Result<Vec<u8>, LedgerError> {
         let mut sum = self.commitment.empty();
-        let mut rows: Vec<(StateKey, Vec<u8>)> = Vec::with_capacity(ROWS_AT_ONCE);
-        let mut stray = None;
-        self.engine.walk(Column::State, &[], &mut |key, value| {
-            let Some(parsed) = keys::parse_state(key) else {
-                stray = Some(damaged("a row of no table"));
-                return ControlFlow::Break(());
-            };
-            rows.push((parsed, value.to_vec()));
-            if rows.len() == ROWS_AT_ONCE {
-                sum = self.gather(&sum, &rows);
-                rows.clear();
-            }
+        each_rows(self.engine.as_ref(), &mut |rows| {
+            sum = rows.gather(&self.commitment, &sum);
             ControlFlow::Continue(())
         })?;
-        match stray {
-            Some(error) => Err(error),
-            None => Ok(self.gather(&sum, &rows)),
-        }
-    }
-
-    fn gather(&self, sum: &[u8], rows: &[(StateKey, Vec<u8>)]) -> Vec<u8> {
-        let changes: Vec<Change<'_>> = rows
-            .iter()
-            .map(|(key, value)| Change { table: key.table, key: &key.key, old: None, new: Some(value) })
-            .collect();
-        self.commitment.gather(sum, &changes)
+        Ok(sum)
     }
 }

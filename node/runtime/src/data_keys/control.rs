@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use bixi_hsm::exchange::{Answer, Request};
+pub use bixi_hsm::exchange::{Answer, Request, ScrubProgress};
 use bixi_hsm::protocol::{Message as _, Refusal};
 use bixi_hsm_broker::{Handler, Server, frame, server, socket};
 use bixi_platform::peer;
@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use super::{Exchange, Progress};
 use crate::broker::MadeSocket;
 use crate::launch::Failure;
+use crate::scrub::Scrubbing;
 use crate::settings::Settings;
 
 /// The socket's name in the data directory.
@@ -34,32 +35,41 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn start(settings: &Settings, spawner: &Spawner, exchange: Arc<Exchange>) -> Result<Self, Failure> {
-        Self::at(&settings.data(SOCKET), geteuid().as_raw(), spawner, exchange)
+    pub(crate) fn start(settings: &Settings, spawner: &Spawner, desk: Desk) -> Result<Self, Failure> {
+        Self::at(&settings.data(SOCKET), geteuid().as_raw(), spawner, desk)
     }
 
     /// Serves processes of `uid`.
-    fn at(path: &Path, uid: u32, spawner: &Spawner, exchange: Arc<Exchange>) -> Result<Self, Failure> {
+    fn at(path: &Path, uid: u32, spawner: &Spawner, desk: Desk) -> Result<Self, Failure> {
         let named = |error: io::Error| format!("{}: {error}", path.display());
         let listener = socket::listen(path).map_err(named)?;
         let made = MadeSocket::at(path).map_err(named)?;
         let bounds = server::Params { connections_max: CONNECTIONS_MAX, ..server::Params::for_user(uid) };
-        let server = Server::start(listener, spawner, bounds, Arc::new(Desk(exchange)))?;
+        let server = Server::start(listener, spawner, bounds, Arc::new(desk))?;
         Ok(Self { _server: server, _made: made })
     }
 }
 
 /// Answers.
-struct Desk(Arc<Exchange>);
+pub(crate) struct Desk {
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) scrubbing: Arc<Scrubbing>,
+}
 
 impl Handler for Desk {
     fn answer(&self, frame: &[u8]) -> Zeroizing<Vec<u8>> {
         let answer = match Request::decode(frame) {
             Ok(Request::Exchange(wish)) => {
                 tracing::info!(?wish, "an exchange of the data keys is asked for");
-                Answer::Progress(self.0.ask(wish))
+                Answer::Progress(self.exchange.ask(wish))
             }
-            Ok(Request::Progress) => Answer::Progress(self.0.progress()),
+            Ok(Request::Progress) => Answer::Progress(self.exchange.progress()),
+            Ok(Request::Scrub) => {
+                tracing::info!("reading all files for damage is asked for");
+                self.scrubbing.begin();
+                Answer::Scrub(self.scrubbing.progress())
+            }
+            Ok(Request::ScrubProgress) => Answer::Scrub(self.scrubbing.progress()),
             Err(error) => Answer::Refused(error.to_string()),
         };
         answer.encode()
@@ -78,15 +88,33 @@ pub struct ControlError {
     reason: String,
 }
 
-/// Asks the running node of these settings; none where no node runs here.
+/// Asks the running node of these settings about its data keys; none where no node runs here.
 ///
 /// # Errors
 /// When a node is there and does not answer, or refuses: it runs as another user, or is of another release.
 pub fn ask(settings: &Settings, request: &Request) -> Result<Option<Progress>, ControlError> {
-    ask_at(&settings.data(SOCKET), request)
+    ask_at(&settings.data(SOCKET), request, |answer| match answer {
+        Answer::Progress(progress) => Some(progress),
+        _ => None,
+    })
 }
 
-fn ask_at(path: &Path, request: &Request) -> Result<Option<Progress>, ControlError> {
+/// The same about its files.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_scrub(settings: &Settings, request: &Request) -> Result<Option<ScrubProgress>, ControlError> {
+    ask_at(&settings.data(SOCKET), request, |answer| match answer {
+        Answer::Scrub(progress) => Some(progress),
+        _ => None,
+    })
+}
+
+fn ask_at<T>(
+    path: &Path,
+    request: &Request,
+    expected: impl Fn(Answer) -> Option<T>,
+) -> Result<Option<T>, ControlError> {
     let failed = |reason: String| ControlError { path: path.to_owned(), reason };
     let stream = match socket::connect(path, PATIENCE) {
         Ok(stream) => stream,
@@ -107,8 +135,10 @@ fn ask_at(path: &Path, request: &Request) -> Result<Option<Progress>, ControlErr
     };
     let answered = converse().map_err(|error| failed(error.to_string()))?;
     match Answer::decode(&answered).map_err(|error| failed(error.to_string()))? {
-        Answer::Progress(progress) => Ok(Some(progress)),
         Answer::Refused(reason) => Err(failed(reason)),
+        answer => expected(answer)
+            .map(Some)
+            .ok_or_else(|| failed("it answers something else; is it of another release?".to_owned())),
     }
 }
 
@@ -125,6 +155,14 @@ mod tests {
 
     const WISH: Wish = Wish { new_epoch: true, drop_older: false, bytes_per_second: Some(1) };
 
+    fn desk_of(exchange: &Arc<Exchange>) -> Desk {
+        Desk { exchange: Arc::clone(exchange), scrubbing: Arc::default() }
+    }
+
+    fn progress_at(path: &Path, request: &Request) -> Result<Option<Progress>, ControlError> {
+        ask_at(path, request, |answer| if let Answer::Progress(progress) = answer { Some(progress) } else { None })
+    }
+
     fn spawner() -> Spawner {
         let everywhere = placement::Params { force_shared: true, ..placement::Params::default() };
         Spawner::new(Plan::make(&Topology::flat(), &everywhere))
@@ -133,7 +171,7 @@ mod tests {
     #[test]
     fn what_is_no_request_is_refused_and_changes_nothing() {
         let exchange = Arc::new(Exchange::default());
-        let desk = Desk(Arc::clone(&exchange));
+        let desk = desk_of(&exchange);
         let valid = Request::Exchange(WISH).encode();
         let mut odd: Vec<Vec<u8>> = (0..valid.len()).map(|length| valid[..length].to_vec()).collect();
         odd.push([&valid[..], &[0]].concat());
@@ -151,12 +189,12 @@ mod tests {
     fn a_node_is_asked_at_its_socket_and_none_where_none_runs() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join(SOCKET);
-        assert!(ask_at(&path, &Request::Progress).unwrap().is_none());
+        assert!(progress_at(&path, &Request::Progress).unwrap().is_none());
         let exchange = Arc::new(Exchange::default());
-        let control = Control::at(&path, geteuid().as_raw(), &spawner(), Arc::clone(&exchange)).unwrap();
-        assert_eq!(ask_at(&path, &Request::Progress).unwrap().map(|now| now.number), Some(0));
-        assert_eq!(ask_at(&path, &Request::Exchange(WISH)).unwrap().map(|now| now.number), Some(1));
-        assert_eq!(ask_at(&path, &Request::Progress).unwrap(), Some(exchange.progress()));
+        let control = Control::at(&path, geteuid().as_raw(), &spawner(), desk_of(&exchange)).unwrap();
+        assert_eq!(progress_at(&path, &Request::Progress).unwrap().map(|now| now.number), Some(0));
+        assert_eq!(progress_at(&path, &Request::Exchange(WISH)).unwrap().map(|now| now.number), Some(1));
+        assert_eq!(progress_at(&path, &Request::Progress).unwrap(), Some(exchange.progress()));
         // More than a frame is announced, or none: told why, and the connection ends.
         for length in [0, FRAME_BYTES_MAX as u32 + 1, u32::MAX] {
             let stream = UnixStream::connect(&path).unwrap();
@@ -168,7 +206,7 @@ mod tests {
         assert_eq!(exchange.progress().number, 1);
         drop(control);
         assert!(!path.exists());
-        assert!(ask_at(&path, &Request::Progress).unwrap().is_none());
+        assert!(progress_at(&path, &Request::Progress).unwrap().is_none());
     }
 
     #[test]
@@ -176,10 +214,10 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join(SOCKET);
         let exchange = Arc::new(Exchange::default());
-        let _control = Control::at(&path, u32::MAX, &spawner(), Arc::clone(&exchange)).unwrap();
+        let _control = Control::at(&path, u32::MAX, &spawner(), desk_of(&exchange)).unwrap();
         // Before or after the question was written.
         for _ in 0..100 {
-            let refused = ask_at(&path, &Request::Exchange(WISH)).unwrap_err().to_string();
+            let refused = progress_at(&path, &Request::Exchange(WISH)).unwrap_err().to_string();
             assert!(refused.contains("is served here"), "{refused}");
         }
         assert_eq!(exchange.progress().number, 0);

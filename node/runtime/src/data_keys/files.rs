@@ -131,7 +131,8 @@ fn epoch_of_new(storage: &dyn Storage, path: &Path) -> Result<Option<u32>, Failu
     }
 }
 
-fn is_sealed_name(path: &Path) -> bool {
+/// Whether nodes seal files of that name.
+pub(crate) fn is_sealed_name(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     ["CURRENT", "IDENTITY", "guard"].contains(&&*name)
         || name.starts_with("MANIFEST-")

@@ -33,7 +33,8 @@ pub(super) fn open_ledger(genesis: &Genesis, params: bixi_ledger::Params) -> Res
     Ok(ledger)
 }
 
-fn genesis_header(genesis: &Genesis, state_root: H256) -> BlockHeader {
+/// The first header of a chain.
+pub(crate) fn genesis_header(genesis: &Genesis, state_root: H256) -> BlockHeader {
     let set = bixi_types::consensus::ValidatorSet::new(genesis.validators.clone());
     BlockHeader {
         version: HEADER_VERSION,

@@ -66,7 +66,7 @@ pub(super) fn highest_decided(records: &[Record]) -> u64 {
 
 /// What the key signed and the disk does not remember.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Forgotten {
+pub(crate) struct Forgotten {
     /// The highest place of which it is so.
     pub mark: Mark,
     /// What is missing, and why that may be.
@@ -75,7 +75,7 @@ pub(super) struct Forgotten {
 
 /// Holds ledger and ordering log against what the key has signed. The log is flushed before anything that follows from it is
 /// signed, so less than a signature rests on is a disk that lost acknowledged bytes, or an old copy of one.
-pub(super) fn forgotten(ledger_height: u64, log: &Recovered, signed: &[Position]) -> Option<Forgotten> {
+pub(crate) fn forgotten(ledger_height: u64, log: &Recovered, signed: &[Position]) -> Option<Forgotten> {
     let reached = highest_decided(&log.records).max(ledger_height);
     let needed = decided_at_least(signed);
     let lost = if reached < needed {
@@ -86,6 +86,22 @@ pub(super) fn forgotten(ledger_height: u64, log: &Recovered, signed: &[Position]
     };
     let mark = signed.iter().map(mark_of).max()?;
     Some(Forgotten { mark, reason: format!("by what this key has signed, {lost}: {}", suspects(&log.torn)) })
+}
+
+/// Refuses, of a node alone, a ledger that ends below where the ordering log begins: nobody has what lies between.
+pub(super) fn expect_no_gap(validators: usize, ledger_height: u64, records: &[Record]) -> Result<(), Failure> {
+    let heights = records.iter().filter_map(|record| match record {
+        Record::Entry(entry) => Some(entry.height()),
+        _ => None,
+    });
+    match heights.min() {
+        Some(lowest) if validators == 1 && lowest > ledger_height + 1 => Err(format!(
+            "the ledger ends at height {ledger_height}, the ordering log begins at {lowest}, and no other node has what lies between: \
+             restore the newest backup of the whole data directory"
+        )
+        .into()),
+        _ => Ok(()),
+    }
 }
 
 /// Alone a node cannot learn again what it forgot, and is not started. With others it follows them until the chain has passed what

@@ -18,12 +18,13 @@ use super::network::P2p;
 use super::{Failure, Ground, LaunchError, chain_state, params, recheck, step};
 use crate::api::Api;
 use crate::batches::Batcher;
-use crate::data_keys::control::Control;
+use crate::data_keys::control::{Control, Desk};
 use crate::data_keys::{self, Exchange};
 use crate::event::{Event, Fault};
 use crate::health::{Certificates, Device};
 use crate::keys::{self, Unlocked};
 use crate::reload::Reloaded;
+use crate::scrub::{Scrubber, Scrubbing};
 use crate::settings::Settings;
 
 /// How often the pool looks for transactions that waited too long.
@@ -60,6 +61,8 @@ pub(super) struct Watched {
     pub(super) exchange: Arc<Exchange>,
     /// What of the node has to do with its data keys.
     pub(super) resealed: data_keys::Parts,
+    pub(super) scrubbing: Arc<Scrubbing>,
+    pub(super) scrubber: Option<Scrubber>,
 }
 
 /// Waits for a thread to end; its name when it does not. One that hangs in a device's library ends with the process: everything durable is durable
@@ -116,7 +119,7 @@ impl Node {
         watched: Watched,
     ) -> Result<(), LaunchError> {
         step("catch up", || self.catch_up(highest_decided))?;
-        let Watched { device_health, certificates, pool, batcher, exchange, resealed } = watched;
+        let Watched { device_health, certificates, pool, batcher, exchange, resealed, scrubbing, scrubber } = watched;
         step("watchers", || {
             let (rooms, spawner) = (&mut self.rooms, &self.ground.spawner);
             let Unlocked { signer, audit, .. } = self.ground.unlocked.clone();
@@ -134,6 +137,11 @@ impl Node {
             if let Some(mut recheck) = rooms.p2p.as_ref().map(|p2p| p2p.recheck(certificates)) {
                 rooms.watch(spawner, "p2p-recheck", recheck::PERIOD, move || recheck.look())?;
             }
+            if let Some(scrubber) = scrubber {
+                let (stop, stopped) = bounded::<()>(0);
+                rooms.helpers.push(spawner.spawn(Role::Other, "scrub", move || scrubber.run(&stopped))?);
+                rooms.stop_watchers.push(stop);
+            }
             rooms.watch(spawner, "pool-expiry", EXPIRY_PERIOD, move || {
                 batcher.expire(Instant::now());
                 pool.expire(Instant::now());
@@ -146,7 +154,8 @@ impl Node {
             Ok::<_, Failure>((server, runtime))
         })?;
         step("control socket", || {
-            let control = Control::start(settings, &self.ground.spawner, Arc::clone(&exchange))?;
+            let desk = Desk { exchange: Arc::clone(&exchange), scrubbing };
+            let control = Control::start(settings, &self.ground.spawner, desk)?;
             self.rooms.control = Some((control, Arc::clone(&exchange)));
             let run = move || data_keys::run(&exchange, &resealed);
             self.rooms.helpers.push(self.ground.spawner.spawn(Role::Other, "data-keys", run)?);

@@ -65,7 +65,9 @@ impl Opened {
         let start = step("replay", || {
             // What the key has signed, by its guard: ledger and log must remember it.
             let forgotten = checks::forgotten(ledger.height(), &recovered, &signed()?);
-            let signed = checks::check_memory(chain_state::validators(&ledger)?, forgotten)?;
+            let validators = chain_state::validators(&ledger)?;
+            checks::expect_no_gap(validators, ledger.height(), &recovered.records)?;
+            let signed = checks::check_memory(validators, forgotten)?;
             chain_state::replay(genesis, &ledger, &batches, recovered.records, signed)
         })?;
         let (events_in, events) = unbounded();

@@ -106,6 +106,13 @@ impl Trail {
     }
 }
 
+/// The keys of the data, from the device; nothing is written.
+pub(crate) fn ring_of_stopped(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<KeyRing, LaunchError> {
+    let device = step("key device", || open_device(settings, settings.pin()))?;
+    let listed = step("key device", || Listed::of(device.as_ref()))?;
+    step("vault", || open_vault(settings, storage, device.as_ref(), &listed).map(|vault| vault.key_ring()))
+}
+
 /// The way to the files of a node that does not run.
 pub(crate) fn storage_of_stopped(settings: &Settings) -> Result<Arc<dyn Storage>, LaunchError> {
     step("stopped node", || doctor::expect_stopped(settings))?;

@@ -44,7 +44,7 @@ struct Believed {
 }
 
 /// A signature over a header's hash.
-type Signed = (NodeId, H256, SignatureBytes);
+pub(crate) type Signed = (NodeId, H256, SignatureBytes);
 
 impl Walk {
     /// From a header that is believed already: genesis, or one of our own ledger.
@@ -90,6 +90,26 @@ impl Walk {
             self.pinned = members;
         }
     }
+}
+
+/// Rules 1 to 4 of a header of our own ledger after the one before it, where that can be read; its signatures are handed back, to be checked.
+pub(crate) fn follow(
+    suite: CryptoSuite,
+    before: Option<&BlockHeader>,
+    header: &BlockHeader,
+) -> Result<Vec<Signed>, String> {
+    let believed = |header: &BlockHeader| {
+        let (number, set) = (u64::try_from(header.number).ok()?, set_of(header).ok()?);
+        Some(Believed { number, hash: header.hash(suite), set })
+    };
+    let alone = || {
+        let parent = header.parent_info.first().ok_or("it has no parent")?;
+        let number = u64::try_from(header.number).ok().and_then(|number| number.checked_sub(1));
+        Ok::<_, String>(Believed { number: number.ok_or("no height")?, hash: parent.hash, set: set_of(header)? })
+    };
+    let last = before.and_then(believed).map_or_else(alone, Ok)?;
+    let mut signed = Vec::new();
+    believe(suite, &last, header, &mut signed).map(|_| signed)
 }
 
 /// Rules 1 to 4 but for the signatures themselves, which are added to `signed`.

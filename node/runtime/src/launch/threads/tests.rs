@@ -6,6 +6,7 @@ mod host;
 mod hub;
 mod snapshot;
 mod spent;
+mod verified;
 
 use bixi_consensus::Timeouts;
 use bixi_execution::{ExecutionParams, Executor};

@@ -23,8 +23,11 @@ pub(crate) fn scrub(file: Arc<dyn File>, ring: &KeyRing, purpose: Purpose, found
     let mut index = 0;
     while index <= reader.last {
         let pages = (reader.last - index + 1).min(span_pages);
-        reader.scrub_span(index, pages, &mut span, found);
+        reader.scrub_span(index, pages, &mut span, found, pace);
         index += pages;
+        if found.is_cut_short {
+            return;
+        }
         if pace(pages * reader.page.bytes() as u64).is_break() {
             found.is_cut_short = true;
             return;
@@ -37,7 +40,7 @@ pub(crate) fn scrub(file: Arc<dyn File>, ring: &KeyRing, purpose: Purpose, found
 }
 
 impl Reader {
-    fn scrub_span(&self, first: u64, pages: u64, span: &mut Vec<u8>, found: &mut Scrubbed) {
+    fn scrub_span(&self, first: u64, pages: u64, span: &mut Vec<u8>, found: &mut Scrubbed, pace: Pace<'_>) {
         match self.read_span(first, pages, span) {
             Ok(sealed) => {
                 for (index, page) in (first..).zip(sealed.chunks_mut(self.page.bytes())) {
@@ -46,8 +49,16 @@ impl Reader {
                     }
                 }
             }
-            // Which of them it is that the disk does not give.
-            Err(_) if pages > 1 => (first..first + pages).for_each(|index| self.scrub_span(index, 1, span, found)),
+            // Which of them it is that the disk does not give; a dying one takes seconds for each.
+            Err(_) if pages > 1 => {
+                for index in first..first + pages {
+                    if pace(0).is_break() {
+                        found.is_cut_short = true;
+                        return;
+                    }
+                    self.scrub_span(index, 1, span, found, pace);
+                }
+            }
             Err(error) => found.tell_error(Place::Page(first), self.page_offset(first), &error),
         }
     }

@@ -79,7 +79,7 @@ impl Peers {
     }
 }
 
-fn ring() -> KeyRing {
+pub(super) fn ring() -> KeyRing {
     KeyRing::new(AtRest::Sm4Gcm, vec![(1, Secret::from_slice(&[3; 32]))], 1).expect("one epoch")
 }
 
@@ -158,7 +158,7 @@ impl Host {
         self.dir.path().join(name)
     }
 
-    fn storage(&self) -> Arc<dyn Storage> {
+    pub(super) fn storage(&self) -> Arc<dyn Storage> {
         Arc::new(FaultyStorage::new(Arc::new(PreadStorage), self.faults.clone()))
     }
 
