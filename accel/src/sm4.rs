@@ -43,7 +43,9 @@ pub mod xts;
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::cpu;
+use crate::memory::KeyBox;
 use core::panic::{RefUnwindSafe, UnwindSafe};
+use core::ptr::NonNull;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Bytes of a block.
@@ -116,7 +118,7 @@ trait Kernel: Send + Sync + UnwindSafe + RefUnwindSafe {
 /// An expanded SM4 key, wiped when dropped.
 pub struct Key {
     /// Boxed, so that moving a key leaves no copy behind.
-    kernel: Box<dyn Kernel>,
+    kernel: KeyBox<dyn Kernel>,
 }
 
 /// Names of the selected kernels.
@@ -138,11 +140,11 @@ impl Key {
     /// A key for the portable kernel.
     #[cfg(test)]
     fn portable(key: &[u8; KEY_BYTES]) -> Self {
-        Self::with(key, |round_keys| Box::new(portable::Schedule::new(round_keys)))
+        Self::with(key, |round_keys| boxed(portable::Schedule::new(round_keys)))
     }
 
     /// A key for the kernel that `choose` makes of the round keys.
-    fn with(key: &[u8; KEY_BYTES], choose: impl FnOnce(&[u32; 32]) -> Box<dyn Kernel>) -> Self {
+    fn with(key: &[u8; KEY_BYTES], choose: impl FnOnce(&[u32; 32]) -> KeyBox<dyn Kernel>) -> Self {
         let mut round_keys = expand(key);
         let kernel = choose(&round_keys);
         round_keys.zeroize();
@@ -160,40 +162,47 @@ impl Key {
     }
 }
 
+/// A kernel in key memory.
+#[allow(unsafe_code)]
+fn boxed<K: Kernel + 'static>(kernel: K) -> KeyBox<dyn Kernel> {
+    // SAFETY: the pointer becomes one of a trait that the value has.
+    unsafe { KeyBox::new(kernel).map(|kernel| kernel as NonNull<dyn Kernel>) }
+}
+
 /// The best kernel of this processor below the limit.
-fn select(round_keys: &[u32; 32]) -> Box<dyn Kernel> {
+fn select(round_keys: &[u32; 32]) -> KeyBox<dyn Kernel> {
     #[cfg(target_arch = "x86_64")]
     {
         if let Some(token) = cpu::Gfni512::selected() {
-            return Box::new(schedule::Schedule::new(token, round_keys));
+            return boxed(schedule::Schedule::new(token, round_keys));
         }
         // Processors that have these and AVX-512 do not exist yet; on 512 bits the general kernel does more at once.
         if let Some(token) = cpu::Sm4Ni::selected() {
-            return Box::new(sm4ni::Schedule::new(token, round_keys));
+            return boxed(sm4ni::Schedule::new(token, round_keys));
         }
         if let Some(token) = cpu::Gfni256::selected() {
-            return Box::new(schedule::Schedule::new(token, round_keys));
+            return boxed(schedule::Schedule::new(token, round_keys));
         }
         if let Some(aes) = cpu::AesNi::selected() {
             return match cpu::Avx2::selected() {
-                Some(avx2) => Box::new(schedule::Schedule::new((avx2, aes), round_keys)),
-                None => Box::new(schedule::Schedule::new(aes, round_keys)),
+                Some(avx2) => boxed(schedule::Schedule::new((avx2, aes), round_keys)),
+                None => boxed(schedule::Schedule::new(aes, round_keys)),
             };
         }
     }
     #[cfg(target_arch = "aarch64")]
     {
         if let Some(token) = cpu::NeonSm::selected() {
-            return Box::new(schedule::Schedule::new(batch::Batched(token), round_keys));
+            return boxed(schedule::Schedule::new(batch::Batched(token), round_keys));
         }
         if let Some(token) = cpu::NeonAes::selected() {
-            return Box::new(schedule::Schedule::new(batch::Batched(token), round_keys));
+            return boxed(schedule::Schedule::new(batch::Batched(token), round_keys));
         }
         if let Some(token) = cpu::Neon::selected() {
-            return Box::new(schedule::Schedule::new(batch::Batched(token), round_keys));
+            return boxed(schedule::Schedule::new(batch::Batched(token), round_keys));
         }
     }
-    Box::new(portable::Schedule::new(round_keys))
+    boxed(portable::Schedule::new(round_keys))
 }
 
 /// The counter block `steps` later: inc32 of SP 800-38D 6.2.

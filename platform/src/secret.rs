@@ -17,6 +17,8 @@ use std::{
 
 use zeroize::Zeroize;
 
+pub mod arena;
+
 static UNLOCKED: AtomicUsize = AtomicUsize::new(0);
 
 /// Number of secrets made in this process whose pages the kernel refused to lock.
@@ -187,8 +189,8 @@ unsafe fn guard_pages_of_secret(body: NonNull<u8>, body_bytes: usize) -> bool {
 }
 
 /// Forbids core dumps and attaching of other unprivileged processes, for the life of this process, and leaves all of its memory out of
-/// dumps that a privileged user forces (core(5), `coredump_filter`, which gdb's `gcore` goes by, too): expanded keys and rows in plaintext
-/// are in ordinary memory.
+/// dumps that a privileged user forces (core(5), `coredump_filter`, which gdb's `gcore` goes by, too): rows in plaintext are in
+/// ordinary memory.
 ///
 /// # Errors
 /// If the kernel refuses one of them; a node should refuse to start then.

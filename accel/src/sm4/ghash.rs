@@ -16,19 +16,20 @@ mod wide;
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::cpu;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use crate::memory::KeyBox;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// The hash key `H`, as the selected kernel wants it; boxed, so that moving a key leaves no copy behind.
 pub(super) enum HashKey {
-    Portable(u128),
+    Portable(KeyBox<Zeroizing<u128>>),
     #[cfg(target_arch = "aarch64")]
-    Pmull(Box<pmull::Powers>),
+    Pmull(KeyBox<pmull::Powers>),
     #[cfg(target_arch = "x86_64")]
-    Pclmul(Box<pclmul::Powers>),
+    Pclmul(KeyBox<pclmul::Powers>),
     #[cfg(target_arch = "x86_64")]
-    Vpclmul256(Box<vpclmul256::Powers>),
+    Vpclmul256(KeyBox<vpclmul256::Powers>),
     #[cfg(target_arch = "x86_64")]
-    Vpclmul512(Box<vpclmul512::Powers>),
+    Vpclmul512(KeyBox<vpclmul512::Powers>),
 }
 
 pub(super) fn kernel_name() -> &'static str {
@@ -49,26 +50,26 @@ impl HashKey {
     pub(super) fn new(h: &[u8; 16]) -> Self {
         #[cfg(target_arch = "x86_64")]
         if let Some(token) = cpu::Vpclmul512::selected() {
-            return Self::Vpclmul512(Box::new(vpclmul512::Powers::new(token, u128::from_be_bytes(*h))));
+            return Self::Vpclmul512(KeyBox::new(vpclmul512::Powers::new(token, u128::from_be_bytes(*h))));
         }
         #[cfg(target_arch = "x86_64")]
         if let Some(token) = cpu::Vpclmul256::selected() {
-            return Self::Vpclmul256(Box::new(vpclmul256::Powers::new(token, u128::from_be_bytes(*h))));
+            return Self::Vpclmul256(KeyBox::new(vpclmul256::Powers::new(token, u128::from_be_bytes(*h))));
         }
         #[cfg(target_arch = "x86_64")]
         if let Some(token) = cpu::Pclmul::selected() {
-            return Self::Pclmul(Box::new(pclmul::Powers::new(token, u128::from_be_bytes(*h))));
+            return Self::Pclmul(KeyBox::new(pclmul::Powers::new(token, u128::from_be_bytes(*h))));
         }
         #[cfg(target_arch = "aarch64")]
         if let Some(token) = cpu::NeonAes::selected() {
-            return Self::Pmull(Box::new(pmull::Powers::new(token, u128::from_be_bytes(*h))));
+            return Self::Pmull(KeyBox::new(pmull::Powers::new(token, u128::from_be_bytes(*h))));
         }
         Self::portable(h)
     }
 
     /// A key for the portable kernel.
     pub(super) fn portable(h: &[u8; 16]) -> Self {
-        Self::Portable(u128::from_be_bytes(*h))
+        Self::Portable(KeyBox::new(Zeroizing::new(u128::from_be_bytes(*h))))
     }
 
     /// A running hash starting at zero.
@@ -92,7 +93,7 @@ impl HashKey {
     /// The hash `y` after `blocks`.
     fn absorb(&self, y: u128, blocks: &[[u8; 16]]) -> u128 {
         match self {
-            Self::Portable(h) => blocks.iter().fold(y, |y, block| multiply(y ^ u128::from_be_bytes(*block), *h)),
+            Self::Portable(h) => blocks.iter().fold(y, |y, block| multiply(y ^ u128::from_be_bytes(*block), ***h)),
             #[cfg(target_arch = "aarch64")]
             Self::Pmull(powers) => powers.absorb(y, blocks),
             #[cfg(target_arch = "x86_64")]
@@ -105,15 +106,7 @@ impl HashKey {
     }
 }
 
-impl Drop for HashKey {
-    fn drop(&mut self) {
-        if let Self::Portable(h) = self {
-            h.zeroize();
-        }
-        // The others wipe themselves.
-    }
-}
-
+// Each wipes itself.
 impl ZeroizeOnDrop for HashKey {}
 
 /// A running GHASH.

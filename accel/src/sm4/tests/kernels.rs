@@ -3,28 +3,28 @@
 
 use super::*;
 
-type Choose = fn(&[u32; 32]) -> Option<Box<dyn Kernel>>;
+type Choose = fn(&[u32; 32]) -> Option<KeyBox<dyn Kernel>>;
 
 /// Every kernel for vectors, with its name.
 const KERNELS: &[(&str, Choose)] = &[
     #[cfg(target_arch = "x86_64")]
-    ("aesni", |keys| Some(Box::new(schedule::Schedule::new((cpu::Avx2::new()?, cpu::AesNi::new()?), keys)))),
+    ("aesni", |keys| Some(boxed(schedule::Schedule::new((cpu::Avx2::new()?, cpu::AesNi::new()?), keys)))),
     #[cfg(target_arch = "x86_64")]
-    ("aesni128", |keys| Some(Box::new(schedule::Schedule::new(cpu::AesNi::new()?, keys)))),
+    ("aesni128", |keys| Some(boxed(schedule::Schedule::new(cpu::AesNi::new()?, keys)))),
     #[cfg(target_arch = "x86_64")]
-    ("sm4ni", |keys| Some(Box::new(sm4ni::Schedule::new(cpu::Sm4Ni::new()?, keys)))),
+    ("sm4ni", |keys| Some(boxed(sm4ni::Schedule::new(cpu::Sm4Ni::new()?, keys)))),
     #[cfg(target_arch = "x86_64")]
-    ("sm4ni, modelled", |keys| Some(Box::new(sm4ni::modelled::Schedule::new(cpu::Avx2::new()?, keys)))),
+    ("sm4ni, modelled", |keys| Some(boxed(sm4ni::modelled::Schedule::new(cpu::Avx2::new()?, keys)))),
     #[cfg(target_arch = "x86_64")]
-    ("gfni256", |keys| Some(Box::new(schedule::Schedule::new(cpu::Gfni256::new()?, keys)))),
+    ("gfni256", |keys| Some(boxed(schedule::Schedule::new(cpu::Gfni256::new()?, keys)))),
     #[cfg(target_arch = "x86_64")]
-    ("gfni512", |keys| Some(Box::new(schedule::Schedule::new(cpu::Gfni512::new()?, keys)))),
+    ("gfni512", |keys| Some(boxed(schedule::Schedule::new(cpu::Gfni512::new()?, keys)))),
     #[cfg(target_arch = "aarch64")]
-    ("neon", |keys| Some(Box::new(schedule::Schedule::new(batch::Batched(cpu::Neon::new()?), keys)))),
+    ("neon", |keys| Some(boxed(schedule::Schedule::new(batch::Batched(cpu::Neon::new()?), keys)))),
     #[cfg(target_arch = "aarch64")]
-    ("neon-aes", |keys| Some(Box::new(schedule::Schedule::new(batch::Batched(cpu::NeonAes::new()?), keys)))),
+    ("neon-aes", |keys| Some(boxed(schedule::Schedule::new(batch::Batched(cpu::NeonAes::new()?), keys)))),
     #[cfg(target_arch = "aarch64")]
-    ("armv8-sm4", |keys| Some(Box::new(schedule::Schedule::new(batch::Batched(cpu::NeonSm::new()?), keys)))),
+    ("armv8-sm4", |keys| Some(boxed(schedule::Schedule::new(batch::Batched(cpu::NeonSm::new()?), keys)))),
 ];
 
 const ORDERS: [xts::TweakOrder; 2] = [xts::TweakOrder::Gbt17964, xts::TweakOrder::Ieee1619];
