@@ -1,9 +1,10 @@
 //! The language in which a running node is asked to exchange its data keys or to read its files through, and says how far it is. The same
 //! frames as to a signing service.
 
+use bixi_sealed::AtRest;
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use crate::protocol::Message;
+use crate::protocol::{Message, cipher};
 
 /// What is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -12,6 +13,9 @@ pub struct Wish {
     pub new_epoch: bool,
     /// Drop older epochs that no file below the data directory needs.
     pub drop_older: bool,
+    /// The cipher of files made in the new epoch; that of the epoch before where none is named.
+    #[borsh(serialize_with = "cipher::write_option", deserialize_with = "cipher::read_option")]
+    pub cipher: Option<AtRest>,
     /// Most bytes sealed in a second; of a running node what its file says, unless it is said here.
     pub bytes_per_second: Option<u64>,
 }
@@ -19,15 +23,20 @@ pub struct Wish {
 impl Wish {
     /// Whether work at this wish does what is wanted of `other`, too.
     pub fn covers(&self, other: &Self) -> bool {
-        (self.new_epoch || !other.new_epoch) && (self.drop_older || !other.drop_older)
+        (self.new_epoch || !other.new_epoch)
+            && (self.drop_older || !other.drop_older)
+            && (other.cipher.is_none() || self.cipher == other.cipher)
     }
 }
 
 /// What was done.
-#[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Moved {
     /// The epoch of everything that is written from now on.
     pub epoch: u32,
+    /// The cipher of every file that is made from now on.
+    #[borsh(serialize_with = "cipher::write", deserialize_with = "cipher::read")]
+    pub cipher: AtRest,
     /// Bytes that were sealed anew.
     pub bytes: u64,
     /// Epochs that the vault has no more.

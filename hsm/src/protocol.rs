@@ -7,6 +7,7 @@
 //! frame = version (1 byte) ‖ borsh(Request | Response)        at most FRAME_BYTES_MAX, no trailing bytes
 //! ```
 
+pub(crate) mod cipher;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -14,6 +15,7 @@ mod tls;
 use std::fmt;
 
 use bixi_accel::ct;
+use bixi_sealed::AtRest;
 use bixi_types::consensus::{Proposal, SignatureBytes, Vote};
 use bixi_types::session::SessionProof;
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -102,6 +104,15 @@ pub enum Request {
         /// The oldest epoch that is kept.
         below: u32,
     },
+    /// [`Self::RotateDataKey`], with the cipher of files made from then on. Whoever asks for no other one asks for the former, which
+    /// services of earlier releases know.
+    RotateDataKeyTo {
+        /// The epoch that is to be current no more.
+        after: u32,
+        /// The cipher that begins with the next one.
+        #[borsh(serialize_with = "cipher::write", deserialize_with = "cipher::read")]
+        suite: AtRest,
+    },
 }
 
 impl Request {
@@ -122,7 +133,7 @@ impl Request {
             Self::SignSession(_) => "sign-session",
             Self::Settle => "settle",
             Self::TellDue => "tell-due",
-            Self::RotateDataKey { .. } => "rotate-data-key",
+            Self::RotateDataKey { .. } | Self::RotateDataKeyTo { .. } => "rotate-data-key",
             Self::ResealTrail => "reseal-trail",
             Self::DropDataKeys { .. } => "drop-data-key",
         }
@@ -132,7 +143,7 @@ impl Request {
     /// the settlement of the trail itself. Both are rare.
     pub const fn is_durable_at_once(&self) -> bool {
         matches!(self, Self::SignCertificateRequest { .. } | Self::Prf { .. } | Self::Attest(_) | Self::Settle)
-            || matches!(self, Self::RotateDataKey { .. } | Self::DropDataKeys { .. })
+            || matches!(self, Self::RotateDataKey { .. } | Self::RotateDataKeyTo { .. } | Self::DropDataKeys { .. })
     }
 
     /// Who goes first when not all can.
@@ -303,7 +314,9 @@ pub enum FrameError {
     #[error("protocol version {0}; this side speaks version {VERSION}: {side}", side = upgrade(*.0))]
     Version(u8),
     /// Not a message of this version.
-    #[error("not a message of this version: {0}")]
+    #[error(
+        "not a message of this version: {0}; is the other side of another release? restart what was started before an upgrade"
+    )]
     Malformed(String),
 }
 

@@ -197,7 +197,12 @@ impl SigningService {
             }
             Request::Marks => Ok(Done::plain(Response::Marks(self.guard.marks(&self.node_id())))),
             Request::Settle | Request::TellDue => Ok(Done::plain(Response::Settled)),
-            Request::RotateDataKey { after } => Ok(Done::plain(Response::DataKeys(self.rotate_data_key(*after)?))),
+            Request::RotateDataKey { after } => {
+                Ok(Done::plain(Response::DataKeys(self.rotate_data_key(*after, None)?)))
+            }
+            Request::RotateDataKeyTo { after, suite } => {
+                Ok(Done::plain(Response::DataKeys(self.rotate_data_key(*after, Some(*suite))?)))
+            }
             Request::ResealTrail => Ok(Done::plain(Response::Resealed(self.reseal_trail()?))),
             Request::DropDataKeys { below } => Ok(Done::plain(Response::DataKeys(self.drop_data_keys(*below)?))),
         }

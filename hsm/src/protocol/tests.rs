@@ -1,3 +1,4 @@
+use bixi_sealed::AtRest;
 use bixi_types::consensus::VoteKind;
 use bixi_types::session::SessionRole;
 use bixi_types::{H256, NodeId};
@@ -41,6 +42,11 @@ fn requests() -> Vec<Request> {
         }),
         Request::Settle,
         Request::TellDue,
+        Request::RotateDataKey { after: 3 },
+        Request::ResealTrail,
+        Request::DropDataKeys { below: 4 },
+        Request::RotateDataKeyTo { after: 3, suite: AtRest::Sm4Gcm },
+        Request::RotateDataKeyTo { after: 3, suite: AtRest::Aes256Gcm },
     ]
 }
 

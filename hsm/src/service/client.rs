@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bixi_sealed::AtRest;
 use bixi_types::NodeId;
 use bixi_types::consensus::SignatureBytes;
 use bixi_types::ports::{SignError, Signer, Statement};
@@ -205,9 +206,12 @@ impl<C: Channel> Client<C> {
         self.tell(&Request::TellDue)
     }
 
-    /// Begins the epoch of the data keys after `after`, unless it was begun.
-    pub fn rotate_data_key(&self, after: u32) -> Result<DataKeyEpochs, ClientError> {
-        self.epochs(&Request::RotateDataKey { after })
+    /// Begins the epoch of the data keys after `after`, unless it was begun; with a cipher of its own where one is named.
+    pub fn rotate_data_key(&self, after: u32, suite: Option<AtRest>) -> Result<DataKeyEpochs, ClientError> {
+        self.epochs(&match suite {
+            Some(suite) => Request::RotateDataKeyTo { after, suite },
+            None => Request::RotateDataKey { after },
+        })
     }
 
     /// Drops the epochs of the data keys below `below`, if guard and audit trail need none of them.

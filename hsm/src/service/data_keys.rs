@@ -3,7 +3,9 @@
 //! A new epoch is durable in the vault before anything is sealed under it; guard and trail go on in files of their own under it at once.
 //! Asking again is safe: a request names the epoch that it follows.
 
-use super::{SigningService, refuse};
+use bixi_sealed::AtRest;
+
+use super::{SigningService, refuse, statement};
 use crate::audit::{AuditError, Outcome};
 use crate::gate::Priority;
 use crate::protocol::{DataKeyEpochs, Refusal, TrailResealed};
@@ -16,11 +18,14 @@ pub trait DataKeys: Send + Sync {
     /// The device's; [`Refusal::DataKeys`] for a vault that does not open.
     fn epochs(&self) -> Result<DataKeyEpochs, Refusal>;
 
-    /// Begins the epoch that follows `after`, unless that is not the current one any more.
+    /// The cipher that the current epoch began with, as the file was last read.
+    fn suite(&self) -> AtRest;
+
+    /// Begins the epoch that follows `after`, unless that is not the current one any more; with a cipher of its own where one is named.
     ///
     /// # Errors
     /// As [`Self::epochs`], and for a vault that cannot be written; it is then as it was, or has the epoch: [`Self::epochs`] tells.
-    fn begin_epoch(&self, after: u32) -> Result<DataKeyEpochs, Refusal>;
+    fn begin_epoch(&self, after: u32, suite: Option<AtRest>) -> Result<DataKeyEpochs, Refusal>;
 
     /// Whether epochs are dropped for a node at work.
     ///
@@ -36,15 +41,15 @@ pub trait DataKeys: Send + Sync {
 }
 
 impl SigningService {
-    pub(super) fn rotate_data_key(&self, after: u32) -> Result<DataKeyEpochs, Refusal> {
+    pub(super) fn rotate_data_key(&self, after: u32, suite: Option<AtRest>) -> Result<DataKeyEpochs, Refusal> {
         let holder = self.data_keys()?;
         let known = self.with_vault(|| holder.epochs())?;
         let epochs = match known.current {
             current if current > after => known,
             current if current == after => {
-                let subject = format!("data key epoch {}, about to begin", after.saturating_add(1));
+                let subject = format!("{}, about to begin", statement::epoch_after(after, suite));
                 self.tell("rotate-data-key", subject, None, Outcome::Answered)?;
-                self.with_vault(|| holder.begin_epoch(after))?
+                self.with_vault(|| holder.begin_epoch(after, suite))?
             }
             current => {
                 let reason = format!("the epoch after {after} is asked for, and epoch {current} is the current one");
@@ -53,7 +58,16 @@ impl SigningService {
         };
         self.guard.renew().map_err(refuse)?;
         self.audit.renew().map_err(|error| Refusal::Audit(error.to_string()))?;
-        Ok(epochs)
+        match (suite, holder.suite()) {
+            // Somebody else was first: the trail must not say that it was done.
+            (Some(wanted), begun) if begun != wanted => Err(Refusal::DataKeys(format!(
+                "data key epoch {} was begun with {}, and {} is asked for: ask again",
+                epochs.current,
+                begun.name(),
+                wanted.name()
+            ))),
+            _ => Ok(epochs),
+        }
     }
 
     pub(super) fn reseal_trail(&self) -> Result<TrailResealed, Refusal> {

@@ -1,5 +1,6 @@
 //! From a request to the exact bytes that are signed, and the refusals on the way.
 
+use bixi_sealed::AtRest;
 use bixi_types::consensus::VoteKind;
 use bixi_types::header::BlockHeader;
 use bixi_types::ports::Statement;
@@ -33,11 +34,18 @@ pub(super) fn subject(request: &Request) -> String {
         Request::SignCertificateRequest { info } => format!("{} bytes", info.len()),
         Request::Settle => "the node stops".to_owned(),
         Request::TellDue => "a minute has passed".to_owned(),
-        Request::RotateDataKey { after } => format!("data key epoch {}", after.saturating_add(1)),
+        Request::RotateDataKey { after } => epoch_after(*after, None),
+        Request::RotateDataKeyTo { after, suite } => epoch_after(*after, Some(*suite)),
         Request::ResealTrail => "an older file of the audit log under the current data key epoch".to_owned(),
         Request::DropDataKeys { below } => format!("data key epochs below {below}, which no file needs"),
         Request::Prf { .. } | Request::Health | Request::Marks => String::new(),
     }
+}
+
+/// The epoch of the data keys that follows `after`, and the cipher that begins with it where one is asked for.
+pub(super) fn epoch_after(after: u32, suite: Option<AtRest>) -> String {
+    let cipher = suite.map_or(String::new(), |suite| format!(" with {}", suite.name()));
+    format!("data key epoch {}{cipher}", after.saturating_add(1))
 }
 
 /// Decodes the header of a checkpoint request.

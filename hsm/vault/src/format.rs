@@ -102,6 +102,7 @@ impl Slot {
 /// Everything between head and tail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Body {
+    /// Cipher of files made in the current epoch.
     pub(crate) suite: AtRest,
     /// Random name of this vault, bound into every key.
     pub(crate) vault: [u8; 32],
@@ -152,7 +153,7 @@ impl Body {
     }
 
     fn print_with<S: BorshSerialize>(&self, slots: Vec<S>) -> Vec<u8> {
-        let suite = suite_number(self.suite);
+        let suite = self.suite.id();
         let wire: Wire<S> = (
             suite,
             self.vault,
@@ -179,7 +180,7 @@ impl Body {
     fn parse_with<S: BorshDeserialize>(bytes: &[u8], slot: impl Fn(S) -> Slot) -> Result<Self, String> {
         let (suite, vault, version, salt, slots, current, epochs, sealed, tag) =
             Wire::<S>::try_from_slice(bytes).map_err(|error| error.to_string())?;
-        let suite = suite_of(suite).ok_or("unknown suite")?;
+        let suite = AtRest::from_id(suite).ok_or("unknown suite")?;
         let slots = slots.into_iter().map(slot).collect();
         Ok(Self { suite, vault, version, salt, slots, current, epochs, sealed, tag })
     }
@@ -198,20 +199,9 @@ impl Body {
     }
 }
 
-fn suite_number(suite: AtRest) -> u8 {
-    match suite {
-        AtRest::Sm4Gcm => 1,
-        AtRest::Aes256Gcm => 2,
-    }
-}
-
-fn suite_of(number: u8) -> Option<AtRest> {
-    [AtRest::Sm4Gcm, AtRest::Aes256Gcm].into_iter().find(|suite| suite_number(*suite) == number)
-}
-
 /// What the epochs' encryption authenticates besides the epochs.
 pub(crate) fn epochs_aad(body: &Body) -> Vec<u8> {
-    let fields = (suite_number(body.suite), body.vault, body.version, body.current, &body.epochs);
+    let fields = (body.suite.id(), body.vault, body.version, body.current, &body.epochs);
     borsh::to_vec(&fields).expect("borsh into memory cannot fail")
 }
 

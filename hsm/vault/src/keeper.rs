@@ -7,7 +7,7 @@ use bixi_hsm::protocol::{DataKeyEpochs, Refusal};
 use bixi_hsm::service::DataKeys;
 use bixi_hsm::{KeyDevice, KeyRef};
 use bixi_platform::io::{Storage, directory_of};
-use bixi_sealed::KeyRing;
+use bixi_sealed::{AtRest, KeyRing};
 
 use crate::{DeviceKek, Vault, VaultError};
 
@@ -65,10 +65,14 @@ impl DataKeys for Keeper {
         self.with_vault(|_, _| Ok(()))
     }
 
-    fn begin_epoch(&self, after: u32) -> Result<DataKeyEpochs, Refusal> {
+    fn suite(&self) -> AtRest {
+        self.ring.current().suite
+    }
+
+    fn begin_epoch(&self, after: u32, suite: Option<AtRest>) -> Result<DataKeyEpochs, Refusal> {
         // Two who ask at once begin one.
         self.with_vault(|vault, device| match vault.key_ring().current_epoch() == after {
-            true => vault.add_epoch(device).map(drop),
+            true => vault.add_epoch(device, suite).map(drop),
             false => Ok(()),
         })
     }

@@ -157,22 +157,24 @@ impl Vault {
         wrap::opened_by(&self.body, kek)
     }
 
-    /// Begins a new epoch: durable first, then every new file is sealed under it. Old files stay readable.
-    pub fn add_epoch(&mut self, device: &dyn KeyDevice) -> Result<u32, VaultError> {
+    /// Begins a new epoch: durable first, then every new file is sealed under it. Old files stay readable. With a `suite` that is the
+    /// cipher of files made in it, by the same write; else they have the cipher of the epoch before.
+    pub fn add_epoch(&mut self, device: &dyn KeyDevice, suite: Option<AtRest>) -> Result<u32, VaultError> {
         if self.epochs.len() >= EPOCHS_MAX {
             return Err(VaultError::Full { path: self.path.clone(), what: "epochs; drop unused ones first" });
         }
         let epoch = self.body.current.checked_add(1).expect("fewer than 2^32 rotations");
-        let previous = self.body.current;
+        let previous = (self.body.current, self.body.suite);
         self.epochs.push((epoch, wrap::fresh_key(device)?));
-        self.body.current = epoch;
+        (self.body.current, self.body.suite) = (epoch, suite.unwrap_or(previous.1));
         if let Err(error) = self.write(file::Expect::Seen) {
             self.epochs.pop();
-            self.body.current = previous;
+            (self.body.current, self.body.suite) = previous;
             return Err(error);
         }
         let (_, key) = self.epochs.last().expect("pushed above");
-        self.ring.rotate(epoch, Secret::from_slice(key.as_slice())).expect("the epoch is above the current one");
+        let begun = self.ring.rotate_to(epoch, self.body.suite, Secret::from_slice(key.as_slice()));
+        begun.expect("the epoch is above the current one");
         Ok(epoch)
     }
 
@@ -272,7 +274,7 @@ impl Vault {
         let old_slots = std::mem::replace(&mut self.body.slots, vec![slot]);
         let old_key = std::mem::replace(&mut self.key, key);
         // Writes all of it.
-        self.add_epoch(device).inspect_err(|_| {
+        self.add_epoch(device, None).inspect_err(|_| {
             self.body.slots = old_slots;
             self.key = old_key;
         })

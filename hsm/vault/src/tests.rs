@@ -1,11 +1,14 @@
+use std::collections::BTreeSet;
+
 use bixi_hsm::soft::SoftDevice;
 use bixi_hsm::{KeyKind, KeySpec};
-use bixi_platform::io::{OpenMode, PreadStorage};
-use bixi_sealed::{Purpose, small};
+use bixi_platform::io::{Crash, Faults, FaultyStorage, MemoryDisk, OpenMode, PreadStorage};
+use bixi_sealed::{Current, Purpose, small};
 
 use super::*;
 
 mod escrow;
+mod formats;
 mod keeper;
 
 struct Bench {
@@ -75,7 +78,7 @@ fn rotation_is_seen_at_once_and_survives() {
     let bench = bench();
     let mut vault = bench.create();
     let holder = vault.key_ring();
-    assert_eq!(vault.add_epoch(&bench.device).unwrap(), 2);
+    assert_eq!(vault.add_epoch(&bench.device, None).unwrap(), 2);
     assert_eq!((holder.current_epoch(), holder.epochs()), (2, vec![1, 2]));
     let mut again = bench.open().unwrap();
     assert_eq!((again.version(), again.epochs()), (2, vec![1, 2]));
@@ -84,6 +87,84 @@ fn rotation_is_seen_at_once_and_survives() {
     again.drop_epoch(1).unwrap();
     assert_eq!(again.key_ring().epochs(), [2]);
     assert_eq!(bench.open().unwrap().epochs(), [2]);
+}
+
+#[test]
+fn another_cipher_begins_with_an_epoch_in_one_write() {
+    let bench = bench();
+    let mut vault = bench.create();
+    let (holder, before) = (vault.key_ring(), vault.version());
+    assert_eq!(holder.current(), Current { epoch: 1, suite: AtRest::Sm4Gcm });
+    vault.add_epoch(&bench.device, Some(AtRest::Aes256Gcm)).unwrap();
+    let aes = |epoch| Current { epoch, suite: AtRest::Aes256Gcm };
+    assert_eq!((holder.current(), vault.version()), (aes(2), before + 1));
+    let mut again = bench.open().unwrap();
+    assert_eq!(again.key_ring().current(), aes(2));
+    assert!(bench.same_keys(&holder, &again.key_ring()));
+    // A rotation that names none keeps it, and so does another key encryption key; the same one again is an ordinary rotation.
+    again.add_epoch(&bench.device, None).unwrap();
+    let other = bench.other_kek("kek-2");
+    again.reseal(&bench.device, &other).unwrap();
+    again.add_epoch(&bench.device, Some(AtRest::Aes256Gcm)).unwrap();
+    assert_eq!(again.key_ring().current(), aes(5));
+    again.add_epoch(&bench.device, Some(AtRest::Sm4Gcm)).unwrap();
+    let last = Vault::open(storage(), bench.path(), &bench.kek_of(&other)).unwrap().key_ring();
+    assert_eq!((last.current(), last.epochs()), (Current { epoch: 6, suite: AtRest::Sm4Gcm }, vec![1, 2, 3, 4, 5, 6]));
+    holder.become_like(&last).unwrap();
+    assert_eq!(holder.current(), last.current());
+}
+
+/// A rotation that failed leaves nothing for the next one.
+#[test]
+fn the_cipher_of_a_rotation_that_failed_is_not_begun_by_the_next() {
+    let (device, path) = (SoftDevice::seeded("test", 1), Path::new("/vault"));
+    let kek = device.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
+    let mut failed = 0;
+    for number in 1.. {
+        let (disk, faults) = (MemoryDisk::new(), Faults::none());
+        let faulty: Arc<dyn Storage> = Arc::new(FaultyStorage::new(Arc::new(disk), faults.clone()));
+        let mut vault = Vault::create(faulty, path, AtRest::Sm4Gcm, &device, &kek).unwrap();
+        faults.fail_once_at(faults.operations() + number);
+        if vault.add_epoch(&device, Some(AtRest::Aes256Gcm)).is_ok() {
+            break;
+        }
+        match vault.add_epoch(&device, None) {
+            Ok(epoch) => assert_eq!(vault.key_ring().current(), Current { epoch, suite: AtRest::Sm4Gcm }, "{number}"),
+            // What failed had the name already.
+            Err(error) => assert!(matches!(error, VaultError::Stale { .. }), "{number}: {error}"),
+        }
+        failed += 1;
+    }
+    assert!(failed > 4, "{failed}");
+}
+
+/// Whatever fails, and the power after it: epoch and cipher of before, or both of after.
+#[test]
+fn a_crash_leaves_epoch_and_cipher_of_one_vault() {
+    let (device, path) = (SoftDevice::seeded("test", 1), Path::new("/vault"));
+    let kek = device.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
+    let kek = DeviceKek { device: &device, key: &kek };
+    let mut seen = BTreeSet::new();
+    for number in 1.. {
+        let (disk, faults) = (MemoryDisk::new(), Faults::none());
+        let faulty: Arc<dyn Storage> = Arc::new(FaultyStorage::new(Arc::new(disk.clone()), faults.clone()));
+        let mut vault = Vault::create(faulty, path, AtRest::Sm4Gcm, &device, kek.key).unwrap();
+        faults.dead_from(faults.operations() + number);
+        let done = vault.add_epoch(&device, Some(AtRest::Aes256Gcm));
+        let expected = match &done {
+            Ok(_) => Current { epoch: 2, suite: AtRest::Aes256Gcm },
+            Err(_) => Current { epoch: 1, suite: AtRest::Sm4Gcm },
+        };
+        assert_eq!(vault.key_ring().current(), expected, "{number}");
+        disk.crash(Crash::Torn { seed: number });
+        let Current { epoch, suite } = Vault::open(Arc::new(disk), path, &kek).unwrap().key_ring().current();
+        seen.insert((epoch, suite.name()));
+        if done.is_ok() {
+            assert!(number > 4, "{number}");
+            break;
+        }
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [(1, "SM4-GCM"), (2, "AES-256-GCM")]);
 }
 
 #[test]
@@ -112,8 +193,8 @@ fn a_stale_handle_cannot_undo_another_process() {
     let bench = bench();
     let mut first = bench.create();
     let mut second = bench.open().unwrap();
-    second.add_epoch(&bench.device).unwrap();
-    assert!(matches!(first.add_epoch(&bench.device), Err(VaultError::Stale { .. })));
+    second.add_epoch(&bench.device, None).unwrap();
+    assert!(matches!(first.add_epoch(&bench.device, None), Err(VaultError::Stale { .. })));
     assert_eq!(first.epochs(), [1], "a failed change changes nothing");
     assert_eq!(first.key_ring().current_epoch(), 1);
     assert_eq!(bench.open().unwrap().epochs(), [1, 2]);
@@ -123,7 +204,7 @@ fn a_stale_handle_cannot_undo_another_process() {
 fn every_flipped_bit_is_an_error_that_names_the_file() {
     let bench = bench();
     let mut vault = bench.create();
-    vault.add_epoch(&bench.device).unwrap();
+    vault.add_epoch(&bench.device, None).unwrap();
     let sound = std::fs::read(bench.path()).unwrap();
     for place in 0..sound.len() {
         for bit in [0x01, 0x80] {
@@ -198,7 +279,7 @@ fn a_standby_slot_opens_the_same_keys() {
     let standby = SoftDevice::new("standby");
     let kek = standby.generate(&KeySpec::new("kek", KeyKind::Kek)).unwrap();
     vault.add_slot(SlotKind::Standby, "rack 2", &DeviceKek { device: &standby, key: &kek }, &kek).unwrap();
-    vault.add_epoch(&bench.device).unwrap();
+    vault.add_epoch(&bench.device, None).unwrap();
     let opened = Vault::open(storage(), bench.path(), &DeviceKek { device: &standby, key: &kek });
     // The standby holds none of the primary's keys: its own slot must be found without asking for them.
     let opened = opened.unwrap();
@@ -245,7 +326,7 @@ fn a_crash_before_the_rename_leaves_the_old_vault() {
     let rest = storage().open(&bench.path().with_extension("tmp"), OpenMode::Truncate).unwrap();
     rest.write_at(0, b"half a vault").unwrap();
     let mut again = bench.open().unwrap();
-    again.add_epoch(&bench.device).unwrap();
+    again.add_epoch(&bench.device, None).unwrap();
     assert!(bench.open().unwrap().key_ring().epochs().contains(&vault.key_ring().current_epoch()));
 }
 

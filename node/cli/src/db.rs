@@ -8,10 +8,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use bixi_runtime::data_keys::control::{self, Request};
-use bixi_runtime::data_keys::{End, Left, Moved, Progress, Wish};
+use bixi_runtime::data_keys::{AtRest, End, Left, Moved, Progress, Wish};
 use bixi_runtime::lifecycle::data_keys;
 use bixi_runtime::{Replay, Replayed, Settings, Verdict};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Status};
@@ -81,6 +81,9 @@ pub(crate) fn run(command: &DbCommand) -> Result<(), Failure> {
 /// may be ended without ending that. What a stop or a crash leaves is gone on with after the next start. Of a stopped node and broker this command
 /// does it; --go-on does what is left.
 ///
+/// With --cipher the new epoch has that cipher: SM4-GCM, with which a node begins, or AES-256-GCM. The two change together, in one write of the
+/// vault; each file says its own cipher, and files of both are read.
+///
 /// The vault keeps the older epochs until --drop: files that were moved elsewhere, such as older ones of the audit trail, are read with them.
 ///
 /// Whoever has an old copy of the whole data directory and the key encryption key reads that copy as before. To end that, too, rotate that
@@ -96,6 +99,10 @@ pub(crate) struct RotateKeyArgs {
     /// Begin no epoch: seal what is of an older epoch under the present one.
     #[arg(long)]
     go_on: bool,
+    /// The cipher of files from the new epoch on; without it that of the epoch before. Asked for the one that is in use already, it is an
+    /// ordinary rotation.
+    #[arg(long, value_enum, conflicts_with = "go_on")]
+    cipher: Option<Cipher>,
     /// In the end drop the older epochs that no file below the data directory needs. What was moved elsewhere without its vault and is
     /// sealed under them, older files of the audit trail or a backup of a part, is never read again.
     #[arg(long)]
@@ -106,9 +113,29 @@ pub(crate) struct RotateKeyArgs {
     rate_mib: Option<u64>,
     /// Print one JSON object.
     ///
-    /// {"epoch", "bytes", "dropped", "kept", "left": [{"file", "reason"}]}
+    /// {"epoch", "cipher", "bytes", "dropped", "kept", "left": [{"file", "reason"}]}
     #[arg(long)]
     json: bool,
+}
+
+/// A cipher as the command line names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Cipher {
+    /// SM4-GCM, 128-bit keys (GB/T 32907).
+    #[value(name = "sm4-gcm")]
+    Sm4Gcm,
+    /// AES-256-GCM (FIPS 197, SP 800-38D).
+    #[value(name = "aes-256-gcm")]
+    Aes256Gcm,
+}
+
+impl From<Cipher> for AtRest {
+    fn from(cipher: Cipher) -> Self {
+        match cipher {
+            Cipher::Sm4Gcm => Self::Sm4Gcm,
+            Cipher::Aes256Gcm => Self::Aes256Gcm,
+        }
+    }
 }
 
 /// How often a person is told how far it is.
@@ -119,7 +146,8 @@ const LOOK: Duration = Duration::from_millis(200);
 fn rotate_key(args: &RotateKeyArgs) -> Result<(), Failure> {
     let settings = run::enter_with_node(&args.config)?;
     let bytes_per_second = args.rate_mib.map(|mib| mib << 20);
-    let wish = Wish { new_epoch: !args.go_on, drop_older: args.drop, bytes_per_second };
+    let cipher = args.cipher.map(AtRest::from);
+    let wish = Wish { new_epoch: !args.go_on, drop_older: args.drop, cipher, bytes_per_second };
     let moved = match asked(&settings, &Request::Exchange(wish))? {
         Some(progress) => follow(&settings, wish, progress)?,
         None => exchange(&settings, wish)?,
@@ -131,6 +159,7 @@ fn rotate_key(args: &RotateKeyArgs) -> Result<(), Failure> {
         let some = |epochs: &[u32]| if epochs.is_empty() { "none".to_owned() } else { listed(epochs) };
         let mut rows = vec![
             ["epoch".to_owned(), moved.epoch.to_string()],
+            ["cipher of new files".to_owned(), moved.cipher.name().to_owned()],
             ["sealed anew".to_owned(), format!("{} KiB", moved.bytes.div_ceil(1024))],
             ["epochs dropped".to_owned(), some(&moved.dropped)],
             ["older epochs kept".to_owned(), some(&moved.kept)],
@@ -150,9 +179,10 @@ fn rotate_key(args: &RotateKeyArgs) -> Result<(), Failure> {
 }
 
 fn moved_json(moved: &Moved) -> Value {
-    let Moved { epoch, bytes, dropped, kept, left } = moved;
+    let Moved { epoch, cipher, bytes, dropped, kept, left } = moved;
     let left: Vec<Value> = left.iter().map(|Left { file, reason }| json!({"file": file, "reason": reason})).collect();
-    json!({"epoch": epoch, "bytes": bytes, "dropped": dropped, "kept": kept, "left": left})
+    let cipher = cipher.name().to_lowercase();
+    json!({"epoch": epoch, "cipher": cipher, "bytes": bytes, "dropped": dropped, "kept": kept, "left": left})
 }
 
 /// Of a stopped node, in this process.

@@ -21,5 +21,6 @@ pub(crate) mod pace;
 mod work;
 
 pub use bixi_hsm::exchange::{End, Left, Moved, Progress, Wish};
+pub use bixi_sealed::AtRest;
 pub(crate) use exchange::Exchange;
 pub(crate) use work::{Parts, run};

@@ -14,25 +14,26 @@ use zeroize::Zeroizing;
 pub(crate) const TAG_BYTES: usize = 16;
 pub(crate) type Tag = [u8; TAG_BYTES];
 
-/// The cipher that seals files. A chain's suite chooses it; a reader goes by the file's own header.
+/// The cipher that seals files. It begins with an epoch of the keys; a reader goes by the file's own header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AtRest {
-    /// SM4-GCM, for the `sm` suite.
+    /// SM4-GCM (GB/T 32907), what a new vault begins with.
     Sm4Gcm,
-    /// AES-256-GCM, for the `std` suite.
+    /// AES-256-GCM (FIPS 197).
     Aes256Gcm,
 }
 
 impl AtRest {
-    /// Number in the file header.
-    pub(crate) fn id(self) -> u8 {
+    /// Its number wherever bytes name it: in the header of a file, in a vault.
+    pub fn id(self) -> u8 {
         match self {
             Self::Sm4Gcm => 1,
             Self::Aes256Gcm => 2,
         }
     }
 
-    pub(crate) fn from_id(id: u8) -> Option<Self> {
+    /// The cipher of a number; none for one that names none.
+    pub fn from_id(id: u8) -> Option<Self> {
         match id {
             1 => Some(Self::Sm4Gcm),
             2 => Some(Self::Aes256Gcm),

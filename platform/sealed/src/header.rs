@@ -2,7 +2,7 @@
 
 use bixi_platform::random::OsRandom;
 
-use crate::{AtRest, Result, SealedError};
+use crate::{AtRest, Current, KeyRing, Result, SealedError};
 
 pub(crate) const MAGIC: [u8; 8] = *b"BIXISEAL";
 pub(crate) const VERSION: u16 = 1;
@@ -93,8 +93,9 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// A header with a fresh file id.
-    pub(crate) fn fresh(suite: AtRest, layout: Layout, purpose: Purpose, page_log2: u8, epoch: u32) -> Result<Self> {
+    /// A header with a fresh file id, of the ring's current epoch and cipher.
+    pub(crate) fn fresh(ring: &KeyRing, layout: Layout, purpose: Purpose, page_log2: u8) -> Result<Self> {
+        let Current { epoch, suite } = ring.current();
         let file_id = OsRandom.array().map_err(SealedError::io("draw an id for"))?;
         Ok(Self { suite, layout, purpose, page_log2, epoch, file_id })
     }

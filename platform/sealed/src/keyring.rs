@@ -52,6 +52,16 @@ pub enum KeyRingError {
         /// Of both.
         epoch: u32,
     },
+    /// Another ring has another cipher for the current epoch: it is of another vault.
+    #[error("epoch {epoch} has another cipher there ({there}, not {here}); that is another vault's")]
+    OtherCipher {
+        /// Of both.
+        epoch: u32,
+        /// Of this ring.
+        here: &'static str,
+        /// Of the other one.
+        there: &'static str,
+    },
     /// The current epoch cannot be retired.
     #[error("epoch {epoch} is the current one; rotate before retiring it")]
     Current {
@@ -60,10 +70,9 @@ pub enum KeyRingError {
     },
 }
 
-/// Epoch keys and the current epoch. Clones share state: a rotation is seen by every open writer at its next flush.
+/// Epoch keys, the current epoch and the cipher of its files. Clones share state: a rotation is seen by every open writer at its next flush.
 #[derive(Clone)]
 pub struct KeyRing {
-    suite: AtRest,
     home: Arc<Home>,
     state: Arc<RwLock<State>>,
 }
@@ -94,8 +103,18 @@ impl Home {
     }
 }
 
+/// What a new file is sealed with. A cipher begins with an epoch, so the two are read at once: an epoch that is known to be current tells
+/// that all its files have that cipher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Current {
+    /// Of new files and segments.
+    pub epoch: u32,
+    /// Of new files.
+    pub suite: AtRest,
+}
+
 struct State {
-    current: u32,
+    current: Current,
     keys: BTreeMap<u32, Arc<Secret>>,
 }
 
@@ -112,29 +131,42 @@ impl KeyRing {
         if !keys.contains_key(&current) {
             return Err(KeyRingError::NoCurrent { epoch: current });
         }
-        let state = RwLock::new(State { current, keys });
-        Ok(Self { suite, home: Arc::new(Home::here()), state: Arc::new(state) })
+        let state = RwLock::new(State { current: Current { epoch: current, suite }, keys });
+        Ok(Self { home: Arc::new(Home::here()), state: Arc::new(state) })
     }
 
-    /// Adds `key` as a new epoch and makes it current, for all clones, at once.
+    /// Adds `key` as a new epoch of the same cipher and makes it current, for all clones, at once.
     ///
     /// # Errors
     /// If the epoch is not above the current one or the key has not 32 bytes.
     pub fn rotate(&self, epoch: u32, key: Secret) -> std::result::Result<(), KeyRingError> {
+        self.begin(epoch, None, key)
+    }
+
+    /// [`Self::rotate`], with `suite` as the cipher of new files.
+    ///
+    /// # Errors
+    /// As [`Self::rotate`]; then neither epoch nor cipher has changed.
+    pub fn rotate_to(&self, epoch: u32, suite: AtRest, key: Secret) -> std::result::Result<(), KeyRingError> {
+        self.begin(epoch, Some(suite), key)
+    }
+
+    fn begin(&self, epoch: u32, suite: Option<AtRest>, key: Secret) -> std::result::Result<(), KeyRingError> {
         let mut state = self.write();
-        if epoch <= state.current {
-            return Err(KeyRingError::NotNewer { epoch, current: state.current });
+        let current = state.current;
+        if epoch <= current.epoch {
+            return Err(KeyRingError::NotNewer { epoch, current: current.epoch });
         }
         insert(&mut state.keys, epoch, key)?;
-        state.current = epoch;
+        state.current = Current { epoch, suite: suite.unwrap_or(current.suite) };
         Ok(())
     }
 
-    /// Takes over the epochs of `newer`, the ring of the same vault read later: the keys of new ones, which one is current, and forgets
-    /// those that were dropped. A ring that was read earlier changes nothing.
+    /// Takes over the epochs of `newer`, the ring of the same vault read later: the keys of new ones, which one is current and its cipher,
+    /// and forgets those that were dropped. A ring that was read earlier changes nothing.
     ///
     /// # Errors
-    /// If the two have different keys for an epoch; nothing is taken over then.
+    /// If the two have different keys for an epoch, or ciphers for the current one; nothing is taken over then.
     pub fn become_like(&self, newer: &Self) -> std::result::Result<(), KeyRingError> {
         let (current, keys) = {
             let newer = newer.read();
@@ -147,7 +179,12 @@ impl KeyRing {
         if let Some((epoch, _)) = keys.iter().find(differs) {
             return Err(KeyRingError::OtherKey { epoch: *epoch });
         }
-        if current >= state.current {
+        let known = state.current;
+        if current.epoch == known.epoch && current.suite != known.suite {
+            let (here, there) = (known.suite.name(), current.suite.name());
+            return Err(KeyRingError::OtherCipher { epoch: known.epoch, here, there });
+        }
+        if current.epoch >= known.epoch {
             *state = State { current, keys };
         }
         Ok(())
@@ -159,21 +196,21 @@ impl KeyRing {
     /// If the epoch is the current one.
     pub fn retire(&self, epoch: u32) -> std::result::Result<(), KeyRingError> {
         let mut state = self.write();
-        if epoch == state.current {
+        if epoch == state.current.epoch {
             return Err(KeyRingError::Current { epoch });
         }
         state.keys.remove(&epoch);
         Ok(())
     }
 
-    /// The cipher of new files.
-    pub fn suite(&self) -> AtRest {
-        self.suite
+    /// Cipher and epoch of new files, by one look.
+    pub fn current(&self) -> Current {
+        self.read().current
     }
 
     /// The epoch of new segments.
     pub fn current_epoch(&self) -> u32 {
-        self.read().current
+        self.current().epoch
     }
 
     /// Every epoch held, ascending.
@@ -201,13 +238,8 @@ impl KeyRing {
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "KeyRing({}, epochs {:?}, current {})",
-            self.suite.name(),
-            self.epochs(),
-            self.current_epoch()
-        )
+        let Current { epoch, suite } = self.current();
+        write!(formatter, "KeyRing({}, epochs {:?}, current {epoch})", suite.name(), self.epochs())
     }
 }
 
@@ -224,7 +256,10 @@ fn insert(keys: &mut BTreeMap<u32, Arc<Secret>>, epoch: u32, key: Secret) -> std
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
+    use crate::{Layout, Purpose, header::Header};
 
     fn key(byte: u8) -> Secret {
         Secret::from_slice(&[byte; EPOCH_KEY_BYTES])
@@ -253,6 +288,47 @@ mod tests {
         assert_eq!(clone.retire(5).unwrap_err(), KeyRingError::Current { epoch: 5 });
         clone.retire(1).unwrap();
         assert_eq!(ring.epochs(), [2, 5]);
+    }
+
+    #[test]
+    fn a_cipher_begins_with_an_epoch_and_is_taken_over_with_it() {
+        let (ring, holder) = (ring(), ring());
+        ring.rotate_to(3, AtRest::Aes256Gcm, key(3)).unwrap();
+        let aes = |epoch| Current { epoch, suite: AtRest::Aes256Gcm };
+        assert_eq!(ring.current(), aes(3));
+        assert!(ring.rotate_to(3, AtRest::Sm4Gcm, key(4)).is_err());
+        assert!(ring.rotate_to(4, AtRest::Sm4Gcm, Secret::zeroed(16)).is_err());
+        assert_eq!(ring.current(), aes(3), "what failed changed neither");
+        ring.rotate(5, key(5)).unwrap();
+        assert_eq!(ring.current(), aes(5), "another cipher only where it is asked for");
+        // The same vault, read before and after.
+        holder.become_like(&ring).unwrap();
+        ring.become_like(&self::ring()).unwrap();
+        assert_eq!((holder.current(), ring.current()), (aes(5), aes(5)));
+        let other = KeyRing::new(AtRest::Sm4Gcm, vec![(5, key(5))], 5).unwrap();
+        assert!(matches!(holder.become_like(&other), Err(KeyRingError::OtherCipher { epoch: 5, .. })));
+        assert_eq!((holder.current(), holder.epochs()), (aes(5), vec![1, 2, 3, 5]));
+    }
+
+    /// Whoever makes a file while another thread rotates gets the cipher of its epoch.
+    #[test]
+    fn no_file_gets_the_cipher_of_one_epoch_and_the_number_of_another() {
+        let ring = ring();
+        let suite_of = |epoch: u32| if epoch.is_multiple_of(2) { AtRest::Sm4Gcm } else { AtRest::Aes256Gcm };
+        let rotated = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for epoch in 3..50_000 {
+                    ring.rotate_to(epoch, suite_of(epoch), key(3)).unwrap();
+                    ring.retire(epoch - 1).unwrap();
+                }
+                rotated.store(true, Ordering::Release);
+            });
+            while !rotated.load(Ordering::Acquire) {
+                let header = Header::fresh(&ring, Layout::Small, Purpose::Small, 0).unwrap();
+                assert_eq!(header.suite, suite_of(header.epoch), "epoch {}", header.epoch);
+            }
+        });
     }
 
     #[test]

@@ -14,8 +14,9 @@
 //! - A counter is burnt when its bytes are handed to `write`; an error poisons the writer.
 //! - What a reader returns is a prefix of what was written (frames) or exactly what was sealed (pages, small).
 //! - A bad frame below a later sync mark is tampering; above it, it is the torn tail of a crash.
+//! - A file has one cipher. It is that of the epoch in which the file was made, and header and ring name both together.
 //!
-//! [`reseal`] moves a file to the ring's current epoch; [`scrub`] reads all of one for what is damaged. [`passphrase`] seals a single key under what a person types.
+//! [`reseal`] moves a file to the ring's current epoch and its cipher; [`scrub`] reads all of one for what is damaged. [`passphrase`] seals a single key under what a person types.
 //!
 //! The AEADs are SM4-GCM (GB/T 32907, GB/T 36624; RFC 8998's parameters) and AES-256-GCM (NIST SP 800-38D), keys come
 //! from HKDF (RFC 5869) over HMAC-SM3.
@@ -40,7 +41,7 @@ pub use crate::{
     error::{ErrorKind, SealedError},
     header::{FileId, Layout, Purpose},
     inspect::{Inspection, inspect, inspect_path},
-    keyring::{EPOCH_KEY_BYTES, KeyRing, KeyRingError},
+    keyring::{Current, EPOCH_KEY_BYTES, KeyRing, KeyRingError},
 };
 
 /// Result of this room.

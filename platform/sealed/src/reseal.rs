@@ -259,7 +259,7 @@ mod tests {
 
     use super::*;
     use crate::fixtures::{key, pattern, ring};
-    use crate::{AtRest, inspect};
+    use crate::{AtRest, Current, inspect};
 
     const PURPOSE: Purpose = Purpose::Wal;
 
@@ -377,7 +377,7 @@ mod tests {
     fn content(storage: &dyn Storage, path: &Path, ring: &KeyRing) -> Vec<u8> {
         let open = || storage.open(path, OpenMode::Read).unwrap();
         match path.to_str().unwrap() {
-            "/d/log" => frames::read_all(open(), ring, PURPOSE).unwrap().0.concat(),
+            "/d/log" | "/log" => frames::read_all(open(), ring, PURPOSE).unwrap().0.concat(),
             "/d/table" => {
                 let reader = pages::Reader::open(open(), ring, PURPOSE).unwrap();
                 let mut content = vec![0; reader.plaintext_len() as usize];
@@ -388,10 +388,32 @@ mod tests {
         }
     }
 
-    fn epochs(storage: &dyn Storage) -> Vec<u32> {
-        let mut epochs = Vec::new();
-        headers(storage, Path::new("/d"), |_, inspection, _| epochs.push(inspection.epoch)).unwrap();
-        epochs
+    fn current(storage: &dyn Storage) -> Vec<Current> {
+        let mut found = Vec::new();
+        let mut visit = |Inspection { epoch, suite, .. }: Inspection| found.push(Current { epoch, suite });
+        headers(storage, Path::new("/d"), |_, inspection, _| visit(inspection)).unwrap();
+        found
+    }
+
+    /// A log that is open, or opened again, while the cipher changes keeps its own until its copy takes its place.
+    #[test]
+    fn a_log_goes_on_in_its_own_cipher_until_it_is_copied() {
+        let (disk, ring, path) = (MemoryDisk::new(), ring(AtRest::Sm4Gcm), Path::new("/log"));
+        let mut writer = frames::Writer::create(open(&disk, "/log", OpenMode::CreateNew), &ring, PURPOSE).unwrap();
+        writer.append(b"first").unwrap();
+        ring.rotate_to(2, AtRest::Aes256Gcm, key(2)).unwrap();
+        writer.append(b"second").unwrap();
+        writer.close().unwrap();
+        let again = frames::Writer::open_append(open(&disk, "/log", OpenMode::ReadWrite), &ring, PURPOSE).unwrap();
+        let mut writer = again.writer;
+        writer.append(b"third").unwrap();
+        writer.close().unwrap();
+        let named = |inspection: Inspection| (inspection.epoch, inspection.suite);
+        assert_eq!(named(inspect_path(&disk, path).unwrap()), (1, AtRest::Sm4Gcm));
+        assert!(in_place(&disk, path, &ring, &mut go_on).unwrap());
+        assert_eq!(named(inspect_path(&disk, path).unwrap()), (2, AtRest::Aes256Gcm));
+        ring.retire(1).unwrap();
+        assert_eq!(content(&disk, path, &ring), b"firstsecondthird");
     }
 
     #[test]
@@ -423,7 +445,7 @@ mod tests {
         for number in 1.. {
             let (disk, faults, ring) = (MemoryDisk::new(), Faults::none(), ring(AtRest::Sm4Gcm));
             let files = three(&disk, &ring);
-            ring.rotate(2, key(2)).unwrap();
+            ring.rotate_to(2, AtRest::Aes256Gcm, key(2)).unwrap();
             let storage = FaultyStorage::new(Arc::new(disk.clone()), faults.clone());
             let exchange_all = |storage: &dyn Storage| {
                 remove_copies(storage, Path::new("/d"))?;
@@ -438,7 +460,7 @@ mod tests {
                 assert!(content(&disk, path, &ring) == *expected, "{number}: {}", path.display());
             }
             exchange_all(&disk).unwrap();
-            assert_eq!(epochs(&disk), [2, 2, 2]);
+            assert_eq!(current(&disk), [ring.current(); 3]);
             assert_eq!(disk.list(Path::new("/d")).unwrap().len(), 3, "copies are gone");
             ring.retire(1).unwrap();
             for (path, expected) in &files {

@@ -44,7 +44,7 @@ pub fn read(storage: &dyn Storage, path: &Path, ring: &KeyRing, purpose: Purpose
 
 fn seal(ring: &KeyRing, purpose: Purpose, body: &[u8]) -> Result<Vec<u8>> {
     check_size(body.len() as u64)?;
-    let header = Header::fresh(ring.suite(), Layout::Small, purpose, 0, ring.current_epoch())?;
+    let header = Header::fresh(ring, Layout::Small, purpose, 0)?;
     let (segment, prologue) = fresh_prologue(ring, &header)?;
     let mut out = Vec::with_capacity(PROLOGUE_BYTES + body.len() + TAG_BYTES);
     out.extend_from_slice(&prologue);

@@ -19,6 +19,7 @@ use bixi_hsm::{KeyRef, KeyUri};
 use bixi_hsm_broker::frame;
 use bixi_hsm_escrow::Document;
 use bixi_hsm_vault::Description;
+use bixi_sealed::AtRest;
 use bixi_types::consensus::SignatureBytes;
 use bixi_types::{H256, NodeId};
 
@@ -172,6 +173,7 @@ pub(crate) fn decoders() -> Vec<Decoder> {
         Request::RotateDataKey { after: 1 },
         Request::ResealTrail,
         Request::DropDataKeys { below: 2 },
+        Request::RotateDataKeyTo { after: 1, suite: AtRest::Aes256Gcm },
     ];
     let change = Change { height: 7, old: H256([1; 32]), new: H256([2; 32]) };
     let statement = Override {
@@ -188,9 +190,9 @@ pub(crate) fn decoders() -> Vec<Decoder> {
         Response::DataKeys(DataKeyEpochs { current: 3, known: vec![1, 3] }),
         Response::Resealed(TrailResealed { bytes: 9, files_left: 1 }),
     ];
-    let wish = Wish { new_epoch: true, drop_older: false, bytes_per_second: Some(5) };
+    let wish = Wish { new_epoch: true, drop_older: false, cipher: Some(AtRest::Aes256Gcm), bytes_per_second: Some(5) };
     let left = Left { file: "data/guard".into(), reason: "held".into() };
-    let moved = Moved { epoch: 2, bytes: 9, dropped: vec![1], kept: vec![], left: vec![left] };
+    let moved = Moved { epoch: 2, cipher: AtRest::Sm4Gcm, bytes: 9, dropped: vec![1], kept: vec![], left: vec![left] };
     let progress = Progress {
         life: 3,
         number: 1,

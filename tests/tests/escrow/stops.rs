@@ -345,19 +345,27 @@ fn an_exchange_of_the_data_keys_is_gone_on_with() {
     assert!(running.stop().status.success());
     expect_epoch(&ground.template, 1);
     let rotate = ["db", "rotate-key", "--json", "--config", "bixi.toml"];
-    let dropping = [&rotate[..], &["--drop"]].concat();
-    let go_on = [&dropping[..], &["--go-on"]].concat();
-    ground.stop_at_every(7, &dropping, |node, at| {
+    let go_on = [&rotate[..], &["--drop", "--go-on"]].concat();
+    let begun = Cell::new(0);
+    // With another cipher, which is in the same write of the vault as the epoch.
+    ground.stop_at_every(7, &[&rotate[..], &["--drop", "--cipher", "aes-256-gcm"]].concat(), |node, at| {
         let done = json(&bixi(&go_on, node));
         let epoch = done["epoch"].as_u64().unwrap();
         let none = serde_json::json!([]);
         assert!(epoch <= 2 && done["left"] == none && done["kept"] == none, "{at}: {done}");
         expect_epoch(node, epoch as u32);
+        let cipher = if epoch == 2 { "aes-256-gcm" } else { "sm4-gcm" };
+        assert_eq!(done["cipher"], cipher, "{at}: {done}");
+        let report = json(&bixi(&["db", "verify", "--files-only", "--json", "--config", "bixi.toml"], node));
+        let ciphers = report["ciphers"].as_array().unwrap();
+        assert!(ciphers.len() == 1 && ciphers[0]["cipher"] == cipher, "{at}: {report}");
+        begun.set(begun.get() + u32::from(epoch == 2));
         verify(node, at);
         let running = RunningNode::start(&node.join("bixi.toml"));
         assert_eq!(running.height(), height, "{at}");
         assert!(running.stop().status.success(), "{at}");
     });
+    assert!(begun.get() > 3, "{begun:?} of the kills came behind the write of the vault");
     // What officers moved elsewhere is read with the older epoch, until they say that nothing is left to read.
     let done = ground.prepare(&rotate);
     let told = |done: &Value| ["epoch", "dropped", "kept", "left"].map(|name| done[name].to_string()).join(" ");

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a campaign's report")]
 
 mod campaign;
+mod ciphers;
 mod ends;
 mod running;
 

@@ -1,4 +1,4 @@
-//! Slots that officers open together, and files of both format versions.
+//! Slots that officers open together.
 
 use bixi_hsm::device::decorators::Failing;
 use bixi_hsm_escrow::{Document, Record, Share, recover};
@@ -24,7 +24,7 @@ fn officers_open_the_vault_together_and_reseal_it() {
     let bench = bench();
     let mut vault = bench.create();
     let (_, shares) = add_escrow(&bench, &mut vault, "officers");
-    vault.add_epoch(&bench.device).unwrap();
+    vault.add_epoch(&bench.device, None).unwrap();
 
     let told = describe(&*storage(), bench.path()).unwrap();
     assert_eq!((told.version, told.slots.len()), (3, 2));
@@ -79,7 +79,7 @@ fn a_slot_that_cannot_be_added_is_told_before_anything_is_given_out() {
     vault.expect_room("officers").unwrap();
     assert_eq!(std::fs::read(bench.path()).unwrap(), before);
     let mut newer = bench.open().unwrap();
-    newer.add_epoch(&bench.device).unwrap();
+    newer.add_epoch(&bench.device, None).unwrap();
     assert!(matches!(vault.expect_room("officers"), Err(VaultError::Stale { .. })));
 }
 
@@ -121,23 +121,6 @@ fn a_vault_of_devices_alone_stays_readable_by_the_first_release() {
     assert_eq!(version(), 2);
     vault.remove_slot("officers").unwrap();
     assert_eq!(version(), 1);
-}
-
-/// A file that the first release wrote, with two epochs, a standby's slot, and what was sealed under it.
-#[test]
-fn a_vault_of_the_first_release_opens() {
-    let bench = bench();
-    let device = SoftDevice::seeded("fixture", 1);
-    let [kek, standby] = ["kek", "standby"].map(|label| device.generate(&KeySpec::new(label, KeyKind::Kek)).unwrap());
-    std::fs::write(bench.path(), include_bytes!("../../tests/fixtures/vault-v1")).unwrap();
-    let marker = bench.dir.path().join("marker");
-    std::fs::write(&marker, include_bytes!("../../tests/fixtures/marker-v1")).unwrap();
-    for key in [&kek, &standby] {
-        let vault = Vault::open(storage(), bench.path(), &DeviceKek { device: &device, key }).unwrap();
-        assert_eq!((vault.version(), vault.epochs(), vault.slots().len()), (3, vec![1, 2], 2));
-        let body = small::read(&*storage(), &marker, &vault.key_ring(), Purpose::Small).unwrap();
-        assert_eq!(&body[..], b"marker");
-    }
 }
 
 /// Whoever may write the disk but has no key: the commitments, the names, the threshold.

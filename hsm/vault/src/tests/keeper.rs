@@ -7,7 +7,7 @@ use bixi_hsm::guard::{Claim, Position, Step};
 use bixi_hsm::protocol::{DataKeyEpochs, Refusal, Request, Response};
 use bixi_hsm::{CustodyPolicy, Guard, Keys, Params, RetryPolicy, SigningService};
 use bixi_platform::io::{Crash, Faults, FaultyStorage, MemoryDisk};
-use bixi_sealed::reseal;
+use bixi_sealed::{inspect_path, reseal};
 use bixi_types::{CryptoSuite, H256, NodeId};
 
 use super::*;
@@ -146,6 +146,32 @@ fn guard_and_trail_go_on_under_the_new_epoch_and_the_older_one_is_dropped_when_n
     for told in ["rotate-data-key", "reseal-trail", "drop-data-key"] {
         assert!(requests.iter().any(|request| request == told), "{told}: {requests:?}");
     }
+}
+
+#[test]
+fn a_node_at_work_is_given_another_cipher_with_an_epoch_and_the_trail_tells_which() {
+    let (disk, node) = (MemoryDisk::new(), Node::new());
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    node.seal(&storage);
+    let life = node.start(&storage);
+    let suite = AtRest::Aes256Gcm;
+    assert_eq!(life.service.handle(&Request::RotateDataKeyTo { after: 1, suite }), known(2, &[1, 2]));
+    assert_eq!(life.ring.current(), Current { epoch: 2, suite });
+    // Whoever lost the answer; who wanted another cipher after the same epoch is not told that he got it.
+    assert_eq!(life.service.handle(&Request::RotateDataKeyTo { after: 1, suite }), known(2, &[1, 2]));
+    let late = Request::RotateDataKeyTo { after: 1, suite: AtRest::Sm4Gcm };
+    let refused = refusal(life.service.handle(&late));
+    assert!(refused.contains("epoch 2 was begun with AES-256-GCM, and SM4-GCM is asked for"), "{refused}");
+    assert_eq!(node.vault(Arc::clone(&storage)).key_ring().current(), Current { epoch: 2, suite });
+    for name in ["guard", "audit/audit-000002.log"] {
+        assert_eq!(inspect_path(&disk, &at(name)).unwrap().suite, suite, "{name}");
+    }
+    drop(life);
+    let (ring, mut subjects) = (node.vault(Arc::clone(&storage)).key_ring(), Vec::new());
+    verify_chain(&disk, &at("audit"), &ring, |entry| subjects.push(entry.event.subject)).unwrap();
+    let told = "data key epoch 2 with AES-256-GCM";
+    assert!(subjects.iter().any(|subject| subject == told), "{subjects:?}");
+    assert!(subjects.iter().any(|subject| *subject == format!("{told}, about to begin")), "{subjects:?}");
 }
 
 /// Whatever fails once, and after it the power: the vault has one epoch or both, guard and trail open, and the rest is done when it is

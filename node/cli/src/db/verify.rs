@@ -40,7 +40,8 @@ pub(crate) struct VerifyArgs {
     rate_mib: Option<u64>,
     /// Print one JSON object.
     ///
-    /// {"whole", "files", "bytes", "height", "hash", "decided", "torn": [{"file", "offset", "bytes"}], "left", "waiting", "fetched_anew", "found",
+    /// {"whole", "files", "bytes", "ciphers": [{"cipher", "epoch", "files"}], "height", "hash", "decided",
+    /// "torn": [{"file", "offset", "bytes"}], "left", "waiting", "fetched_anew", "found",
     /// "findings": [{"part", "place", "reason", "do"}]}; height and hash are null without a ledger and with --files-only, decided without a decision
     /// in the ordering log, waiting without a snapshot that the next start takes over; found counts all that is wrong, findings lists a thousand at
     /// most
@@ -126,6 +127,9 @@ impl Progress {
 
 fn to_text(report: &Report) -> String {
     let mut rows = vec![["files".to_owned(), format!("{}, {} KiB", report.files, report.bytes.div_ceil(1024))]];
+    for ((cipher, epoch), files) in &report.ciphers {
+        rows.push(["sealed".to_owned(), format!("{files} files with {cipher} under epoch {epoch}")]);
+    }
     if let Some((number, hash)) = &report.head {
         rows.push(["ledger".to_owned(), format!("height {number}, {hash}")]);
     }

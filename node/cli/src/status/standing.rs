@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn an_exchange_of_the_data_keys_under_way_is_shown() {
-        let wish = Wish { new_epoch: true, drop_older: false, bytes_per_second: None };
+        let wish = Wish { new_epoch: true, drop_older: false, cipher: None, bytes_per_second: None };
         let (step, bytes, bytes_total) = ("ledger".to_owned(), 3 << 20, 7 << 20);
         let exchange = Progress { life: 5, number: 1, wish, epoch: 2, step, bytes, bytes_total, end: None };
         let standing = Standing { exchange: Some(exchange), ..sound() };

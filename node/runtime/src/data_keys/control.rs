@@ -151,9 +151,10 @@ mod tests {
     use bixi_platform::topology::Topology;
 
     use super::*;
-    use crate::data_keys::Wish;
+    use crate::data_keys::{AtRest, Wish};
 
-    const WISH: Wish = Wish { new_epoch: true, drop_older: false, bytes_per_second: Some(1) };
+    const WISH: Wish =
+        Wish { new_epoch: true, drop_older: false, cipher: Some(AtRest::Aes256Gcm), bytes_per_second: Some(1) };
 
     fn desk_of(exchange: &Arc<Exchange>) -> Desk {
         Desk { exchange: Arc::clone(exchange), scrubbing: Arc::default() }

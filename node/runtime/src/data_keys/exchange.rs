@@ -33,7 +33,7 @@ pub(crate) struct Figures {
 
 impl Default for Exchange {
     fn default() -> Self {
-        let wish = Wish { new_epoch: false, drop_older: false, bytes_per_second: None };
+        let wish = Wish { new_epoch: false, drop_older: false, cipher: None, bytes_per_second: None };
         let progress = Progress {
             life: fresh(),
             number: 0,
@@ -131,10 +131,12 @@ fn fresh() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use bixi_sealed::AtRest;
+
     use super::*;
 
     fn wish(new_epoch: bool, drop_older: bool) -> Wish {
-        Wish { new_epoch, drop_older, bytes_per_second: None }
+        Wish { new_epoch, drop_older, cipher: None, bytes_per_second: None }
     }
 
     #[test]
@@ -148,6 +150,8 @@ mod tests {
         let shown = exchange.ask(Wish { bytes_per_second: Some(7), ..wish(false, true) });
         assert_eq!((shown.number, shown.bytes, shown.bytes_total), (1, 4, 10));
         assert!(!shown.wish.covers(&wish(false, true)) && shown.wish.covers(&wish(true, false)));
+        let other = Wish { cipher: Some(AtRest::Aes256Gcm), ..wish(true, false) };
+        assert!(!shown.wish.covers(&other) && other.covers(&wish(true, false)) && other.covers(&other));
         assert_eq!(exchange.bytes_per_second(), Some(7));
         assert_eq!(exchange.figures(), Figures { is_under_way: true, bytes: 4, bytes_left: 6 });
         exchange.tell(|progress| progress.end = Some(End::Failed("of a test".to_owned())));

@@ -12,7 +12,7 @@ use bixi_hsm::device::ErrorKind;
 use bixi_ledger::Ledger;
 use bixi_ledger::engine::Resealing;
 use bixi_platform::io::Storage;
-use bixi_sealed::{KeyRing, SealedError, reseal};
+use bixi_sealed::{Current, KeyRing, SealedError, reseal};
 use crossbeam_channel::{Sender, bounded};
 
 use super::files::{expect_no_recovery, is_spare, left as stays, old_files, oldest_in_use};
@@ -50,7 +50,7 @@ pub(crate) fn run(exchange: &Exchange, parts: &Parts) {
     match parts.old_files() {
         Ok(old) if old.iter().any(|(path, _)| !is_spare(&parts.settings.data(""), path)) => {
             tracing::info!(files = old.len(), "files of older data keys are there; they are sealed anew");
-            exchange.ask(Wish { new_epoch: false, drop_older: false, bytes_per_second: None });
+            exchange.ask(Wish { new_epoch: false, drop_older: false, cipher: None, bytes_per_second: None });
         }
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "it cannot be told which files are of older data keys"),
@@ -132,10 +132,10 @@ impl Work<'_> {
         let current = ring.current_epoch();
         // The one before the current epoch was followed by it: then only guard and trail go on under it, if they did not yet.
         let after = if wish.new_epoch { current } else { current.saturating_sub(1) };
-        let began = match signer.rotate_data_key(after) {
+        let began = match signer.rotate_data_key(after, wish.cipher.filter(|_| wish.new_epoch)) {
             Ok(began) => began,
             // The vault may have it all the same: asked again for what there is, the service answers with what is durable, and nothing else.
-            Err(error) => match signer.rotate_data_key(current.saturating_sub(1)) {
+            Err(error) => match signer.rotate_data_key(current.saturating_sub(1), None) {
                 Ok(known) if known.current > current => known,
                 _ => return Err(error.into()),
             },
@@ -148,6 +148,7 @@ impl Work<'_> {
                 format!("the vault as read here has epoch {read}, and epoch {} was begun", began.current).into()
             );
         }
+        expect_cipher(ring.current(), wish)?;
         self.begin_log()?;
         let bytes_total = self.parts.old_files()?.iter().map(|(_, bytes)| bytes).sum();
         self.exchange.tell(|progress| progress.bytes_total = bytes_total);
@@ -157,7 +158,7 @@ impl Work<'_> {
         let dropped = if wish.drop_older { self.drop_older()? } else { Vec::new() };
         let (epoch, bytes) = (ring.current_epoch(), self.exchange.progress().bytes);
         let kept = ring.epochs().into_iter().filter(|known| *known != epoch).collect();
-        Ok(Moved { epoch, bytes, dropped, kept, left })
+        Ok(Moved { epoch, cipher: ring.current().suite, bytes, dropped, kept, left })
     }
 
     /// What stays, and why.
@@ -328,6 +329,20 @@ impl Work<'_> {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
+    }
+}
+
+/// The epoch that is there may be one that somebody else began meanwhile, with the cipher that he wanted.
+fn expect_cipher(current: Current, wish: Wish) -> Result<(), Failure> {
+    match wish.cipher.filter(|cipher| wish.new_epoch && *cipher != current.suite) {
+        Some(cipher) => Err(format!(
+            "epoch {} was begun with {} by another request, not with {}: ask again",
+            current.epoch,
+            current.suite.name(),
+            cipher.name()
+        )
+        .into()),
+        None => Ok(()),
     }
 }
 

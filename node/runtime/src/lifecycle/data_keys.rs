@@ -1,11 +1,12 @@
 //! The data keys of a stopped node, exchanged ([`crate::data_keys`]).
 //!
 //! ```text
-//! new epoch (one write of the vault) ─▶ ledger, at work ─▶ other files, closed ─▶ audit trail ─▶ where wanted, older epochs dropped
+//! new epoch and its cipher (one write of the vault) ─▶ ledger, at work ─▶ other files, closed ─▶ audit trail ─▶ where wanted, older epochs dropped
 //! ```
 //!
 //! Invariants:
-//! - from the write of the vault on nothing is sealed under an older epoch, whatever becomes of the rest;
+//! - from the write of the vault on nothing is sealed under an older epoch, and no file begun with an older cipher, whatever becomes of the
+//!   rest;
 //! - no node works meanwhile: guard and ordering log are held to the end.
 //!
 //! A whole copy of the data directory has a vault of its own with the epochs that its files need: it opens with its key encryption key, and
@@ -20,7 +21,7 @@ use bixi_hsm::guard::GuardError;
 use bixi_hsm_vault::Vault;
 use bixi_ledger::engine::{Engine as _, Resealing};
 use bixi_platform::io::Storage;
-use bixi_sealed::{SealedError, reseal};
+use bixi_sealed::{Current, SealedError, reseal};
 
 use super::desk::{Desk, storage_of_stopped};
 use crate::data_keys::files::{expect_no_recovery, is_spare, old_files, oldest_in_use, remove_copies};
@@ -44,9 +45,10 @@ pub fn exchange(settings: &Settings, wish: Wish, tell: Tell<'_>) -> Result<Moved
     let ring = vault.key_ring();
     if wish.new_epoch {
         let next = ring.current_epoch() + 1;
+        let cipher = wish.cipher.map_or(String::new(), |cipher| format!(" with {}", cipher.name()));
         step("new epoch", || {
-            desk.perform("rotate-data-key", &format!("data key epoch {next}"), || {
-                Ok(vault.add_epoch(desk.device.as_ref()).map(drop)?)
+            desk.perform("rotate-data-key", &format!("data key epoch {next}{cipher}"), || {
+                Ok(vault.add_epoch(desk.device.as_ref(), wish.cipher).map(drop)?)
             })
         })?;
     }
@@ -103,7 +105,8 @@ pub fn exchange(settings: &Settings, wish: Wish, tell: Tell<'_>) -> Result<Moved
         false => Vec::new(),
     };
     let kept = vault.epochs().into_iter().filter(|epoch| *epoch != ring.current_epoch()).collect();
-    Ok(Moved { epoch: ring.current_epoch(), bytes: work.done, dropped, kept, left })
+    let Current { epoch, suite } = ring.current();
+    Ok(Moved { epoch, cipher: suite, bytes: work.done, dropped, kept, left })
 }
 
 /// Drops the epochs below every one that a file needs.

@@ -93,7 +93,7 @@ impl Writer {
         if bytes != 0 {
             return Err(SealedError::NotEmpty { bytes });
         }
-        let header = Header::fresh(ring.suite(), Layout::Frames, purpose, 0, ring.current_epoch())?;
+        let header = Header::fresh(ring, Layout::Frames, purpose, 0)?;
         let (segment, prologue) = fresh_prologue(ring, &header)?;
         file.write_and_sync(0, &prologue).map_err(SealedError::io("write the header of"))?;
         let end = prologue.len() as u64;

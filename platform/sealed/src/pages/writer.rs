@@ -61,7 +61,7 @@ impl Writer {
         if bytes != 0 {
             return Err(SealedError::NotEmpty { bytes });
         }
-        let header = Header::fresh(ring.suite(), Layout::Pages, purpose, page.log2(), ring.current_epoch())?;
+        let header = Header::fresh(ring, Layout::Pages, purpose, page.log2())?;
         let (segment, prologue) = fresh_prologue(ring, &header)?;
         let mut start = vec![0; PAGES_START as usize];
         start[..prologue.len()].copy_from_slice(&prologue);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bixi_ledger::engine;
 use bixi_platform::io::{OpenMode, Storage};
 use bixi_sealed::scrub::{self, Place, Scrubbed};
-use bixi_sealed::{KeyRing, Layout, Purpose, SealedError, reseal};
+use bixi_sealed::{KeyRing, Layout, Purpose, SealedError, inspect_path, reseal};
 use crossbeam_channel::Sender;
 
 use super::report::{Finding, Part, Torn, UNREAD_ADVICE, Unfinished, advice_for};
@@ -174,6 +174,10 @@ impl Ground {
         };
         report.files += 1;
         report.bytes += found.bytes;
+        // A header that cannot be read was found to be damaged.
+        if let Ok(header) = inspect_path(self.storage.as_ref(), &path) {
+            *report.ciphers.entry((header.suite.name(), header.epoch)).or_default() += 1;
+        }
         if !found.is_whole() && is_passing(below) {
             report.left.push(path);
             return None;

@@ -1,5 +1,6 @@
 //! What was found, and what to do about it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bixi_ledger::verification::Subject;
@@ -104,6 +105,8 @@ pub struct Report {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// How many of them their headers say to be of which cipher and epoch.
+    pub ciphers: BTreeMap<(&'static str, u32), u64>,
     /// Logs with an end that a crash left. No damage.
     pub torn: Vec<Torn>,
     /// Files that a crash left and nobody reads. No damage.
@@ -171,12 +174,14 @@ impl Report {
     /// As `--json` prints it.
     #[must_use]
     pub fn to_json(&self) -> Value {
+        let cipher = |((cipher, epoch), files): (&(&str, u32), &u64)| json!({"cipher": cipher.to_lowercase(), "epoch": epoch, "files": files});
         let name = |path: &PathBuf| path.display().to_string();
         let torn = |torn: &Torn| json!({"file": name(&torn.file), "offset": torn.offset, "bytes": torn.bytes});
         json!({
             "whole": self.is_whole(),
             "files": self.files,
             "bytes": self.bytes,
+            "ciphers": self.ciphers.iter().map(cipher).collect::<Vec<_>>(),
             "height": self.head.map(|(number, _)| number),
             "decided": self.decided,
             "hash": self.head.map(|(_, hash)| hash.to_hex()),
