@@ -20,6 +20,7 @@ use std::fmt;
 
 use bixi_accel::sm2::{RegisteredKey, Signature};
 use bixi_accel::sm3;
+use bixi_platform::secret::Secret;
 use borsh::{BorshDeserialize, BorshSerialize};
 use zeroize::Zeroizing;
 
@@ -121,6 +122,42 @@ pub trait KeyDevice: Send + Sync {
 
     /// One cheap round trip that shows the device present and the user logged in.
     fn health(&self) -> Result<(), DeviceError>;
+
+    /// How a counter inside the device stands, that no copy of a disk sets back; none where it has none
+    /// ([`DeviceInfo::monotonic_counter`]).
+    ///
+    /// # Errors
+    /// The device's; [`Cause::CounterRemoved`] for a counter that was there and is gone.
+    fn counter(&self) -> Result<Option<Count>, DeviceError> {
+        Ok(None)
+    }
+
+    /// Advances that counter by one, in one attempt: a backend repeats none, because nobody knows what became of it. Memory that counts
+    /// wears: every few minutes, not with every signature.
+    ///
+    /// # Errors
+    /// [`Cause::Unsupported`] of a device without one. After another error it may or may not have advanced.
+    fn advance_counter(&self) -> Result<Count, DeviceError> {
+        Err(DeviceError::new("advance_counter", Cause::Unsupported, "this device has no counter"))
+    }
+
+    /// Makes another counter in the place of one that was removed, by the word of the device's owner.
+    ///
+    /// # Errors
+    /// [`Cause::Unsupported`] of a device that never had one, [`Cause::Rejected`] while it is there, or for another word.
+    fn renew_counter(&self, _owner_authorization: &Secret) -> Result<(), DeviceError> {
+        Err(DeviceError::new("renew_counter", Cause::Unsupported, "this device has no counter"))
+    }
+}
+
+/// How the counter of a device stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Count {
+    /// Which counter it is, by its place in its device. One that is made anew in the place of one that was removed has the same name; devices
+    /// begin it above everything that any of theirs has reached.
+    pub counter: [u8; 32],
+    /// Its value.
+    pub value: u64,
 }
 
 /// Raw r ‖ s as a device gave it: nobody has verified it yet.

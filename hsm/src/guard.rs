@@ -12,7 +12,8 @@
 //! - one file, one signer: the lock beside the file keeps a second one away, a file with a second name (symbolic or hard
 //!   link) is refused, and a file that was replaced or removed under a running guard ends its grants.
 //!
-//! What one disk cannot show is a complete older copy of the guard put in its place: the peers' witness finds that.
+//! What one disk cannot show is a complete older copy of the guard put in its place: a counter in the device finds that, where it has one
+//! ([`Guard::count`]), and the peers' witness.
 //!
 //! ```text
 //! claim ─ judge ─ Fresh ─▶ append ─▶ fsync, one for all who wait ─▶ Grant::Sign ─▶ device ─▶ store (durable with the next claim)
@@ -20,6 +21,7 @@
 //!               └ other ──▶ Conflict
 //! ```
 
+mod counting;
 pub mod export;
 mod journal;
 mod lane;
@@ -38,6 +40,8 @@ use bixi_sealed::KeyRing;
 use bixi_types::consensus::SignatureBytes;
 use bixi_types::{H256, NodeId};
 
+use counting::doubt::Doubt;
+pub use counting::{BURST, CountError, Counter, Looked, Note, PERIOD};
 use journal::{Journal, Record};
 pub use lane::{Claim, Position, Step};
 use lane::{Lanes, Verdict};
@@ -186,6 +190,16 @@ pub enum GuardError {
         /// How it was seen.
         reason: &'static str,
     },
+    /// By the count of the device it is not the newest, or cannot be told from an older one.
+    #[error("sign-once guard {path} may be an old copy: {reason}. {next}")]
+    OldCopy {
+        /// The guard's file.
+        path: PathBuf,
+        /// How it was seen.
+        reason: String,
+        /// What to do next.
+        next: &'static str,
+    },
     /// An overruling was taken before, or is for another state of the guard.
     #[error(
         "sign-once guard {path}: this is overruling {number}, and the next one of this guard is {next}: it was taken before, or is another guard's"
@@ -230,6 +244,8 @@ struct Inner {
     /// What was claimed, durable or about to be: a claim on its way to the disk stands against every other at once.
     lanes: Lanes,
     journal: Journal,
+    /// Why it may be an old copy.
+    doubt: Option<Doubt>,
     /// Somebody syncs for all who wait.
     syncing: bool,
 }
@@ -258,8 +274,20 @@ impl Guard {
         ring: KeyRing,
         chain: H256,
     ) -> Result<Self, GuardError> {
-        let journal = Journal::create(storage, path.as_ref(), ring, chain)?;
-        Ok(Self::new(path.as_ref(), Lanes::default(), journal))
+        Self::create_noted(storage, path, ring, chain, None)
+    }
+
+    /// [`Self::create`] beside a device that counts, with how far it has.
+    pub fn create_noted(
+        storage: Arc<dyn Storage>,
+        path: impl AsRef<Path>,
+        ring: KeyRing,
+        chain: H256,
+        noted: Option<Note>,
+    ) -> Result<Self, GuardError> {
+        let lanes = Lanes::noting(noted);
+        let journal = Journal::create(storage, path.as_ref(), ring, chain, &lanes)?;
+        Ok(Self::new(path.as_ref(), lanes, journal))
     }
 
     /// Opens the guard of `chain`, reads and authenticates all of it, and rewrites it compactly.
@@ -276,17 +304,18 @@ impl Guard {
     ///
     /// # Errors
     /// [`GuardError::Missing`], [`GuardError::Damaged`], or the disk's.
-    pub fn look(
+    pub fn marks_at(
         storage: &dyn Storage,
         path: impl AsRef<Path>,
         ring: &KeyRing,
         chain: H256,
     ) -> Result<Vec<Position>, GuardError> {
-        Ok(journal::read(storage, path.as_ref(), ring, chain)?.all_marks().collect())
+        let (lanes, _) = journal::read(storage, path.as_ref(), ring, chain)?;
+        Ok(lanes.all_marks().collect())
     }
 
     fn new(path: &Path, lanes: Lanes, journal: Journal) -> Self {
-        let inner = Mutex::new(Inner { lanes, journal, syncing: false });
+        let inner = Mutex::new(Inner { lanes, journal, doubt: None, syncing: false });
         Self { path: path.to_owned(), inner, synced: Condvar::new() }
     }
 
@@ -294,6 +323,7 @@ impl Guard {
     pub fn claim(&self, claim: &Claim) -> Result<Grant, GuardError> {
         let mut inner = self.lock();
         inner.journal.check_usable()?;
+        self.expect_undoubted(&inner)?;
         self.expect_in_service(&inner, &claim.key)?;
         match inner.lanes.judge(claim) {
             Verdict::Repeat(Some(signature)) => return Ok(Grant::Stored(signature)),

@@ -113,6 +113,8 @@ pub enum Request {
         #[borsh(serialize_with = "cipher::write", deserialize_with = "cipher::read")]
         suite: AtRest,
     },
+    /// What is known of the counter by which an old copy of the disk is told; the device is not asked.
+    Counter,
 }
 
 impl Request {
@@ -136,6 +138,7 @@ impl Request {
             Self::RotateDataKey { .. } | Self::RotateDataKeyTo { .. } => "rotate-data-key",
             Self::ResealTrail => "reseal-trail",
             Self::DropDataKeys { .. } => "drop-data-key",
+            Self::Counter => "counter",
         }
     }
 
@@ -224,6 +227,23 @@ pub enum Response {
     DataKeys(DataKeyEpochs),
     /// A file of the audit trail was sealed anew, or none was left.
     Resealed(TrailResealed),
+    /// What is known of the device's counter; none where it has none.
+    Counter(Option<CounterReport>),
+}
+
+/// What is known of the counter by which an old copy of the disk is told.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct CounterReport {
+    /// How far it has counted at most, by the guard; none where that notes nothing.
+    pub value: Option<u64>,
+    /// When it was last to count, milliseconds since 1970 by the host's clock; 0 for never.
+    pub at_ms: u64,
+    /// For how long something has been signed or changed that it has not counted.
+    pub uncounted_ms: Option<u64>,
+    /// Why it did not count when it was last asked.
+    pub failed: Option<String>,
+    /// Nothing is signed: the guard may be an old copy.
+    pub doubted: bool,
 }
 
 /// The epochs of a vault.

@@ -14,6 +14,7 @@
 mod answered;
 mod certificate_request;
 mod client;
+mod counting;
 mod data_keys;
 mod officers;
 mod recording;
@@ -38,17 +39,19 @@ use zeroize::Zeroizing;
 use crate::audit::{Audit, Durability, Event, Outcome};
 use crate::device::{Cause, DeviceError, KeyDevice};
 use crate::gate::{Gate, Place, Priority};
-use crate::guard::{Claim, Grant, Guard, GuardError};
+use crate::guard::{Claim, CountError, Grant, Guard, GuardError};
 use crate::protocol::{
     Derived, Drawn, KeyRole, Message as _, PRF_DOMAIN, RANDOM_BYTES_MAX, Refusal, Request, Response, TlsTranscript,
 };
 use crate::uri::KeyRef;
 
 use answered::Answered;
+use counting::Counting;
 use recording::{Denied, Done, unrecorded};
 use sealing::Sealing;
 
 pub use client::{Channel, ChannelError, Client, ClientError, InProcess};
+pub use counting::PAUSE as COUNT_PAUSE;
 pub use data_keys::DataKeys;
 pub use retry::RetryPolicy;
 pub use setup::{CustodyPolicy, Keys, Params, ServiceError};
@@ -93,6 +96,7 @@ pub struct SigningService {
     audit: Arc<dyn Audit>,
     answered: Answered,
     sealing: Sealing,
+    counting: Counting,
     data_keys: Option<Arc<dyn DataKeys>>,
 }
 
@@ -118,6 +122,7 @@ impl SigningService {
         if let Some(tls) = tls.as_ref().filter(|tls| tls.bytes() == consensus.bytes()) {
             return Err(ServiceError::SharedKey(Box::new(tls.key.clone())));
         }
+        let counting = Counting::of(&device.info());
         Ok(Self {
             device,
             gate: Gate::new(device_calls_max),
@@ -129,6 +134,7 @@ impl SigningService {
             suite,
             retry,
             sealing: Sealing::begin(Instant::now()),
+            counting,
             audit,
             answered: Answered::default(),
             data_keys: None,
@@ -195,6 +201,7 @@ impl SigningService {
                 self.device.health()?;
                 Ok(Done::plain(Response::Healthy(self.device.info())))
             }
+            Request::Counter => Ok(Done::plain(Response::Counter(self.counter_report()))),
             Request::Marks => Ok(Done::plain(Response::Marks(self.guard.marks(&self.node_id())))),
             Request::Settle | Request::TellDue => Ok(Done::plain(Response::Settled)),
             Request::RotateDataKey { after } => {
@@ -329,6 +336,15 @@ impl Signer for SigningService {
             Response::Signature(signature) => Ok(signature),
             Response::Refused(refusal) => Err(ClientError::Refused(refusal).into()),
             other => unreachable!("a statement is signed or refused, not answered with {other:?}"),
+        }
+    }
+}
+
+impl From<CountError> for Refusal {
+    fn from(error: CountError) -> Self {
+        match error {
+            CountError::Guard(error) => refuse(error),
+            CountError::Device(error) => error.into(),
         }
     }
 }

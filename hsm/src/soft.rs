@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bixi_accel::{Random, RandomError, sm2, sm3};
 use bixi_platform::secret::Secret;
 
 use crate::device::lookup::{Candidate, lookup};
 use crate::device::{
-    Attestation, Cause, Custody, DeviceError, DeviceInfo, KeyDevice, KeyInfo, KeyKind, KeySpec, PRF_BYTES, Trust,
-    check_prf_input,
+    Attestation, Cause, Count, Custody, DeviceError, DeviceInfo, KeyDevice, KeyInfo, KeyKind, KeySpec, PRF_BYTES,
+    Trust, check_prf_input,
 };
 use crate::random::System;
 use crate::uri::{KeyRef, KeyUri, ObjectType, Scheme};
@@ -24,6 +25,7 @@ pub const BACKEND: &str = "soft";
 pub struct SoftDevice {
     token: String,
     inner: Mutex<Inner>,
+    counter: Option<AtomicU64>,
 }
 
 struct Inner {
@@ -76,8 +78,19 @@ impl SoftDevice {
         Self::with_source(token, Source::Seeded { seed, counter: 0 })
     }
 
+    /// The same device with a counter, as hardware may have one.
+    #[must_use]
+    pub fn with_counter(self) -> Self {
+        Self { counter: Some(AtomicU64::new(0)), ..self }
+    }
+
+    fn count(&self, value: u64) -> Count {
+        Count { counter: sm3::digest(self.token.as_bytes()), value }
+    }
+
     fn with_source(token: &str, source: Source) -> Self {
-        Self { token: token.to_owned(), inner: Mutex::new(Inner { keys: BTreeMap::new(), source }) }
+        let inner = Inner { keys: BTreeMap::new(), source };
+        Self { token: token.to_owned(), inner: Mutex::new(inner), counter: None }
     }
 
     fn with_key<T>(
@@ -88,7 +101,7 @@ impl SoftDevice {
         use_key: impl FnOnce(&Key, &mut Source) -> Result<T, DeviceError>,
     ) -> Result<T, DeviceError> {
         let mut inner = self.lock();
-        let Inner { keys, source } = &mut *inner;
+        let Inner { keys, source, .. } = &mut *inner;
         let found = self.find(function, keys, key)?;
         if found.kind != kind {
             return Err(DeviceError::new(function, Cause::WrongKeyUse, format!("{key} is a {}", found.kind)));
@@ -153,7 +166,7 @@ impl KeyDevice for SoftDevice {
             token: self.token.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             custody: Custody::ProcessMemory,
-            monotonic_counter: false,
+            monotonic_counter: self.counter.is_some(),
         }
     }
 
@@ -164,7 +177,7 @@ impl KeyDevice for SoftDevice {
     fn generate(&self, spec: &KeySpec) -> Result<KeyRef, DeviceError> {
         spec.check()?;
         let mut inner = self.lock();
-        let Inner { keys, source } = &mut *inner;
+        let Inner { keys, source, .. } = &mut *inner;
         if keys.contains_key(&spec.label) {
             let message = format!("a key named {:?} exists", spec.label);
             return Err(DeviceError::new("generate", Cause::KeyExists, message));
@@ -218,6 +231,16 @@ impl KeyDevice for SoftDevice {
 
     fn health(&self) -> Result<(), DeviceError> {
         Ok(())
+    }
+
+    fn counter(&self) -> Result<Option<Count>, DeviceError> {
+        Ok(self.counter.as_ref().map(|value| self.count(value.load(Ordering::SeqCst))))
+    }
+
+    fn advance_counter(&self) -> Result<Count, DeviceError> {
+        let none = || DeviceError::new("advance_counter", Cause::Unsupported, "made without a counter");
+        let before = self.counter.as_ref().ok_or_else(none)?.fetch_add(1, Ordering::SeqCst);
+        Ok(self.count(before + 1))
     }
 }
 

@@ -1,12 +1,15 @@
-//! A validator whose keys are in a TPM: the ceremony's steps, a committed block, a loss of power of the TPM, a restart; and behind a broker
-//! whose worker is killed and whose TPM stands still.
+//! A validator whose keys are in a TPM: the ceremony's steps, a committed block, a loss of power of the TPM, a restart; behind a broker
+//! whose worker is killed and whose TPM stands still; and a whole disk put back, which the TPM has counted beyond.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
+use bixi_hsm::service::COUNT_PAUSE;
 use bixi_tests::broker::{self, RunningBroker};
 use bixi_tests::chain::wait_until;
+use bixi_tests::disk::copy;
 use bixi_tests::node::{RunningNode, make_chain};
 use bixi_tests::wallet::Wallet;
 use bixi_tests::{binary, settings, swtpm_or_skip};
@@ -122,4 +125,97 @@ fn a_validator_on_a_tpm_commits_and_outlives_a_loss_of_its_power() {
     let node = RunningNode::start(&config);
     assert_eq!(node.height(), height);
     commit(&node, &mut wallet, "again");
+}
+
+/// A command of officers about the stopped node; what it prints.
+fn officer(config: &Path, arguments: &[&str]) -> String {
+    let done = Command::new(binary("bixi")).arg("hsm").args(arguments).arg("--config").arg(config).output().unwrap();
+    assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// How the guard stands.
+fn shown(config: &Path) -> Value {
+    serde_json::from_str(&officer(config, &["guard", "show", "--json"])).unwrap()
+}
+
+/// Says that there is no newer state of this disk.
+fn adopt_old_copy(config: &Path) {
+    let shown = shown(config);
+    assert_eq!(shown["state"], "in-service", "{shown}");
+    assert!(shown["old_copy"].as_str().is_some_and(|reason| reason.contains("may be an old copy")), "{shown}");
+    officer(config, &["guard", "adopt", "--old-copy", "--fingerprint", shown["fingerprint"].as_str().unwrap()]);
+}
+
+/// Why the node does not start.
+fn refused_start(config: &Path) -> String {
+    let ended = RunningNode::try_start(config).err().expect("it must not start");
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.said);
+    ended.last_words().to_owned()
+}
+
+/// A copy of the whole directory, guard and vault and all, taken when the node was stopped in order.
+#[test]
+fn a_whole_disk_that_is_put_back_is_refused_by_the_count_of_the_device() {
+    let swtpm = swtpm_or_skip!();
+    let place = tempfile::tempdir().unwrap();
+    let config = make_chain(place.path());
+    move_to_tpm(&config, &swtpm.socket());
+    let mut wallet = Wallet::new(13);
+    let node = RunningNode::start(&config);
+    commit(&node, &mut wallet, "in the copy");
+    assert!(node.stop().status.success());
+    let (data, kept) = (config.with_file_name("data"), place.path().join("kept"));
+    copy(&data, &kept).unwrap();
+    // A device is not made to count sooner.
+    std::thread::sleep(COUNT_PAUSE + Duration::from_secs(1));
+    let node = RunningNode::start(&config);
+    commit(&node, &mut wallet, "after the copy");
+    assert!(node.stop().status.success());
+    let node = RunningNode::start(&config);
+    assert!(node.stop().status.success(), "the newest state");
+
+    fs::remove_dir_all(&data).unwrap();
+    copy(&kept, &data).unwrap();
+    let said = refused_start(&config);
+    assert!(said.contains("may be an old copy"), "{said}");
+    adopt_old_copy(&config);
+    assert!(shown(&config)["old_copy"].is_null());
+    let node = RunningNode::start(&config);
+    assert!(node.stop().status.success(), "an officer took it up");
+}
+
+/// What officers write into the vault is counted at once; a counter that the TPM's owner took away is made anew.
+#[test]
+fn an_older_vault_is_refused_and_a_counter_that_was_removed_has_a_way_on() {
+    let swtpm = swtpm_or_skip!();
+    let place = tempfile::tempdir().unwrap();
+    let config = make_chain(place.path());
+    move_to_tpm(&config, &swtpm.socket());
+    let node = RunningNode::start(&config);
+    assert!(node.stop().status.success());
+    let (vault, before) = (config.with_file_name("data").join("vault"), place.path().join("vault"));
+    fs::copy(&vault, &before).unwrap();
+    officer(&config, &["rotate", "kek"]);
+    let newest = place.path().join("newest");
+    fs::copy(&vault, &newest).unwrap();
+    fs::copy(&before, &vault).unwrap();
+    let said = refused_start(&config);
+    assert!(said.contains("version 2 of the vault, and the vault beside it is version 1"), "{said}");
+    fs::copy(&newest, &vault).unwrap();
+    let node = RunningNode::start(&config);
+    assert!(node.stop().status.success(), "the newest vault");
+
+    // TPM2_NV_UndefineSpace of the first index, by an owner without an authorization.
+    let header = [0x80, 2, 0, 0, 0, 31, 0, 0, 1, 0x22];
+    let (owner, index) = ([0x40, 0, 0, 1], [1, 0x80, 0x80, 0]);
+    let nobody = [0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0];
+    let response = swtpm.command(&[&header[..], &owner, &index, &nobody].concat());
+    assert_eq!(response[6..10], [0; 4], "{response:02x?}");
+    let said = refused_start(&config);
+    assert!(said.contains("was removed") && said.contains("adopt --old-copy` makes another counter"), "{said}");
+    adopt_old_copy(&config);
+    let node = RunningNode::start(&config);
+    commit(&node, &mut Wallet::new(14), "with another counter");
+    assert!(node.stop().status.success());
 }

@@ -1,8 +1,9 @@
 //! A device in front of another one, in one place: what stands around a call is written once for all of them.
 
+use bixi_platform::secret::Secret;
 use zeroize::Zeroize as _;
 
-use super::{Attestation, DeviceError, DeviceInfo, KeyDevice, KeyInfo, KeySpec, PRF_BYTES, Unverified};
+use super::{Attestation, Count, DeviceError, DeviceInfo, KeyDevice, KeyInfo, KeySpec, PRF_BYTES, Unverified};
 use crate::uri::KeyRef;
 
 /// A device that hands every call to another one and may do something around it.
@@ -92,5 +93,17 @@ impl<D: Decorator> KeyDevice for D {
 
     fn health(&self) -> Result<(), DeviceError> {
         self.around("health", |device| device.health())
+    }
+
+    fn counter(&self) -> Result<Option<Count>, DeviceError> {
+        self.around("counter", |device| device.counter())
+    }
+
+    fn advance_counter(&self) -> Result<Count, DeviceError> {
+        self.around("advance_counter", |device| device.advance_counter())
+    }
+
+    fn renew_counter(&self, owner_authorization: &Secret) -> Result<(), DeviceError> {
+        self.around("renew_counter", |device| device.renew_counter(owner_authorization))
     }
 }

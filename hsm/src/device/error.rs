@@ -54,6 +54,8 @@ pub enum Cause {
     PinHeldBack,
     /// The last attempts with this PIN never came back: it was not tried again.
     PinUnanswered,
+    /// The counter that the device had is gone.
+    CounterRemoved,
 }
 
 impl Cause {
@@ -72,7 +74,8 @@ impl Cause {
             | Self::PinHeldBack
             | Self::PinUnanswered
             | Self::BadAnswer
-            | Self::Setup => ErrorKind::Halt,
+            | Self::Setup
+            | Self::CounterRemoved => ErrorKind::Halt,
         }
     }
 
@@ -108,6 +111,10 @@ impl Cause {
             Self::Rejected => "correct the request",
             Self::BadAnswer => "stop using the device: check the vendor profile with `bixi hsm probe`, then the device",
             Self::Setup => "correct the module's path or configuration",
+            Self::CounterRemoved => {
+                "whether this disk was set back cannot be told any more: find out who changed the device; with the node's newest disk, \
+                 `bixi hsm guard adopt --old-copy` makes another counter"
+            }
         }
     }
 }

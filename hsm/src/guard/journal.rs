@@ -17,6 +17,7 @@ use bixi_types::consensus::SignatureBytes;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::GuardError;
+use super::counting::Note;
 use super::lane::{Claim, Lanes};
 use super::standing::{FirstStanding, Standing};
 
@@ -24,6 +25,8 @@ use super::standing::{FirstStanding, Standing};
 pub(super) const RECORDS_MAX: usize = 2_048;
 /// Version of the records' encoding.
 const FORMAT: u16 = 1;
+/// The same with notes of a device's counter, which earlier versions cannot read.
+const FORMAT_NOTED: u16 = 2;
 
 /// One entry of the file. Variants are only ever added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -38,6 +41,8 @@ pub(super) enum Record {
     FirstStanding(FirstStanding),
     /// The same as written today.
     Standing(Standing),
+    /// What is known of the device's counter, and how often the guard had been changed by then; the latest counts.
+    Noted { note: Note, changes: u64 },
 }
 
 /// The open file. Holds the lock that keeps a second signer away.
@@ -88,12 +93,13 @@ impl Journal {
         path: &Path,
         ring: KeyRing,
         chain: H256,
+        lanes: &Lanes,
     ) -> Result<Self, GuardError> {
         let lock = reserve(&*storage, path)?;
         if storage.exists(path).map_err(|error| failed(path, "look", &error))? {
             return Err(GuardError::Exists { path: path.to_owned() });
         }
-        Self::begin(storage, path, ring, chain, &Lanes::default(), lock)
+        Self::begin(storage, path, ring, chain, lanes, lock)
     }
 
     pub(super) fn open(
@@ -103,7 +109,16 @@ impl Journal {
         chain: H256,
         lock: Box<dyn Lock>,
     ) -> Result<(Lanes, Self), GuardError> {
-        let mut lanes = read(&*storage, path, &ring, chain)?;
+        let (mut lanes, end) = read(&*storage, path, &ring, chain)?;
+        if let End::TornTail { offset, dropped } = end {
+            tracing::warn!(
+                guard = %path.display(),
+                offset,
+                dropped,
+                "the sign-once guard ended in the middle of a write, as after a loss of power; what is dropped was not known to be durable. If \
+                 there was no such loss, look at this disk"
+            );
+        }
         lanes.retire_all_if_said();
         lanes.forget_left_behind();
         let journal = Self::begin(storage, path, ring, chain, &lanes, lock)?;
@@ -273,7 +288,8 @@ fn write_compact(
     chain: H256,
     lanes: &Lanes,
 ) -> Result<Current, GuardError> {
-    let mut records = vec![Record::Identity { format: FORMAT, chain }];
+    let format = if lanes.noted.is_some() { FORMAT_NOTED } else { FORMAT };
+    let mut records = vec![Record::Identity { format, chain }];
     if lanes.standing != Standing::default() {
         records.push(Record::Standing(lanes.standing.clone()));
     }
@@ -281,6 +297,8 @@ fn write_compact(
         records.push(Record::Claimed(claim));
         records.extend(signature.map(|signature| Record::Signed(claim, signature)));
     }
+    // Last: reading the claims counts them anew.
+    records.extend(lanes.noted.map(|note| Record::Noted { note, changes: lanes.changes }));
     let mut frame = Vec::new();
     for record in &records {
         record.serialize(&mut frame).expect("borsh into memory cannot fail");
@@ -303,7 +321,12 @@ fn replace(storage: &dyn Storage, path: &Path, ring: &KeyRing, frame: &[u8]) -> 
 }
 
 /// Reads and authenticates the whole file. The disk's own errors are told apart from damage: they may pass.
-pub(super) fn read(storage: &dyn Storage, path: &Path, ring: &KeyRing, chain: H256) -> Result<Lanes, GuardError> {
+pub(super) fn read(
+    storage: &dyn Storage,
+    path: &Path,
+    ring: &KeyRing,
+    chain: H256,
+) -> Result<(Lanes, End), GuardError> {
     let refuse = |error: SealedError| match error.cause() {
         SealedError::Io { .. } => failed(path, "read", &error),
         _ => damaged(path, error),
@@ -324,23 +347,15 @@ pub(super) fn read(storage: &dyn Storage, path: &Path, ring: &KeyRing, chain: H2
     if first {
         return Err(damaged(path, "it holds no record; a guard is never empty"));
     }
-    if let End::TornTail { offset, dropped } = reader.end() {
-        tracing::warn!(
-            guard = %path.display(),
-            offset,
-            dropped,
-            "the sign-once guard ended in the middle of a write, as after a loss of power; what is dropped was not known to be durable. If \
-             there was no such loss, look at this disk"
-        );
-    }
-    Ok(lanes)
+    let end = reader.end();
+    Ok((lanes, end))
 }
 
 fn apply(lanes: &mut Lanes, record: Record, first: bool, chain: H256) -> Result<(), String> {
     match record {
-        Record::Identity { format, .. } if first && format != FORMAT => {
-            Err(format!("its format is {format}, this binary reads {FORMAT}"))
-        }
+        Record::Identity { format, .. } if first && !(FORMAT..=FORMAT_NOTED).contains(&format) => Err(format!(
+            "its format is {format}, this binary reads {FORMAT} to {FORMAT_NOTED}: it was written by a later version, which has to go on with it"
+        )),
         Record::Identity { chain: found, .. } if first => {
             if found == chain {
                 Ok(())
@@ -355,6 +370,10 @@ fn apply(lanes: &mut Lanes, record: Record, first: bool, chain: H256) -> Result<
         }
         Record::Standing(standing) if !first && *lanes == Lanes::default() => {
             lanes.standing = standing;
+            Ok(())
+        }
+        Record::Noted { note, changes } if !first => {
+            (lanes.noted, lanes.changes) = (Some(note), changes);
             Ok(())
         }
         Record::Claimed(claim) if !first && lanes.claim(&claim) => Ok(()),

@@ -6,6 +6,7 @@ use bixi_types::NodeId;
 use bixi_types::consensus::SignatureBytes;
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use super::counting::Note;
 use super::standing::{Standing, Ticket};
 
 /// Statements a lane remembers below its mark, so that a repeated request gets its stored signature.
@@ -111,9 +112,18 @@ pub(super) struct Lanes {
     pub(super) standing: Standing,
     /// Read from a guard that was retired before keys were told apart.
     pub(super) retires_all: bool,
+    /// What is known of the device's counter.
+    pub(super) noted: Option<Note>,
+    /// How often something was claimed, or changed by an officer. Files without notes do not keep it.
+    pub(super) changes: u64,
 }
 
 impl Lanes {
+    /// Of a new guard.
+    pub(super) fn noting(noted: Option<Note>) -> Self {
+        Self { noted, ..Self::default() }
+    }
+
     pub(super) fn judge(&self, claim: &Claim) -> Verdict {
         let Some(history) = self.histories.get(&(claim.key, claim.position.lane())) else { return Verdict::Fresh };
         match history.get(&claim.position) {
@@ -138,6 +148,7 @@ impl Lanes {
             history.pop_first();
         }
         self.latest = Some(claim.key);
+        self.changes += 1;
         true
     }
 

@@ -42,6 +42,7 @@ impl Guard {
     /// when it could not be made durable, and the guard then grants nothing until it is opened again.
     pub fn await_import(&self, key: &NodeId, fresh: Ticket, host: Option<HostId>) -> Result<Ticket, GuardError> {
         let mut inner = self.lock();
+        self.expect_undoubted(&inner)?;
         let standing = &inner.lanes.standing;
         if let Some(ticket) = standing.awaiting.get(key) {
             self.expect_home(&inner, host)?;
@@ -65,6 +66,7 @@ impl Guard {
     /// [`GuardError::Spent`] for the ticket of a move that has ended, [`GuardError::NeverSigned`]; the disk's.
     pub fn retire(&self, key: &NodeId, ticket: Ticket) -> Result<(), GuardError> {
         let mut inner = self.lock();
+        self.expect_undoubted(&inner)?;
         let standing = &inner.lanes.standing;
         let path = || self.path.clone();
         match standing.retired.get(key) {
@@ -119,6 +121,7 @@ impl Guard {
     /// Says which; the disk's.
     pub fn expect_ready(&self, key: &NodeId, host: Option<HostId>) -> Result<bool, GuardError> {
         let mut inner = self.lock();
+        self.expect_undoubted(&inner)?;
         self.expect_in_service(&inner, key)?;
         if !inner.lanes.has_room_for(key) {
             return Err(GuardError::TooManyKeys { path: self.path.clone() });
@@ -139,6 +142,7 @@ impl Guard {
     /// The disk's.
     pub fn adopt(&self, host: Option<HostId>) -> Result<(), GuardError> {
         let mut inner = self.lock();
+        self.expect_undoubted(&inner)?;
         let mut lanes = inner.lanes.clone();
         lanes.standing.host = host;
         lanes.standing.retired_unnamed = false;
@@ -161,6 +165,7 @@ impl Guard {
     pub fn import(&self, moved: &Moved<'_>, host: Option<HostId>) -> Result<(), GuardError> {
         let Moved { key, ticket, overrulings, marks } = *moved;
         let mut inner = self.lock();
+        self.expect_undoubted(&inner)?;
         let refuse = |reason| Err(GuardError::NotAwaited { path: self.path.clone(), reason });
         match inner.lanes.standing.awaiting.get(key) {
             Some(awaited) if *awaited == ticket => {}

@@ -48,6 +48,7 @@ impl Guard {
     /// that is not the next; the disk's.
     pub fn overrule(&self, key: &NodeId, number: u64, changes: &[Overruling]) -> Result<(), GuardError> {
         let mut inner = self.lock();
+        self.expect_undoubted(&inner)?;
         self.expect_in_service(&inner, key)?;
         let mut lanes = inner.lanes.clone();
         let next = lanes.standing.overrulings + 1;
@@ -69,7 +70,8 @@ impl Guard {
 
 impl Inner {
     /// Durable first, then in memory.
-    pub(super) fn rewrite(&mut self, lanes: Lanes) -> Result<(), GuardError> {
+    pub(super) fn rewrite(&mut self, mut lanes: Lanes) -> Result<(), GuardError> {
+        lanes.changes += 1;
         self.journal.compact(&lanes)?;
         self.lanes = lanes;
         Ok(())

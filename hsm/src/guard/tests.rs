@@ -1,3 +1,4 @@
+mod counting;
 mod disk;
 mod group;
 mod links;
@@ -59,9 +60,9 @@ fn remembers_claims_and_signatures_across_a_clean_restart() {
 }
 
 #[test]
-fn a_look_tells_every_keys_marks_beside_whoever_holds_the_guard() {
+fn every_keys_marks_are_read_beside_whoever_holds_the_guard() {
     let disk = CrashDisk::new(1);
-    let look = || Guard::look(&disk, path(), &ring(), CHAIN);
+    let look = || Guard::marks_at(&disk, path(), &ring(), CHAIN);
     assert!(matches!(look(), Err(GuardError::Missing { .. })));
     let guard = create(&disk);
     assert_eq!(look().unwrap(), []);
@@ -71,7 +72,7 @@ fn a_look_tells_every_keys_marks_beside_whoever_holds_the_guard() {
     }
     assert_eq!(look().unwrap(), [prevote(6, 1).position, other.position]);
     assert_eq!(guard.claim(&prevote(7, 1)).unwrap(), Grant::Sign, "the file is the guard's still");
-    assert!(matches!(Guard::look(&disk, path(), &ring(), H256([8; 32])), Err(GuardError::Damaged { .. })));
+    assert!(matches!(Guard::marks_at(&disk, path(), &ring(), H256([8; 32])), Err(GuardError::Damaged { .. })));
 }
 
 #[test]

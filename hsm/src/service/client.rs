@@ -18,7 +18,7 @@ use crate::device::{Attestation, Cause, DeviceError, DeviceInfo, ErrorKind};
 use crate::gate::Priority;
 use crate::guard::Position;
 use crate::protocol::{
-    DataKeyEpochs, Derived, FrameError, KeyRole, Message as _, Refusal, Request, Response, TrailResealed,
+    CounterReport, DataKeyEpochs, Derived, FrameError, KeyRole, Message as _, Refusal, Request, Response, TrailResealed,
 };
 
 /// No answer came, or none that can be understood.
@@ -167,6 +167,14 @@ impl<C: Channel> Client<C> {
         match self.ask(&Request::Marks)? {
             Response::Marks(marks) => Ok(marks),
             _ => Err(confused(&Request::Marks)),
+        }
+    }
+
+    /// What is known of the device's counter; nothing of a device without one.
+    pub fn counter(&self) -> Result<Option<CounterReport>, ClientError> {
+        match self.ask(&Request::Counter)? {
+            Response::Counter(report) => Ok(report),
+            _ => Err(confused(&Request::Counter)),
         }
     }
 

@@ -3,6 +3,8 @@
 //! A new epoch is durable in the vault before anything is sealed under it; guard and trail go on in files of their own under it at once.
 //! Asking again is safe: a request names the epoch that it follows.
 
+use std::time::Instant;
+
 use bixi_sealed::AtRest;
 
 use super::{SigningService, refuse, statement};
@@ -12,6 +14,9 @@ use crate::protocol::{DataKeyEpochs, Refusal, TrailResealed};
 
 /// Who holds the vault: its one writer in this process. What it changes is durable when it returns, and guard and trail use it.
 pub trait DataKeys: Send + Sync {
+    /// The version of the vault as it was last read or written here.
+    fn vault_version(&self) -> u64;
+
     /// The epochs by the file, read anew.
     ///
     /// # Errors
@@ -58,6 +63,8 @@ impl SigningService {
         };
         self.guard.renew().map_err(refuse)?;
         self.audit.renew().map_err(|error| Refusal::Audit(error.to_string()))?;
+        // The guard knows this vault from now on, and the device that it does.
+        self.count_if_due(Instant::now(), false)?;
         match (suite, holder.suite()) {
             // Somebody else was first: the trail must not say that it was done.
             (Some(wanted), begun) if begun != wanted => Err(Refusal::DataKeys(format!(
@@ -100,7 +107,11 @@ impl SigningService {
         }
         match dropped.is_empty() {
             true => Ok(known),
-            false => self.with_vault(|| holder.drop_epochs(below)),
+            false => {
+                let epochs = self.with_vault(|| holder.drop_epochs(below))?;
+                self.count_if_due(Instant::now(), false)?;
+                Ok(epochs)
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use bixi_accel::sm2::Signature;
 use bixi_platform::random::OsRandom;
+use bixi_platform::secret::Secret;
 use bixi_types::consensus::SignatureBytes;
 use bixi_types::ports::Signer as _;
 use bixi_types::{H256, NodeId};
@@ -38,7 +39,10 @@ impl SigningService {
             OsRandom.array().map_err(|error| Refusal::Storage(format!("the system's random numbers: {error}")))?;
         let node = self.node_id();
         let ticket = self.told("guard-await", "waits for another guard's marks", None, || {
-            self.guard.await_import(&node, Ticket::new(fresh), host).map_err(refuse)
+            self.expect_newest()?;
+            let ticket = self.guard.await_import(&node, Ticket::new(fresh), host).map_err(refuse)?;
+            self.count_change_or_later()?;
+            Ok(ticket)
         })?;
         Ok(ticket.text(&self.chain, &node))
     }
@@ -47,15 +51,19 @@ impl SigningService {
     /// Of a retired guard the file is made again, for the same ticket only.
     ///
     /// # Errors
-    /// For a text that is no ticket of this validator; when `host` is not the guard's; when the trail, the guard or the device refuses.
+    /// For a text that is no ticket of this validator; when `host` is not the guard's; when the trail, the guard or the device refuses, which
+    /// also has to count.
     pub fn export_guard(&self, ticket: &str, host: Option<HostId>) -> Result<(Export, Vec<u8>), Refusal> {
         let key = self.tls.as_ref().ok_or(Refusal::NoKey(KeyRole::Tls))?;
         let node = self.node_id();
         self.told("guard-export", "retired, and its marks exported", None, || {
             self.guard.expect_at_home(host).map_err(refuse)?;
+            self.expect_newest()?;
             let ticket =
                 Ticket::parse(ticket, &self.chain, &node).map_err(|error| Refusal::Malformed(error.to_string()))?;
             self.guard.retire(&node, ticket).map_err(refuse)?;
+            // Before the marks leave: the guard as it was is an old copy by then.
+            self.count_change()?;
             self.tell("guard-export", format!("retired for ticket {ticket}"), None, Outcome::Answered)?;
             let export = Export {
                 chain: self.chain,
@@ -83,7 +91,9 @@ impl SigningService {
             let export = self.read_export(file, signer)?;
             let Export { node: key, ticket, overrulings, marks, .. } = &export;
             let moved = Moved { key, ticket: *ticket, overrulings: *overrulings, marks };
+            self.expect_newest()?;
             self.guard.import(&moved, host).map_err(refuse)?;
+            self.count_change_or_later()?;
             Ok(export)
         })
     }
@@ -119,7 +129,25 @@ impl SigningService {
     /// # Errors
     /// When the trail or the guard refuses.
     pub fn adopt_guard(&self, host: Option<HostId>) -> Result<(), Refusal> {
-        self.told("guard-adopt", "at home on this host from now on", None, || self.guard.adopt(host).map_err(refuse))
+        self.told("guard-adopt", "at home on this host from now on", None, || {
+            self.expect_newest()?;
+            self.guard.adopt(host).map_err(refuse)?;
+            self.count_change_or_later()
+        })
+    }
+
+    /// Takes what may be an old copy of the guard, and the vault beside it, for the newest: every other copy of them is an old one from now on.
+    /// How the guard stands besides stays as it is. A device whose counter was removed makes another one, by the word of its owner.
+    ///
+    /// # Errors
+    /// When the trail, the guard or the device refuses.
+    pub fn adopt_old_copy(&self, owner_authorization: &Secret) -> Result<(), Refusal> {
+        self.told("guard-adopt", "the newest, whatever its device has counted", None, || {
+            if self.renew_counter_if_removed(owner_authorization)? {
+                self.tell("guard-adopt", "a new counter in the device".to_owned(), None, Outcome::Answered)?;
+            }
+            self.take_count()
+        })
     }
 
     /// Takes the checkpoints of a statement that two of `officers` approved.
@@ -156,7 +184,9 @@ impl SigningService {
         }
         let subject = format!("override {} of this guard", statement.number);
         self.told("guard-override", &subject, Some(fingerprint.0), || {
-            self.guard.overrule(&statement.node, statement.number, &changes).map_err(refuse)
+            self.expect_newest()?;
+            self.guard.overrule(&statement.node, statement.number, &changes).map_err(refuse)?;
+            self.count_change_or_later()
         })?;
         Ok(approved)
     }

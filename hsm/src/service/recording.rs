@@ -33,7 +33,7 @@ impl<E: Into<Refusal>> From<E> for Denied {
 }
 
 impl SigningService {
-    /// Answers one request. Nothing leaves before the audit trail has it, but whether the device is well; refusals and what manages
+    /// Answers one request. Nothing leaves before the audit trail has it, but whether the device is well and counts; refusals and what manages
     /// keys are durable there before they are answered.
     pub fn handle(&self, request: &Request) -> Response {
         self.handle_at(request, Instant::now())
@@ -43,7 +43,7 @@ impl SigningService {
     pub(super) fn handle_at(&self, request: &Request, now: Instant) -> Response {
         match request {
             // Says nothing of a key, and is asked again and again.
-            Request::Health => response(self.decide(request)),
+            Request::Health | Request::Counter => response(self.decide(request)),
             _ if request.is_caused_by_strangers() => self.answer_stranger(request, now),
             Request::Settle => {
                 let told = self.answer_telling(request, self.decide(request), self.answered.take());
@@ -63,12 +63,17 @@ impl SigningService {
         }
     }
 
-    /// The answer, after the head of the trail was signed where that is due.
+    /// The answer, after the device has counted and the head of the trail was signed where that is due. A guard that is refused by the count
+    /// keeps the trail, which tells of it, from nothing.
     fn sealed_after(&self, told: Response, now: Instant, is_end: bool) -> Response {
         if told != Response::Settled {
             return told;
         }
-        self.seal_trail(now, is_end).map_or_else(|error| unrecorded(&error), |()| told)
+        let counted = self.count_if_due(now, is_end);
+        match self.seal_trail(now, is_end) {
+            Err(error) => unrecorded(&error),
+            Ok(()) => counted.map_or_else(Response::Refused, |()| told),
+        }
     }
 
     /// One of the handshakes of which an entry a minute tells, signed or not: strangers have the disk synced no oftener. A trail that

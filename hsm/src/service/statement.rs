@@ -38,7 +38,7 @@ pub(super) fn subject(request: &Request) -> String {
         Request::RotateDataKeyTo { after, suite } => epoch_after(*after, Some(*suite)),
         Request::ResealTrail => "an older file of the audit log under the current data key epoch".to_owned(),
         Request::DropDataKeys { below } => format!("data key epochs below {below}, which no file needs"),
-        Request::Prf { .. } | Request::Health | Request::Marks => String::new(),
+        Request::Prf { .. } | Request::Health | Request::Marks | Request::Counter => String::new(),
     }
 }
 

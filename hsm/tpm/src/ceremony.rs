@@ -18,7 +18,7 @@ use crate::wire::{Reader, Writer};
 use crate::{counter, facts, key};
 
 /// `TPM_RH_OWNER`.
-const OWNER: u32 = 0x4000_0001;
+pub(crate) const OWNER: u32 = 0x4000_0001;
 /// Persistent handles that anybody may use for keys (registry of reserved handles).
 const PARENT_FIRST: u32 = 0x8100_8000;
 const PARENT_LAST: u32 = 0x8100_FFFF;

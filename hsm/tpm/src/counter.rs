@@ -6,7 +6,7 @@
 
 use bixi_hsm::{Cause, DeviceError};
 
-use crate::code::{HANDLE, ResponseCode};
+use crate::code::{AUTH_FAIL, BAD_AUTH, HANDLE, ResponseCode};
 use crate::command::{Command, CommandCode, Entity, Protection};
 use crate::connection::{Connection, malformed};
 use crate::kdf::sha256;
@@ -21,10 +21,6 @@ const VALUE_BYTES: u16 = 8;
 /// Where indices of the machine's owner begin (registry of reserved handles), and ours among them.
 const INDEX_FIRST: u32 = 0x0180_8000;
 const INDEX_LAST: u32 = 0x01BF_FFFF;
-
-/// What a counter that is gone means: only its owner, or somebody on the line, takes it away.
-const REMOVED_ADVICE: &str = "whether this disk was set back cannot be told any more: stop, find out who changed the TPM, and take the \
-                              node's state from the other validators";
 
 /// The public area of a counter of ours.
 fn area(index: u32, written: bool) -> Vec<u8> {
@@ -90,7 +86,34 @@ pub(crate) fn read(connection: &mut Connection, index: u32, pin: &[u8], advance:
     value.map_err(malformed(CommandCode::NvRead))
 }
 
-/// The index must be our counter before the PIN is tried on it.
+/// Makes another counter where the one at `index` is gone.
+pub(crate) fn renew(
+    connection: &mut Connection,
+    index: u32,
+    owner: &Entity,
+    owner_authorization: &[u8],
+    pin: &[u8],
+) -> Result<u32, DeviceError> {
+    match check(connection, index) {
+        Ok(()) => {
+            let message = format!("the counter of this store is there, at index {index:#010x}");
+            Err(DeviceError::new(CommandCode::NvDefineSpace.name(), Cause::Rejected, message))
+        }
+        Err(error) if error.cause == Cause::CounterRemoved => {
+            define(connection, owner, owner_authorization, pin).map_err(|error| {
+                match ResponseCode::of(&error).map(ResponseCode::base) {
+                    // Of the owner's word, which nobody counts: no verdict on the PIN.
+                    Some(BAD_AUTH | AUTH_FAIL) => DeviceError { cause: Cause::Rejected, ..error }
+                        .with_advice("give the authorization of the TPM's owner; it is not the keys' PIN"),
+                    _ => error,
+                }
+            })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The index must be our counter before the PIN is tried on it. Only the TPM's owner, or somebody on the line, takes it away.
 fn check(connection: &mut Connection, index: u32) -> Result<(), DeviceError> {
     let code = CommandCode::NvReadPublic;
     let unnamed = Entity { handle: index, name: Vec::new() };
@@ -98,8 +121,7 @@ fn check(connection: &mut Connection, index: u32) -> Result<(), DeviceError> {
     let answer = answer.map_err(|error| match ResponseCode::of(&error) {
         Some(answered) if answered.base() == HANDLE => {
             let message = format!("the TPM has no index {index:#010x}: the counter of this store was removed");
-            let removed = DeviceError::new(code.name(), Cause::BadAnswer, message).with_advice(REMOVED_ADVICE);
-            removed.with_code(answered.0.into())
+            DeviceError::new(code.name(), Cause::CounterRemoved, message).with_code(answered.0.into())
         }
         _ => error,
     })?;
@@ -111,7 +133,7 @@ fn check(connection: &mut Connection, index: u32) -> Result<(), DeviceError> {
     match Reader::new(found).u32("index") {
         Ok(named) if named == index => {
             let message = format!("index {index:#010x} is not the counter of this store any more");
-            Err(DeviceError::new(code.name(), Cause::BadAnswer, message).with_advice(REMOVED_ADVICE))
+            Err(DeviceError::new(code.name(), Cause::CounterRemoved, message))
         }
         _ => Err(malformed(code)(Malformed("public area of the counter"))),
     }

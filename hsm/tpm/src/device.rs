@@ -4,6 +4,8 @@
 //! it stands where a key encryption key is turned into the key that wraps data keys; what is signed, hashed into the ledger or
 //! sealed on disk stays SM2, SM3 and SM4. Where a rule asks for SM algorithms there too, use a PKCS#11 or SDF device.
 
+mod counting;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bixi_accel::sm2::{self, PublicKey, Signature};
-use bixi_hsm::device::{PRF_BYTES, check_prf_input};
+use bixi_hsm::device::{Count, PRF_BYTES, check_prf_input};
 use bixi_hsm::pool::{Failure, Pool};
 use bixi_hsm::{
     Attestation, Cause, Custody, DeviceError, DeviceInfo, KeyDevice, KeyInfo, KeyKind, KeyRef, KeySpec, Trust,
@@ -26,7 +28,7 @@ use crate::line::Address;
 use crate::login::Tpm;
 use crate::public::{Public, Template, name_of};
 use crate::store::{KEYS_MAX, KeyRecord, Store};
-use crate::{attestation, counter, key};
+use crate::{attestation, key};
 
 /// Frozen: data at rest hangs on it.
 const PRF_DOMAIN: &[u8] = b"BIXI-TPM-PRF-V1";
@@ -55,6 +57,8 @@ pub struct TpmDevice {
     pool: Pool<Tpm>,
     info: DeviceInfo,
     known: Mutex<BTreeMap<KeyRef, Arc<Known>>>,
+    /// Index of the counter, if there is one.
+    counter: Mutex<Option<u32>>,
 }
 
 /// A key that was asked for before.
@@ -85,7 +89,8 @@ impl TpmDevice {
         check_pin(&pin)?;
         let timeout = Duration::from_millis(params.timeout_ms);
         let tpm = Tpm::new(params.address, timeout, store, pin, params.pin_state_path);
-        let device = Self { pool: Pool::new(tpm, SESSIONS_MAX, timeout), info, known: Mutex::new(BTreeMap::new()) };
+        let counter = Mutex::new(tpm.store.record.counter);
+        let device = Self { pool: Pool::new(tpm, SESSIONS_MAX, timeout), info, known: Mutex::default(), counter };
         device.health()?;
         Ok(device)
     }
@@ -116,48 +121,29 @@ impl TpmDevice {
         }
     }
 
-    /// The value of the counter.
-    ///
-    /// # Errors
-    /// [`Cause::Unsupported`] when the store was initialised without one.
-    pub fn counter(&self) -> Result<u64, DeviceError> {
-        self.read_counter(false)
-    }
-
-    /// Advances the counter and returns its new value: by one, or by more when the connection was lost on the way and the
-    /// attempt made again.
-    ///
-    /// # Errors
-    /// As [`TpmDevice::counter`]. After another error it may or may not have advanced.
-    pub fn advance_counter(&self) -> Result<u64, DeviceError> {
-        self.read_counter(true)
-    }
-
-    fn read_counter(&self, advance: bool) -> Result<u64, DeviceError> {
-        let index = self.store().record.counter.ok_or_else(|| {
-            let message = "the store was initialised without a counter";
-            DeviceError::new("counter", Cause::Unsupported, message).with_advice("initialise a store with one")
-        })?;
-        let login = &self.store().record.login;
-        self.with(|connection, pin| {
-            // The session is tried on a key of ours first: see `Connection::run_under_parent`.
-            connection.load(login)?;
-            counter::read(connection, index, pin, advance)
-        })
-    }
-
     fn store(&self) -> &Store {
         &self.pool.source().store
     }
 
     /// One piece of work on a connection of the pool; whatever it loads is gone afterwards, or stays the kernel's to clean up.
     fn with<T>(&self, work: impl Fn(&mut Connection, &[u8]) -> Result<T, DeviceError>) -> Result<T, DeviceError> {
+        self.pool.with(|connection, _| self.attempt(connection, &work))
+    }
+
+    /// The same, whatever happens on the way: for what changes the TPM.
+    fn once<T>(&self, work: impl Fn(&mut Connection, &[u8]) -> Result<T, DeviceError>) -> Result<T, DeviceError> {
+        self.pool.once(|connection, _| self.attempt(connection, &work))
+    }
+
+    fn attempt<T>(
+        &self,
+        connection: &mut Connection,
+        work: &impl Fn(&mut Connection, &[u8]) -> Result<T, DeviceError>,
+    ) -> Result<T, Failure> {
         let tpm = self.pool.source();
-        self.pool.with(|connection, _| {
-            let done = connection.begin().and_then(|()| work(connection, tpm.pin.as_slice()));
-            connection.rest();
-            done.map_err(|error| Failure::Device(tpm.remember(error)))
-        })
+        let done = connection.begin().and_then(|()| work(connection, tpm.pin.as_slice()));
+        connection.rest();
+        done.map_err(|error| Failure::Device(tpm.remember(error)))
     }
 
     fn cache(&self) -> MutexGuard<'_, BTreeMap<KeyRef, Arc<Known>>> {
@@ -325,5 +311,19 @@ impl KeyDevice for TpmDevice {
             let ended = |error| DeviceError { cause: Cause::SessionLost, ..error };
             facts::lockout(connection)?.refuse_when_locked().map_err(ended)
         })
+    }
+
+    fn counter(&self) -> Result<Option<Count>, DeviceError> {
+        let Some(index) = self.counter_index() else { return Ok(None) };
+        TpmDevice::counter(self).map(|value| Some(self.count(index, value)))
+    }
+
+    fn advance_counter(&self) -> Result<Count, DeviceError> {
+        let index = self.index()?;
+        TpmDevice::advance_counter(self).map(|value| self.count(index, value))
+    }
+
+    fn renew_counter(&self, owner_authorization: &Secret) -> Result<(), DeviceError> {
+        self.renew(owner_authorization)
     }
 }

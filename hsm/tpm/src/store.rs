@@ -148,6 +148,13 @@ impl Store {
         Ok(Self { directory: directory.to_owned(), record })
     }
 
+    /// The same store with another counter, durably.
+    pub(crate) fn put_counter(&self, index: u32) -> Result<(), DeviceError> {
+        let record = StoreRecord { counter: Some(index), ..self.record.clone() };
+        let path = self.directory.join(DEVICE_FILE);
+        whole_file::replace(&path, &framed(DEVICE_MAGIC, &record)).map_err(|error| unusable(&path, &error.to_string()))
+    }
+
     /// One maker of keys at a time, whatever process it is in; ends when the file is dropped. Another is waited for no longer
     /// than `patience`.
     pub(crate) fn lock(&self, patience: Duration) -> Result<File, DeviceError> {

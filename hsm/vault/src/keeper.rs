@@ -1,6 +1,7 @@
 //! The vault of a service at work: opened anew for each change, so that the file is what counts, whoever wrote it last.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bixi_hsm::protocol::{DataKeyEpochs, Refusal};
@@ -19,21 +20,26 @@ pub struct Keeper {
     kek: KeyRef,
     ring: KeyRing,
     may_drop: bool,
+    /// Of the vault as it was last read or written here.
+    version: AtomicU64,
     /// One change at a time.
     turn: Mutex<()>,
 }
 
 impl Keeper {
-    /// The vault at `path`, which `kek` opens; `ring` learns of new epochs and forgets dropped ones. None is dropped before
+    /// Of a vault that `kek` opens, and has opened; its ring learns of new epochs and forgets dropped ones. None is dropped before
     /// [`Self::allow_dropping`].
-    pub fn new(
-        storage: Arc<dyn Storage>,
-        path: PathBuf,
-        device: Arc<dyn KeyDevice>,
-        kek: KeyRef,
-        ring: KeyRing,
-    ) -> Self {
-        Self { storage, path, device, kek, ring, may_drop: false, turn: Mutex::default() }
+    pub fn new(storage: Arc<dyn Storage>, device: Arc<dyn KeyDevice>, kek: KeyRef, vault: &Vault) -> Self {
+        Self {
+            storage,
+            path: vault.path().to_owned(),
+            device,
+            kek,
+            ring: vault.key_ring(),
+            may_drop: false,
+            version: AtomicU64::new(vault.version()),
+            turn: Mutex::default(),
+        }
     }
 
     /// Whether epochs are dropped when a node at work asks for it.
@@ -50,17 +56,27 @@ impl Keeper {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let kek = DeviceKek { device: self.device.as_ref(), key: &self.kek };
         let mut vault = Vault::open(Arc::clone(&self.storage), &self.path, &kek).map_err(refuse)?;
+        let (found, known) = (vault.version(), self.version.load(Ordering::SeqCst));
+        if found < known {
+            let reason = format!("vault {}: version {found} was put in the place of {known}", self.path.display());
+            return Err(Refusal::DataKeys(reason));
+        }
         change(&mut vault, self.device.as_ref()).map_err(refuse)?;
         // Nothing is sealed under what an earlier attempt could not make durable.
         let synced = self.storage.sync_dir(directory_of(&self.path));
         synced.map_err(|error| Refusal::DataKeys(format!("vault {}: sync directory: {error}", self.path.display())))?;
         let ring = vault.key_ring();
+        self.version.store(vault.version(), Ordering::SeqCst);
         self.ring.become_like(&ring).map_err(|error| Refusal::DataKeys(error.to_string()))?;
         Ok(DataKeyEpochs { current: ring.current_epoch(), known: ring.epochs() })
     }
 }
 
 impl DataKeys for Keeper {
+    fn vault_version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
+    }
+
     fn epochs(&self) -> Result<DataKeyEpochs, Refusal> {
         self.with_vault(|_, _| Ok(()))
     }

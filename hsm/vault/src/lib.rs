@@ -134,7 +134,12 @@ impl Vault {
         self.ring.clone()
     }
 
-    /// Counts every write of this vault; part of the rollback mark.
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Counts every write of this vault; a guard beside it notes it, so that an older one is told.
     pub fn version(&self) -> u64 {
         self.body.version
     }

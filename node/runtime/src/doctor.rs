@@ -9,6 +9,7 @@ pub mod device;
 mod files;
 mod host;
 mod membership;
+mod rollback;
 
 pub use certificates::{CertificateDays, certificate_days};
 pub use files::free_mib;
@@ -216,7 +217,7 @@ fn examine_device(settings: &Settings, offline: bool, report: &mut Report) {
         Err(error) => report.checks.push(Check::new("keys", Verdict::Bad, error.to_string())),
     }
     report.checks.push(at_rest(settings, info.custody));
-    report.checks.push(rollback(info.monotonic_counter));
+    report.checks.push(rollback::check(settings, &held, &info));
 }
 
 /// Whether a node of this file may keep its keys in such a device.
@@ -311,13 +312,4 @@ fn at_rest(settings: &Settings, custody: Custody) -> Check {
         return Check::new("at rest", Verdict::Warn, text);
     }
     Check::new("at rest", Verdict::Good, "sealed; token, PIN file and data are not all on one disk")
-}
-
-fn rollback(monotonic_counter: bool) -> Check {
-    let detail = if monotonic_counter {
-        "the device has a counter, but no mark is written to it yet; not detected locally"
-    } else {
-        "not detected locally: the device has no counter that a restored copy cannot set back"
-    };
-    Check::new("rollback of the disk", Verdict::Warn, detail)
 }

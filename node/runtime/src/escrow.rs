@@ -67,6 +67,7 @@ pub fn create(
     );
     let written = desk.perform("escrow", &subject, || Ok(vault.add_escrow(&wish.label, &escrow)?));
     step("vault", || written.map_err(|error| after_shares(settings, &escrow.record, &wish.label, &error)))?;
+    desk.count(&vault)?;
     Ok(escrow.record)
 }
 
@@ -217,7 +218,8 @@ pub fn slots(settings: &Settings) -> Result<Vec<SlotInfo>, LaunchError> {
 pub fn remove_slot(settings: &Settings, label: &str) -> Result<(), LaunchError> {
     let (desk, mut vault) = Desk::open_with_vault(settings)?;
     let subject = format!("slot {label:?} of the vault");
-    step("vault", || desk.perform("remove slot", &subject, || Ok(vault.remove_slot(label)?)))
+    step("vault", || desk.perform("remove slot", &subject, || Ok(vault.remove_slot(label)?)))?;
+    desk.count(&vault)
 }
 
 #[cfg(test)]

@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
+use bixi_hsm::protocol::CounterReport;
 use parking_lot::Mutex;
 
 use crate::keys::NodeSigner;
+
+const DOUBTED: &str =
+    "the sign-once guard may be an old copy by the count of the device: nothing is signed, and the log says what to do";
 
 /// The device's last known state.
 #[derive(Default)]
 pub(crate) struct Device {
     fault: Mutex<Option<String>>,
     custody: Mutex<Option<String>>,
+    counter: Mutex<Option<CounterReport>>,
 }
 
 impl Device {
@@ -27,12 +32,21 @@ impl Device {
         self.custody.lock().clone()
     }
 
+    /// What is known of the counter of a device that has one.
+    pub(crate) fn counter(&self) -> Option<CounterReport> {
+        self.counter.lock().clone()
+    }
+
     /// Asks for the device; blocks for as long as it takes.
     pub(crate) fn look(&self, signer: &NodeSigner) {
         match signer.health() {
             Ok(info) => {
                 *self.custody.lock() = Some(info.custody.to_string());
-                *self.fault.lock() = None;
+                // A broker of an earlier version does not know the question.
+                let counter = signer.counter().unwrap_or_default();
+                let doubted = counter.as_ref().is_some_and(|counter| counter.doubted);
+                *self.fault.lock() = doubted.then(|| DOUBTED.to_owned());
+                *self.counter.lock() = counter;
             }
             Err(fault) => {
                 tracing::warn!(%fault, "the key device is not well");

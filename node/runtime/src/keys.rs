@@ -218,10 +218,11 @@ pub(crate) fn unlock(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<
 }
 
 impl Holder {
-    /// Refuses to begin with a guard that signs nothing any more, or yet, or not here.
+    /// Refuses to begin with a guard that signs nothing any more, or yet, or not here, or is an old copy.
     pub(crate) fn expect_in_service(&self) -> Result<(), Failure> {
-        let guard = self.service.guard();
-        if guard.expect_ready(&self.service.node_id(), this_host()?)? {
+        // First: an old copy is not to be at home anywhere.
+        self.service.expect_newest()?;
+        if self.service.guard().expect_ready(&self.service.node_id(), this_host()?)? {
             self.service.tell_home()?;
         }
         Ok(())
@@ -290,10 +291,10 @@ pub(crate) fn hold(
         kek: Some(listed.find(&hsm.kek, KeyKind::Kek)?),
     };
     self_test::keys(device.as_ref(), &keys, retry)?;
-    let ring = open_vault(settings, storage, device.as_ref(), &listed)?.key_ring();
-    let (kek, vault) = (listed.find(&hsm.kek, KeyKind::Kek)?, settings.data("vault"));
-    let keeper = Keeper::new(Arc::clone(storage), vault, Arc::clone(&device), kek, ring.clone())
-        .allow_dropping(hsm.drop_at_work_allowed);
+    let vault = open_vault(settings, storage, device.as_ref(), &listed)?;
+    let (ring, kek) = (vault.key_ring(), listed.find(&hsm.kek, KeyKind::Kek)?);
+    let keeper =
+        Keeper::new(Arc::clone(storage), Arc::clone(&device), kek, &vault).allow_dropping(hsm.drop_at_work_allowed);
     let audit = Arc::new(AuditLog::open_reserved(reserved.audit, ring.clone())?);
     self_test::tell(audit.as_ref(), tested.as_ref())?;
     let chain = settings.genesis.hash();

@@ -221,6 +221,7 @@ pub fn launch_on(settings: &Settings, ground: Ground) -> Result<Node, LaunchErro
             accelerator,
             exchange: Arc::clone(&exchange),
             scrubbing: Arc::clone(&scrubbing),
+            device: Arc::clone(&device_health),
         }),
         receipt_timeout: Duration::from_millis(settings.config.rpc.receipt_timeout_ms),
     });

@@ -12,6 +12,7 @@
 //! | [`data_keys`] | begins a new epoch of the data keys, and seals what is on disk anew | device, node stopped |
 //! | [`verification`] | reads everything on disk and computes again what can be computed | device, node stopped |
 //! | [`initialisation`] | makes a token or a TPM's store ready | device |
+//! | `mark` | has the device count beside a vault that was written | device, node stopped |
 //! | `adoption` | takes keys that no note knows, by the fingerprints that an officer names | device |
 //! | [`trail`] | reads and verifies the audit trail | device or broker |
 //!
@@ -26,6 +27,7 @@ pub mod generation;
 pub mod guard;
 pub mod initialisation;
 pub mod inventory;
+pub(crate) mod mark;
 pub mod officers;
 pub mod rotation;
 pub mod statement;
@@ -82,7 +84,7 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 /// A time of this host's clock, UTC to the second.
-fn utc(at_ms: u64) -> String {
+pub(crate) fn utc(at_ms: u64) -> String {
     let (days, second) = (at_ms / 86_400_000, at_ms / 1_000 % 86_400);
     let (mut year, mut day) = (1970, days);
     let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));

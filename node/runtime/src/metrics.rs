@@ -2,6 +2,7 @@
 
 mod accelerator;
 mod chain;
+mod counter;
 mod data_keys;
 mod family;
 mod peers;
@@ -21,12 +22,13 @@ use prometheus_client::registry::Registry;
 use crate::accelerator::Bulk;
 use crate::batches::BatchStore;
 use crate::data_keys::Exchange;
-use crate::health::Certificates;
+use crate::health::{Certificates, Device};
 use crate::links::Links;
 use crate::scrub::Scrubbing;
 use crate::view::View;
 use accelerator::AcceleratorMetrics;
 use chain::ChainMetrics;
+use counter::CounterMetrics;
 use data_keys::DataKeyMetrics;
 use peers::PeerMetrics;
 use scrub::ScrubMetrics;
@@ -41,6 +43,7 @@ pub(crate) struct Sources {
     pub accelerator: Option<Arc<Bulk>>,
     pub exchange: Arc<Exchange>,
     pub scrubbing: Arc<Scrubbing>,
+    pub device: Arc<Device>,
 }
 
 /// The node's registry. Gauges are read when asked for; nothing is updated on a hot path.
@@ -60,12 +63,13 @@ pub(crate) struct NodeMetrics {
 
 impl NodeMetrics {
     pub(crate) fn new(sources: Sources) -> Self {
-        let Sources { links, certificates, batches, view, ledger, accelerator, exchange, scrubbing } = sources;
+        let Sources { links, certificates, batches, view, ledger, accelerator, exchange, scrubbing, device } = sources;
         let mut registry = Registry::default();
         registry.register_collector(Box::new(PeerMetrics { links: Arc::clone(&links), certificates }));
         registry.register_collector(Box::new(ChainMetrics { links, batches, view, ledger }));
         registry.register_collector(Box::new(DataKeyMetrics(exchange)));
         registry.register_collector(Box::new(ScrubMetrics(scrubbing)));
+        registry.register_collector(Box::new(CounterMetrics(device)));
         if let Some(bulk) = accelerator {
             registry.register_collector(Box::new(AcceleratorMetrics(bulk)));
         }

@@ -22,7 +22,7 @@ impl Recorder {
         self.is_broken.store(is_broken, Ordering::SeqCst);
     }
 
-    fn subjects(&self) -> Vec<String> {
+    pub(super) fn subjects(&self) -> Vec<String> {
         self.events.lock().unwrap().iter().map(|(event, _)| event.subject.clone()).collect()
     }
 }

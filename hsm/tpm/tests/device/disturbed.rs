@@ -147,6 +147,29 @@ fn spoiled_responses_are_refused_and_leave_nothing_behind() {
     assert_eq!(reached, 8 * WORK * 3);
 }
 
+/// What the guard notes before each holds for one step.
+#[test]
+fn the_counter_is_advanced_by_one_at_most_whatever_becomes_of_the_answer() {
+    let disturbed = Disturbed::new(swtpm_or_skip!());
+    let (mut reached, mut unknown) = (0, 0);
+    for spoil in [Spoil::Cut(0), Spoil::Flip(90), Spoil::Flip(255)] {
+        for skipped in 0..12 {
+            let before = disturbed.direct.counter().unwrap();
+            disturbed.device.health().unwrap();
+            disturbed.between.arm(skipped, spoil);
+            let answer = disturbed.device.advance_counter();
+            reached += usize::from(disturbed.between.disarm());
+            let after = disturbed.direct.counter().unwrap();
+            assert!(after - before <= 1, "{spoil:?} at {skipped}: from {before} to {after}");
+            match answer {
+                Ok(value) => assert_eq!((value, after), (before + 1, before + 1), "{spoil:?} at {skipped}"),
+                Err(_) => unknown += after - before,
+            }
+        }
+    }
+    assert!(reached > 12 && unknown > 1, "{reached} spoiled, {unknown} advanced without an answer");
+}
+
 #[test]
 fn a_session_key_that_is_not_the_tpms_is_no_verdict_on_the_pin() {
     const AUTH_FAIL: u32 = 0x98E;

@@ -142,17 +142,32 @@ fn the_counter_only_goes_up_across_restarts_and_stores() {
 }
 
 #[test]
-fn a_counter_that_was_removed_is_evidence_and_not_asked_for_again() {
+fn a_counter_that_was_removed_is_evidence_and_made_anew_by_the_owner_alone() {
     let swtpm = swtpm_or_skip!();
     let device = swtpm.device();
-    device.advance_counter().unwrap();
+    let last = device.advance_counter().unwrap();
+    let renew = |authorization: &[u8]| device.renew_counter(&Secret::from_slice(authorization));
+    let refused = renew(b"").unwrap_err();
+    assert_eq!(refused.cause, Cause::Rejected, "{refused}");
+    assert!(refused.message.contains("is there"), "{refused}");
     swtpm.remove_counter();
     for asked in [device.counter(), device.advance_counter()] {
         let refused = asked.unwrap_err();
-        assert_eq!((refused.cause, refused.code), (Cause::BadAnswer, Some(0x18B)), "{refused}");
+        assert_eq!((refused.cause, refused.code), (Cause::CounterRemoved, Some(0x18B)), "{refused}");
         assert_eq!(refused.kind(), ErrorKind::Halt);
         assert!(refused.message.contains("was removed") && refused.advice.contains("set back"), "{refused}");
     }
+    swtpm.set_owner_authorization(b"of the owner");
+    for wrong in [&b""[..], b"of somebody"] {
+        let refused = renew(wrong).unwrap_err();
+        assert_eq!(refused.cause, Cause::Rejected, "{refused}");
+        assert!(refused.advice.contains("owner"), "{refused}");
+    }
+    renew(b"of the owner").unwrap();
+    assert!(device.counter().unwrap() > last, "it goes on where the one before ended");
+    let value = device.advance_counter().unwrap();
+    assert_eq!(TpmDevice::open(swtpm.params(PIN)).unwrap().counter().unwrap(), value);
+    assert_eq!(swtpm.facts().lockout.failed_tries, 0);
 }
 
 #[test]

@@ -71,13 +71,13 @@ impl Node {
     }
 
     fn start(&self, storage: &Arc<dyn Storage>) -> Life {
-        let ring = self.vault(Arc::clone(storage)).key_ring();
+        let vault = self.vault(Arc::clone(storage));
+        let ring = vault.key_ring();
         let audit = Arc::new(AuditLog::open(Arc::clone(storage), at("audit"), ring.clone()).unwrap());
         let guard = Guard::open(Arc::clone(storage), at("guard"), ring.clone(), CHAIN).unwrap();
         let device: Arc<dyn KeyDevice> = self.device.clone();
         let kek = self.kek().clone();
-        let keeper =
-            Keeper::new(Arc::clone(storage), at("vault"), Arc::clone(&device), kek, ring.clone()).allow_dropping(true);
+        let keeper = Keeper::new(Arc::clone(storage), Arc::clone(&device), kek, &vault).allow_dropping(true);
         let service = SigningService::new(Params {
             device,
             device_calls_max: 4,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bixi_runtime::lifecycle::guard;
+use bixi_runtime::lifecycle::guard::{self, Adoption};
 use bixi_types::NodeId;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -30,8 +30,8 @@ pub(crate) struct ShowArgs {
     node: NodeArgs,
     /// Print one JSON object.
     ///
-    /// {"chain", "node", "fingerprint", "marks": [{"lane", "height", "round", "step"}], "retired", "state", "overrulings"}; state is
-    /// "in-service", "retired", "awaiting" or "elsewhere".
+    /// {"chain", "node", "fingerprint", "marks": [{"lane", "height", "round", "step"}], "retired", "state", "old_copy", "overrulings"}; state is
+    /// "in-service", "retired", "awaiting" or "elsewhere", and old_copy says why it may be an old copy, which grants nothing whatever its state.
     #[arg(long)]
     json: bool,
 }
@@ -82,6 +82,10 @@ pub(crate) struct ExportArgs {
 ///
 /// A guard remembers the host on which it signed first and refuses every other, because a copy that signs contradicts the original.
 /// Nothing here can tell whether the old host still runs: if it does, the validator contradicts itself and loses its standing.
+///
+/// With --old-copy it says another thing, and of the host nothing: that there is no newer state of what may be an old copy, by the count of a
+/// device that has a counter. Only where the newest state is lost, and the other validators have everything that this one ever signed or its
+/// consensus key was rotated; and once for a disk of an earlier version that has been in use until now. Every other copy is an old one then.
 #[derive(Debug, Args)]
 pub(crate) struct AdoptArgs {
     #[command(flatten)]
@@ -89,6 +93,12 @@ pub(crate) struct AdoptArgs {
     /// The validator's fingerprint as `show` prints it, compared with the one on paper.
     #[arg(long, value_name = "SM3")]
     fingerprint: String,
+    /// Say that this is the newest state there is, whatever the device has counted.
+    #[arg(long)]
+    old_copy: bool,
+    /// With --old-copy, where the authorization of a TPM's owner comes from, if it has one and the counter is to be made anew.
+    #[arg(long, value_name = "SOURCE", requires = "old_copy")]
+    so_pin: Option<String>,
     /// Print one JSON object.
     ///
     /// As `show` prints.
@@ -201,7 +211,11 @@ fn import(args: &ImportArgs) -> Result<(), Failure> {
 
 fn adopt(args: &AdoptArgs) -> Result<(), Failure> {
     let settings = run::enter_with_device(&args.node.config)?;
-    let standing = guard::adopt(&settings, &args.fingerprint)
+    let adoption = match args.old_copy {
+        true => Adoption::OldCopy { owner: args.so_pin.as_deref() },
+        false => Adoption::Home,
+    };
+    let standing = guard::adopt(&settings, &args.fingerprint, adoption)
         .map_err(|error| run::refusal("the guard was not adopted", &error))?;
     Ok(console::result(&if args.json { standing.to_json().to_string() } else { table(standing.rows()) })?)
 }

@@ -67,7 +67,11 @@ impl Door {
             }
             Response::Refused(refusal) => ends(refusal),
             // Answered without the device, or from what is known of it.
-            Response::PublicKey(_) | Response::Marks(_) | Response::Settled | Response::Resealed(_) => None,
+            Response::PublicKey(_)
+            | Response::Marks(_)
+            | Response::Counter(_)
+            | Response::Settled
+            | Response::Resealed(_) => None,
             Response::Signature(_)
             | Response::Derived(_)
             | Response::Random(_)

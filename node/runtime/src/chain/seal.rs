@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bixi_hsm::device::kek_fingerprint;
+use bixi_hsm::guard::Note;
 use bixi_hsm::{Guard, KeyKind};
 use bixi_hsm_vault::{DeviceKek, Vault};
 use bixi_platform::io::{PreadStorage, Storage};
@@ -54,7 +55,8 @@ pub fn seal(node: &NodeDirectory) -> Result<(), ChainError> {
     } else {
         Vault::create(Arc::clone(&files), path, AtRest::Sm4Gcm, device.as_ref(), &kek.uri)?
     };
-    Guard::create(files, guard, vault.key_ring(), genesis.hash())?;
+    let noted = device.counter()?.map(|count| Note::begin(count, vault.version()));
+    Guard::create_noted(files, guard, vault.key_ring(), genesis.hash(), noted)?;
     Ok(())
 }
 

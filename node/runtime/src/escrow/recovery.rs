@@ -37,7 +37,7 @@ use crate::keys::{Listed, open_device};
 use crate::launch::{Failure, LaunchError, step};
 use crate::lifecycle::adoption::Adopted;
 use crate::lifecycle::desk::{Trail, storage_of_stopped};
-use crate::lifecycle::key_fingerprint;
+use crate::lifecycle::{key_fingerprint, mark};
 use crate::settings::Settings;
 use journal::{Journal, Notes, check_of};
 
@@ -214,7 +214,10 @@ impl Site<'_> {
         let keys: Vec<KeyRecord> = keys.into_iter().collect::<Result<_, _>>()?;
         let old_certificate = records::replace(self.settings, device.as_ref(), keys, journal.notes.lost)?;
         announce(STEPS[6])?;
-        self.open_guard(&vault)?;
+        // What it notes is the lost device's count.
+        let guard = self.open_guard(&vault)?;
+        guard.take_for_newest(device.as_ref(), vault.version())?;
+        mark::count(&guard, device.as_ref(), &vault)?;
         Ok((NodeId(id), old_certificate))
     }
 

@@ -100,6 +100,7 @@ pub fn add(
     step("vault", || {
         desk.perform("add slot", &subject, || Ok(vault.add_slot(SlotKind::Standby, label, &remote, &remote.key)?))
     })?;
+    desk.count(&vault)?;
     Ok(Added { kek: remote.key.to_string(), fingerprint })
 }
 

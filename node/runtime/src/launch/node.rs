@@ -128,9 +128,9 @@ impl Node {
             // The trail of a broker is the broker's.
             if let Some(audit) = audit {
                 rooms.watch(spawner, "audit-sync", AuditLog::SYNC_PERIOD, move || {
-                    // The log is broken from then on: the next signature is refused and stops the node.
+                    // The log is broken from then on, or the guard was refused: the next signature is, too, and stops the node.
                     if let Err(error) = keys::tell_and_sync(&signer, &audit) {
-                        tracing::error!(%error, "the audit log cannot be written; nothing more will be signed");
+                        tracing::error!(%error, "nothing more will be signed");
                     }
                 })?;
             }
@@ -253,7 +253,7 @@ impl Node {
         }
         // Nobody asks for a signature any more.
         if let Err(error) = self.ground.unlocked.signer.settle() {
-            tracing::error!(%error, "the audit log may not tell of the last TLS handshakes");
+            tracing::error!(%error, "what came last was not settled: the audit log may not tell of it, or the device has not counted it");
         }
         tracing::info!(height = self.rooms.ledger.height(), "stopped");
         // Whoever starts again opens it anew: the last reader must be gone.

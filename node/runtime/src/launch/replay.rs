@@ -104,6 +104,7 @@ impl Replay {
     pub fn accept(self) -> Result<Accepted, LaunchError> {
         let Self { heights, asked, evidence_dir, log, holder, .. } = self;
         step("accept", || {
+            holder.service.expect_newest()?;
             let ours = Acceptance {
                 us: holder.service.node_id(),
                 evidence_dir,

@@ -24,6 +24,7 @@ use bixi_platform::io::Storage;
 use bixi_sealed::{Current, SealedError, reseal};
 
 use super::desk::{Desk, storage_of_stopped};
+use super::mark;
 use crate::data_keys::files::{expect_no_recovery, is_spare, old_files, oldest_in_use, remove_copies};
 use crate::data_keys::pace::Pace;
 use crate::data_keys::{Moved, Wish, files};
@@ -57,7 +58,7 @@ pub fn exchange(settings: &Settings, wish: Wish, tell: Tell<'_>) -> Result<Moved
     let old = || old_files(storage.as_ref(), &data, ring.current_epoch());
     let mut work = Work::new(wish.bytes_per_second, step("files", old)?.iter().map(|(_, bytes)| bytes).sum(), tell);
     // Each begins a new file when it is opened, and keeps a node from starting until the end.
-    let _guard = step("guard", || {
+    let guard = step("guard", || {
         match Guard::open(storage.clone(), settings.data("guard"), ring.clone(), settings.genesis.hash()) {
             Ok(guard) => Ok(Some(guard)),
             Err(GuardError::Missing { .. }) => Ok(None),
@@ -104,6 +105,10 @@ pub fn exchange(settings: &Settings, wish: Wish, tell: Tell<'_>) -> Result<Moved
         true => step("older epochs", || drop_older(&storage, &data, &desk, &mut vault))?,
         false => Vec::new(),
     };
+    let is_written = wish.new_epoch || !dropped.is_empty();
+    if let Some(guard) = guard.as_ref().filter(|_| is_written && desk.device.info().monotonic_counter) {
+        step("count of the device, after all else was done", || mark::count(guard, desk.device.as_ref(), &vault))?;
+    }
     let kept = vault.epochs().into_iter().filter(|epoch| *epoch != ring.current_epoch()).collect();
     let Current { epoch, suite } = ring.current();
     Ok(Moved { epoch, cipher: suite, bytes: work.done, dropped, kept, left })

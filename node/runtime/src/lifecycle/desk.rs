@@ -9,6 +9,7 @@ use bixi_platform::io::Storage;
 use bixi_platform::threads::Spawner;
 use bixi_sealed::KeyRing;
 
+use super::mark::Mark;
 use crate::keys::{Listed, open_device, open_vault};
 use crate::launch::{Failure, LaunchError, step};
 use crate::settings::Settings;
@@ -21,6 +22,7 @@ pub(crate) struct Desk {
     /// The vault that the device opens. A node that was never sealed has none, and no trail.
     vault: Option<Vault>,
     trail: Option<Trail>,
+    mark: Mark,
 }
 
 impl Desk {
@@ -33,15 +35,21 @@ impl Desk {
         let vault = step("vault", || vault_of(settings, &storage, device.as_ref(), &listed))?;
         let open_trail = |vault: &Vault| Trail::open(settings, &storage, vault.key_ring());
         let trail = step("audit trail", || vault.as_ref().map(open_trail).transpose())?;
-        Ok(Self { device, listed, vault, trail })
+        Ok(Self { device, listed, vault, trail, mark: Mark::of(settings, &storage) })
     }
 
-    /// The same of a node that was sealed, with the vault that its device opens.
+    /// The same of a node that was sealed, with the vault that its device opens, and that is the newest by the count of the device.
     pub(crate) fn open_with_vault(settings: &Settings) -> Result<(Self, Vault), LaunchError> {
         let mut desk = Self::open(settings)?;
         let path = settings.data("vault");
         let vault = step("vault", || desk.vault.take().ok_or(VaultError::Missing { path }))?;
+        step("guard", || desk.mark.expect_newest(desk.device.as_ref(), &vault))?;
         Ok((desk, vault))
+    }
+
+    /// Has the device count, and the guard know the vault: to be done when it was written.
+    pub(crate) fn count(&self, vault: &Vault) -> Result<(), LaunchError> {
+        step("count of the device, after all else was done", || self.mark.count(self.device.as_ref(), vault))
     }
 
     /// Lets go of the trail's files; nothing is performed until [`Self::with_trail`].

@@ -6,6 +6,7 @@ use bixi_hsm::guard::export::{Export, FILE_BYTES_MAX};
 use bixi_hsm::guard::{HostId, Position};
 use bixi_hsm::officer::{APPROVAL_BYTES, Approval, Override, STATEMENT_BYTES_MAX};
 use bixi_hsm::service::{Client, SigningService};
+use bixi_platform::secret::Secret;
 use bixi_platform::threads::Spawner;
 use bixi_types::ports::Signer as _;
 use bixi_types::{H256, NodeId};
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use super::{is_held_by_broker, key_fingerprint, read_bounded, utc, write_new};
 use crate::keys::{self, Holder};
 use crate::launch::{Failure, LaunchError, step};
-use crate::settings::Settings;
+use crate::settings::{Settings, source_of};
 use crate::{doctor, placement};
 
 /// How a guard stands.
@@ -27,10 +28,12 @@ pub struct Standing {
     whole: Option<Whole>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Whole {
     state: State,
     overrulings: u64,
+    /// Why it may be an old copy, whatever its state.
+    old_copy: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,19 @@ enum State {
     Retired,
     Awaiting,
     Elsewhere,
+}
+
+/// What an officer says of a guard.
+#[derive(Debug, Clone, Copy)]
+pub enum Adoption<'a> {
+    /// That this host is its own.
+    Home,
+    /// That there is no newer state of it, whatever its device has counted.
+    OldCopy {
+        /// Source of the authorization of the device's owner, as `hsm.pin` is written, for a counter that is to be made anew; none where there
+        /// is no such authorization.
+        owner: Option<&'a str>,
+    },
 }
 
 /// What left a retired guard.
@@ -66,10 +82,11 @@ pub fn show(settings: &Settings) -> Result<Standing, LaunchError> {
     }
     let holder = hold(settings)?;
     let host = step("host", keys::this_host)?;
-    Ok(standing(&holder.service, host))
+    let old_copy = step("count of the device", || holder.service.may_be_old_copy())?;
+    Ok(standing(&holder.service, host, old_copy))
 }
 
-fn standing(service: &SigningService, host: Option<HostId>) -> Standing {
+fn standing(service: &SigningService, host: Option<HostId>, old_copy: Option<String>) -> Standing {
     let (guard, node) = (service.guard(), service.node_id());
     let state = if guard.is_awaiting(&node) {
         State::Awaiting
@@ -80,7 +97,7 @@ fn standing(service: &SigningService, host: Option<HostId>) -> Standing {
     } else {
         State::InService
     };
-    let whole = Some(Whole { state, overrulings: guard.overrulings() });
+    let whole = Some(Whole { state, overrulings: guard.overrulings(), old_copy });
     Standing { chain: service.chain(), node, marks: guard.marks(&node), whole }
 }
 
@@ -108,7 +125,7 @@ pub fn export(settings: &Settings, ticket: &str, out: &Path) -> Result<Exported,
     step("file of a guard that is retired now; export it again for the same ticket", || write_new(out, 0o644, &file))?;
     settle(&holder)?;
     let fingerprint = Export::fingerprint(&file);
-    Ok(Exported { standing: standing(&holder.service, host), at_ms: export.at_ms, fingerprint })
+    Ok(Exported { standing: standing(&holder.service, host, None), at_ms: export.at_ms, fingerprint })
 }
 
 /// Raises the guard to the marks in a file that the TLS key `signer` vouches for; the node's own when nobody else is named.
@@ -122,14 +139,20 @@ pub fn import(settings: &Settings, file: &Path, signer: Option<NodeId>) -> Resul
     let export = step("import", || holder.service.import_guard(&bytes, signer.map(|key| key.0), host))?;
     settle(&holder)?;
     let fingerprint = Export::fingerprint(&bytes);
-    Ok(Exported { standing: standing(&holder.service, host), at_ms: export.at_ms, fingerprint })
+    Ok(Exported { standing: standing(&holder.service, host, None), at_ms: export.at_ms, fingerprint })
 }
 
-/// Makes this host the guard's own, of a validator whose fingerprint the officer has compared.
+/// Has an officer's word believed about the guard of a validator whose fingerprint the officer has compared.
 ///
 /// # Errors
-/// Names the step: a running node, another validator, a guard that is at home here already.
-pub fn adopt(settings: &Settings, fingerprint: &str) -> Result<Standing, LaunchError> {
+/// Names the step: a running node, another validator, a guard of which that need not be said.
+pub fn adopt(settings: &Settings, fingerprint: &str, adoption: Adoption<'_>) -> Result<Standing, LaunchError> {
+    let owner = step("owner", || match adoption {
+        Adoption::OldCopy { owner: Some(source) } => {
+            Ok(source_of(source, &settings.base, "authorization of the device's owner")?.read()?)
+        }
+        _ => Ok::<_, Failure>(Secret::from_slice(&[])),
+    })?;
     let holder = hold(settings)?;
     let host = step("host", keys::this_host)?;
     step("validator", || {
@@ -139,16 +162,30 @@ pub fn adopt(settings: &Settings, fingerprint: &str) -> Result<Standing, LaunchE
             false => Err::<(), Failure>(format!("the validator's fingerprint is {found}, not {fingerprint}").into()),
         }
     })?;
-    let guard = holder.service.guard();
-    let is_retired_unnamed = guard.is_retired_unnamed(&holder.service.node_id());
-    step("adopt", || match guard.expect_at_home(host) {
-        Ok(()) if !is_retired_unnamed => {
-            Err::<(), Failure>("the guard belongs to this host already, or to none yet; start the node".into())
-        }
-        _ => Ok(holder.service.adopt_guard(host)?),
+    step("adopt", || match adoption {
+        Adoption::Home => adopt_home(&holder.service, host),
+        Adoption::OldCopy { .. } => adopt_old_copy(&holder.service, &owner),
     })?;
     settle(&holder)?;
-    Ok(standing(&holder.service, host))
+    Ok(standing(&holder.service, host, None))
+}
+
+fn adopt_home(service: &SigningService, host: Option<HostId>) -> Result<(), Failure> {
+    let guard = service.guard();
+    if guard.expect_at_home(host).is_ok() && !guard.is_retired_unnamed(&service.node_id()) {
+        return Err("the guard belongs to this host already, or to none yet; start the node".into());
+    }
+    Ok(service.adopt_guard(host)?)
+}
+
+fn adopt_old_copy(service: &SigningService, owner: &Secret) -> Result<(), Failure> {
+    match service.may_be_old_copy()? {
+        Some(_) => Ok(service.adopt_old_copy(owner)?),
+        None => {
+            Err("by the count of its device this guard is the newest, or the device has no counter; start the node"
+                .into())
+        }
+    }
 }
 
 /// Has the guard take the checkpoints of a statement that two of the node's officers approved; returns the officers.
@@ -236,9 +273,10 @@ impl Standing {
             rows.push(("mark", "none: nothing was signed".to_owned()));
         }
         rows.extend(self.marks.iter().map(|mark| ("mark", mark.to_string())));
-        if let Some(Whole { state, overrulings }) = self.whole {
+        if let Some(Whole { state, overrulings, old_copy }) = &self.whole {
             rows.push(("overrulings", overrulings.to_string()));
             rows.push(("state", state.words().to_owned()));
+            rows.extend(old_copy.iter().map(|reason| ("GRANTS NOTHING", reason.clone())));
         }
         rows
     }
@@ -257,9 +295,10 @@ impl Standing {
             "node": self.node.to_hex(),
             "fingerprint": key_fingerprint(&self.node.0),
             "marks": self.marks.iter().map(mark).collect::<Vec<_>>(),
-            "retired": self.whole.map(|whole| whole.state == State::Retired),
-            "state": self.whole.map(|whole| whole.state.name()),
-            "overrulings": self.whole.map(|whole| whole.overrulings),
+            "retired": self.whole.as_ref().map(|whole| whole.state == State::Retired),
+            "state": self.whole.as_ref().map(|whole| whole.state.name()),
+            "old_copy": self.whole.as_ref().and_then(|whole| whole.old_copy.as_deref()),
+            "overrulings": self.whole.as_ref().map(|whole| whole.overrulings),
         })
     }
 }

@@ -63,7 +63,7 @@ struct Call {
 /// Names the step: a running node, a PIN that is refused, a vault that cannot be written.
 pub fn begin_kek(settings: &Settings) -> Result<Rotated, LaunchError> {
     let (desk, mut vault) = Desk::open_with_vault(settings)?;
-    step("rotate", || {
+    let rotated = step("rotate", || {
         let made = successor(&desk, &settings.config.hsm.kek, KeyKind::Kek)?;
         let key = &made.attestation.key;
         let label = key.label.clone();
@@ -78,7 +78,9 @@ pub fn begin_kek(settings: &Settings) -> Result<Rotated, LaunchError> {
             "run `bixi hsm rotate kek --finish`: until then the old key opens the vault, too".to_owned(),
         ];
         Ok::<_, Failure>(Rotated::new("kek", made, todo))
-    })
+    })?;
+    desk.count(&vault)?;
+    Ok(rotated)
 }
 
 /// What the last step of a rotation found.
@@ -115,7 +117,7 @@ impl Finished {
 /// Names the step: a key that the vault does not know, slots that would end, a vault that cannot be written.
 pub fn finish_kek(settings: &Settings, drop_slots: bool) -> Result<Finished, LaunchError> {
     let (desk, mut vault) = Desk::open_with_vault(settings)?;
-    step("rotate", || {
+    let finished = step("rotate", || {
         let kek = desk.listed.find(&settings.config.hsm.kek, KeyKind::Kek)?;
         let slots = vault.slots();
         // Slots stand in the order in which they were added.
@@ -149,7 +151,11 @@ pub fn finish_kek(settings: &Settings, drop_slots: bool) -> Result<Finished, Lau
         // Repeated where it fails: sealed is sealed, and the record is written then.
         write_record(settings, &desk)?;
         Ok::<_, Failure>(Finished { kek: kek.to_string(), ended })
-    })
+    })?;
+    if !finished.ended.is_empty() {
+        desk.count(&vault)?;
+    }
+    Ok(finished)
 }
 
 /// What `conf/keys.json` says since the last step of a rotation.

@@ -2,6 +2,7 @@ use std::cell::RefCell;
 use std::fs;
 
 use bixi_config::NodeConfig;
+use bixi_hsm::guard::Note;
 use bixi_hsm::soft::SoftDevice;
 use bixi_hsm_escrow::Document;
 use bixi_platform::io::PreadStorage;
@@ -38,7 +39,7 @@ impl Stage {
             fs::create_dir(place.path().join(name)).unwrap();
         }
         let storage: Arc<dyn Storage> = Arc::new(PreadStorage::new());
-        let lost: Arc<dyn KeyDevice> = Arc::new(SoftDevice::new("lost"));
+        let lost: Arc<dyn KeyDevice> = Arc::new(SoftDevice::new("lost").with_counter());
         let keys = keys_of(lost.as_ref());
         let kek: KeyRef = keys[2].uri.parse().unwrap();
         let node = keys[0].id().unwrap();
@@ -54,7 +55,9 @@ impl Stage {
         vault.add_escrow("officers", &escrow).unwrap();
         let pages = escrow.shares.iter().map(|share| share.page("x").to_string()).collect();
         let ring = vault.key_ring();
-        Guard::create(Arc::clone(&storage), settings.data("guard"), ring.clone(), settings.genesis.hash()).unwrap();
+        let (guard, chain) = (settings.data("guard"), settings.genesis.hash());
+        let noted = lost.counter().unwrap().map(|count| Note::begin(count, vault.version()));
+        Guard::create_noted(Arc::clone(&storage), guard, ring.clone(), chain, noted).unwrap();
         small::write_atomic(storage.as_ref(), &settings.data("ledger"), &ring, Purpose::Small, b"blocks").unwrap();
         Self { _place: place, settings, storage, lost, pages }
     }
@@ -85,7 +88,7 @@ impl Stage {
         adopt: &[String],
     ) -> Result<Recovered, Failure> {
         let ready = || {
-            *device.borrow_mut() = Some(Arc::new(SoftDevice::new("new")));
+            *device.borrow_mut() = Some(Arc::new(SoftDevice::new("new").with_counter()));
             Ok(())
         };
         let open = || Ok(Arc::clone(device.borrow().as_ref().unwrap()));
@@ -117,6 +120,12 @@ impl Stage {
         };
         let vault = open(device.as_ref(), &kek).unwrap();
         assert_eq!(vault.slots().len(), 1, "old slots end");
+        // What the guard notes is the new device's count, which stands above what any copy noted that was taken meanwhile.
+        let (path, chain) = (self.settings.data("guard"), self.settings.genesis.hash());
+        let guard = Guard::look(self.storage.as_ref(), &path, &vault.key_ring(), chain).unwrap();
+        let count = device.counter().unwrap();
+        assert_eq!(guard.doubt(count, vault.version()), None);
+        assert!(!guard.is_uncounted(vault.version()) && guard.note.is_some() == count.is_some());
         let ledger =
             small::read(self.storage.as_ref(), &self.settings.data("ledger"), &vault.key_ring(), Purpose::Small);
         assert_eq!(&ledger.unwrap()[..], b"blocks");

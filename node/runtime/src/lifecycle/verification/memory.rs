@@ -66,7 +66,7 @@ impl Ground {
     /// What any key of this node has signed.
     fn signed(&self, report: &mut Report) -> Option<Vec<Position>> {
         let path = self.data.join("guard");
-        match Guard::look(self.storage.as_ref(), &path, &self.ring, self.genesis.hash()) {
+        match Guard::marks_at(self.storage.as_ref(), &path, &self.ring, self.genesis.hash()) {
             Ok(signed) => Some(signed),
             Err(error) => {
                 let is_told = report.findings.iter().any(|finding| finding.place.starts_with(&*path.to_string_lossy()));
