@@ -41,7 +41,7 @@ use bixi_types::consensus::SignatureBytes;
 use bixi_types::{H256, NodeId};
 
 use counting::doubt::Doubt;
-pub use counting::{BURST, CountError, Counter, Looked, Note, PERIOD};
+pub use counting::{BURST, CountError, Counter, Looked, Note, PERIOD, REFILL};
 use journal::{Journal, Record};
 pub use lane::{Claim, Position, Step};
 use lane::{Lanes, Verdict};

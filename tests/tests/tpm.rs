@@ -150,7 +150,7 @@ fn adopt_old_copy(config: &Path) {
 /// Why the node does not start.
 fn refused_start(config: &Path) -> String {
     let ended = RunningNode::try_start(config).err().expect("it must not start");
-    assert_eq!(ended.status.code(), Some(1), "{}", ended.said);
+    assert_eq!(ended.status.code(), Some(78), "{}", ended.said);
     ended.last_words().to_owned()
 }
 

@@ -32,8 +32,10 @@ use doubt::Doubt;
 
 /// Between two counts while there is something to be counted: a copy that is younger is not told from the disk.
 pub const PERIOD: Duration = Duration::from_secs(600);
-/// Counts that may be made sooner than one in a [`PERIOD`], by stops and starts, before they have to wait for one each.
+/// Counts that may be made sooner than a [`PERIOD`] after the one before, by stops, starts and writes of the vault, before they have to wait for it.
 pub const BURST: u32 = 24;
+/// One of these may be made again after so long.
+pub const REFILL: Duration = Duration::from_secs(3_600);
 
 /// How far a device has counted at most, and what that binds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -46,20 +48,41 @@ pub struct Note {
     pub counted: Option<u64>,
     /// When the device was last to count, milliseconds since 1970 by the host's clock; so that restarts do not wear the counter.
     pub at_ms: u64,
-    /// How many counts were made sooner than one in a [`PERIOD`] by then, less one for each such period without.
+    /// When it last did.
+    pub counted_ms: u64,
+    /// How many of [`BURST`] were made.
     pub spent: u32,
+    /// From when on the next [`REFILL`] is reckoned.
+    pub refilled_ms: u64,
 }
 
 impl Note {
     /// Of a guard that is made, beside a vault that was.
     pub fn begin(count: Count, vault: u64) -> Self {
-        Self { at_most: count, vault, counted: Some(0), at_ms: 0, spent: 0 }
+        Self { at_most: count, vault, counted: Some(0), at_ms: 0, counted_ms: 0, spent: 0, refilled_ms: 0 }
     }
 
-    /// What is left of [`Self::spent`] at a time.
+    /// How many of [`BURST`] count as made at a time.
     pub fn spent_at(&self, now_ms: u64) -> u32 {
-        let periods = now_ms.saturating_sub(self.at_ms) / PERIOD.as_millis() as u64;
-        self.spent.saturating_sub(u32::try_from(periods).unwrap_or(u32::MAX))
+        self.spent.saturating_sub(self.refills_at(now_ms))
+    }
+
+    fn refills_at(&self, now_ms: u64) -> u32 {
+        let refills = now_ms.saturating_sub(self.refilled_ms) / millis(REFILL);
+        u32::try_from(refills).unwrap_or(u32::MAX)
+    }
+
+    /// What is noted before the device counts to `next`. One that was tried before, and of which nobody knows, is not made twice.
+    fn about(&self, next: Count, vault: u64, now_ms: u64) -> Self {
+        let spent = self.spent_at(now_ms);
+        let refilled_ms = match spent {
+            0 => now_ms,
+            _ => self.refilled_ms.saturating_add(u64::from(self.refills_at(now_ms)) * millis(REFILL)),
+        };
+        let is_early = now_ms.saturating_sub(self.at_ms) < millis(PERIOD);
+        let is_repeated = self.counted.is_none() && self.at_most == next;
+        let spent = spent.saturating_add(u32::from(is_early && !is_repeated));
+        Self { at_most: next, vault, counted: None, at_ms: now_ms, spent, refilled_ms, ..*self }
     }
 }
 
@@ -113,11 +136,15 @@ impl Looked {
 #[derive(Debug, thiserror::Error)]
 pub enum CountError {
     /// The guard is not the newest, or cannot be written.
-    #[error(transparent)]
+    #[error("{0}")]
     Guard(#[from] GuardError),
     /// The device does not say.
-    #[error(transparent)]
+    #[error("{0}")]
     Device(#[from] DeviceError),
+}
+
+const fn millis(duration: Duration) -> u64 {
+    duration.as_millis() as u64
 }
 
 impl Lanes {
@@ -195,15 +222,14 @@ impl Guard {
                 return Err(self.doubted(Doubt::AtEnd));
             };
             let next = Count { value, ..count };
-            let spent = note.spent_at(now_ms).saturating_add(1);
-            note = Note { at_most: next, vault, counted: None, at_ms: now_ms, spent };
+            note = note.about(next, vault, now_ms);
             self.note(Some(note))?;
             count = counter.advance().map_err(|error| self.doubted_by(error))?;
             if count != next {
                 return Err(self.doubted(Doubt::Beside { expected: value, counted: count.value }));
             }
         }
-        Ok(self.note(Some(Note { counted: Some(changes), ..note }))?)
+        Ok(self.note(Some(Note { counted: Some(changes), counted_ms: now_ms, ..note }))?)
     }
 
     /// Takes the guard and the vault beside it for the newest, whatever it noted: an officer says so, or its device is a new one. A newer state
@@ -217,7 +243,7 @@ impl Guard {
                 let value = count.value.checked_add(1).ok_or_else(|| {
                     DeviceError::new("counter", Cause::BadAnswer, "the device's counter stands at its end")
                 })?;
-                Some(Note { at_most: Count { value, ..count }, vault, counted: None, at_ms: 0, spent: 0 })
+                Some(Note { at_most: Count { value, ..count }, counted: None, ..Note::begin(count, vault) })
             }
             None => None,
         };

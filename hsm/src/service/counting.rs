@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bixi_platform::secret::Secret;
 
-use super::{SigningService, refuse};
+use super::SigningService;
 use crate::audit::{Durability, Event, Outcome, now_ms};
 use crate::device::{Cause, Count, DeviceError, DeviceInfo};
 use crate::gate::Priority;
@@ -124,8 +124,12 @@ impl SigningService {
     ///
     /// # Errors
     /// An old copy of the disk, or what may be one: nothing is signed then; a device that does not say.
-    pub fn expect_newest(&self) -> Result<(), Refusal> {
-        self.guard.expect_newest(&Reached(self), self.vault_version()).map_err(|error| self.tell_refused(error))
+    pub fn expect_newest(&self) -> Result<(), CountError> {
+        self.guard.expect_newest(&Reached(self), self.vault_version()).inspect_err(|error| {
+            if let Err(untold) = self.tell_doubt(error) {
+                tracing::error!(error = %untold, "the trail was not told of a guard that is refused");
+            }
+        })
     }
 
     /// Why the guard is not the newest by the count of the device, or cannot be told from an older one; nothing when it is.
@@ -159,7 +163,7 @@ impl SigningService {
                 self.counting.see(false, now);
                 Ok(())
             }
-            Err(CountError::Device(error)) if !error.cause.concerns_pin() => {
+            Err(CountError::Device(error)) => {
                 tracing::warn!(%error, "the device did not count; it is asked again");
                 self.counting.shown().failed = Some(error.to_string());
                 let is_overdue = now.saturating_duration_since(since) >= OVERDUE;
@@ -197,7 +201,7 @@ impl SigningService {
     /// Takes the guard for the newest, whatever it notes, and every other copy for an old one.
     pub(super) fn take_count(&self) -> Result<(), Refusal> {
         self.guard.take_for_newest(&Reached(self), self.vault_version())?;
-        self.count_change()
+        self.count_change_or_later()
     }
 
     /// Whether the counter was removed, and there is another one now.
@@ -218,7 +222,7 @@ impl SigningService {
         let (note, shown) = (self.guard.noted(), self.counting.shown());
         Some(CounterReport {
             value: note.map(|note| note.at_most.value),
-            at_ms: note.map_or(0, |note| note.at_ms),
+            at_ms: note.map_or(0, |note| note.counted_ms),
             uncounted_ms: shown.uncounted_since.map(|since| since.elapsed().as_millis() as u64),
             failed: shown.failed.clone(),
             doubted: self.guard.is_doubted(),
@@ -231,10 +235,13 @@ impl SigningService {
 
     /// Has the trail told of a guard that is refused.
     fn tell_refused(&self, error: CountError) -> Refusal {
-        let CountError::Guard(error) = error else { return error.into() };
-        match self.tell_count("compared with the count of the device", error.to_string()) {
-            Ok(()) => refuse(error),
-            Err(untold) => untold,
+        self.tell_doubt(&error).err().unwrap_or_else(|| error.into())
+    }
+
+    fn tell_doubt(&self, error: &CountError) -> Result<(), Refusal> {
+        match error {
+            CountError::Guard(error) => self.tell_count("compared with the count of the device", error.to_string()),
+            CountError::Device(_) => Ok(()),
         }
     }
 
@@ -255,7 +262,7 @@ mod tests {
         let begin = Instant::now();
         let noted = |at_ms, spent| {
             let at_most = Count { counter: [1; 32], value: 1 };
-            Note { at_most, vault: 1, counted: None, at_ms, spent }
+            Note { counted: None, at_ms, spent, refilled_ms: at_ms, ..Note::begin(at_most, 1) }
         };
         let due = |last: &Last, note: &Note, seconds, is_soon| {
             last.is_due(note, begin + Duration::from_secs(seconds), BEGIN_MS + seconds * 1_000, is_soon)

@@ -51,6 +51,8 @@ impl Device {
             Err(fault) => {
                 tracing::warn!(%fault, "the key device is not well");
                 *self.fault.lock() = Some(fault.to_string());
+                // Of before: nothing is known now.
+                *self.counter.lock() = None;
             }
         }
     }

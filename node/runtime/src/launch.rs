@@ -82,14 +82,16 @@ impl LaunchError {
         })
     }
 
-    /// Guard, audit trail or vault is missing, damaged, of another release, or ended: another start cannot do better before a person has
+    /// Guard, audit trail or vault is missing, damaged, of another release, ended, or an old copy: another start cannot do better before a person has
     /// put that right. A disk that fails, and a file that another process has, may do better by themselves.
     pub fn is_file_unusable(&self) -> bool {
         self.errors().any(|error| {
             let guard = error.downcast_ref::<GuardError>().is_some_and(|error| {
-                use GuardError::{Awaiting, Damaged, Linked, Missing, OtherHost, Retired, RetiredFor};
+                use GuardError::{Awaiting, Damaged, Linked, Missing, OldCopy, OtherHost, Retired, RetiredFor};
                 let is_bad = matches!(error, Missing { .. } | Damaged { .. } | Linked { .. });
-                is_bad || matches!(error, Retired { .. } | RetiredFor { .. } | Awaiting { .. } | OtherHost { .. })
+                let is_elsewhere =
+                    matches!(error, Retired { .. } | RetiredFor { .. } | Awaiting { .. } | OtherHost { .. });
+                is_bad || is_elsewhere || matches!(error, OldCopy { .. })
             });
             let audit = error.downcast_ref::<AuditError>();
             let vault = error.downcast_ref::<VaultError>().is_some_and(|error| {

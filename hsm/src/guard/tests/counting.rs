@@ -288,7 +288,33 @@ fn what_was_not_counted_is_remembered_over_lives_and_every_change_is_one() {
     assert_eq!(again(guard).changes(), changes);
     let spent = open(&disk).unwrap().noted().unwrap();
     assert_eq!((spent.spent, counter.value.get()), (5, 5));
-    assert_eq!([0, 599_999, 600_000, 3_000_000, u64::MAX].map(|now| spent.spent_at(now)), [5, 5, 4, 0, 0]);
+    const HOUR: u64 = REFILL.as_millis() as u64;
+    assert_eq!([0, HOUR - 1, HOUR, 5 * HOUR, u64::MAX].map(|now| spent.spent_at(now)), [5, 5, 4, 0, 0]);
+}
+
+#[test]
+fn a_count_that_is_due_costs_nothing_and_an_early_one_is_given_back_by_time() {
+    let (disk, counter) = (CrashDisk::new(7), Counter::at(0));
+    let guard = create_noted(&disk, &counter);
+    let (period, mut now) = (PERIOD.as_millis() as u64, 1_000_000);
+    let mut step = |more: u64| {
+        now += more;
+        guard.claim(&prevote(now, 1)).unwrap();
+        guard.count(&counter, VAULT, now).unwrap();
+        let noted = guard.noted().unwrap();
+        assert_eq!(noted.counted_ms, now);
+        noted.spent
+    };
+    assert_eq!(step(period), 0);
+    // A day of signing, with a restart every hour, each of which is early by much.
+    for hour in 0..24 {
+        assert!((0..5).all(|_| step(period) <= 1), "hour {hour}");
+        assert!(step(20_000) <= 2, "hour {hour}");
+        step(period);
+    }
+    let spent: Vec<u32> = (0..5).map(|_| step(20_000)).collect();
+    assert!(spent.windows(2).all(|two| two[1] == two[0] + 1), "{spent:?}");
+    assert_eq!(step(REFILL.as_millis() as u64 * 10), 0);
 }
 
 #[test]

@@ -75,12 +75,14 @@ fn find_here(settings: &Settings, device: &dyn KeyDevice) -> Result<Found, Failu
     let vault = keys::open_vault(settings, &storage, device, &Listed::of(device)?)?;
     let path: &Path = &settings.data("guard");
     let looked = Guard::look(storage.as_ref(), path, &vault.key_ring(), settings.genesis.hash())?;
-    Ok(Found {
-        value: count.map_or(0, |count| count.value),
-        at_ms: looked.note.map_or(0, |note| note.at_ms),
-        doubt: looked.doubt(count, vault.version()),
-        ..Found::default()
-    })
+    let counted_ms = looked.note.map_or(0, |note| note.counted_ms);
+    // Since when there is something is not known, but for that it is later.
+    let uncounted_ms = match looked.is_uncounted(vault.version()) && counted_ms > 0 {
+        true => now_ms().saturating_sub(counted_ms),
+        false => 0,
+    };
+    let doubt = looked.doubt(count, vault.version());
+    Ok(Found { value: count.map_or(0, |count| count.value), at_ms: counted_ms, uncounted_ms, doubt, failed: None })
 }
 
 fn judge(found: &Found, custody: Custody, now_ms: u64) -> Check {

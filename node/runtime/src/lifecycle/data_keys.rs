@@ -105,8 +105,7 @@ pub fn exchange(settings: &Settings, wish: Wish, tell: Tell<'_>) -> Result<Moved
         true => step("older epochs", || drop_older(&storage, &data, &desk, &mut vault))?,
         false => Vec::new(),
     };
-    let is_written = wish.new_epoch || !dropped.is_empty();
-    if let Some(guard) = guard.as_ref().filter(|_| is_written && desk.device.info().monotonic_counter) {
+    if let Some(guard) = &guard {
         step("count of the device, after all else was done", || mark::count(guard, desk.device.as_ref(), &vault))?;
     }
     let kept = vault.epochs().into_iter().filter(|epoch| *epoch != ring.current_epoch()).collect();

@@ -52,8 +52,11 @@ impl Mark {
     }
 }
 
-/// Has the device count beside a vault that was written. One that does not is asked again by the next start.
+/// Has the device count, if it has not counted the vault as it is now, or the guard. One that does not is asked again by the next start.
 pub(crate) fn count(guard: &Guard, device: &dyn KeyDevice, vault: &Vault) -> Result<(), Failure> {
+    if !device.info().monotonic_counter || !guard.is_uncounted(vault.version()) {
+        return Ok(());
+    }
     match guard.count(device, vault.version(), now_ms()) {
         Err(CountError::Device(error)) => {
             tracing::warn!(%error, "the vault is written, and the device did not count; the next start has it do so");

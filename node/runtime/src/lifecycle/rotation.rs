@@ -152,9 +152,7 @@ pub fn finish_kek(settings: &Settings, drop_slots: bool) -> Result<Finished, Lau
         write_record(settings, &desk)?;
         Ok::<_, Failure>(Finished { kek: kek.to_string(), ended })
     })?;
-    if !finished.ended.is_empty() {
-        desk.count(&vault)?;
-    }
+    desk.count(&vault)?;
     Ok(finished)
 }
 
