@@ -21,10 +21,10 @@ use crate::{Inspection, KeyRing, Layout, Purpose, Result, SealedError, frames, i
 const COPY: &str = "resealed";
 
 /// Plaintext of a table copied at once.
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// A copy is made durable whenever so much of it was written: the disk that others wait for never has all of it to write at once.
-const SYNC_BYTES: u64 = 4 << 20;
+const SYNC_BYTES: u64 = 1 << 20;
 
 /// Told of the bytes that were written since it was told last; breaks to end a copy.
 pub type Pace<'a> = &'a mut dyn FnMut(u64) -> ControlFlow<()>;

@@ -68,17 +68,17 @@ fn run(mib: u64, quiet_s: u64, rotated: u64) -> Value {
     for node in &nodes {
         load.promises().check(node, "after the exchange");
     }
-    let (quiet, during) = (block_times(&nodes[0], from, begin), block_times(&nodes[0], begin, end));
-    let p99 = |times: &[i64]| percentile(times, 99);
+    let (quiet, during) = (Intervals::read(&nodes[0], from, begin), Intervals::read(&nodes[0], begin, end));
     let seen = json!({
         "ledger_bytes": bytes,
         "sealed_bytes": done.iter().filter_map(|done| done["bytes"].as_u64()).sum::<u64>(),
         "rotation_s": rotation_s,
-        "blocks": [quiet.len(), during.len()],
-        "p50_ms": [percentile(&quiet, 50), percentile(&during, 50)],
-        "p99_ms": [p99(&quiet), p99(&during)],
-        "longest_ms": [quiet.last(), during.last()],
-        "p99_ratio": p99(&during) as f64 / p99(&quiet).max(1) as f64,
+        "blocks": [quiet.0.len(), during.0.len()],
+        "p50_ms": [quiet.percentile(50), during.percentile(50)],
+        "p99_ms": [quiet.percentile(99), during.percentile(99)],
+        "longest_ms": [quiet.percentile(100), during.percentile(100)],
+        "longest_during_ms_after_ms": during.longest(5),
+        "p99_ratio": during.percentile(99) as f64 / quiet.percentile(99).max(1) as f64,
         "failed_rounds": [failed_quiet - failed_before, failed_during - failed_quiet],
     });
     println!("{seen}");
@@ -129,20 +129,28 @@ fn failed_rounds(nodes: &[RunningNode]) -> u64 {
     nodes.iter().map(of).sum()
 }
 
-/// Milliseconds between blocks, ascending, by their headers.
-fn block_times(node: &RunningNode, from: i64, to: i64) -> Vec<i64> {
-    let mut connection = node.connect().unwrap();
-    let mut time_of = |height: i64| {
-        let block = connection.call("getBlockByNumber", json!(["group0", "", height, true, true])).unwrap();
-        block["timestamp"].as_i64().expect("a time")
-    };
-    let times: BTreeSet<i64> = (from..=to).map(&mut time_of).collect();
-    let times: Vec<i64> = times.into_iter().collect();
-    let mut between: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    between.sort_unstable();
-    between
-}
+/// Milliseconds between blocks, ascending, each with the milliseconds from the first block to its own, by their headers.
+struct Intervals(Vec<(i64, i64)>);
 
-fn percentile(sorted: &[i64], percent: usize) -> i64 {
-    sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0)
+impl Intervals {
+    fn read(node: &RunningNode, from: i64, to: i64) -> Self {
+        let mut connection = node.connect().unwrap();
+        let mut time_of = |height: i64| {
+            let block = connection.call("getBlockByNumber", json!(["group0", "", height, true, true])).unwrap();
+            block["timestamp"].as_i64().expect("a time")
+        };
+        let times: BTreeSet<i64> = (from..=to).map(&mut time_of).collect();
+        let times: Vec<i64> = times.into_iter().collect();
+        let mut between: Vec<_> = times.windows(2).map(|pair| (pair[1] - pair[0], pair[1] - times[0])).collect();
+        between.sort_unstable();
+        Self(between)
+    }
+
+    fn percentile(&self, percent: usize) -> i64 {
+        self.0.get((self.0.len() * percent).div_ceil(100).saturating_sub(1)).map_or(0, |(between, _)| *between)
+    }
+
+    fn longest(&self, count: usize) -> &[(i64, i64)] {
+        &self.0[self.0.len().saturating_sub(count)..]
+    }
 }

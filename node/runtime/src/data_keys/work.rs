@@ -58,7 +58,7 @@ pub(crate) fn run(exchange: &Exchange, parts: &Parts) {
     while let Some(wish) = exchange.next() {
         let began = Instant::now();
         let ended = Ended(exchange);
-        let done = Work { exchange, parts, pace: Pace::begin(), told: began, lacking: None }.run(wish);
+        let done = Work { exchange, parts, pace: Pace::beside_others(), told: began, lacking: None }.run(wish);
         if exchange.is_stopping() {
             tracing::info!("what is of older data keys is sealed anew after the next start");
         }
@@ -351,3 +351,21 @@ fn clip(reason: &str) -> String {
 }
 
 const LOG_ENDED: &str = "the ordering log has ended";
+
+#[cfg(test)]
+mod tests {
+    use bixi_sealed::AtRest;
+
+    use super::*;
+
+    #[test]
+    fn an_epoch_that_another_request_began_with_another_cipher_is_told() {
+        let current = Current { epoch: 7, suite: AtRest::Sm4Gcm };
+        let wish = |new_epoch, cipher| Wish { new_epoch, drop_older: false, cipher, bytes_per_second: None };
+        for as_wished in [wish(true, None), wish(true, Some(AtRest::Sm4Gcm)), wish(false, Some(AtRest::Aes256Gcm))] {
+            assert!(expect_cipher(current, as_wished).is_ok(), "{as_wished:?}");
+        }
+        let told = expect_cipher(current, wish(true, Some(AtRest::Aes256Gcm))).unwrap_err().to_string();
+        assert!(told.contains("epoch 7 was begun with SM4-GCM") && told.contains("ask again"), "{told}");
+    }
+}

@@ -128,10 +128,8 @@ fn what_is_ended_is_gone_on_with() {
     rotate(&ring, 2);
     let mut attempts = 0;
     loop {
-        let mut files_left = 1;
-        let finished = files.reseal(dir.path(), &mut |_| {
-            files_left -= 1;
-            if files_left < 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let finished = files.reseal(dir.path(), &mut |done| {
+            if done.files > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         assert_eq!(read_all(&db).unwrap().len(), 2000);
         attempts += 1;
