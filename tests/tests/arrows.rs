@@ -42,7 +42,7 @@ const HOUSE: &[Room] = &[
     room("hsm-tpm",    "hsm/tpm",              "accel platform hsm"),
     room("hsm-vault",  "hsm/vault",            "accel platform sealed hsm hsm-escrow"),
     room("hsm-token",  "hsm/token",            "accel platform sealed"),
-    room("cipherfs",   "node/ledger/cipherfs", "platform sealed"),
+    room("cipherfs",   "node/ledger/cipherfs", "accel platform sealed"),
     room("ledger",     "node/ledger",          "accel platform sealed types cipherfs"),
     room("execution",  "node/execution",       "accel platform types"),
     room("consensus",  "node/consensus",       "types"),

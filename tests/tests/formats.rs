@@ -31,9 +31,9 @@ fn told(config: &Path, words: &[&str]) -> Value {
     serde_json::from_slice(&ran.stdout).unwrap()
 }
 
-fn tar(arguments: &[&str], archive: &Path, directory: &Path) {
+fn tar(arguments: &[&str], archive: &Path, directory: &Path, name: &str) {
     let mut command = Command::new("tar");
-    let ran = command.args(arguments).arg("-f").arg(archive).arg("-C").arg(directory).arg("node0").output().unwrap();
+    let ran = command.args(arguments).arg("-f").arg(archive).arg("-C").arg(directory).arg(name).output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
@@ -56,12 +56,8 @@ fn ciphers(found: &Value) -> Vec<&Value> {
 #[test]
 fn the_ledger_of_a_released_version_opens_is_whole_and_goes_to_another_cipher() {
     for name in NODES {
-        let place = tempfile::tempdir().unwrap();
-        tar(&["-x", "-z", "--no-same-owner"], &fixture(&format!("{name}.tar.gz")), place.path());
+        let (place, record) = kept(name);
         let config = place.path().join("node0/bixi.toml");
-        let module = binary("bixi").with_file_name("libbixi_token.so");
-        settings::set(&config, "hsm", "module", &format!("{:?}", module.to_str().unwrap()));
-        let record: Value = serde_json::from_slice(&fs::read(fixture(&format!("{name}.json"))).unwrap()).unwrap();
         assert_eq!(facts(&config), record, "{name}");
         // What was read is written again, in the other cipher.
         let (from, to) = match name.ends_with("sm4-gcm") {
@@ -73,9 +69,38 @@ fn the_ledger_of_a_released_version_opens_is_whole_and_goes_to_another_cipher() 
         assert_eq!((&moved["cipher"], &moved["left"]), (&json!(to), &json!([])), "{name}: {moved}");
         let found = told(&config, &["db", "verify"]);
         assert_eq!(ciphers(&found), [to], "{name}: {found}");
-        let of = |told: &Value| ["height", "hash", "decided"].map(|field| told[field].clone());
         assert_eq!(of(&found), of(&record), "{name}");
     }
+}
+
+/// The same rows as RocksDB wrote them without a seal: tables, and what only its logs have.
+#[test]
+fn a_kept_plaintext_ledger_is_sealed_and_whole() {
+    let (place, record) = kept(NODES[0]);
+    let (config, data) = (place.path().join("node0/bixi.toml"), place.path().join("node0/data"));
+    fs::remove_dir_all(data.join("ledger")).unwrap();
+    tar(&EXTRACT, &fixture("ledger-v1-plain.tar.gz"), &data, "ledger");
+    let sealed = told(&config, &["db", "seal"]);
+    assert!(sealed["rows"].as_u64() > Some(0) && sealed["report"]["whole"] == true, "{sealed}");
+    let found = told(&config, &["db", "verify"]);
+    assert_eq!((of(&found), ciphers(&found)), (of(&record), vec![&json!("sm4-gcm")]), "{found}");
+}
+
+const EXTRACT: [&str; 3] = ["-x", "-z", "--no-same-owner"];
+
+/// A node that was kept, and what it said of itself.
+fn kept(name: &str) -> (tempfile::TempDir, Value) {
+    let place = tempfile::tempdir().unwrap();
+    tar(&EXTRACT, &fixture(&format!("{name}.tar.gz")), place.path(), "node0");
+    let module = binary("bixi").with_file_name("libbixi_token.so");
+    let config = place.path().join("node0/bixi.toml");
+    settings::set(&config, "hsm", "module", &format!("{:?}", module.to_str().unwrap()));
+    (place, serde_json::from_slice(&fs::read(fixture(&format!("{name}.json"))).unwrap()).unwrap())
+}
+
+/// What of a report or a record no change of the cipher changes.
+fn of(told: &Value) -> [Value; 3] {
+    ["height", "hash", "decided"].map(|field| told[field].clone())
 }
 
 /// What of a node file the reading of its data needs: the rest may get other names.
@@ -108,7 +133,12 @@ fn write_fixtures() {
         let full = fs::read_to_string(&config).unwrap();
         fs::write(&config, needed(&full)).unwrap();
         let chain = config.ancestors().nth(2).unwrap();
-        tar(&["-c", "-z", "--owner=0", "--group=0", "--exclude=*.sock"], &fixture(&format!("{name}.tar.gz")), chain);
+        tar(
+            &["-c", "-z", "--owner=0", "--group=0", "--exclude=*.sock"],
+            &fixture(&format!("{name}.tar.gz")),
+            chain,
+            "node0",
+        );
         fs::write(&config, full).unwrap();
         fs::write(fixture(&format!("{name}.json")), format!("{:#}\n", facts(&config))).unwrap();
     };

@@ -125,6 +125,21 @@ fn a_validator_on_a_tpm_commits_and_outlives_a_loss_of_its_power() {
     let node = RunningNode::start(&config);
     assert_eq!(node.height(), height);
     commit(&node, &mut wallet, "again");
+    assert!(node.stop().status.success());
+    // A ledger that waits for its verification: the guard is looked into for the count, and held while all is read.
+    let mark = config.with_file_name("data").join("ledger/sealing");
+    fs::create_dir(&mark).unwrap();
+    assert!(refused_start(&config).contains("`bixi db seal`"));
+    let (accepted, said) = seal(&config);
+    assert!(accepted && !mark.exists(), "{said}");
+    let node = RunningNode::start(&config);
+    assert!(node.stop().status.success());
+}
+
+/// Has a ledger verified that was sealed from plaintext; whether it was accepted, and what was said.
+fn seal(config: &Path) -> (bool, String) {
+    let done = Command::new(binary("bixi")).args(["db", "seal", "--config"]).arg(config).output().unwrap();
+    (done.status.success(), String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned())
 }
 
 /// A command of officers about the stopped node; what it prints.
@@ -179,6 +194,11 @@ fn a_whole_disk_that_is_put_back_is_refused_by_the_count_of_the_device() {
     copy(&kept, &data).unwrap();
     let said = refused_start(&config);
     assert!(said.contains("may be an old copy"), "{said}");
+    let mark = data.join("ledger/sealing");
+    fs::create_dir(&mark).unwrap();
+    let (accepted, said) = seal(&config);
+    assert!(!accepted && mark.exists() && said.contains("may be an old copy"), "{said}");
+    fs::remove_dir(mark).unwrap();
     adopt_old_copy(&config);
     assert!(shown(&config)["old_copy"].is_null());
     let node = RunningNode::start(&config);

@@ -1,6 +1,7 @@
 //! `bixi db`: a node's data.
 
 mod scrub;
+mod seal;
 mod verify;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use crate::{console, run};
 pub(crate) enum DbCommand {
     Replay(ReplayArgs),
     RotateKey(RotateKeyArgs),
+    Seal(seal::SealArgs),
     Verify(verify::VerifyArgs),
     Scrub(scrub::ScrubArgs),
 }
@@ -33,7 +35,7 @@ pub(crate) enum DbCommand {
 /// it follow; a height in the ledger cannot, because the state before it is gone. Changes nothing without --accept.
 ///
 /// Exit status: 0 this binary comes to what was signed, or nothing was, or what differed was dropped; 1 a result differs, or nothing could
-/// be compared; 77 the key device refused the PIN; 78 a configuration file cannot be used; 79 the key device failed its self-test.
+/// be compared; 77 the key device refused the PIN; 78 a configuration file or the ledger cannot be used; 79 the key device failed its self-test.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
     /// The node file.
@@ -67,6 +69,7 @@ pub(crate) fn run(command: &DbCommand) -> Result<(), Failure> {
     match command {
         DbCommand::Replay(args) => replay(args),
         DbCommand::RotateKey(args) => rotate_key(args),
+        DbCommand::Seal(args) => seal::run(args),
         DbCommand::Verify(args) => verify::run(args),
         DbCommand::Scrub(args) => scrub::run(args),
     }
@@ -90,7 +93,7 @@ pub(crate) fn run(command: &DbCommand) -> Result<(), Failure> {
 /// key (`bixi hsm rotate kek`) and destroy the old one in its device.
 ///
 /// Exit status: 0 nothing is left under an older epoch; 1 something is, or nothing was done, and why; 77 the key device refused the PIN; 78 a
-/// file of the operator's cannot be used.
+/// file of the operator's cannot be used, or the ledger is not sealed and verified.
 #[derive(Debug, Args)]
 pub(crate) struct RotateKeyArgs {
     /// The node file.

@@ -8,11 +8,11 @@ Exit status:
     0  done, or stopped when asked
     1  could not be done; the reason is the last line of standard error
     2  the command line is wrong, or asks for what this release does not have
-   65  `bixi db verify` or `bixi db scrub` found damage
+   65  `bixi db verify`, `bixi db seal` or `bixi db scrub` found damage
    71  a process that waits for the key device does not end whatever is done: reset the device or the machine before another start
    75  the key device did not answer to the PIN, which is held back until a person has acted; another start does no harm
    77  the key device refused the PIN: correct it before another start
-   78  a file cannot be used, of the operator's, or guard, audit trail or vault: put it right before another start
+   78  a file cannot be used, of the operator's, or guard, audit trail or vault, or the ledger is not sealed and verified: put it right before another start
    79  the key device failed its self-test: look at it before another start
   130  `bixi demo` was interrupted before its report
 A second signal ends a command on the spot, with the signal's own status.";

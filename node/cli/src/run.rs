@@ -34,7 +34,8 @@ const RENEWAL_MAX: Duration = Duration::from_secs(1_800);
 /// a minute while it says nothing.
 ///
 /// Exit status: 0 stopped when asked; 1 the node could not start or had to stop; 75 the key device did not answer to the PIN;
-/// 77 it refused the PIN; 78 a file cannot be used, of configuration, or guard, audit trail or vault; 79 the key device failed its self-test.
+/// 77 it refused the PIN; 78 a file cannot be used, of configuration, or guard, audit trail or vault, or the ledger is not sealed and
+/// verified; 79 the key device failed its self-test.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The node file.

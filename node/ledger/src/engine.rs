@@ -5,11 +5,15 @@
 
 use std::ops::ControlFlow;
 
-pub use bixi_cipherfs::{Resealing, Watch, scrub};
+pub use bixi_cipherfs::{
+    CipherFsError, PlainStage, Resealing, Sealing, SealingWatch, Watch, expect_sealable, plain_stage, scrub,
+};
+pub use plain::{Held, RowsRead, RowsWatch, read_plain};
 
 use crate::keys::Column;
 
 pub mod memory;
+pub(crate) mod plain;
 pub mod rocks;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bixi_types::{CryptoSuite, H256};
 
-use crate::engine::EngineError;
+use crate::engine::{CipherFsError, EngineError};
 
 /// What the caller should do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,9 @@ pub enum LedgerError {
         /// Why.
         source: EngineError,
     },
+    /// A plaintext database could not be sealed.
+    #[error("{0}")]
+    Sealing(#[source] CipherFsError),
     /// The database was written by another version of the format.
     #[error("the ledger has schema version {found}, this program reads version {supported}: {advice}")]
     Schema {

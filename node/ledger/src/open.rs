@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bixi_cipherfs::CipherFs;
+use bixi_cipherfs::{CipherFs, CipherFsError};
 use bixi_platform::io::Storage;
 use bixi_sealed::KeyRing;
 use bixi_types::genesis::Genesis;
@@ -14,7 +14,7 @@ use crate::cache::StateCache;
 use crate::commitment::LatticeCommitment;
 use crate::engine::memory::MemoryEngine;
 use crate::engine::rocks::{Memory, RocksEngine};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, SealingWatch};
 use crate::error::{LedgerError, damaged};
 use crate::history::Ordered;
 use crate::keys::{self, Column};
@@ -63,11 +63,52 @@ impl Params {
         self.open_by(RocksEngine::open_read_only)
     }
 
-    fn open_by(
+    /// The same for who verifies it ([`RocksEngine::open_to_verify`]).
+    ///
+    /// # Errors
+    /// As [`Ledger::open_read_only`]'s first.
+    pub(crate) fn open_engine_to_verify(&self) -> Result<RocksEngine, LedgerError> {
+        self.open_by(RocksEngine::open_to_verify)
+    }
+
+    /// Writes down what is to be sealed of a plaintext database that [`read_plain`](crate::engine::read_plain) has read. Nobody may have it
+    /// open, and nobody opens it, but to verify it, before [`Self::accept_sealed`]. False where `watch` ended it before.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sealing`]: something that cannot be sealed, or the system's.
+    pub fn begin_sealing(&self, watch: SealingWatch<'_>) -> Result<bool, LedgerError> {
+        self.on_files(|files| files.begin_sealing(&self.dir, watch))
+    }
+
+    /// Seals where it is what [`Self::begin_sealing`] wrote down, or goes on with that; false where `watch` ended it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sealing`]: a mixture, or the system's; what is done stays done.
+    pub fn seal_plain(&self, watch: SealingWatch<'_>) -> Result<bool, LedgerError> {
+        self.on_files(|files| files.seal_plain(&self.dir, watch))
+    }
+
+    /// Lets the ledger be opened that was sealed from plaintext, once it was found to be whole.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sealing`]: the system's.
+    pub fn accept_sealed(&self) -> Result<(), LedgerError> {
+        self.on_files(|files| files.accept_sealed(&self.dir))
+    }
+
+    fn on_files<T>(&self, work: impl FnOnce(&CipherFs) -> Result<T, CipherFsError>) -> Result<T, LedgerError> {
+        work(&self.files()).map_err(LedgerError::Sealing)
+    }
+
+    fn files(&self) -> CipherFs {
+        CipherFs::new(Arc::clone(&self.storage), self.keyring.clone())
+    }
+
+    fn open_by<T>(
         &self,
-        open: impl FnOnce(&Path, &CipherFs, Memory) -> Result<RocksEngine, EngineError>,
-    ) -> Result<RocksEngine, LedgerError> {
-        let files = CipherFs::new(Arc::clone(&self.storage), self.keyring.clone());
+        open: impl FnOnce(&Path, &CipherFs, Memory) -> Result<T, EngineError>,
+    ) -> Result<T, LedgerError> {
+        let files = self.files();
         let memory = Memory { cache_bytes: self.block_cache_mb << 20, write_buffer_bytes: self.write_buffer_mb << 20 };
         open(&self.dir, &files, memory).map_err(|source| LedgerError::Open { dir: self.dir.clone(), source })
     }
@@ -167,7 +208,7 @@ fn check_schema(bytes: &[u8]) -> Result<(), LedgerError> {
     let supported = keys::SCHEMA_VERSION;
     let advice = match found.cmp(&supported) {
         std::cmp::Ordering::Equal => return Ok(()),
-        std::cmp::Ordering::Less => "migrate it with `bixi db migrate`",
+        std::cmp::Ordering::Less => "no release wrote it: restore the ledger from a backup",
         std::cmp::Ordering::Greater => "install the program that wrote it, or a newer one",
     };
     Err(LedgerError::Schema { found, supported, advice })

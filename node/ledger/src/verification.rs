@@ -64,6 +64,21 @@ impl Rows {
     }
 }
 
+/// Whoever began a chain among rows of another would have them in his state.
+fn expect_no_rows(engine: &dyn Engine) -> Result<(), LedgerError> {
+    for column in Column::ALL {
+        let mut has_rows = false;
+        engine.walk(column, &[], &mut |_, _| {
+            has_rows = true;
+            ControlFlow::Break(())
+        })?;
+        if has_rows {
+            return Err(damaged(format_args!("there are rows in {:?} but no schema version", column.name())));
+        }
+    }
+    Ok(())
+}
+
 /// Every row of the state once, some at a time, until `visit` breaks.
 pub(crate) fn each_rows(
     reader: &dyn Reader,
@@ -98,14 +113,15 @@ pub(crate) fn each_rows(
 }
 
 impl Subject {
-    /// Opens the ledger in the directory of `params` as it is: nothing is written. `None` where no chain was begun.
+    /// Opens the ledger in the directory of `params` as it is: nothing is written. `None` where no chain was begun. One that was sealed from
+    /// plaintext and is not verified yet is opened.
     ///
     /// # Errors
     /// [`LedgerError::Open`] when the files cannot be opened, [`LedgerError::Schema`], [`LedgerError::OtherChain`], or records without which
     /// nothing else can be read.
     pub fn open(params: &Params) -> Result<Option<Self>, LedgerError> {
         let (suite, genesis) = (params.suite, params.genesis);
-        Self::on(Box::new(params.open_engine_read_only()?), suite, genesis)
+        Self::on(Box::new(params.open_engine_to_verify()?), suite, genesis)
     }
 
     /// The same on any engine.
@@ -115,6 +131,9 @@ impl Subject {
     pub fn on(engine: Box<dyn Engine>, suite: CryptoSuite, genesis: Option<H256>) -> Result<Option<Self>, LedgerError> {
         let commitment = LatticeCommitment::new(suite);
         let state = load_records(engine.as_ref(), suite, genesis)?;
+        if state.is_none() {
+            expect_no_rows(engine.as_ref())?;
+        }
         Ok(state.map(|state| Self { engine, suite, commitment, state }))
     }
 

@@ -23,6 +23,7 @@ use bixi_hsm::guard::GuardError;
 use bixi_hsm::self_test::SelfTestError;
 use bixi_hsm::{Cause, DeviceError, ServiceError};
 use bixi_hsm_vault::VaultError;
+use bixi_ledger::engine::CipherFsError;
 use bixi_network::solitary::Solitary;
 use bixi_platform::credentials::CredentialError;
 use bixi_platform::io::Storage;
@@ -39,6 +40,7 @@ use crate::data_keys::{self, Exchange};
 use crate::event::Event;
 use crate::health::{Certificates, Device, LedgerReads};
 use crate::keys::{self, Unlocked};
+use crate::lifecycle::sealing::expect_sealed;
 use crate::links::Links;
 use crate::metrics::{self, NodeMetrics};
 use crate::placement;
@@ -82,7 +84,7 @@ impl LaunchError {
         })
     }
 
-    /// Guard, audit trail or vault is missing, damaged, of another release, ended, or an old copy: another start cannot do better before a person has
+    /// Guard, audit trail or vault is missing, damaged, of another release, ended, or an old copy, or the ledger is not sealed: another start cannot do better before a person has
     /// put that right. A disk that fails, and a file that another process has, may do better by themselves.
     pub fn is_file_unusable(&self) -> bool {
         self.errors().any(|error| {
@@ -98,8 +100,17 @@ impl LaunchError {
                 use VaultError::{Altered, Damaged, Missing, Version, WrongKek};
                 matches!(error, Missing { .. } | Damaged { .. } | Altered { .. } | Version { .. } | WrongKek { .. })
             });
+            // A ledger in plaintext, or one that nobody has verified yet.
+            let ledger = error.downcast_ref::<CipherFsError>().is_some_and(|error| {
+                use CipherFsError::{HalfSealed, LostCurrent, Mixture, NotSealed, Unverified};
+                matches!(
+                    error,
+                    NotSealed { .. } | HalfSealed { .. } | Unverified { .. } | LostCurrent { .. } | Mixture { .. }
+                )
+            });
             guard
                 || vault
+                || ledger
                 || audit.is_some_and(|error| matches!(error, AuditError::Damaged { .. } | AuditError::Broken { .. }))
         })
     }
@@ -130,7 +141,7 @@ impl LaunchError {
 
 pub(crate) use chain_state::{NodeLists, genesis_header, node_lists};
 pub(crate) use checks::{forgotten, self_test as check_kernels};
-pub(crate) use params::ledger_params;
+pub(crate) use params::{STAGING_MEMORY, ledger_params};
 
 pub(crate) fn step<T, E: Into<Failure>>(
     name: &'static str,
@@ -161,6 +172,8 @@ pub fn launch(settings: &Settings) -> Result<Node, LaunchError> {
     let plan = step("placement", || placement::plan(settings))?;
     let spawner = Spawner::new(plan.clone());
     let storage = step("storage", || settings.storage(&spawner))?;
+    // Before a PIN is sent: no start can do better before somebody has acted.
+    step("ledger", || expect_sealed(settings, storage.as_ref()))?;
     let unlocked = step("unlock keys", || keys::unlock(settings, &storage))?;
     let accelerator = step("accelerator", || Ok::<_, Failure>(accelerator::of_node(settings)))?;
     let rpc_listen = settings.config.rpc.listen;

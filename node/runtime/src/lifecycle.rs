@@ -10,6 +10,7 @@
 //! | [`officers`] | makes an officer's key, signs with it | a key file |
 //! | [`rotation`] | makes keys to replace others | device, node stopped |
 //! | [`data_keys`] | begins a new epoch of the data keys, and seals what is on disk anew | device, node stopped |
+//! | [`sealing`] | seals a plaintext ledger where it is | device, node stopped |
 //! | [`verification`] | reads everything on disk and computes again what can be computed | device, node stopped |
 //! | [`initialisation`] | makes a token or a TPM's store ready | device |
 //! | `mark` | has the device count beside a vault that was written | device, node stopped |
@@ -30,6 +31,7 @@ pub mod inventory;
 pub(crate) mod mark;
 pub mod officers;
 pub mod rotation;
+pub mod sealing;
 pub mod statement;
 pub mod trail;
 pub mod verification;

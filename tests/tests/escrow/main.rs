@@ -2,7 +2,11 @@
 #![allow(missing_docs)]
 
 mod ceremony;
+#[path = "../support/opened.rs"]
+mod opened;
+mod plaintext;
 mod recovery;
+mod sealing;
 mod stops;
 mod typed;
 

@@ -19,14 +19,14 @@ const SIGKILL: i32 = 9;
 const CALLS_MAX: usize = 400;
 
 /// A node's directory, copied for each attempt.
-struct Ground {
+pub(crate) struct Ground {
     place: tempfile::TempDir,
-    template: PathBuf,
+    pub(crate) template: PathBuf,
     stop: PathBuf,
 }
 
 impl Ground {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = tempfile::tempdir().unwrap();
         let template = make_chain(place.path()).parent().unwrap().to_owned();
         // A ring's calls go past the library.
@@ -51,21 +51,11 @@ impl Ground {
     }
 
     /// The same before every `stride`-th call, of a command that makes many.
-    fn stop_at_every(&self, stride: usize, arguments: &[&str], after: impl Fn(&Path, usize)) {
+    pub(crate) fn stop_at_every(&self, stride: usize, arguments: &[&str], after: impl Fn(&Path, usize)) {
         let mut before = shape_of(&self.template, &self.template);
         let mut looked_at = 0;
         for at in (1..CALLS_MAX).step_by(stride) {
-            let node = self.place.path().join(format!("node-{at}"));
-            // With its empty directories and their modes.
-            let copied = Command::new("cp").arg("-a").args([&self.template, &node]).status().unwrap();
-            assert!(copied.success());
-            let mut command = Command::new(binary("bixi"));
-            command
-                .args(arguments)
-                .current_dir(&node)
-                .env("LD_PRELOAD", &self.stop)
-                .env("BIXI_STOP_AT", at.to_string());
-            let ran = command.output().unwrap();
+            let (node, ran) = self.run_until(arguments, at);
             if ran.status.signal() != Some(SIGKILL) {
                 assert!(ran.status.success(), "{at}: {}", said(&ran));
                 assert!(looked_at > 3, "{arguments:?} makes nothing durable");
@@ -83,6 +73,30 @@ impl Ground {
             fs::remove_dir_all(&node).unwrap();
         }
         panic!("{arguments:?} does not end");
+    }
+
+    /// A directory in which the command was killed before that call.
+    pub(crate) fn killed_at(&self, arguments: &[&str], at: usize) -> PathBuf {
+        let (node, ran) = self.run_until(arguments, at);
+        assert_eq!(ran.status.signal(), Some(SIGKILL), "{}", said(&ran));
+        drop(fs::remove_file(node.join("data/pin-state")));
+        node
+    }
+
+    /// A copy of the node's directory.
+    pub(crate) fn copy(&self, name: &str) -> PathBuf {
+        let node = self.place.path().join(name);
+        // With its empty directories and their modes.
+        let copied = Command::new("cp").arg("-a").args([&self.template, &node]).status().unwrap();
+        assert!(copied.success());
+        node
+    }
+
+    fn run_until(&self, arguments: &[&str], at: usize) -> (PathBuf, Output) {
+        let node = self.copy(&format!("node-{at}"));
+        let mut command = Command::new(binary("bixi"));
+        command.args(arguments).current_dir(&node).env("LD_PRELOAD", &self.stop).env("BIXI_STOP_AT", at.to_string());
+        (node, command.output().unwrap())
     }
 }
 

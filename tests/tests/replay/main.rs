@@ -3,6 +3,8 @@
 
 mod differing;
 mod meddler;
+#[path = "../support/opened.rs"]
+mod opened;
 mod overruled;
 
 use std::fs;

@@ -20,10 +20,13 @@ use crate::{console, run};
 ///
 /// An end of a log that a crash tore and nobody relied on is told apart and is no damage.
 ///
+/// A ledger that was sealed from plaintext and not found to be whole by `bixi db seal` yet is read like any other, and told; no node starts on it
+/// before that command has done so.
+///
 /// While a node runs it reads its files slowly by itself: see `bixi db scrub`.
 ///
 /// Exit status: 0 everything is whole; 65 something is not, see what is printed; 1 nothing could be read; 77 the key device refused the PIN; 78 a
-/// file of the operator's, or the vault, cannot be used.
+/// file of the operator's, or the vault, cannot be used, or the ledger is not sealed.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// The node file.
@@ -41,11 +44,10 @@ pub(crate) struct VerifyArgs {
     /// Print one JSON object.
     ///
     /// {"whole", "files", "bytes", "ciphers": [{"cipher", "epoch", "files"}], "height", "hash", "decided",
-    /// "torn": [{"file", "offset", "bytes"}], "left", "waiting", "fetched_anew", "found",
+    /// "torn": [{"file", "offset", "bytes"}], "left", "waiting", "fetched_anew", "unverified", "found",
     /// "findings": [{"part", "place", "reason", "do"}]}; height and hash are null without a ledger and with --files-only, decided without a decision
-    /// in the ordering log, waiting without a snapshot that the next start takes over; found counts all that is wrong, findings lists a thousand at
-    /// most
-
+    /// in the ordering log, waiting without a snapshot that the next start takes over; unverified is true while `bixi db seal`
+    /// is not done with the ledger; found counts all that is wrong, findings lists a thousand at most
     #[arg(long)]
     json: bool,
 }
@@ -58,11 +60,16 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
         threads: args.threads.map(|threads| threads as usize),
         bytes_per_second: args.rate_mib.map(|mib| mib << 20),
     };
-    let mut progress = Progress::new()?;
+    let mut progress = Progress::new("verify")?;
     let verified = verification::verify(&settings, wish, &mut |stage, done, total| progress.tell(stage, done, total));
-    progress.bar.finish_and_clear();
+    progress.end();
     let report = verified.map_err(|error| run::refusal("nothing was verified", &error))?;
-    console::result(&if args.json { report.to_json().to_string() } else { to_text(&report) })?;
+    console::result(&if args.json { report.to_json().to_string() } else { console::table(&rows_of(&report)) })?;
+    expect_whole(&report)
+}
+
+/// The verdict as the command's status.
+pub(super) fn expect_whole(report: &Report) -> Result<(), Failure> {
     match report.is_whole() {
         true => Ok(()),
         false => Err(Failure::new(
@@ -76,12 +83,14 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), Failure> {
 }
 
 /// A bar on a terminal, else a line now and then.
-struct Progress {
+pub(super) struct Progress {
+    command: &'static str,
     bar: ProgressBar,
     of_bytes: ProgressStyle,
     /// Of what has an end that is known, and of what has none.
     measured: ProgressStyle,
     counted: ProgressStyle,
+    counted_bytes: ProgressStyle,
     told: Instant,
 }
 
@@ -89,27 +98,33 @@ struct Progress {
 const TOLD: Duration = Duration::from_secs(10);
 
 impl Progress {
-    fn new() -> Result<Self, Failure> {
+    pub(super) fn new(command: &'static str) -> Result<Self, Failure> {
         let measured = "{msg} [{bar:24}] {pos}/{len}, {eta} left";
         let of_bytes = "{msg} [{bar:24}] {bytes}/{total_bytes}, {eta} left";
         let of_bytes = ProgressStyle::with_template(of_bytes)?.progress_chars("#>-");
         let measured = ProgressStyle::with_template(measured)?.progress_chars("#>-");
         let counted = ProgressStyle::with_template("{msg} {spinner} {pos}")?;
-        Ok(Self { bar: ProgressBar::new(0), of_bytes, measured, counted, told: Instant::now() })
+        let counted_bytes = ProgressStyle::with_template("{msg} {spinner} {bytes}")?;
+        Ok(Self { command, bar: ProgressBar::new(0), of_bytes, measured, counted, counted_bytes, told: Instant::now() })
     }
 
-    fn tell(&mut self, stage: Stage, done: u64, total: Option<u64>) {
+    pub(super) fn tell(&mut self, stage: Stage, done: u64, total: Option<u64>) {
         let (name, unit) = match stage {
-            Stage::Files => ("files", " MiB"),
-            Stage::Chain => ("heights", ""),
-            Stage::Index => ("entries of the index", ""),
-            Stage::State => ("rows of the state", ""),
+            Stage::Files => ("files", Unit::Bytes),
+            Stage::Chain => ("heights", Unit::Pieces),
+            Stage::Index => ("entries of the index", Unit::Pieces),
+            Stage::State => ("rows of the state", Unit::Pieces),
         };
+        self.tell_of(name, unit, done, total);
+    }
+
+    pub(super) fn tell_of(&mut self, name: &'static str, unit: Unit, done: u64, total: Option<u64>) {
         if self.bar.message() != name {
-            let style = match (stage, total) {
-                (Stage::Files, _) => &self.of_bytes,
-                (_, Some(_)) => &self.measured,
-                (_, None) => &self.counted,
+            let style = match (unit, total) {
+                (Unit::Bytes, Some(_)) => &self.of_bytes,
+                (Unit::Pieces, Some(_)) => &self.measured,
+                (Unit::Bytes, None) => &self.counted_bytes,
+                (Unit::Pieces, None) => &self.counted,
             };
             self.bar.set_style(style.clone());
             self.bar.set_message(name);
@@ -118,14 +133,26 @@ impl Progress {
         self.bar.set_position(done);
         if self.bar.is_hidden() && self.told.elapsed() >= TOLD {
             self.told = Instant::now();
-            let shift = if stage == Stage::Files { 20 } else { 0 };
+            let (shift, unit) = if unit == Unit::Bytes { (20, " MiB") } else { (0, "") };
             let of = total.map_or(String::new(), |total| format!(" of {}", total >> shift));
-            console::say(&format!("verify: {name}, {}{of}{unit}", done >> shift));
+            console::say(&format!("{}: {name}, {}{of}{unit}", self.command, done >> shift));
         }
+    }
+
+    pub(super) fn end(&self) {
+        self.bar.finish_and_clear();
     }
 }
 
-fn to_text(report: &Report) -> String {
+/// Of what is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    Bytes,
+    Pieces,
+}
+
+/// What was found, for people.
+pub(super) fn rows_of(report: &Report) -> Vec<[String; 2]> {
     let mut rows = vec![["files".to_owned(), format!("{}, {} KiB", report.files, report.bytes.div_ceil(1024))]];
     for ((cipher, epoch), files) in &report.ciphers {
         rows.push(["sealed".to_owned(), format!("{files} files with {cipher} under epoch {epoch}")]);
@@ -141,6 +168,10 @@ fn to_text(report: &Report) -> String {
     }
     if report.is_fetched_anew {
         rows.push(["fetched anew".to_owned(), "heights before those of the ordering log; start the node".to_owned()]);
+    }
+    if report.is_unverified {
+        let what = "from plaintext; no node starts on it before `bixi db seal` has found it to be whole";
+        rows.push(["the ledger was sealed".to_owned(), what.to_owned()]);
     }
     if let Some(decided) = report.decided {
         rows.push(["decided".to_owned(), format!("up to height {decided}")]);
@@ -168,5 +199,5 @@ fn to_text(report: &Report) -> String {
         }
     }
     rows.push(["verdict".to_owned(), if report.is_whole() { "whole".to_owned() } else { "NOT WHOLE".to_owned() }]);
-    console::table(&rows)
+    rows
 }

@@ -37,9 +37,64 @@ pub enum CipherFsError {
         path: PathBuf,
     },
     /// The directory holds a database that was not written by this file system.
-    #[error("{path} is not sealed: this is a plaintext or foreign database; it must be migrated before it can be used")]
+    #[error(
+        "{path} is not sealed: this is a plaintext or foreign database. If this node ran before, its ledger was sealed, and somebody has put \
+         another in its place: keep the directory as evidence and restore the ledger from a backup. Only a ledger that never was sealed is \
+         sealed where it is: stop node and broker, `bixi db seal`"
+    )]
     NotSealed {
         /// The file looked at.
+        path: PathBuf,
+    },
+    /// A plaintext database whose sealing was broken off.
+    #[error("{path}: this database is being sealed, and that was broken off: `bixi db seal` goes on with it")]
+    HalfSealed {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// One that was sealed from plaintext, and what is in it may be anything.
+    #[error(
+        "{path}: this database was sealed from plaintext, and is not found to be whole yet: `bixi db seal` goes on with its verification \
+         and says of all that it finds what to do; where that is about this database, keep the directory as evidence and restore the ledger \
+         from a backup"
+    )]
+    Unverified {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// Whoever seals it has not written down what there is.
+    #[error("{path}: no sealing of this database was begun; nothing was changed")]
+    NotBegun {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// A directory that is neither a plaintext database nor one whose sealing was broken off.
+    #[error(
+        "{path}: {what}: this was not left by sealing; move the whole directory elsewhere, restore it from a copy, then seal that; nothing more was \
+         changed"
+    )]
+    Mixture {
+        /// The file that does not fit.
+        path: PathBuf,
+        /// Why not.
+        what: &'static str,
+    },
+    /// Something in a plaintext database's directory that cannot be sealed with it.
+    #[error(
+        "{path}: {what}; move it out of the directory, or undo what made it, and give the command again; nothing more was changed"
+    )]
+    Foreign {
+        /// What does not belong there.
+        path: PathBuf,
+        /// Why not.
+        what: &'static str,
+    },
+    /// A sealed copy does not read as what it is of.
+    #[error(
+        "{path}: its sealed copy reads otherwise: disk or memory of this machine cannot be relied on; the file is as it was"
+    )]
+    Differs {
+        /// The file.
         path: PathBuf,
     },
     /// A log of another name.
@@ -100,6 +155,16 @@ impl CipherFsError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
+    }
+
+    /// Names what does not fit into a database that is to be sealed.
+    pub(crate) fn mixture(path: &Path, what: &'static str) -> Self {
+        Self::Mixture { path: path.to_owned(), what }
+    }
+
+    /// Names what cannot be sealed with a database.
+    pub(crate) fn foreign(path: &Path, what: &'static str) -> Self {
+        Self::Foreign { path: path.to_owned(), what }
     }
 
     /// Names the file of a codec error.

@@ -10,13 +10,14 @@ use std::time::UNIX_EPOCH;
 
 use bixi_platform::io::{Lock, Storage};
 use bixi_sealed::pages::PageSize;
-use bixi_sealed::{KeyRing, SealedError, reseal};
+use bixi_sealed::{KeyRing, reseal};
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::CipherFsError;
 use crate::file::{self, Random, Sequential, Writable};
 use crate::kind::FileKind;
 use crate::open_files::OpenFiles;
+use crate::plain::plain_stage;
 
 /// Files of RocksDB on a storage, sealed under one key ring.
 pub(crate) struct SealedFs {
@@ -184,12 +185,20 @@ impl SealedFs {
         if !self.storage.exists(dir).map_err(CipherFsError::io(dir))? {
             return Ok(());
         }
+        match plain_stage(&*self.storage, dir)?.refusal(dir) {
+            Some(refusal) => Err(refusal),
+            None => self.check_files(dir),
+        }
+    }
+
+    /// The same, whatever became of a sealing.
+    pub(crate) fn check_files(&self, dir: &Path) -> Result<()> {
         let names = self.children(dir)?;
         let current = dir.join("CURRENT");
         if !self.storage.exists(&current).map_err(CipherFsError::io(&current))? {
-            return refuse_orphans(current, &names);
+            return refuse_orphans(&current, &names);
         }
-        self.random(&current).map_err(foreign)?;
+        self.random(&current)?;
         for name in names {
             let path = dir.join(name);
             let unread = path.extension().is_some_and(|extension| extension == "dbtmp")
@@ -204,20 +213,12 @@ impl SealedFs {
 }
 
 /// RocksDB makes logs and tables only after CURRENT is durable; a MANIFEST alone is what a cut-off creation leaves.
-fn refuse_orphans(current: PathBuf, names: &[OsString]) -> Result<()> {
+pub(crate) fn refuse_orphans(current: &Path, names: &[OsString]) -> Result<()> {
     let holds_data = |name: &&OsString| matches!(FileKind::of(Path::new(name)), FileKind::Log | FileKind::Table);
     match names.iter().find(holds_data) {
-        Some(name) => Err(CipherFsError::LostCurrent { path: current, witness: name.to_string_lossy().into_owned() }),
-        None => Ok(()),
-    }
-}
-
-/// A file that never was sealed, in words for the operator.
-fn foreign(error: CipherFsError) -> CipherFsError {
-    match error {
-        CipherFsError::Sealed(SealedError::At { path, source }) if matches!(*source, SealedError::NotSealed) => {
-            CipherFsError::NotSealed { path }
+        Some(name) => {
+            Err(CipherFsError::LostCurrent { path: current.to_owned(), witness: name.to_string_lossy().into_owned() })
         }
-        other => other,
+        None => Ok(()),
     }
 }

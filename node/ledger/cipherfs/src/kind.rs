@@ -33,6 +33,28 @@ impl FileKind {
         }
     }
 
+    /// Whether a plain RocksDB writes its info log there; a sealed database has none.
+    pub(crate) fn is_info_log(path: &Path) -> bool {
+        let name = Self::name(path);
+        name == "LOG" || name.starts_with("LOG.old.")
+    }
+
+    /// Whether RocksDB makes files of this name in a database's directory, those that it makes for a moment included.
+    pub(crate) fn is_of_database(path: &Path) -> bool {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_numbered = |prefix: &str, rest: &str| {
+            name.strip_prefix(prefix).is_some_and(|number| is_number(number.strip_suffix(rest).unwrap_or(number)))
+        };
+        let ends =
+            |(number, ending): (&str, &str)| is_number(number) && matches!(ending, "log" | "sst" | "blob" | "dbtmp");
+        matches!(name, "CURRENT" | "IDENTITY" | "LOCK" | "LOG")
+            || is_numbered("LOG.old.", "")
+            || is_numbered("MANIFEST-", "")
+            || is_numbered("OPTIONS-", ".dbtmp")
+            || name.split_once('.').is_some_and(ends)
+    }
+
     fn name(path: &Path) -> String {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.strip_suffix(".tmp").unwrap_or(&name).to_owned()
@@ -65,6 +87,8 @@ impl FileKind {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
 
     #[test]
@@ -85,6 +109,39 @@ mod tests {
         ];
         for (path, kind) in cases {
             assert_eq!(FileKind::of(Path::new(path)), kind, "{path}");
+            assert!(!FileKind::is_info_log(Path::new(path)), "{path}");
+        }
+        assert!(["db/LOG", "db/LOG.old.17"].iter().all(|path| FileKind::is_info_log(Path::new(path))));
+    }
+
+    #[test]
+    fn a_database_has_files_of_its_own_names_alone() {
+        let own = [
+            "CURRENT",
+            "IDENTITY",
+            "LOCK",
+            "LOG",
+            "LOG.old.17",
+            "MANIFEST-000005",
+            "OPTIONS-000007",
+            "OPTIONS-000007.dbtmp",
+        ];
+        for name in own.into_iter().chain(["000004.log", "000009.sst", "000010.blob", "000005.dbtmp"]) {
+            assert!(FileKind::is_of_database(&Path::new("db").join(name)), "{name}");
+        }
+        let others = [
+            "",
+            "CURRENT.bak",
+            "copy.sst",
+            "000004.log.1",
+            "000009.sst\n",
+            "000009.ldb",
+            "MANIFEST-",
+            "LOG.old.x",
+            "notes",
+        ];
+        for name in others.into_iter().map(std::ffi::OsStr::new).chain([std::ffi::OsStr::from_bytes(b"0\xff.sst")]) {
+            assert!(!FileKind::is_of_database(&Path::new("db").join(name)), "{name:?}");
         }
     }
 }

@@ -18,11 +18,13 @@ mod file;
 mod fs;
 mod kind;
 mod open_files;
+mod plain;
 mod reseal;
 mod scrub;
 
 pub use env::CipherFs;
 pub use error::CipherFsError;
 pub use kind::FileKind;
+pub use plain::{PlainStage, Sealing, SealingWatch, expect_sealable, plain_stage};
 pub use reseal::{Resealing, Watch};
 pub use scrub::scrub;

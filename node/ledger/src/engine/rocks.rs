@@ -37,6 +37,9 @@ pub struct Memory {
     pub write_buffer_bytes: usize,
 }
 
+/// Stops at a torn record, refuses on an I/O error: what the file system reports as damage is never skipped.
+pub(super) const RECOVERY: DBRecoveryMode = DBRecoveryMode::PointInTime;
+
 /// RocksDB on a [`CipherFs`].
 pub struct RocksEngine {
     db: DB,
@@ -59,20 +62,36 @@ impl RocksEngine {
         Self::open_in(dir, env, memory)
     }
 
-    fn open_in(dir: &Path, env: &Env, memory: Memory) -> Result<Self, EngineError> {
+    pub(super) fn open_in(dir: &Path, env: &Env, memory: Memory) -> Result<Self, EngineError> {
         let db = DB::open_cf_descriptors(&database_options(env, memory), dir, columns(memory)).map_err(failed)?;
-        Ok(Self { db, sealed: None })
+        Ok(Self::of(db))
+    }
+
+    /// What is below it is not sealed, or nobody seals it anew.
+    pub(super) fn of(db: DB) -> Self {
+        Self { db, sealed: None }
     }
 
     /// Opens the database in `dir` as it is: takes no lock, writes nothing and refuses to. Beside a process that writes it, what is read is
     /// of the moment of the opening, and an opening or a read may fail because a file was replaced meanwhile.
     pub fn open_read_only(dir: &Path, files: &CipherFs, memory: Memory) -> Result<Self, EngineError> {
-        let env = files.check(dir).and_then(|()| files.env()).map_err(|error| EngineError(error.to_string()))?;
+        files.check(dir).map_err(|error| EngineError(error.to_string()))?;
+        Self::read_checked(dir, files, memory)
+    }
+
+    /// The same for who verifies it: one that was sealed from plaintext and is not verified yet is opened, too.
+    pub fn open_to_verify(dir: &Path, files: &CipherFs, memory: Memory) -> Result<Self, EngineError> {
+        files.check_to_verify(dir).map_err(|error| EngineError(error.to_string()))?;
+        Self::read_checked(dir, files, memory)
+    }
+
+    fn read_checked(dir: &Path, files: &CipherFs, memory: Memory) -> Result<Self, EngineError> {
+        let env = files.env().map_err(|error| EngineError(error.to_string()))?;
         let mut options = database_options(&env, memory);
         options.create_if_missing(false);
         options.create_missing_column_families(false);
         let db = DB::open_cf_descriptors_read_only(&options, dir, columns(memory), false).map_err(failed)?;
-        Ok(Self { db, sealed: None })
+        Ok(Self::of(db))
     }
 
     /// Flushes and compacts everything down to the last level, for tests and maintenance.
@@ -80,9 +99,8 @@ impl RocksEngine {
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         for column in Column::ALL {
-            let family = self.family(column);
-            self.db.flush_cf(family).map_err(failed)?;
-            self.db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &options);
+            self.flush(column)?;
+            self.db.compact_range_cf_opt(self.family(column), None::<&[u8]>, None::<&[u8]>, &options);
         }
         Ok(())
     }
@@ -90,6 +108,16 @@ impl RocksEngine {
     /// Waits until flushes and compactions under way or due are done.
     pub fn settle(&self) -> Result<(), EngineError> {
         self.db.wait_for_compact(&WaitForCompactOptions::default()).map_err(failed)
+    }
+
+    /// Has what is in memory and in the log go to a table.
+    pub(super) fn flush(&self, column: Column) -> Result<(), EngineError> {
+        self.db.flush_cf(self.family(column)).map_err(failed)
+    }
+
+    /// The number of the last write.
+    pub(super) fn last_sequence(&self) -> u64 {
+        self.db.latest_sequence_number()
     }
 
     fn family(&self, column: Column) -> &ColumnFamily {
@@ -130,7 +158,7 @@ impl RocksEngine {
     }
 }
 
-fn failed(error: rocksdb::Error) -> EngineError {
+pub(super) fn failed(error: rocksdb::Error) -> EngineError {
     EngineError(error.into_string())
 }
 
@@ -146,14 +174,13 @@ fn walk_options(mut options: ReadOptions) -> ReadOptions {
     options
 }
 
-fn database_options(env: &Env, memory: Memory) -> Options {
+pub(super) fn database_options(env: &Env, memory: Memory) -> Options {
     let mut options = Options::default();
     options.set_env(env);
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_paranoid_checks(true);
-    // Stops at a torn record, refuses on an I/O error: what the file system reports as damage is never skipped.
-    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_wal_recovery_mode(RECOVERY);
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_recycle_log_file_num(0);
     options.set_allow_mmap_reads(false);
@@ -168,7 +195,7 @@ fn database_options(env: &Env, memory: Memory) -> Options {
     options
 }
 
-fn columns(memory: Memory) -> impl Iterator<Item = ColumnFamilyDescriptor> {
+pub(super) fn columns(memory: Memory) -> impl Iterator<Item = ColumnFamilyDescriptor> {
     let cache = Cache::new_hyper_clock_cache(memory.cache_bytes, 0);
     Column::ALL
         .into_iter()
@@ -228,7 +255,7 @@ impl Engine for RocksEngine {
         let Some((dir, files)) = &self.sealed else { return Ok(true) };
         // What is in the log goes to tables, so that the log begins anew: less is copied while its writer waits.
         for column in Column::ALL {
-            self.db.flush_cf(self.family(column)).map_err(failed)?;
+            self.flush(column)?;
         }
         files.reseal(dir, watch).map_err(|error| EngineError(error.to_string()))
     }

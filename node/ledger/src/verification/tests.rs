@@ -213,6 +213,20 @@ fn a_head_that_is_not_the_chain_s_is_told() {
     }
 }
 
+/// A start would begin a chain among them.
+#[test]
+fn rows_of_no_chain_are_told_whatever_they_are() {
+    assert_eq!(faults(&[]), ["no chain"]);
+    let rows = rows_of(&chain());
+    for column in Column::ALL {
+        let is_record = |key: &[u8]| [keys::META_SCHEMA, keys::META_HEAD].contains(&key);
+        let of_column = rows.iter().filter(|(of, key, _)| *of == column && !is_record(key));
+        let told = faults(&of_column.cloned().collect::<Vec<_>>());
+        let words = format!("rows in {:?} but no schema version", column.name());
+        assert!(told.len() == 1 && told[0].contains(&words), "{told:?}");
+    }
+}
+
 #[test]
 fn the_sums_of_two_halves_are_the_sum_of_the_whole() {
     let ledger = chain();

@@ -8,9 +8,11 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use bixi_platform::credentials::PinSource;
+use bixi_platform::io::PreadStorage;
 use rustix::fs::{major, minor, statvfs};
 
 use crate::doctor::{Check, Verdict};
+use crate::lifecycle::sealing;
 use crate::settings::Settings;
 
 const MIB: u64 = 1024 * 1024;
@@ -28,6 +30,7 @@ pub(super) fn examine(settings: &Settings) -> Vec<Check> {
             Check::new("node", Verdict::Good, "not running")
         },
         sealed(settings),
+        ledger(settings),
         private(settings),
         free_space(settings),
         address(settings.config.rpc.listen, running),
@@ -85,6 +88,14 @@ fn sealed(settings: &Settings) -> Check {
         settings.path(&settings.config.data_dir).display()
     );
     Check::new("vault and guard", Verdict::Bad, text)
+}
+
+/// Whether a node would open the ledger, as far as that is told without keys.
+fn ledger(settings: &Settings) -> Check {
+    match sealing::expect_sealed(settings, &PreadStorage) {
+        Ok(()) => Check::new("ledger", Verdict::Good, "not in plaintext"),
+        Err(error) => Check::new("ledger", Verdict::Bad, error.to_string()),
+    }
 }
 
 /// What only the node's user may read or enter.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bixi_consensus::Timeouts;
+use bixi_ledger::engine::rocks::Memory;
 use bixi_ledger::snapshot::{PieceDigest, Places};
 use bixi_platform::io::Storage;
 use bixi_platform::placement::{Plan, Role};
@@ -27,6 +28,9 @@ const VERIFY_BATCH_MAX: usize = 64;
 /// Memory of a database that is only filled, or looked into once.
 const STAGING_CACHE_MB: usize = 8;
 const STAGING_WRITE_BUFFER_MB: usize = 16;
+/// The same for RocksDB alone.
+pub(crate) const STAGING_MEMORY: Memory =
+    Memory { cache_bytes: STAGING_CACHE_MB << 20, write_buffer_bytes: STAGING_WRITE_BUFFER_MB << 20 };
 
 /// Half of the node's memory: a quarter for decrypted blocks, an eighth each for memtables and state rows. RPC has a quarter, the
 /// pool an eighth, the admission queue a sixteenth, tables of frequent signers a sixty-fourth.

@@ -25,6 +25,7 @@ use bixi_sealed::{Current, SealedError, reseal};
 
 use super::desk::{Desk, storage_of_stopped};
 use super::mark;
+use super::sealing::expect_sealed;
 use crate::data_keys::files::{expect_no_recovery, is_spare, old_files, oldest_in_use, remove_copies};
 use crate::data_keys::pace::Pace;
 use crate::data_keys::{Moved, Wish, files};
@@ -42,6 +43,7 @@ pub type Tell<'a> = &'a mut dyn FnMut(u64, u64);
 pub fn exchange(settings: &Settings, wish: Wish, tell: Tell<'_>) -> Result<Moved, LaunchError> {
     let storage = storage_of_stopped(settings)?;
     step("recovery", || expect_no_recovery(storage.as_ref(), settings))?;
+    step("ledger", || expect_sealed(settings, storage.as_ref()))?;
     let (mut desk, mut vault) = Desk::open_with_vault(settings)?;
     let ring = vault.key_ring();
     if wish.new_epoch {

@@ -1,11 +1,13 @@
 //! A stopped node's key device with its audit trail: where keys are changed.
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 
 use bixi_hsm::KeyDevice;
 use bixi_hsm::audit::{Audit as _, AuditLog, Durability, Event, Outcome};
 use bixi_hsm_vault::{Vault, VaultError};
-use bixi_platform::io::Storage;
+use bixi_platform::io::{Lock, Storage};
 use bixi_platform::threads::Spawner;
 use bixi_sealed::KeyRing;
 
@@ -29,18 +31,30 @@ impl Desk {
     /// Opens the device in this process, and the audit trail where there is one. The node and its broker must not run: each keeps the
     /// trail for itself.
     pub(crate) fn open(settings: &Settings) -> Result<Self, LaunchError> {
-        let storage = storage_of_stopped(settings)?;
+        Self::open_on(settings, &storage_of_stopped(settings)?)
+    }
+
+    /// The same for who keeps the node from starting already.
+    fn open_on(settings: &Settings, storage: &Arc<dyn Storage>) -> Result<Self, LaunchError> {
         let device = step("key device", || open_device(settings, settings.pin()))?;
         let listed = step("key device", || Listed::of(device.as_ref()))?;
-        let vault = step("vault", || vault_of(settings, &storage, device.as_ref(), &listed))?;
-        let open_trail = |vault: &Vault| Trail::open(settings, &storage, vault.key_ring());
+        let vault = step("vault", || vault_of(settings, storage, device.as_ref(), &listed))?;
+        let open_trail = |vault: &Vault| Trail::open(settings, storage, vault.key_ring());
         let trail = step("audit trail", || vault.as_ref().map(open_trail).transpose())?;
-        Ok(Self { device, listed, vault, trail, mark: Mark::of(settings, &storage) })
+        Ok(Self { device, listed, vault, trail, mark: Mark::of(settings, storage) })
     }
 
     /// The same of a node that was sealed, with the vault that its device opens, and that is the newest by the count of the device.
     pub(crate) fn open_with_vault(settings: &Settings) -> Result<(Self, Vault), LaunchError> {
-        let mut desk = Self::open(settings)?;
+        Self::open_with_vault_on(settings, &storage_of_stopped(settings)?)
+    }
+
+    /// The same for who keeps the node from starting already.
+    pub(super) fn open_with_vault_on(
+        settings: &Settings,
+        storage: &Arc<dyn Storage>,
+    ) -> Result<(Self, Vault), LaunchError> {
+        let mut desk = Self::open_on(settings, storage)?;
         let path = settings.data("vault");
         let vault = step("vault", || desk.vault.take().ok_or(VaultError::Missing { path }))?;
         step("guard", || desk.mark.expect_newest(desk.device.as_ref(), &vault))?;
@@ -79,6 +93,11 @@ impl Desk {
             Some(trail) => trail.perform(request, subject, work),
             None => work(),
         }
+    }
+
+    /// Tells the trail of something that was found.
+    pub(super) fn tell(&self, request: &str, subject: String, outcome: Outcome) -> Result<(), Failure> {
+        self.trail.as_ref().map_or(Ok(()), |trail| trail.tell(request, subject, outcome))
     }
 }
 
@@ -126,6 +145,36 @@ pub(crate) fn storage_of_stopped(settings: &Settings) -> Result<Arc<dyn Storage>
     step("stopped node", || doctor::expect_stopped(settings))?;
     let spawner = Spawner::new(step("placement", || placement::plan(settings))?);
     step("storage", || settings.storage(&spawner))
+}
+
+/// Keeps a node, and whoever has its guard, from starting meanwhile. A lock that is not there is not made: nothing is written, and who
+/// starts makes it as his own.
+pub(super) fn hold_stopped(storage: &dyn Storage, data: &Path) -> Result<Vec<Box<dyn Lock>>, Failure> {
+    let mut held = Vec::new();
+    for name in ["ordering/LOCK", "guard.lock"] {
+        let path = data.join(name);
+        let locked = match storage.exists(&path) {
+            Ok(true) => storage.lock(&path),
+            Ok(false) => continue,
+            Err(error) => Err(error),
+        };
+        match locked {
+            Ok(lock) => held.push(lock),
+            // Nobody starts there.
+            Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(format!(
+                    "{} is held: the node runs on these files, or its broker does; stop both first",
+                    path.display()
+                )
+                .into());
+            }
+            Err(error) => {
+                return Err(format!("{}: {error}; run this as the user whose files they are", path.display()).into());
+            }
+        }
+    }
+    Ok(held)
 }
 
 fn vault_of(

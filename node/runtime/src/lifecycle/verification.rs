@@ -20,14 +20,15 @@ mod memory;
 mod report;
 mod state;
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bixi_ledger::engine::{CipherFsError, PlainStage, plain_stage};
 use bixi_ledger::snapshot::Places;
 use bixi_ledger::verification::Subject;
-use bixi_platform::io::{Lock, Storage};
+use bixi_platform::io::Storage;
 use bixi_platform::placement::Role;
 use bixi_platform::threads::Spawner;
 use bixi_sealed::KeyRing;
@@ -35,7 +36,8 @@ use bixi_types::genesis::Genesis;
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 
-use super::desk::{ring_of_stopped, storage_of_stopped};
+use super::desk::{hold_stopped, ring_of_stopped, storage_of_stopped};
+use super::sealing::{expect_sealed, plain_stage_of};
 use crate::launch::{Failure, LaunchError, ledger_params, step};
 use crate::placement;
 use crate::settings::Settings;
@@ -81,16 +83,21 @@ pub type Tell<'a> = &'a mut dyn FnMut(Stage, u64, Option<u64>);
 /// the report has it.
 pub fn verify(settings: &Settings, wish: Wish, tell: Tell<'_>) -> Result<Report, LaunchError> {
     let storage = storage_of_stopped(settings)?;
+    step("ledger", || expect_all_sealed(settings, storage.as_ref()))?;
     let ring = ring_of_stopped(settings, &storage)?;
-    let ground = Ground {
-        ledger: ledger_params(settings, Arc::clone(&storage), ring.clone()),
-        spawner: Spawner::new(step("placement", || placement::plan(settings))?),
-        data: settings.data(""),
-        genesis: settings.genesis.clone(),
-        storage,
-        ring,
-    };
+    let ground = Ground::of(settings, storage, ring)?;
     step("verify", || ground.verify(wish, tell))
+}
+
+/// Refuses a ledger in plaintext, or one that is half sealed: every file of it would be told to be damaged. What is wrong otherwise is for the
+/// report to tell.
+fn expect_all_sealed(settings: &Settings, storage: &dyn Storage) -> Result<(), Failure> {
+    match plain_stage_of(settings, storage) {
+        Ok(PlainStage::Plain | PlainStage::Begun) | Err(CipherFsError::Mixture { .. }) => {
+            expect_sealed(settings, storage)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What is read, and by what.
@@ -105,8 +112,24 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
+    pub(super) fn of(settings: &Settings, storage: Arc<dyn Storage>, ring: KeyRing) -> Result<Self, LaunchError> {
+        Ok(Self {
+            ledger: ledger_params(settings, Arc::clone(&storage), ring.clone()),
+            spawner: Spawner::new(step("placement", || placement::plan(settings))?),
+            data: settings.data(""),
+            genesis: settings.genesis.clone(),
+            storage,
+            ring,
+        })
+    }
+
     pub(crate) fn verify(&self, wish: Wish, tell: Tell<'_>) -> Result<Report, Failure> {
-        let _held = self.hold()?;
+        let _held = hold_stopped(self.storage.as_ref(), &self.data)?;
+        self.verify_held(wish, tell)
+    }
+
+    /// The same for who keeps the node from starting already.
+    fn verify_held(&self, wish: Wish, tell: Tell<'_>) -> Result<Report, Failure> {
         let threads = wish.threads.unwrap_or_else(|| self.spawner.plan().cpus_of(Role::Other).len()).max(1);
         let pace = Arc::new(Pace::new(wish.bytes_per_second));
         let mut report = Report::default();
@@ -114,6 +137,8 @@ impl Ground {
         let read = self.read_files(threads, &pace, &mut report, &mut unfinished, tell);
         report.expect_done(Part::File, read);
         let found_before = report.found;
+        report.is_unverified =
+            matches!(plain_stage(self.storage.as_ref(), &self.ledger.dir), Ok(PlainStage::Unverified));
         let dir = self.ledger_dir(&mut report);
         let subject = dir.as_deref().and_then(|dir| self.open_ledger(dir, &mut report));
         // One that does not open was told.
@@ -138,36 +163,21 @@ impl Ground {
         Ok(report)
     }
 
-    /// Keeps a node, and whoever has its guard, from starting meanwhile. A lock that is not there is not made: nothing is written, and who
-    /// starts makes it as his own.
-    fn hold(&self) -> Result<Vec<Box<dyn Lock>>, Failure> {
-        let mut held = Vec::new();
-        for name in ["ordering/LOCK", "guard.lock"] {
-            let path = self.data.join(name);
-            let locked = match self.storage.exists(&path) {
-                Ok(true) => self.storage.lock(&path),
-                Ok(false) => continue,
-                Err(error) => Err(error),
-            };
-            match locked {
-                Ok(lock) => held.push(lock),
-                // Nobody starts there.
-                Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Err(format!(
-                        "{} is held: the node runs on these files, or its broker does; stop both first",
-                        path.display()
-                    )
-                    .into());
-                }
-                Err(error) => {
-                    return Err(
-                        format!("{}: {error}; run this as the user whose files they are", path.display()).into()
-                    );
-                }
-            }
+    /// What a ledger is held against that was sealed from plaintext, by who keeps the node from starting.
+    pub(super) fn verify_sealed(&self, wish: Wish, tell: Tell<'_>) -> Result<Report, Failure> {
+        let mut report = self.verify_held(wish, tell)?;
+        report.expect_no_start();
+        // No start fetches anything below the mark.
+        if std::mem::take(&mut report.is_fetched_anew) {
+            let reason = "it ends before the heights that this node has ordered and signed".to_owned();
+            report.find(Finding::of_ledger(Part::Ledger, self.ledger.dir.display().to_string(), reason));
         }
-        Ok(held)
+        if report.head.is_none() && report.is_whole() {
+            // A start would begin a chain among whatever rows there are.
+            let place = self.ledger.dir.display().to_string();
+            report.find(Finding::of_ledger(Part::Ledger, place, "no chain was begun in this database".to_owned()));
+        }
+        Ok(report)
     }
 
     /// Where the ledger is that the next start goes on with, if there is one.

@@ -10,6 +10,7 @@ mod driver;
 mod edits;
 #[path = "../support/kill.rs"]
 mod kill;
+mod plain;
 mod power;
 mod reseal;
 mod shim;

@@ -79,7 +79,7 @@ fn another_schema_chain_or_suite_is_refused_by_name() {
     let newer = refusal(reopen(schema(keys::SCHEMA_VERSION + 1)));
     assert!(matches!(newer, LedgerError::Schema { .. }) && newer.to_string().contains("newer"), "{newer}");
     let older = refusal(reopen(schema(0)));
-    assert!(matches!(older, LedgerError::Schema { found: 0, .. }) && older.to_string().contains("migrate"), "{older}");
+    assert!(matches!(older, LedgerError::Schema { found: 0, .. }) && older.to_string().contains("backup"), "{older}");
 
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(params(dir.path())).unwrap();

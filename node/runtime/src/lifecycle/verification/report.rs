@@ -69,6 +69,15 @@ pub(super) const GUARD_GONE_ADVICE: &str = "find out who removed it; put back th
 pub(super) const UNREAD_ADVICE: &str = "nothing is known of it: run this as the user whose file it is, or as root; else look at the disk and the system's log";
 const RETRY_ADVICE: &str = "try again; if it is so again, look at the disk and the system's log";
 
+impl Report {
+    /// No node starts on this ledger before it is whole: where a start would mend what is found, another ledger has to.
+    pub(super) fn expect_no_start(&mut self) {
+        for finding in self.findings.iter_mut().filter(|finding| finding.advice == MEMORY_ADVICE) {
+            finding.advice = LEDGER_ADVICE;
+        }
+    }
+}
+
 impl Finding {
     pub(super) fn of_ledger(part: Part, place: String, reason: String) -> Self {
         Self { part, place, reason, advice: LEDGER_ADVICE }
@@ -117,6 +126,8 @@ pub struct Report {
     pub waiting: Option<PathBuf>,
     /// Whether the next start gets the heights before those of the ordering log from others. No damage.
     pub is_fetched_anew: bool,
+    /// Whether the ledger was sealed from plaintext and no node starts on it before `bixi db seal` has found it to be whole. No damage.
+    pub is_unverified: bool,
     /// Highest height that the ordering log holds a decision of: those above the head are executed by the next start.
     pub decided: Option<u64>,
     /// What is wrong, at most a thousand.
@@ -189,6 +200,7 @@ impl Report {
             "left": self.left.iter().map(name).collect::<Vec<_>>(),
             "waiting": self.waiting.as_ref().map(name),
             "fetched_anew": self.is_fetched_anew,
+            "unverified": self.is_unverified,
             "found": self.found,
             "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
         })
