@@ -182,6 +182,19 @@ fn what_sealing_did_not_leave_is_told_and_nothing_is_done_with_it() {
         assert!(!refused.status.success() && said(&refused).contains(words), "{}", said(&refused));
     }
     assert!(fs::read(half.join("data/vault")).unwrap() == vault, "an epoch was begun");
+    // A copy put back over what is sealed and not verified: refused as that, and not file by file.
+    let done = ground.copy("done");
+    let current = fs::read(done.join("data/ledger/CURRENT")).unwrap();
+    json(&bixi(&SEAL, &done));
+    fs::create_dir(done.join("data/ledger/sealing")).unwrap();
+    fs::write(done.join("data/ledger/sealing/UNVERIFIED"), b"").unwrap();
+    fs::write(done.join("data/ledger/CURRENT"), current).unwrap();
+    let refused = bixi(&VERIFY, &done);
+    let told = said(&refused);
+    assert!(
+        refused.status.code() == Some(CONFIGURATION) && told.contains("move the whole directory elsewhere"),
+        "{told}"
+    );
 }
 
 /// What is found elsewhere keeps the ledger from its nodes, too, until it is put right.

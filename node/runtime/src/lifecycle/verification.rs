@@ -164,7 +164,7 @@ impl Ground {
     }
 
     /// What a ledger is held against that was sealed from plaintext, by who keeps the node from starting.
-    pub(super) fn verify_sealed(&self, wish: Wish, tell: Tell<'_>) -> Result<Report, Failure> {
+    pub(crate) fn verify_sealed(&self, wish: Wish, tell: Tell<'_>) -> Result<Report, Failure> {
         let mut report = self.verify_held(wish, tell)?;
         report.expect_no_start();
         // No start fetches anything below the mark.

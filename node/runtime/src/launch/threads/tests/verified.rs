@@ -274,6 +274,10 @@ fn one_of_several_whose_ledger_is_fetched_anew_is_whole() {
     assert!(!expect_whole(host).is_fetched_anew);
     fs::remove_dir_all(host.path("ledger")).unwrap();
     assert!(expect_whole(host).is_fetched_anew);
+    // Below the mark of a sealing no start fetches anything.
+    let report = ground(host).verify_sealed(Wish::default(), &mut |_, _, _| ()).unwrap();
+    assert!(!report.is_whole() && !report.is_fetched_anew, "{report:?}");
+    assert!(report.findings[0].reason.contains("ends before the heights"), "{report:?}");
 }
 
 #[test]
