@@ -12,7 +12,7 @@ use bixi_tests::{binary, settings};
 use bixi_types::state::StateTable;
 use rocksdb::{ColumnFamilyDescriptor, DB, Options};
 
-use crate::opened::ledger_params;
+use crate::opened::{in_child, ledger_params};
 
 /// The stopped node's directory, and what is to be otherwise in the plaintext.
 const NODE: &str = "BIXI_UNSEALED_NODE";
@@ -26,14 +26,8 @@ pub(crate) const NAMES: [&str; 4] =
 
 /// Puts a plain RocksDB's database with the same rows in the place of a node's ledger.
 pub(crate) fn unseal(node: &Path, changed: &str) {
-    let done = Command::new(std::env::current_exe().expect("this binary"))
-        .args(["--exact", "plaintext::the_same_rows_in_plaintext", "--ignored", "--test-threads=1"])
-        .env("BIXI_TOKEN_CONF", node.join("token.conf"))
-        .env(NODE, node)
-        .env(CHANGED, changed)
-        .output()
-        .expect("a child");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    let variables = [(NODE, node.as_os_str()), (CHANGED, changed.as_ref())];
+    in_child("plaintext::the_same_rows_in_plaintext", node, &variables);
 }
 
 #[test]

@@ -2,13 +2,12 @@
 //! of its own, because a token's module finds its token by the environment.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use bixi_ledger::engine::{Batch, Engine as _};
 use bixi_ledger::keys::{self, Column};
 use bixi_types::state::StateTable;
 
-use crate::opened::ledger_params;
+use crate::opened::{in_child, ledger_params};
 
 /// The stopped node's directory, and the users whose balance is set.
 const NODE: &str = "BIXI_MEDDLER_NODE";
@@ -17,14 +16,9 @@ const USERS: &str = "BIXI_MEDDLER_USERS";
 /// Gives users a balance that no block gave them.
 pub(crate) fn give_balance(config: &Path, users: &[String]) {
     let node = config.parent().expect("a node's directory");
-    let done = Command::new(std::env::current_exe().expect("this binary"))
-        .args(["--exact", "meddler::a_balance_that_no_block_gave", "--ignored", "--test-threads=1"])
-        .env("BIXI_TOKEN_CONF", node.join("token.conf"))
-        .env(NODE, node)
-        .env(USERS, users.join(" "))
-        .output()
-        .expect("a child");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    let users = users.join(" ");
+    let variables = [(NODE, node.as_os_str()), (USERS, users.as_ref())];
+    in_child("meddler::a_balance_that_no_block_gave", node, &variables);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use bixi_hsm::{KeyDevice as _, KeyKind};
@@ -11,6 +12,17 @@ use bixi_hsm_vault::{DeviceKek, Vault};
 use bixi_platform::credentials::PinSource;
 use bixi_platform::io::{PreadStorage, Storage};
 use bixi_types::CryptoSuite;
+
+/// Runs an ignored test of this binary in such a process, with more variables for it.
+pub(crate) fn in_child(test: &str, node: &Path, variables: &[(&str, &std::ffi::OsStr)]) {
+    let done = Command::new(std::env::current_exe().expect("this binary"))
+        .args(["--exact", test, "--ignored", "--test-threads=1"])
+        .env("BIXI_TOKEN_CONF", node.join("token.conf"))
+        .envs(variables.iter().copied())
+        .output()
+        .expect("a child");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+}
 
 /// The ledger of a node, whose data keys its token unlocks.
 pub(crate) fn ledger_params(node: &Path) -> bixi_ledger::Params {

@@ -37,7 +37,7 @@ use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 
 use super::desk::{hold_stopped, ring_of_stopped, storage_of_stopped};
-use super::sealing::{expect_sealed, plain_stage_of};
+use super::sealing::plain_stage_of;
 use crate::launch::{Failure, LaunchError, ledger_params, step};
 use crate::placement;
 use crate::settings::Settings;
@@ -92,12 +92,12 @@ pub fn verify(settings: &Settings, wish: Wish, tell: Tell<'_>) -> Result<Report,
 /// Refuses a ledger in plaintext, or one that is half sealed: every file of it would be told to be damaged. What is wrong otherwise is for the
 /// report to tell.
 fn expect_all_sealed(settings: &Settings, storage: &dyn Storage) -> Result<(), Failure> {
-    match plain_stage_of(settings, storage) {
-        Ok(PlainStage::Plain | PlainStage::Begun) | Err(CipherFsError::Mixture { .. }) => {
-            expect_sealed(settings, storage)
-        }
-        _ => Ok(()),
-    }
+    let refusal = match plain_stage_of(settings, storage) {
+        Ok(stage @ (PlainStage::Plain | PlainStage::Begun)) => stage.refusal(&settings.data("ledger")),
+        Err(mixture @ CipherFsError::Mixture { .. }) => Some(mixture),
+        _ => None,
+    };
+    refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
 }
 
 /// What is read, and by what.
