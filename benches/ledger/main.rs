@@ -44,7 +44,7 @@ impl Budget {
     const QUICK: Self =
         Self { rows: 20_000, rounds: 2, reads: 9, turn: Duration::from_millis(10), syncs: 200, blocks: 6 };
     const FULL: Self =
-        Self { rows: 400_000, rounds: 7, reads: 31, turn: Duration::from_millis(30), syncs: 3_000, blocks: 30 };
+        Self { rows: 400_000, rounds: 7, reads: 31, turn: Duration::from_millis(30), syncs: 20_000, blocks: 30 };
 }
 
 /// Page sizes of sealed tables, binary logarithms.
