@@ -335,7 +335,7 @@ impl Default for NodeConfig {
             storage: Storage {
                 io: IoBackend::Auto,
                 free_mb_min: 256,
-                reseal_mb_per_second: 32,
+                reseal_mb_per_second: 8,
                 scrub_mb_per_second: 2,
                 scrub_days: 7,
             },
