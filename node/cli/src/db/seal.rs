@@ -13,23 +13,25 @@ use crate::{console, run};
 
 /// Seal a plaintext ledger where it is: a database that a plain RocksDB has written in the data directory's `ledger`. Then verify it.
 ///
-/// For a ledger that never was sealed. If this node ran before and its ledger is in plaintext now, somebody has put another in its place: keep
-/// it as evidence and restore the ledger from a backup.
+/// For a ledger that never was sealed. If this node ran before and its ledger is in plaintext now, somebody has put another in its place:
+/// keep it as evidence and restore the ledger from a backup.
 ///
 /// The database is opened once without a seal, for reading alone, to prove that every row is readable; a log that does not end with a whole
-/// record is refused, and so is a table that the database does not name. What only its logs have is held in memory meanwhile. Logs and tables that were kept in other directories are not
-/// looked for. Then each file is sealed by itself: the copy is durable and was read back and
-/// compared before it takes the file's place. In the end everything is read and computed again as by `bixi db verify`, because sealing makes
-/// authentic whatever was there: no node starts before that says that it is whole. Ended anywhere, the command given again goes on. The
-/// disk needs room for the largest file once more, and all of it is read about four times. Offline: the node and its broker are stopped, and the key device is opened with the PIN.
+/// record is refused, and so is a table that the database does not name. What only its logs have is held in memory meanwhile. Logs and
+/// tables that were kept in other directories are not looked for. Then each file is sealed by itself: the copy is durable and was read back
+/// and compared before it takes the file's place. In the end everything is read and computed again as by `bixi db verify`, because sealing
+/// makes authentic whatever was there: no node starts before that says that it is whole. Ended anywhere, the command given again goes on.
+/// The disk needs room for the largest file once more, and all of it is read about four times. Offline: the node and its broker are
+/// stopped, and the key device is opened with the PIN.
 ///
 /// Symbolic links in the directory and files with a second name, such as those of a checkpoint, are refused: they would stay in plaintext.
 ///
 /// The plaintext's files are removed, not overwritten: their blocks stay on the disk until something else is written there. Where the disk
 /// may fall into other hands, copy the data directory to a fresh disk afterwards and erase the old one as a whole.
 ///
-/// Exit status: 0 the ledger is sealed and whole, or was before; 65 it is sealed and not whole, see what is printed; 1 not all of it is sealed, and
-/// why; 77 the key device refused the PIN; 78 a file cannot be used: of the operator's, guard, vault, or of a ledger that is neither plain nor what sealing left.
+/// Exit status: 0 the ledger is sealed and whole, or was before; 65 it is sealed and not whole, see what is printed; 1 not all of it is
+/// sealed, and why; 77 the key device refused the PIN; 78 a file cannot be used: of the operator's, guard, vault, or of a ledger that is
+/// neither plain nor what sealing left.
 #[derive(Debug, Args)]
 pub(crate) struct SealArgs {
     /// The node file.
@@ -40,8 +42,8 @@ pub(crate) struct SealArgs {
     rate_mib: Option<u64>,
     /// Print one JSON object.
     ///
-    /// {"was_sealed", "rows", "files", "bytes", "report"}; was_sealed where nothing was left to do, and the others are null then; rows is null where an
-    /// attempt before this one had read them; report is what `bixi db verify --json` prints
+    /// {"was_sealed", "rows", "files", "bytes", "report"}; was_sealed where nothing was left to do, and the others are null then; rows is
+    /// null where an attempt before this one had read them; report is what `bixi db verify --json` prints
     #[arg(long)]
     json: bool,
 }

@@ -90,6 +90,10 @@ impl RocksEngine {
         let mut options = database_options(&env, memory);
         options.create_if_missing(false);
         options.create_missing_column_families(false);
+        // Opened for reading alone RocksDB leaves a column out that it was not asked for, and a node fails to open it.
+        if let Some(what) = odd_column(&DB::list_cf(&options, dir).map_err(failed)?) {
+            return Err(EngineError(format!("{}: {what}: something was added to the ledger", dir.display())));
+        }
         let db = DB::open_cf_descriptors_read_only(&options, dir, columns(memory), false).map_err(failed)?;
         Ok(Self::of(db))
     }
@@ -193,6 +197,16 @@ pub(super) fn database_options(env: &Env, memory: Memory) -> Options {
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
     options
+}
+
+/// What tells that a database of these columns is no ledger's.
+pub(super) fn odd_column(found: &[String]) -> Option<String> {
+    let is_own = |name: &String| Column::ALL.iter().any(|column| column.name() == name);
+    if let Some(name) = found.iter().find(|name| !is_own(name)) {
+        return Some(format!("it has the column family {name:?}"));
+    }
+    let missing = Column::ALL.into_iter().find(|column| !found.iter().any(|name| name == column.name()))?;
+    Some(format!("it has no column family {:?}", missing.name()))
 }
 
 pub(super) fn columns(memory: Memory) -> impl Iterator<Item = ColumnFamilyDescriptor> {

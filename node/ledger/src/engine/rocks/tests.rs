@@ -70,6 +70,21 @@ fn who_only_reads_writes_nothing_and_needs_no_lock() {
 }
 
 #[test]
+fn who_only_reads_notices_a_column_that_no_ledger_has() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(RocksEngine::open(dir.path(), &files(1), SMALL).unwrap());
+    {
+        let env = files(1).env().unwrap();
+        let all = columns(SMALL).chain([ColumnFamilyDescriptor::new("extra", Options::default())]);
+        drop(DB::open_cf_descriptors(&database_options(&env, SMALL), dir.path(), all).unwrap());
+    }
+    for open in [RocksEngine::open, RocksEngine::open_read_only, RocksEngine::open_to_verify] {
+        let refused = open(dir.path(), &files(1), SMALL).err().expect("refused").to_string();
+        assert!(refused.contains("extra"), "{refused}");
+    }
+}
+
+#[test]
 fn another_key_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     drop(RocksEngine::open(dir.path(), &files(1), SMALL).unwrap());
