@@ -70,12 +70,19 @@ pub(crate) struct Row {
     case: Case,
     unit: Unit,
     goal: Option<Goal>,
+    /// Of values that are quantiles the median counts: the best one is a lucky moment.
+    is_typical: bool,
     contenders: Vec<(String, Vec<f64>)>,
 }
 
 impl Row {
     pub(crate) fn new(case: Case, unit: Unit, contenders: Vec<(String, Vec<f64>)>) -> Self {
-        Self { case, unit, goal: None, contenders }
+        Self { case, unit, goal: None, is_typical: false, contenders }
+    }
+
+    pub(crate) fn typical(mut self) -> Self {
+        self.is_typical = true;
+        self
     }
 
     pub(crate) fn goal(mut self, goal: Goal) -> Self {
@@ -88,22 +95,25 @@ impl Row {
         &found.expect("plaintext is always measured").1
     }
 
-    /// Best value over plaintext's best.
-    fn ratio_of_bests(&self, values: &[f64]) -> f64 {
-        self.unit.best(values) / self.unit.best(self.plaintext())
+    /// The value that is shown: the best of all rounds, or the typical one.
+    fn shown(&self, values: &[f64]) -> f64 {
+        if self.is_typical { median(values.iter().copied()) } else { self.unit.best(values) }
+    }
+
+    /// The value that is shown over plaintext's.
+    fn ratio_of_shown(&self, values: &[f64]) -> f64 {
+        self.shown(values) / self.shown(self.plaintext())
     }
 
     /// Median over the rounds, each over plaintext's of the same round: what a disk does to one round it does to both.
     fn ratio(&self, values: &[f64]) -> f64 {
-        let mut ratios: Vec<f64> = values.iter().zip(self.plaintext()).map(|(value, plain)| value / plain).collect();
-        ratios.sort_unstable_by(f64::total_cmp);
-        ratios[ratios.len() / 2]
+        median(values.iter().zip(self.plaintext()).map(|(value, plain)| value / plain))
     }
 
     /// The best of those that are neither ours nor plaintext.
     fn best_peer(&self) -> Option<(&str, f64)> {
         let peers = self.contenders[1..].iter().filter(|(name, _)| name != PLAINTEXT);
-        let peers: Vec<_> = peers.map(|(name, values)| (name.as_str(), self.unit.best(values))).collect();
+        let peers: Vec<_> = peers.map(|(name, values)| (name.as_str(), self.shown(values))).collect();
         let best = self.unit.best(&peers.iter().map(|(_, value)| *value).collect::<Vec<_>>());
         peers.into_iter().find(|(_, value)| *value == best)
     }
@@ -114,14 +124,14 @@ impl Row {
         let (name, peer) = (self.case.name(), self.best_peer());
         let contender = |(name, values): &(String, Vec<f64>)| {
             json!({
-                "name": name, "value": self.unit.best(values), "ratio": self.ratio(values),
-                "ratio_of_bests": self.ratio_of_bests(values), "values": values,
+                "name": name, "value": self.shown(values), "ratio": self.ratio(values),
+                "ratio_of_bests": self.ratio_of_shown(values), "values": values,
             })
         };
         json!({
             "name": name, "op": name.split('/').next(), "backend": backend, "unit": self.unit.name(),
-            "ours": self.unit.best(ours), "plaintext": self.unit.best(self.plaintext()), "ratio": ratio,
-            "ratio_of_bests": self.ratio_of_bests(ours), "goal": self.goal.map(Goal::text),
+            "ours": self.shown(ours), "plaintext": self.shown(self.plaintext()), "ratio": ratio,
+            "ratio_of_bests": self.ratio_of_shown(ours), "goal": self.goal.map(Goal::text),
             "met": self.goal.map(|goal| goal.is_met(ratio)), "best_peer": peer.map(|(name, _)| name),
             "peer_value": peer.map(|(_, value)| value),
             "contenders": self.contenders.iter().map(contender).collect::<Vec<_>>(),
@@ -135,11 +145,17 @@ impl Row {
             let goal = self.goal.filter(|_| index == 0).map_or(String::new(), |goal| {
                 format!("{} {}", goal.text(), if goal.is_met(ratio) { "met" } else { "MISSED" })
             });
-            let (best, of_bests) = (self.unit.best(values), self.ratio_of_bests(values));
+            let (best, of_bests) = (self.shown(values), self.ratio_of_shown(values));
             format!("{shown:76} {name:10} {best:>12.0} {:7} {ratio:>6.3} {of_bests:>8.3}  {goal}", self.unit.name())
         };
         self.contenders.iter().enumerate().map(line).collect()
     }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// Rows, printed as they come or kept for the end.

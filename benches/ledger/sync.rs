@@ -19,6 +19,8 @@ const ROWS: [u64; 2] = [1, 100];
 /// Quantiles are taken over this many stretches of the turns, each beside plaintext's of the same stretch: one tail of all writes is made by a
 /// few busy moments of the disk, and whose turn it was then.
 const STRETCHES: usize = 9;
+/// A 99th percentile of fewer writes is one of the slowest, and is not held against a goal.
+const TAIL_WRITES_MIN: usize = 500;
 
 pub(crate) fn measure(report: &mut Report, backends: &[Backend], budget: Budget, place: &Path) {
     for rows in ROWS {
@@ -36,16 +38,15 @@ pub(crate) fn measure(report: &mut Report, backends: &[Backend], budget: Budget,
         };
         let engines: Vec<_> = backends.iter().map(open).collect();
         let (mut medians, mut tails) = (no_rates(backends), no_rates(backends));
-        let mut index = 0;
         let rounds = (budget.syncs / WRITES_TOGETHER / STRETCHES).max(1);
-        for _ in 0..STRETCHES {
+        for stretch in 0..STRETCHES {
             let mut latencies: Vec<Vec<f64>> = backends.iter().map(|_| Vec::new()).collect();
-            for round in 0..rounds {
+            for round in stretch * rounds..(stretch + 1) * rounds {
+                let index = (round * WRITES_TOGETHER) as u64 * rows;
                 for (turn, engine) in turns(&engines, round) {
                     // The first after the others' turns finds caches that are theirs.
                     latencies[turn].extend(write(engine, index, rows).into_iter().skip(1));
                 }
-                index += rows * WRITES_TOGETHER as u64;
             }
             for (turn, latencies) in latencies.iter_mut().enumerate() {
                 latencies.sort_unstable_by(f64::total_cmp);
@@ -54,8 +55,10 @@ pub(crate) fn measure(report: &mut Report, backends: &[Backend], budget: Budget,
                 tails[turn].1.push(at(0.99));
             }
         }
-        report.add(Row::new(median, Unit::Microseconds, medians));
-        report.add(Row::new(tail, Unit::Microseconds, tails).goal(Goal::AtMost(1.10)));
+        report.add(Row::new(median, Unit::Microseconds, medians).typical());
+        let tail = Row::new(tail, Unit::Microseconds, tails).typical();
+        let is_tail = rounds * (WRITES_TOGETHER - 1) >= TAIL_WRITES_MIN;
+        report.add(if is_tail { tail.goal(Goal::AtMost(1.10)) } else { tail });
         drop(engines);
         std::fs::remove_dir_all(place).expect("our own directory");
     }

@@ -4,6 +4,7 @@
 //! Memory is bounded by [`Memory`]: memtables are counted by one write buffer manager, index and filter blocks live in the
 //! block cache. Compression happens before sealing: LZ4 in the upper levels, Zstandard in the last.
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -91,8 +92,12 @@ impl RocksEngine {
         options.create_if_missing(false);
         options.create_missing_column_families(false);
         // Opened for reading alone RocksDB leaves a column out that it was not asked for, and a node fails to open it.
-        if let Some(what) = odd_column(&DB::list_cf(&options, dir).map_err(failed)?) {
-            return Err(EngineError(format!("{}: {what}: something was added to the ledger", dir.display())));
+        if let Some(odd) = odd_column(&DB::list_cf(&options, dir).map_err(failed)?) {
+            let meaning = match odd {
+                OddColumn::Foreign(_) => "something was added to the ledger",
+                OddColumn::Missing(_) => "a start of the node completes a ledger whose first start was cut off",
+            };
+            return Err(EngineError(format!("{odd}: {meaning}")));
         }
         let db = DB::open_cf_descriptors_read_only(&options, dir, columns(memory), false).map_err(failed)?;
         Ok(Self::of(db))
@@ -199,14 +204,29 @@ pub(super) fn database_options(env: &Env, memory: Memory) -> Options {
     options
 }
 
-/// What tells that a database of these columns is no ledger's.
-pub(super) fn odd_column(found: &[String]) -> Option<String> {
+/// What tells that a database is no ledger's, or not a whole one.
+pub(super) enum OddColumn {
+    Foreign(String),
+    Missing(&'static str),
+}
+
+impl fmt::Display for OddColumn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign(name) => write!(f, "it has the column family {name:?}"),
+            Self::Missing(name) => write!(f, "it has no column family {name:?}"),
+        }
+    }
+}
+
+/// The first that differs from a ledger's columns.
+pub(super) fn odd_column(found: &[String]) -> Option<OddColumn> {
     let is_own = |name: &String| Column::ALL.iter().any(|column| column.name() == name);
     if let Some(name) = found.iter().find(|name| !is_own(name)) {
-        return Some(format!("it has the column family {name:?}"));
+        return Some(OddColumn::Foreign(name.clone()));
     }
     let missing = Column::ALL.into_iter().find(|column| !found.iter().any(|name| name == column.name()))?;
-    Some(format!("it has no column family {:?}", missing.name()))
+    Some(OddColumn::Missing(missing.name()))
 }
 
 pub(super) fn columns(memory: Memory) -> impl Iterator<Item = ColumnFamilyDescriptor> {

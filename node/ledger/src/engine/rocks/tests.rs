@@ -85,6 +85,17 @@ fn who_only_reads_notices_a_column_that_no_ledger_has() {
 }
 
 #[test]
+fn a_database_whose_first_opening_was_cut_off_is_not_whole_to_who_reads_and_is_completed_by_who_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = files(1).env().unwrap();
+    drop(DB::open(&database_options(&env, SMALL), dir.path()).unwrap());
+    let refused = RocksEngine::open_to_verify(dir.path(), &files(1), SMALL).err().expect("refused").to_string();
+    assert!(refused.contains("no column family") && refused.contains("cut off"), "{refused}");
+    drop(RocksEngine::open(dir.path(), &files(1), SMALL).unwrap());
+    RocksEngine::open_to_verify(dir.path(), &files(1), SMALL).unwrap();
+}
+
+#[test]
 fn another_key_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     drop(RocksEngine::open(dir.path(), &files(1), SMALL).unwrap());
