@@ -156,7 +156,7 @@ fn render_into(c: &NodeConfig, out: &mut String) -> fmt::Result {
     )?;
     writeln!(
         out,
-        "# How much a running node seals anew in a second when its data keys are exchanged, MiB, and a tenth of the\n# time at most, so that it is less where others are busy; `bixi db rotate-key --rate-mib` overrides it.\nreseal_mb_per_second = {}",
+        "# How much a running node seals anew in a second when its data keys are exchanged, MiB, and a tenth of the\n# time at most, so that it is less where others are busy, and nothing for a while where the disk has a bad\n# moment; `bixi db rotate-key --rate-mib` overrides the rate.\nreseal_mb_per_second = {}",
         c.storage.reseal_mb_per_second
     )?;
     writeln!(

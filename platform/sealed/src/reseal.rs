@@ -20,8 +20,8 @@ use crate::{Inspection, KeyRing, Layout, Purpose, Result, SealedError, frames, i
 /// Ends the name of a copy that has not taken its file's place.
 const COPY: &str = "resealed";
 
-/// Plaintext of a table copied at once.
-const CHUNK_BYTES: usize = 256 << 10;
+/// Plaintext of a table copied at once, and told of at once.
+pub const CHUNK_BYTES: usize = 256 << 10;
 
 /// A copy is made durable whenever so much of it was written: the disk that others wait for never has all of it to write at once.
 const SYNC_BYTES: u64 = 1 << 20;

@@ -58,7 +58,9 @@ pub(crate) fn run(exchange: &Exchange, parts: &Parts) {
     while let Some(wish) = exchange.next() {
         let began = Instant::now();
         let ended = Ended(exchange);
-        let done = Work { exchange, parts, pace: Pace::beside_others(), told: began, lacking: None }.run(wish);
+        let mut work = Work { exchange, parts, pace: Pace::beside_others(), told: began, lacking: None };
+        let done = work.run(wish);
+        let asides = work.pace.asides();
         if exchange.is_stopping() {
             tracing::info!("what is of older data keys is sealed anew after the next start");
         }
@@ -66,7 +68,7 @@ pub(crate) fn run(exchange: &Exchange, parts: &Parts) {
         let end = match done {
             Ok(moved) => {
                 let (epoch, bytes, left) = (moved.epoch, moved.bytes, moved.left.len());
-                tracing::info!(epoch, bytes, left, dropped = ?moved.dropped, elapsed_ms, "data keys exchanged");
+                tracing::info!(epoch, bytes, left, dropped = ?moved.dropped, asides, elapsed_ms, "data keys exchanged");
                 End::Moved(moved)
             }
             Err(error) => {
@@ -120,7 +122,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn run(mut self, wish: Wish) -> Result<Moved, Failure> {
+    fn run(&mut self, wish: Wish) -> Result<Moved, Failure> {
         let Parts { settings, storage, ring, signer, .. } = self.parts;
         expect_no_recovery(storage.as_ref(), settings)?;
         self.check_stop()?;
@@ -166,6 +168,7 @@ impl Work<'_> {
         self.step("ledger");
         let mut before = 0;
         let parts = self.parts;
+        self.pace.resume();
         parts.ledger.reseal(&mut |done: &Resealing| {
             let bytes = done.bytes - before;
             before = done.bytes;
@@ -181,7 +184,9 @@ impl Work<'_> {
         for dir in [&data, &ordering] {
             reseal::remove_copies(storage, dir)?;
         }
-        for (path, _) in self.parts.old_files()? {
+        let old = self.parts.old_files()?;
+        self.pace.resume();
+        for (path, _) in old {
             self.check_stop()?;
             let moved = match path.parent() {
                 _ if is_spare(&data, &path) => {
@@ -194,6 +199,8 @@ impl Work<'_> {
             if let Err(reason) = moved {
                 left.push(stays(&path, reason));
             }
+            // Its last syncs and its renaming count, too. A stop is seen by the next turn.
+            let _ = self.did(0);
         }
         self.check_stop()?;
         // Also what nobody here moves.
@@ -245,6 +252,7 @@ impl Work<'_> {
         let mut attempts = 0;
         loop {
             self.check_stop()?;
+            self.pace.resume();
             match self.parts.signer.reseal_trail() {
                 Err(error) if error.kind() == ErrorKind::Retry && attempts < ATTEMPTS => {
                     attempts += 1;
@@ -319,11 +327,11 @@ impl Work<'_> {
         if self.told.elapsed() >= TOLD {
             self.told = Instant::now();
             let Progress { bytes, bytes_total, step, .. } = exchange.progress();
-            tracing::info!(step, bytes, bytes_total, "files are sealed anew");
+            tracing::info!(step, bytes, bytes_total, asides = self.pace.asides(), "files are sealed anew");
         }
         let configured = parts.settings.config.storage.reseal_mb_per_second << 20;
         let rate = exchange.bytes_per_second().unwrap_or(configured);
-        self.pace.after(bytes, Some(rate), || exchange.is_stopping());
+        self.pace.after(bytes, Some(rate), || exchange.is_stopping() || parts.lacking_space().is_some());
         self.lacking = self.lacking.take().or_else(|| parts.lacking_space());
         match exchange.is_stopping() || self.lacking.is_some() {
             true => ControlFlow::Break(()),
