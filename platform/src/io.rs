@@ -239,6 +239,12 @@ pub trait File: Send + Sync + fmt::Debug {
     /// # Errors
     /// The system's error, such as a full disk.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Has the system begin to write a range that was written to: a later sync finds less to do. Does not wait for the disk, but may for room
+    /// in its queue. Makes nothing durable. Backends without the notion do nothing.
+    ///
+    /// # Errors
+    /// The system's error, such as a failing disk; as after a failed sync, nothing is known about unsynced data then.
+    fn begin_write_back(&self, offset: u64, len: u64) -> io::Result<()>;
 
     /// Writes `data` and makes it durable, in one submission where the backend can.
     ///

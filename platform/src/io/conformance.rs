@@ -47,6 +47,9 @@ fn content_is_addressed_by_offset(storage: &dyn Storage, root: &Path) {
     file.write_at(0, &[]).unwrap();
     file.write_and_sync(0, &[]).unwrap();
     assert_eq!(file.read_at(5, &mut []).unwrap(), 0);
+    file.begin_write_back(0, data.len() as u64).unwrap();
+    file.begin_write_back(1 << 20, 1 << 20).unwrap();
+    file.begin_write_back(0, 0).unwrap();
     file.truncate(100).unwrap();
     file.allocate(0, 1 << 20).unwrap();
     assert_eq!(file.len().unwrap(), 100, "reserved space does not count");

@@ -239,6 +239,14 @@ impl File for FaultyFile {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         self.inner.allocate(offset, len)
     }
+
+    fn begin_write_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        // No change of the disk, so it is not counted; a dead one refuses it.
+        if self.faults.operations() + 1 >= self.faults.0.dead_from.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        self.inner.begin_write_back(offset, len)
+    }
 }
 
 #[cfg(test)]

@@ -360,6 +360,10 @@ impl File for MemoryFile {
     fn allocate(&self, _offset: u64, _len: u64) -> io::Result<()> {
         self.with(|_| ())
     }
+
+    fn begin_write_back(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        self.with(|_| ())
+    }
 }
 
 /// SplitMix64: a seed's choices, the same on every machine.

@@ -24,6 +24,8 @@ pub struct Counts {
     pub write_bytes: u64,
     /// Syncs of files and directories.
     pub syncs: u64,
+    /// Bytes that the system was asked to begin to write.
+    pub write_back_bytes: u64,
 }
 
 /// Shared counters of a [`MeteredStorage`]; clones are the same counters.
@@ -37,19 +39,21 @@ struct Counters {
     writes: AtomicU64,
     write_bytes: AtomicU64,
     syncs: AtomicU64,
+    write_back_bytes: AtomicU64,
 }
 
 impl Meter {
     /// The counters now.
     pub fn counts(&self) -> Counts {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Counters { reads, read_bytes, writes, write_bytes, syncs } = &*self.0;
+        let Counters { reads, read_bytes, writes, write_bytes, syncs, write_back_bytes } = &*self.0;
         Counts {
             reads: load(reads),
             read_bytes: load(read_bytes),
             writes: load(writes),
             write_bytes: load(write_bytes),
             syncs: load(syncs),
+            write_back_bytes: load(write_back_bytes),
         }
     }
 
@@ -174,6 +178,11 @@ impl File for MeteredFile {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         self.inner.allocate(offset, len)
     }
+
+    fn begin_write_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.meter.0.write_back_bytes.fetch_add(len, Ordering::Relaxed);
+        self.inner.begin_write_back(offset, len)
+    }
 }
 
 #[cfg(test)]
@@ -189,8 +198,9 @@ mod tests {
         file.write_at(0, b"12345").unwrap();
         file.write_and_sync(5, b"67").unwrap();
         file.read_at(0, &mut [0; 100]).unwrap();
+        file.begin_write_back(2, 4).unwrap();
         storage.sync_dir(Path::new("/")).unwrap();
-        let expected = Counts { reads: 1, read_bytes: 7, writes: 2, write_bytes: 7, syncs: 2 };
+        let expected = Counts { reads: 1, read_bytes: 7, writes: 2, write_bytes: 7, syncs: 2, write_back_bytes: 4 };
         assert_eq!(meter.counts(), expected);
         conformance::check(&storage, Path::new("/"));
     }

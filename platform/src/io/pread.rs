@@ -48,6 +48,24 @@ pub(super) fn allocate_std(file: &fs::File, offset: u64, len: u64) -> io::Result
     if error.raw_os_error() == Some(libc::EOPNOTSUPP) { Ok(()) } else { Err(error) }
 }
 
+/// Has the kernel begin to write a range; where it does not know how, is not allowed to or has no memory for it, a sync does all of it.
+/// Never with a flag that waits: that would take errors away from the sync.
+pub(super) fn begin_write_back_std(file: &fs::File, offset: u64, len: u64) -> io::Result<()> {
+    let (Ok(offset), Ok(len)) = (offset.try_into(), len.try_into()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    // To the kernel no length means everything.
+    if len == 0 {
+        return Ok(());
+    }
+    // SAFETY: the descriptor is open for the life of `file`; no pointer is passed.
+    if unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE) } == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::ENOMEM)) { Ok(()) } else { Err(error) }
+}
+
 /// The directories that making `dir` would make, lowest first.
 fn missing_levels(dir: &Path) -> io::Result<Vec<&Path>> {
     let mut missing = Vec::new();
@@ -171,6 +189,10 @@ impl File for PreadFile {
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         allocate_std(&self.0, offset, len)
+    }
+
+    fn begin_write_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        begin_write_back_std(&self.0, offset, len)
     }
 }
 

@@ -20,7 +20,7 @@ use tokio_uring::fs::File as RingFile;
 
 use super::{
     File, Lock, Metadata, OpenMode, PreadStorage, Storage,
-    pread::{allocate_std, open_std},
+    pread::{allocate_std, begin_write_back_std, open_std},
 };
 use crate::{placement::Role, threads::Spawner};
 
@@ -197,6 +197,10 @@ impl File for TokioUringFile {
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         allocate_std(&self.file, offset, len)
+    }
+
+    fn begin_write_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        begin_write_back_std(&self.file, offset, len)
     }
 }
 

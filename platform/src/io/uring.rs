@@ -17,7 +17,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 
 use super::{
     File, Lock, Metadata, OpenMode, PreadStorage, Storage,
-    pread::{allocate_std, open_std},
+    pread::{allocate_std, begin_write_back_std, open_std},
 };
 
 const RING_ENTRIES: u32 = 8;
@@ -239,6 +239,10 @@ impl File for UringFile {
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         allocate_std(&self.file, offset, len)
+    }
+
+    fn begin_write_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        begin_write_back_std(&self.file, offset, len)
     }
 }
 

@@ -111,4 +111,7 @@ impl File for Gated<Box<dyn File>> {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         self.disk.allocate(offset, len)
     }
+    fn begin_write_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.disk.begin_write_back(offset, len)
+    }
 }

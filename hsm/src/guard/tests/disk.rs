@@ -359,4 +359,8 @@ impl File for CrashFile {
     fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
         Ok(())
     }
+
+    fn begin_write_back(&self, _: u64, _: u64) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -155,8 +155,9 @@ class SealedWritableFile final : public FSWritableFile {
   size_t GetUniqueId(char*, size_t) const override { return 0; }
   // Hints about the page cache: nothing is kept between the buffer and write(), so there is nothing to do.
   IOStatus InvalidateCache(size_t, size_t) override { return IOStatus::OK(); }
-  IOStatus RangeSync(uint64_t, uint64_t, const IOOptions& options, IODebugContext* dbg) override {
-    return strict_bytes_per_sync_ ? Sync(options, dbg) : IOStatus::OK();
+  // Never a sync: that seals a table's last page. Nothing is made durable by it, with strict_bytes_per_sync neither.
+  IOStatus RangeSync(uint64_t, uint64_t, const IOOptions&, IODebugContext*) override {
+    return Call(cipherfs_writable_begin_write_back, file_);
   }
   // The base class counts preallocation blocks and calls Allocate. Its failure is ignored: a write without room says so itself.
   void PrepareWrite(size_t offset, size_t length, const IOOptions& options, IODebugContext* dbg) override {

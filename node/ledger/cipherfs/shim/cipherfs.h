@@ -56,6 +56,7 @@ int32_t cipherfs_create(const CipherfsFs* fs, CipherfsBytes path, CipherfsWritab
 int32_t cipherfs_reopen(const CipherfsFs* fs, CipherfsBytes path, CipherfsWritable** file, CipherfsBuffer* error);
 int32_t cipherfs_writable_append(CipherfsWritable* file, CipherfsBytes data, CipherfsBuffer* error);
 int32_t cipherfs_writable_flush(CipherfsWritable* file, CipherfsBuffer* error);
+int32_t cipherfs_writable_begin_write_back(CipherfsWritable* file, CipherfsBuffer* error);
 int32_t cipherfs_writable_sync(CipherfsWritable* file, CipherfsBuffer* error);
 int32_t cipherfs_writable_reserve(CipherfsWritable* file, uint64_t size, CipherfsBuffer* error);
 int32_t cipherfs_writable_truncate(CipherfsWritable* file, uint64_t size, CipherfsBuffer* error);

@@ -307,6 +307,8 @@ exports! {
     fn cipherfs_writable_append(file: *const Arc<Writable>, data: Bytes) = file.append(data);
     /// Hands what was appended to the system.
     fn cipherfs_writable_flush(file: *const Arc<Writable>) = file.flush();
+    /// Has the system begin to write what it was handed.
+    fn cipherfs_writable_begin_write_back(file: *const Arc<Writable>) = file.begin_write_back();
     /// Makes what was appended durable.
     fn cipherfs_writable_sync(file: *const Arc<Writable>) = file.sync();
     /// Keeps room until the file has that size.

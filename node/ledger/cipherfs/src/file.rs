@@ -109,6 +109,14 @@ impl Writable {
         })
     }
 
+    /// Of a table: what was handed on is on its way to the disk before the sync waits for it. Logs are synced all the time.
+    pub(crate) fn begin_write_back(&self) -> Result<()> {
+        self.with(|sink| match sink {
+            Sink::Frames(_) => Ok(()),
+            Sink::Pages(writer) => writer.begin_write_back(),
+        })
+    }
+
     /// A MANIFEST never ends in what it acknowledged: RocksDB would take a lost edit for one that was never made, forget the
     /// tables it named, and replay the log over the hole. So a mark follows each sync, and damage to the edit is refused.
     pub(crate) fn sync(&self) -> Result<()> {

@@ -26,6 +26,9 @@ const OPEN_FILES_MAX: i32 = 256;
 const TABLE_BYTES: u64 = 32 << 20;
 /// One memtable; the manager may ask for a flush earlier.
 const MEMTABLE_BYTES: usize = 8 << 20;
+/// A table is on its way to the disk whenever so much of it was written: synced whole at its end, a flush or a compaction would have commits
+/// wait for all of it.
+const WRITE_BACK_BYTES: u64 = 1 << 20;
 /// Logs are dropped by flushing the oldest memtable above this.
 const LOG_BYTES_MAX: u64 = 64 << 20;
 
@@ -196,6 +199,7 @@ pub(super) fn database_options(env: &Env, memory: Memory) -> Options {
     options.set_allow_mmap_writes(false);
     options.set_max_total_wal_size(LOG_BYTES_MAX);
     options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(memory.write_buffer_bytes, false));
+    options.set_bytes_per_sync(WRITE_BACK_BYTES);
     options.set_max_background_jobs(BACKGROUND_JOBS);
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_log_level(LogLevel::Warn);

@@ -1,4 +1,7 @@
-use bixi_platform::io::OpenMode;
+use std::path::Path;
+use std::sync::Arc;
+
+use bixi_platform::io::{Faults, FaultyStorage, MemoryDisk, Meter, MeteredStorage, OpenMode, Storage as _};
 
 use super::{PAGES_START, PageSize, Reader, Writer};
 use crate::{
@@ -144,6 +147,40 @@ fn sealed_as_final_takes_no_more() {
     writer.flush().unwrap();
     assert!(matches!(writer.append(b"more"), Err(SealedError::Finished)));
     assert_eq!(read_whole(&open(&disk, "t", &ring).unwrap()).unwrap(), b"data");
+}
+
+#[test]
+fn what_is_begun_to_be_written_changes_nothing_and_ends_the_table_where_the_disk_refuses_it() {
+    let (faults, meter) = (Faults::none(), Meter::default());
+    let disk = Arc::new(FaultyStorage::new(Arc::new(MemoryDisk::new()), faults.clone()));
+    let (storage, ring) = (MeteredStorage::new(disk, meter.clone()), ring(AtRest::Sm4Gcm));
+    let plaintext = pattern(700_000, 5);
+    let create = |name: &str| {
+        let file = storage.open(Path::new(name), OpenMode::CreateNew).unwrap();
+        Writer::create(file, &ring, Purpose::Table).unwrap()
+    };
+    let mut writer = create("/t");
+    for chunk in plaintext.chunks(100_000) {
+        writer.append(chunk).unwrap();
+        writer.begin_write_back().unwrap();
+        writer.begin_write_back().unwrap();
+    }
+    let begun = meter.counts().write_back_bytes;
+    assert!(begun > 400_000 && begun < 700_000 && begun.is_multiple_of(64 << 10), "{begun}: each byte once");
+    writer.sync().unwrap();
+    writer.begin_write_back().unwrap();
+    assert_eq!(meter.counts().write_back_bytes, begun, "nothing is left to do");
+    let reader = Reader::open(storage.open(Path::new("/t"), OpenMode::Read).unwrap(), &ring, Purpose::Table).unwrap();
+    assert!(read_whole(&reader).unwrap() == plaintext);
+    // What the disk refused it may have dropped: no later sync may say that it is there.
+    let mut writer = create("/refused");
+    writer.append(&plaintext).unwrap();
+    faults.dead_from(0);
+    assert!(matches!(writer.begin_write_back(), Err(SealedError::Io { .. })));
+    faults.heal();
+    assert!(matches!(writer.begin_write_back(), Err(SealedError::Poisoned)));
+    assert!(matches!(writer.append(b"more"), Err(SealedError::Poisoned)));
+    assert!(matches!(writer.sync(), Err(SealedError::Poisoned)));
 }
 
 #[test]

@@ -15,6 +15,9 @@ use crate::{
 /// Plaintext gathered before it is written without a flush.
 const GATHER_BYTES: usize = 256 << 10;
 
+/// What is handed over ends at such a bound: a page of the system's that is written to again would be written twice.
+const WRITE_BACK_BYTES: u64 = 64 << 10;
+
 /// A table being written.
 ///
 /// A table is readable only after [`Writer::finish`] or [`Writer::sync`]; one that was dropped before is refused.
@@ -27,6 +30,8 @@ pub struct Writer {
     /// Plaintext not yet sealed.
     pending: Vec<u8>,
     plaintext_len: u64,
+    /// Bytes of the file that the system was asked to write.
+    handed_over: u64,
     state: State,
 }
 
@@ -66,7 +71,16 @@ impl Writer {
         let mut start = vec![0; PAGES_START as usize];
         start[..prologue.len()].copy_from_slice(&prologue);
         file.write_at(0, &start).map_err(SealedError::io("write the header of"))?;
-        Ok(Self { file, segment, page, next: 0, pending: Vec::new(), plaintext_len: 0, state: State::Open })
+        Ok(Self {
+            file,
+            segment,
+            page,
+            next: 0,
+            pending: Vec::new(),
+            plaintext_len: 0,
+            handed_over: 0,
+            state: State::Open,
+        })
     }
 
     /// Appends `data`; full pages are written when enough of them are gathered.
@@ -127,6 +141,28 @@ impl Writer {
         self.state = State::Poisoned;
         self.file.sync_data().map_err(SealedError::io("sync"))?;
         self.state = State::Finished;
+        Ok(())
+    }
+
+    /// Has the system begin to write the pages that are full: the sync at the end then has less to wait for, and so does whoever syncs beside it.
+    ///
+    /// # Errors
+    /// [`SealedError::Poisoned`], or the system's error, which poisons the writer: what the system could not write it may have dropped, and
+    /// a later sync need not tell.
+    pub fn begin_write_back(&mut self) -> Result<()> {
+        if self.state == State::Finished {
+            return Ok(());
+        }
+        self.check_open()?;
+        let written = PAGES_START + self.next * self.page.bytes() as u64;
+        let whole = written - written % WRITE_BACK_BYTES;
+        if whole <= self.handed_over {
+            return Ok(());
+        }
+        self.state = State::Poisoned;
+        let begun = self.file.begin_write_back(self.handed_over, whole - self.handed_over);
+        begun.map_err(SealedError::io("begin to write back"))?;
+        (self.handed_over, self.state) = (whole, State::Open);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use bixi_platform::io::PreadStorage;
+use bixi_platform::io::{Meter, MeteredStorage, PreadStorage};
 use bixi_platform::secret::Secret;
 use bixi_sealed::{AtRest, KeyRing};
 
@@ -39,6 +39,35 @@ fn a_written_batch_is_there_after_reopening() {
     }
     engine.compact().unwrap();
     assert_eq!(engine.get(Column::State, b"k").unwrap().as_deref(), Some(&b"state"[..]));
+}
+
+#[test]
+fn a_table_is_on_its_way_to_the_disk_before_it_is_synced() {
+    let (dir, meter) = (tempfile::tempdir().unwrap(), Meter::default());
+    let ring = KeyRing::new(AtRest::Sm4Gcm, vec![(1, Secret::from_slice(&[1; 32]))], 1).expect("one epoch");
+    let storage = MeteredStorage::new(Arc::new(PreadStorage), meter.clone());
+    let memory = Memory { write_buffer_bytes: 64 << 20, ..SMALL };
+    let engine = RocksEngine::open(dir.path(), &CipherFs::new(Arc::new(storage), ring), memory).unwrap();
+    // Compressed, it is as long: 6 MiB in one table.
+    let mut random = 1u64;
+    let mut bytes = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 56) as u8
+    };
+    for row in 0..96u64 {
+        let mut batch = Batch::default();
+        batch.put(Column::State, row.to_be_bytes(), (0..64 << 10).map(|_| bytes()).collect::<Vec<_>>());
+        engine.write(batch).unwrap();
+    }
+    assert_eq!(meter.counts().write_back_bytes, 0, "logs are synced by every write, and ask for nothing");
+    engine.flush(Column::State).unwrap();
+    let begun = meter.counts().write_back_bytes;
+    assert!(((4 << 20)..=(6 << 20) + (128 << 10)).contains(&begun), "{begun}");
+    engine.compact().unwrap();
+    assert!(meter.counts().write_back_bytes >= begun + (4 << 20), "what a compaction writes, too");
+    drop(engine);
+    let engine = RocksEngine::open(dir.path(), &files(1), SMALL).unwrap();
+    assert_eq!(engine.get(Column::State, &95u64.to_be_bytes()).unwrap().map(|value| value.len()), Some(64 << 10));
 }
 
 #[test]
