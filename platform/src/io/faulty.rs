@@ -96,11 +96,18 @@ impl Faults {
     /// Counts a changing operation and fails it if it is due.
     fn step(&self) -> io::Result<()> {
         let number = self.0.operations.fetch_add(1, Ordering::SeqCst) + 1;
-        let due = number == self.0.fail_once_at.load(Ordering::SeqCst);
-        if due || number >= self.0.dead_from.load(Ordering::SeqCst) {
+        if number == self.0.fail_once_at.load(Ordering::SeqCst) {
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
-        Ok(())
+        self.check_alive(number)
+    }
+
+    /// Fails the `number`th operation where the process would be dead by then.
+    fn check_alive(&self, number: u64) -> io::Result<()> {
+        match number >= self.0.dead_from.load(Ordering::SeqCst) {
+            true => Err(io::Error::from_raw_os_error(libc::EIO)),
+            false => Ok(()),
+        }
     }
 
     /// How much of a write of `len` bytes to a file finds room.
@@ -242,9 +249,7 @@ impl File for FaultyFile {
 
     fn begin_write_back(&self, offset: u64, len: u64) -> io::Result<()> {
         // No change of the disk, so it is not counted; a dead one refuses it.
-        if self.faults.operations() + 1 >= self.faults.0.dead_from.load(Ordering::SeqCst) {
-            return Err(io::Error::from_raw_os_error(libc::EIO));
-        }
+        self.faults.check_alive(self.faults.operations() + 1)?;
         self.inner.begin_write_back(offset, len)
     }
 }

@@ -37,33 +37,40 @@ pub(super) fn open_std(path: &Path, mode: OpenMode) -> io::Result<fs::File> {
 
 /// Reserves blocks beyond the end without changing the length; a file system without `fallocate` is left alone.
 pub(super) fn allocate_std(file: &fs::File, offset: u64, len: u64) -> io::Result<()> {
-    let (Ok(offset), Ok(len)) = (offset.try_into(), len.try_into()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
+    let (offset, len) = signed(offset, len)?;
     // SAFETY: the descriptor is open for the life of `file`; no pointer is passed.
-    if unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, offset, len) } == 0 {
-        return Ok(());
-    }
-    let error = io::Error::last_os_error();
-    if error.raw_os_error() == Some(libc::EOPNOTSUPP) { Ok(()) } else { Err(error) }
+    let result = unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, offset, len) };
+    unless_one_of(&[libc::EOPNOTSUPP], result)
 }
 
 /// Has the kernel begin to write a range; where it does not know how, is not allowed to or has no memory for it, a sync does all of it.
 /// Never with a flag that waits: that would take errors away from the sync.
 pub(super) fn begin_write_back_std(file: &fs::File, offset: u64, len: u64) -> io::Result<()> {
-    let (Ok(offset), Ok(len)) = (offset.try_into(), len.try_into()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
+    let (offset, len) = signed(offset, len)?;
     // To the kernel no length means everything.
     if len == 0 {
         return Ok(());
     }
     // SAFETY: the descriptor is open for the life of `file`; no pointer is passed.
-    if unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE) } == 0 {
+    let result = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE) };
+    unless_one_of(&[libc::ENOSYS, libc::EPERM, libc::ENOMEM], result)
+}
+
+/// A range as system calls take it.
+fn signed(offset: u64, len: u64) -> io::Result<(libc::off64_t, libc::off64_t)> {
+    match (offset.try_into(), len.try_into()) {
+        (Ok(offset), Ok(len)) => Ok((offset, len)),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+/// The error of a call that has just returned `result`, unless what was wanted can do without.
+fn unless_one_of(tolerated: &[i32], result: i32) -> io::Result<()> {
+    if result == 0 {
         return Ok(());
     }
     let error = io::Error::last_os_error();
-    if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::ENOMEM)) { Ok(()) } else { Err(error) }
+    if error.raw_os_error().is_some_and(|code| tolerated.contains(&code)) { Ok(()) } else { Err(error) }
 }
 
 /// The directories that making `dir` would make, lowest first.

@@ -154,7 +154,7 @@ impl Writer {
             return Ok(());
         }
         self.check_open()?;
-        let written = PAGES_START + self.next * self.page.bytes() as u64;
+        let written = self.end();
         let whole = written - written % WRITE_BACK_BYTES;
         if whole <= self.handed_over {
             return Ok(());
@@ -169,6 +169,11 @@ impl Writer {
     /// Plaintext bytes appended.
     pub fn plaintext_len(&self) -> u64 {
         self.plaintext_len
+    }
+
+    /// Bytes of the file so far: where the next page goes.
+    fn end(&self) -> u64 {
+        PAGES_START + self.next * self.page.bytes() as u64
     }
 
     fn check_open(&self) -> Result<()> {
@@ -187,7 +192,7 @@ impl Writer {
         if full == 0 && !is_final {
             return Ok(());
         }
-        let offset = PAGES_START + self.next * self.page.bytes() as u64;
+        let offset = self.end();
         let (pages, tail) = self.pending.split_at(full * payload);
         let mut out = Vec::with_capacity(self.pending.len() + (full + 1) * TAG_BYTES);
         self.state = State::Poisoned;
