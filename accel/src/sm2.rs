@@ -33,6 +33,8 @@ mod variable_base;
 mod verify;
 mod wnaf;
 
+use crate::{ct, sm3};
+
 pub(crate) use batch::kernel_name as batch_kernel_name;
 pub use batch::{KeyRef, VerifyItem, verify_batch};
 pub use codec::CodecError;
@@ -45,6 +47,7 @@ pub use sign::{SignError, sign, sign_digest};
 pub(crate) use sign_batch::{kernel_name as sign_batch_kernel_name, sign_batch_with_known_nonces};
 pub use sign_batch::{sign_batch, sign_digest_batch};
 pub use signature::{Signature, SignatureError};
+pub(crate) use variable_base::kernel_name as multiply_batch_kernel_name;
 pub use verify::{identity_digest, message_digest, verify, verify_digest};
 
 /// The default distinguishing identifier (GM/T 0009-2012 10, GB/T 35276).
@@ -52,3 +55,12 @@ pub const DEFAULT_ID: &[u8] = b"1234567812345678";
 
 /// The identifier of whoever signs a TLS 1.3 handshake (RFC 8998 3.2.1); their certificates keep [`DEFAULT_ID`].
 pub const TLS_ID: &[u8] = b"TLSv1.3+GM+Cipher+Suite";
+
+/// [`ct::on_wiped_stack`] for what derives so many bytes of key: long ones are computed in lanes, whose frames are deep.
+#[inline(always)]
+fn on_wiped_stack_for<T>(derived_bytes: usize, secret: impl FnOnce() -> T) -> T {
+    match derived_bytes <= sm3::KDF_SHORT_BYTES {
+        true => ct::on_wiped_stack::<{ 16 << 10 }, _>(secret),
+        false => ct::on_wiped_stack::<{ 64 << 10 }, _>(secret),
+    }
+}

@@ -28,6 +28,7 @@ mod single;
 mod tests;
 
 pub use hmac::Hmac;
+pub(crate) use kdf::SHORT_BYTES as KDF_SHORT_BYTES;
 pub use kdf::kdf;
 
 use lanes::{Cut, Start, Whole};

@@ -42,8 +42,8 @@ mod words;
 pub mod xts;
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-use crate::cpu;
 use crate::memory::KeyBox;
+use crate::{cpu, ct};
 use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::ptr::NonNull;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -52,6 +52,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub const BLOCK_BYTES: usize = 16;
 /// Bytes of a key.
 pub const KEY_BYTES: usize = 16;
+/// More than the deepest frames of expanding a key take.
+const STACK_BYTES: usize = 16 << 10;
 
 /// FK of GB/T 32907 7.3.
 const FK: [u32; 4] = [0xa3b1bac6, 0x56aa3350, 0x677d9197, 0xb27022dc];
@@ -143,12 +145,14 @@ impl Key {
         Self::with(key, |round_keys| boxed(portable::Schedule::new(round_keys)))
     }
 
-    /// A key for the kernel that `choose` makes of the round keys.
+    /// A key for the kernel that `choose` makes of the round keys. A schedule is made on the stack before it goes to key memory.
     fn with(key: &[u8; KEY_BYTES], choose: impl FnOnce(&[u32; 32]) -> KeyBox<dyn Kernel>) -> Self {
-        let mut round_keys = expand(key);
-        let kernel = choose(&round_keys);
-        round_keys.zeroize();
-        Self { kernel }
+        ct::on_wiped_stack::<STACK_BYTES, _>(|| {
+            let mut round_keys = expand(key);
+            let kernel = choose(&round_keys);
+            round_keys.zeroize();
+            Self { kernel }
+        })
     }
 
     /// Encrypts every block on its own (ECB; the building block of the modes). Sixteen at a time cost as much as one.

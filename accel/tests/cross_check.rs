@@ -40,8 +40,12 @@ fn chunk(seed: u64) {
     let digests: Vec<[u8; 32]> =
         messages.iter().map(|message| oracle::message_digest(sm2::DEFAULT_ID, &raw, message)).collect();
 
-    let ours =
-        sm2::sign_batch(&private, sm2::DEFAULT_ID, &messages, &mut Generator::Counting(seed)).expect("signatures");
+    let mut random = Generator::Counting(seed);
+    let mut ours = sm2::sign_batch(&private, sm2::DEFAULT_ID, &messages, &mut random).expect("signatures");
+    // Every second one is made alone.
+    for (e, signature) in digests.iter().zip(&mut ours).skip(1).step_by(2) {
+        *signature = sm2::sign_digest(&private, e, &mut random).expect("a signature");
+    }
     let theirs = openssl::private_key(d, &public.to_sec1()).expect("OpenSSL with SM2");
     let by_openssl = digests.iter().map(|e| {
         Signature::from_der(&openssl::sign(&theirs, e).expect("a signature of OpenSSL's")).expect("strict DER")

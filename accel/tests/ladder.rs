@@ -148,7 +148,7 @@ fn climb() {
     };
     assert_eq!((kernel("sm4"), kernel("sm4.ghash")), expected_sm4(&rung), "on {rung}");
     assert_eq!(kernel("sm2.field"), expected_sm2_field(&rung), "on {rung}");
-    for batch in ["sm2.verify_batch", "sm2.sign_batch"] {
+    for batch in ["sm2.verify_batch", "sm2.sign_batch", "sm2.multiply_batch"] {
         assert_eq!(kernel(batch), expected_sm2_batch(&rung), "{batch} on {rung}");
     }
     assert_eq!((kernel("sm3"), kernel("sm3.many")), expected_sm3(&rung), "on {rung}");

@@ -11,7 +11,7 @@ macro_rules! test {
     };
 }
 
-pub(super) const TESTS: [Test; 19] = [
+pub(super) const TESTS: [Test; 20] = [
     test!("sm3", sm3_digest, "SM3 digest (GB/T 32905 A.1, A.2)"),
     test!("sm3.many", sm3_many, "SM3 of many messages"),
     test!("sm3.many", sm3_lengths, "SM3 of many lengths, whole and in parts (OpenSSL)"),
@@ -35,6 +35,7 @@ pub(super) const TESTS: [Test; 19] = [
     ),
     test!("sm2.verify_batch", sm2_batch, "SM2 batch verification, with and without table"),
     test!("sm2.sign_batch", sm2_sign_batch, "SM2 batch signatures with a known nonce (GB/T 32918.5 A.2)"),
+    test!("sm2.multiply_batch", sm2_decrypt_batch, "SM2 batch decryption, forgery refused (GB/T 32918.5 C.2)"),
 ];
 
 /// Decodes hexadecimal constants below; computed when compiled.
@@ -310,19 +311,36 @@ fn sm2_encryption() -> bool {
     encrypted && open(&ANNEX_CIPHERTEXT).is_some_and(|opened| **opened == *text) && open(&forged).is_none()
 }
 
-/// The annex's nonce among others, whose signatures verify.
+/// As many as take every path of the lanes: two vectors together, one alone, and one of which most lanes are empty.
+fn sm2_decrypt_batch() -> bool {
+    let Ok(key) = sm2::PrivateKey::from_bytes(&ANNEX_D) else { return false };
+    let ciphertext = |i: usize| {
+        let mut bytes = ANNEX_CIPHERTEXT;
+        bytes[115] ^= u8::from(i % 3 == 2);
+        Ciphertext::from_bytes(&bytes, Layout::C1C3C2).ok()
+    };
+    let Some(ciphertexts) = (0..18).map(ciphertext).collect::<Option<Vec<_>>>() else { return false };
+    let opened = encryption::decrypt_batch(&key, &ciphertexts);
+    opened.iter().enumerate().all(|(i, text)| match text {
+        Ok(text) => i % 3 != 2 && **text == *b"encryption standard",
+        Err(_) => i % 3 == 2,
+    })
+}
+
+/// The annex's nonce among others, whose signatures verify: as many as have additions of points share an inversion.
 fn sm2_sign_batch() -> bool {
     let Ok(key) = sm2::PrivateKey::from_bytes(&ANNEX_D) else { return false };
     let public = key.public_key();
     let z = sm2::identity_digest(sm2::DEFAULT_ID, &public);
     let e = sm2::message_digest(&z, b"message digest");
-    let nonces: [[u8; 32]; 9] = core::array::from_fn(|i| if i == 5 { ANNEX_NONCE } else { [i as u8 + 1; 32] });
+    let nonces: [[u8; 32]; 49] = core::array::from_fn(|i| if i == 37 { ANNEX_NONCE } else { [i as u8 + 1; 32] });
     let Some(signatures) = sm2::sign_batch_with_known_nonces(&key, &e, &nonces) else { return false };
-    signatures[5] == Signature(ANNEX_SIGNATURE)
-        && [signatures[0], signatures[8]].iter().all(|signature| sm2::verify_digest(&public, &e, signature))
+    signatures[37] == Signature(ANNEX_SIGNATURE)
+        && [signatures[0], signatures[48]].iter().all(|signature| sm2::verify_digest(&public, &e, signature))
 }
 
-/// Nine items over both keys, every third one forged.
+/// Items under both keys, every third one forged: 25 with a table, as many as have additions of points share an inversion, and 26 without,
+/// of which two vectors go together and two are alone.
 fn sm2_batch() -> bool {
     let Ok(openssl) = PublicKey::from_bytes(&OPENSSL_KEY) else { return false };
     let Ok(annex) = PublicKey::from_bytes(&ANNEX_KEY) else { return false };
@@ -330,15 +348,17 @@ fn sm2_batch() -> bool {
     let Ok(registered) = Registry::new(1).register(&annex) else { return false };
     let mut forged = ANNEX_SIGNATURE;
     forged[40] ^= 1;
-    let items: [VerifyItem<'_>; 9] = core::array::from_fn(|i| match i % 3 {
-        0 => VerifyItem { key: KeyRef::Identified(&openssl), message: b"testing", signature: &OPENSSL_SIGNATURE },
-        _ => VerifyItem {
-            key: if i < 4 { KeyRef::Raw(&ANNEX_KEY) } else { KeyRef::Registered(registered.clone()) },
-            message: b"message digest",
-            signature: if i % 3 == 1 { &ANNEX_SIGNATURE } else { &forged },
-        },
+    let items: [VerifyItem<'_>; 51] = core::array::from_fn(|i| {
+        let signature = if i % 3 == 2 { &forged } else { &ANNEX_SIGNATURE };
+        let (key, message, signature) = match i {
+            0..25 => (KeyRef::Registered(registered.clone()), &b"message digest"[..], signature),
+            25..39 => (KeyRef::Raw(&ANNEX_KEY), &b"message digest"[..], signature),
+            _ if i % 3 == 2 => (KeyRef::Identified(&openssl), &b"testinG"[..], &OPENSSL_SIGNATURE),
+            _ => (KeyRef::Identified(&openssl), &b"testing"[..], &OPENSSL_SIGNATURE),
+        };
+        VerifyItem { key, message, signature }
     });
-    let mut verdicts = [false; 9];
+    let mut verdicts = [false; 51];
     sm2::verify_batch(&items, &mut verdicts);
     verdicts == core::array::from_fn(|i| i % 3 != 2)
 }

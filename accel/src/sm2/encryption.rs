@@ -11,7 +11,7 @@ mod tests;
 
 use super::nonce::Nonces;
 use super::scalar::Scalar;
-use super::{PrivateKey, PublicKey, comb, variable_base};
+use super::{PrivateKey, PublicKey, comb, on_wiped_stack_for, variable_base};
 use crate::sm3::{self, Hasher};
 use crate::{Random, RandomError, ct};
 use zeroize::Zeroizing;
@@ -20,9 +20,7 @@ pub use super::codec::Layout;
 
 /// Longest plaintext. Longer data belong under a symmetric key, and that key in here.
 pub const PLAINTEXT_BYTES_MAX: usize = 1 << 20;
-/// More than the deepest frames of one operation take.
-const STACK_BYTES: usize = 16 << 10;
-/// The same for batches, whose lanes are wide.
+/// More than the deepest frames of a batch take.
 const BATCH_STACK_BYTES: usize = 64 << 10;
 
 /// No ciphertext was made.
@@ -58,7 +56,7 @@ pub fn encrypt(key: &PublicKey, plaintext: &[u8], rng: &mut dyn Random) -> Resul
     if !(1..=PLAINTEXT_BYTES_MAX).contains(&plaintext.len()) {
         return Err(EncryptError::Length(plaintext.len()));
     }
-    ct::on_wiped_stack::<STACK_BYTES, _>(|| encrypt_on_stack(key, plaintext, rng))
+    on_wiped_stack_for(plaintext.len(), || encrypt_on_stack(key, plaintext, rng))
 }
 
 fn encrypt_on_stack(key: &PublicKey, plaintext: &[u8], rng: &mut dyn Random) -> Result<Ciphertext, EncryptError> {
@@ -95,19 +93,19 @@ fn encrypt_with_nonce(key: &PublicKey, plaintext: &[u8], k: &Scalar) -> Option<C
 
 /// Decrypts with the private key, steps B1 to B7. The plaintext is wiped when dropped.
 pub fn decrypt(key: &PrivateKey, ciphertext: &Ciphertext) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
-    ct::on_wiped_stack::<STACK_BYTES, _>(|| decrypt_on_stack(key, ciphertext))
+    on_wiped_stack_for(ciphertext.c2.len(), || decrypt_on_stack(key, ciphertext))
 }
 
 fn decrypt_on_stack(key: &PrivateKey, ciphertext: &Ciphertext) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
     // B1, B2: C1 is on the curve and [h]C1 finite, as every `PublicKey` is.
     // B3: (x2, y2) = [d]C1.
-    open(&variable_base::secret_multiple(&ciphertext.c1.point, &key.d), ciphertext)
+    open(&variable_base::secret_multiple(&ciphertext.c1.point, &key.secret.d), ciphertext)
 }
 
 /// [`decrypt`] of each ciphertext, and each its own verdict; many points are multiplied at once.
 pub fn decrypt_batch(key: &PrivateKey, ciphertexts: &[Ciphertext]) -> Vec<Result<Zeroizing<Vec<u8>>, DecryptError>> {
     ct::on_wiped_stack::<BATCH_STACK_BYTES, _>(|| {
-        let pairs: Vec<_> = ciphertexts.iter().map(|ciphertext| (&ciphertext.c1.point, &key.d)).collect();
+        let pairs: Vec<_> = ciphertexts.iter().map(|ciphertext| (&ciphertext.c1.point, &key.secret.d)).collect();
         let shared = variable_base::secret_multiples(&pairs);
         shared.iter().zip(ciphertexts).map(|(shared, ciphertext)| open(shared, ciphertext)).collect()
     })

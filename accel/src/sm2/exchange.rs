@@ -19,7 +19,7 @@ mod tests;
 
 use super::nonce::Nonces;
 use super::scalar::Scalar;
-use super::{IdentifiedKey, PrivateKey, PublicKey, comb, identity_digest, variable_base};
+use super::{IdentifiedKey, PrivateKey, PublicKey, comb, identity_digest, on_wiped_stack_for, variable_base};
 use crate::sm3::{self, Hasher};
 use crate::{Random, RandomError, ct};
 use zeroize::Zeroizing;
@@ -54,7 +54,7 @@ impl Ephemeral {
         ct::on_wiped_stack::<STACK_BYTES, _>(|| {
             let mut entropy = Zeroizing::new([0; 32]);
             rng.fill(&mut *entropy)?;
-            Ok(Self::from_scalar(Nonces::for_exchange(&key.d, z, &entropy).next()))
+            Ok(Self::from_scalar(Nonces::for_exchange(&key.secret.d, z, &entropy).next()))
         })
     }
 
@@ -75,7 +75,7 @@ impl Ephemeral {
     /// `t = d + x̄·r mod n`: A4 and A5, B3 and B4.
     fn implicit_scalar(&self, key: &PrivateKey) -> Zeroizing<Scalar> {
         let product = Zeroizing::new(associate(&self.public).multiply(&self.r));
-        Zeroizing::new(product.add(&key.d))
+        Zeroizing::new(product.add(&key.secret.d))
     }
 }
 
@@ -101,7 +101,7 @@ fn shared_point(
 /// finite.
 pub fn diffie_hellman(key: &PrivateKey, peer: &PublicKey) -> Zeroizing<[u8; 32]> {
     ct::on_wiped_stack::<STACK_BYTES, _>(|| {
-        let point = variable_base::secret_multiple(&peer.point, &key.d);
+        let point = variable_base::secret_multiple(&peer.point, &key.secret.d);
         let mut x = Zeroizing::new([0; 32]);
         x.copy_from_slice(&point[..32]);
         x
@@ -171,7 +171,7 @@ impl SharedSecret {
     /// # Panics
     /// As [`sm3::kdf`] does.
     pub fn derive(self, key: &mut [u8]) {
-        ct::on_wiped_stack::<STACK_BYTES, _>(|| sm3::kdf(&**self.seed, key));
+        on_wiped_stack_for(key.len(), || sm3::kdf(&**self.seed, key));
     }
 }
 

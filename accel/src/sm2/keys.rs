@@ -46,9 +46,14 @@ pub enum KeyError {
     /// No randomness; nothing was generated.
     #[error(transparent)]
     Random(#[from] RandomError),
-    /// The generated pair does not verify its own signature; the processor or this build is at fault: stop.
-    #[error("SM2 key generation: the pairwise consistency check failed; stop using this machine")]
-    Inconsistent,
+    /// The generated pair does not verify its own signature; the processor or this build is at fault: the caller must stop.
+    #[error(
+        "SM2 key generation: the pairwise consistency check failed on kernel `{kernel}`: stop; try BIXI_CPU=portable, and report the processor"
+    )]
+    Inconsistent {
+        /// The kernel at fault.
+        kernel: &'static str,
+    },
 }
 
 /// A point of the curve other than infinity (the cofactor is 1, so it has order `n`).
@@ -138,17 +143,24 @@ impl IdentifiedKey {
 }
 
 /// A private key with what signing needs from it, wiped when dropped.
-#[derive(ZeroizeOnDrop)]
 pub struct PrivateKey {
+    /// Boxed, so that moving a key leaves no copy behind.
+    pub(super) secret: Box<Secret>,
+    public: PublicKey,
+}
+
+#[derive(ZeroizeOnDrop)]
+pub(super) struct Secret {
     pub(super) d: Scalar,
     /// `(1 + d)⁻¹ · 2^256 mod n`.
     pub(super) inverse: Scalar,
     /// Wipes itself.
     #[zeroize(skip)]
     pub(super) nonces: NonceKey,
-    #[zeroize(skip)]
-    public: PublicKey,
 }
+
+// Its secret wipes itself.
+impl ZeroizeOnDrop for PrivateKey {}
 
 impl PrivateKey {
     /// Decodes `d`, which must be in `[1, n-2]` (GB/T 32918.1 6.1).
@@ -163,7 +175,8 @@ impl PrivateKey {
             return Err(KeyError::Range);
         }
         let public = PublicKey { point: comb::base_multiple(&d) };
-        Ok(Self { d: *d, inverse: next.invert_to_montgomery(), nonces: NonceKey::new(&d), public })
+        let secret = Secret { d: *d, inverse: next.invert_to_montgomery(), nonces: NonceKey::new(&d) };
+        Ok(Self { secret: Box::new(secret), public })
     }
 
     /// Draws `d` uniformly from `[1, n-2]` and checks the pair before handing it out. A generator that gives
@@ -191,7 +204,7 @@ impl PrivateKey {
 
     /// `d`, big endian.
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.d.to_be_bytes())
+        Zeroizing::new(self.secret.d.to_be_bytes())
     }
 }
 
@@ -210,5 +223,5 @@ pub(crate) fn check_pair(key: &PrivateKey, rng: &mut dyn Random) -> Result<(), K
     let consistent = verify::verify_digest(&key.public, &digest, &signature)
         && !verify::verify_digest(&key.public, &other, &signature)
         && key.public.point.is_on_curve();
-    if consistent { Ok(()) } else { Err(KeyError::Inconsistent) }
+    if consistent { Ok(()) } else { Err(KeyError::Inconsistent { kernel: super::field_kernel_name() }) }
 }

@@ -124,9 +124,14 @@ impl Registry {
         self.check_wide(&self.read())?;
         let wide = pinned.with_flat_comb(Some(FlatComb::new(&key.point)));
         let mut slots = self.write();
+        let bytes = key.to_bytes();
+        // Another thread may have built it meanwhile.
+        if let Some(slot) = slots.get(&bytes).filter(|slot| slot.key.flat_comb().is_some()) {
+            return Ok(slot.key.clone());
+        }
         self.check_wide(&slots)?;
-        // The key may have been removed meanwhile; then only the caller has the table.
-        if let Some(slot) = slots.get_mut(&key.to_bytes()) {
+        // Or have removed or unpinned the key; then only the caller has the table.
+        if let Some(slot) = slots.get_mut(&bytes).filter(|slot| slot.pinned) {
             slot.key = wide.clone();
         }
         Ok(wide)

@@ -105,20 +105,112 @@ impl Scalar {
     }
 }
 
-/// Montgomery reduction `t / 2^256 mod n`.
+/// The steps of a Montgomery reduction, on 64-bit words or on a model of them, which the tests take to check the bounds stated here.
+macro_rules! montgomery_steps {
+    ($t:expr, $zero:expr, $quotient:path, $mac:path, $adc:path) => {{
+        let (mut t, mut top) = ($t, $zero);
+        for i in 0..4 {
+            // Adds q·n·2^64i, which makes limb i zero. Any q: each `mac` stays below 2^128, so each c is a word.
+            let q = $quotient(t[i]);
+            let (_, c) = $mac(t[i], q, N[0], $zero);
+            let (r, c) = $mac(t[i + 1], q, N[1], c);
+            t[i + 1] = r;
+            let (r, c) = $mac(t[i + 2], q, N[2], c);
+            t[i + 2] = r;
+            let (r, c) = $mac(t[i + 3], q, N[3], c);
+            t[i + 3] = r;
+            // The carry beyond limb i + 4, one bit, waits for the next step.
+            (t[i + 4], top) = $adc(t[i + 4], c, top);
+        }
+        ([t[4], t[5], t[6], t[7]], top)
+    }};
+}
+
+/// Montgomery reduction `t / 2^256 mod n` of `t < 2^256·n`. The sum of `t` and all `q·n·2^64i` is below `2^256·n + (2^256 - 1)·n`, so
+/// what is left of it is below `2n`, and one subtraction suffices.
 fn reduce(t: &[u64; 8]) -> Limbs {
-    let mut t = *t;
-    let mut top = 0;
-    for i in 0..4 {
-        let q = t[i].wrapping_mul(N_INVERSE);
-        let (_, c) = mac(t[i], q, N[0], 0);
-        let (r, c) = mac(t[i + 1], q, N[1], c);
-        t[i + 1] = r;
-        let (r, c) = mac(t[i + 2], q, N[2], c);
-        t[i + 2] = r;
-        let (r, c) = mac(t[i + 3], q, N[3], c);
-        t[i + 3] = r;
-        (t[i + 4], top) = limbs::adc(t[i + 4], c, top);
+    let (limbs, top) = montgomery_steps!(*t, 0, quotient, mac, limbs::adc);
+    limbs::reduce_once(&limbs, top, &N)
+}
+
+/// `-t / n mod 2^64`.
+#[inline(always)]
+fn quotient(t: u64) -> u64 {
+    t.wrapping_mul(N_INVERSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The largest that a word may be.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    struct Word(u128);
+
+    const ZERO: Word = Word(0);
+    const ANY: Word = Word(u64::MAX as u128);
+
+    fn any_quotient(_: Word) -> Word {
+        ANY
     }
-    limbs::reduce_once(&[t[4], t[5], t[6], t[7]], top, &N)
+
+    /// Overflows, and so panics, where the sum could leave 128 bits.
+    fn mac_max(acc: Word, a: Word, b: u64, carry: Word) -> (Word, Word) {
+        let sum = acc.0 + a.0 * u128::from(b) + carry.0;
+        (Word(sum.min(ANY.0)), Word(sum >> 64))
+    }
+
+    fn adc_max(a: Word, b: Word, carry: Word) -> (Word, Word) {
+        assert!(a.0 <= ANY.0 && b.0 <= ANY.0 && carry.0 <= 1, "{a:?} + {b:?} + {carry:?}");
+        let sum = a.0 + b.0 + carry.0;
+        (Word(sum.min(ANY.0)), Word(sum >> 64))
+    }
+
+    #[test]
+    fn no_step_of_a_reduction_leaves_its_word_whatever_is_reduced() {
+        let (limbs, top) = montgomery_steps!([ANY; 8], ZERO, any_quotient, mac_max, adc_max);
+        assert!(limbs.iter().all(|limb| limb.0 <= ANY.0) && top.0 <= 1);
+    }
+
+    /// `a < b`, lowest limb first.
+    fn is_below(a: &[u64], b: &[u64]) -> bool {
+        a.iter().rev().lt(b.iter().rev())
+    }
+
+    /// Nine limbs of `a + b·2^256·shift`.
+    fn add_at<const SHIFT: usize>(a: [u64; 9], b: &[u64]) -> [u64; 9] {
+        let mut sum = a;
+        let mut carry = 0;
+        for i in SHIFT..9 {
+            (sum[i], carry) = limbs::adc(a[i], b.get(i - SHIFT).copied().unwrap_or(0), carry);
+        }
+        assert_eq!(carry, 0);
+        sum
+    }
+
+    #[test]
+    fn what_is_left_of_the_largest_sum_is_below_twice_the_order() {
+        let largest = limbs::sub(&N, &[1, 0, 0, 0]).0;
+        // Operands below n have a product below 2^256·n.
+        let product = add_at::<0>([0; 9], &limbs::multiply(&largest, &largest));
+        assert!(is_below(&product, &add_at::<4>([0; 9], &N)));
+        // And the largest t that is allowed, 2^256·n - 1, with the largest multiple of n.
+        let allowed = add_at::<0>(add_at::<4>([0; 9], &largest), &[u64::MAX; 4]);
+        let sum = add_at::<0>(allowed, &limbs::multiply(&[u64::MAX; 4], &N));
+        let twice = add_at::<4>(add_at::<4>([0; 9], &N), &N);
+        assert!(is_below(&sum, &twice), "{sum:x?}");
+        assert!(!is_below(&add_at::<4>(sum, &[1, 0, 0, 0]), &twice), "and not by more than there is to give");
+    }
+
+    proptest! {
+        /// The sum is a multiple of 2^256: what comes back times 2^256 is what was reduced.
+        #[test]
+        fn a_reduction_undoes_a_multiplication_by_the_radix(value in any::<[u64; 4]>()) {
+            let value = Scalar::reduce(&value);
+            let mut shifted = [0; 8];
+            shifted[4..].copy_from_slice(&value.0);
+            prop_assert_eq!(reduce(&shifted), value.0);
+        }
+    }
 }

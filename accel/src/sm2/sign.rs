@@ -35,7 +35,7 @@ fn sign_digest_on_stack(key: &PrivateKey, e: &[u8; 32], rng: &mut dyn Random) ->
     let mut entropy = Zeroizing::new([0; 32]);
     rng.fill(&mut *entropy)?;
     // A3, and A4 to A7 with that k; again where one of them says so.
-    let attempt = |attempt| sign_with_nonce(key, e, &*key.nonces.attempt(attempt, e, &entropy)?);
+    let attempt = |attempt| sign_with_nonce(key, e, &*key.secret.nonces.attempt(attempt, e, &entropy)?);
     Ok((0..).find_map(attempt).expect("one of 2^32 candidates is a nonce"))
 }
 
@@ -55,7 +55,7 @@ pub(super) fn finish(key: &PrivateKey, e: &[u8; 32], k: &Scalar, x1: &Limbs) -> 
         return None;
     }
     // A6: s = (1 + d)⁻¹ (k - r d) = (1 + d)⁻¹ (k + r) - r mod n; again if s = 0.
-    let s = key.inverse.montgomery_multiply(&sum).sub(&r);
+    let s = key.secret.inverse.montgomery_multiply(&sum).sub(&r);
     if s.is_zero() {
         return None;
     }

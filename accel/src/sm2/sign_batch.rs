@@ -48,7 +48,7 @@ pub fn sign_digest_batch(
 fn sign_on_stack(key: &PrivateKey, digests: &[[u8; 32]], rng: &mut dyn Random) -> Result<Vec<Signature>, SignError> {
     let mut entropy = Zeroizing::new([0; 32]);
     rng.fill(&mut *entropy)?;
-    let nonces = BatchNonces::new(&key.d, digests, &entropy);
+    let nonces = BatchNonces::new(&key.secret.d, digests, &entropy);
     let mut signatures = Vec::with_capacity(digests.len());
     for (chunk, digests) in digests.chunks(CHUNK).enumerate() {
         sign_chunk(key, &nonces, CHUNK * chunk, digests, &mut signatures);

@@ -7,17 +7,19 @@ use super::{BLOCK_BYTES, IV, many, single, wipe};
 const AT_ONCE: usize = 48;
 /// As many for a short output, such as a key.
 const AT_ONCE_SHORT: usize = 2;
+/// Up to here an output is short: no lanes are filled, whose frames are deep.
+pub(crate) const SHORT_BYTES: usize = AT_ONCE_SHORT * 32;
 
 /// Fills `out` with `SM3(z ‖ 1) ‖ SM3(z ‖ 2) ‖ …`, counters of 32 bits, big endian.
 ///
 /// # Panics
-/// When `out` has `(2^32 - 1) * 32` bytes or more, the standard's bound.
+/// When `out` has more than `(2^32 - 2) * 32` bytes, a counter less than the standard's bound.
 pub fn kdf(z: &[u8], out: &mut [u8]) {
     assert!(out.len().div_ceil(32) < u32::MAX as usize, "kdf: the output is beyond the standard's bound");
     let (blocks, rest) = z.as_chunks::<BLOCK_BYTES>();
     let mut start = Start { state: IV, bytes: (blocks.len() * BLOCK_BYTES) as u64 };
     single::compress(&mut start.state, blocks);
-    if out.len() <= AT_ONCE_SHORT * 32 {
+    if out.len() <= SHORT_BYTES {
         fill::<AT_ONCE_SHORT>(&start, rest, 1, out);
     } else {
         for (out, first) in out.chunks_mut(AT_ONCE * 32).zip((1u32..).step_by(AT_ONCE)) {

@@ -1,7 +1,7 @@
 //! Many messages side by side, one per lane of a vector kernel.
 //!
 //! ```text
-//! messages ── at most 8 blocks, grouped by number of blocks ──▶ waves: all lanes begin and end together
+//! messages ── at most 4 blocks, grouped by number of blocks ──▶ waves: all lanes begin and end together
 //!          └─ longer ones, and what was too few for a wave ───▶ jobs: a lane that ends takes the next message
 //! ```
 //!

@@ -6,7 +6,7 @@
 mod many;
 
 use super::ghash::HashKey;
-use super::{BLOCK_BYTES, KEY_BYTES, PARALLEL_BLOCKS};
+use super::{BLOCK_BYTES, KEY_BYTES, PARALLEL_BLOCKS, STACK_BYTES};
 use crate::ct;
 use core::ops::Range;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -40,10 +40,13 @@ impl Key {
 
     /// A key of an expanded one.
     pub(super) fn with(cipher: super::Key) -> Self {
-        let mut h = [[0; BLOCK_BYTES]];
-        cipher.encrypt_blocks(&mut h);
-        let hash = HashKey::new(&h[0]);
-        h.zeroize();
+        let hash = ct::on_wiped_stack::<STACK_BYTES, _>(|| {
+            let mut h = [[0; BLOCK_BYTES]];
+            cipher.encrypt_blocks(&mut h);
+            let hash = HashKey::new(&h[0]);
+            h.zeroize();
+            hash
+        });
         Self { cipher, hash }
     }
 

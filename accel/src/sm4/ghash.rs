@@ -47,6 +47,7 @@ pub(super) fn kernel_name() -> &'static str {
 }
 
 impl HashKey {
+    /// Powers are made on the stack before they go to key memory: the caller wipes it.
     pub(super) fn new(h: &[u8; 16]) -> Self {
         #[cfg(target_arch = "x86_64")]
         if let Some(token) = cpu::Vpclmul512::selected() {

@@ -43,7 +43,7 @@ impl Seen {
 pub(crate) type Plan = fn(&mut Unstructured<'_>, &mut Seen) -> Result<()>;
 
 /// All plans with the bytes a random case of each may need.
-pub(crate) const PLANS: [(&str, usize, Plan); 22] = [
+pub(crate) const PLANS: [(&str, usize, Plan); 25] = [
     ("sm3_stream", 256, sm3::stream),
     ("sm3_many", 1024, sm3::many),
     ("sm3_keyed", 512, sm3::keyed),
@@ -56,10 +56,13 @@ pub(crate) const PLANS: [(&str, usize, Plan); 22] = [
     ("sm4_xts", 256, sm4::xts),
     ("sm2_verify", 512, sm2::verify),
     ("sm2_verify_batch", 2048, sm2::verify_batch),
+    ("sm2_verify_many", 2048, sm2::verify_many),
     ("sm2_sign", 512, sm2::sign),
     ("sm2_sign_batch", 512, sm2::sign_batch),
     ("sm2_encryption", 512, schemes::encryption),
+    ("sm2_decrypt_batch", 1024, schemes::decrypt_batch),
     ("sm2_exchange", 1024, schemes::exchange),
+    ("sm2_respond_batch", 1024, schemes::respond_batch),
     ("sm2_signature_der", 128, decoders::signature_der),
     ("sm2_public_key", 128, decoders::public_key),
     ("sm2_private_key", 64, decoders::private_key),

@@ -138,6 +138,21 @@ pub(crate) fn multiple(key: &[u8; 64], k: &Scalar) -> Option<[u8; 64]> {
     coordinates(&(ProjectivePoint::from(*key.as_affine()) * *k))
 }
 
+/// `X ‖ Y` of `[t](P + [x]R)`; `None` for infinity or no points.
+pub(crate) fn multiple_of_sum(p: &[u8; 64], r: &[u8; 64], x: &Scalar, t: &Scalar) -> Option<[u8; 64]> {
+    let point = |bytes: &[u8; 64]| PublicKey::from_sec1_bytes(&[&[4], &bytes[..]].concat()).ok();
+    let [p, r] = [point(p)?, point(r)?].map(|key| ProjectivePoint::from(*key.as_affine()));
+    coordinates(&((p + r * *x) * *t))
+}
+
+/// `x̄`, GB/T 32918.3 6.1 A4.
+pub(crate) fn associate(point: &[u8; 64]) -> Scalar {
+    let mut x = [0; 32];
+    x[16..].copy_from_slice(&point[16..32]);
+    x[16] |= 0x80;
+    reduce(&x)
+}
+
 fn coordinates(point: &ProjectivePoint) -> Option<[u8; 64]> {
     if bool::from(point.is_identity()) {
         return None;

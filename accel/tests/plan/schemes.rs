@@ -2,11 +2,12 @@
 //! by RustCrypto's arithmetic.
 
 use super::inputs::{self, Generator};
+use super::sm2::multiplier;
 use super::{Seen, oracle};
 use arbitrary::{Result, Unstructured};
 use bixi_accel::sm2::encryption::{self, Ciphertext, Layout};
-use bixi_accel::sm2::exchange::{Initiator, Responder};
-use bixi_accel::sm2::{IdentifiedKey, PrivateKey};
+use bixi_accel::sm2::exchange::{self, ExchangeError, Initiator, Responder};
+use bixi_accel::sm2::{self, IdentifiedKey, PrivateKey, PublicKey};
 
 /// A private key, edges favoured.
 fn private_key(u: &mut Unstructured<'_>) -> Result<PrivateKey> {
@@ -36,6 +37,105 @@ pub(crate) fn encryption(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<()
     changed[at] ^= 1 << u.int_in_range(0..=7)?;
     let changed = Ciphertext::from_bytes(&changed, Layout::C1C3C2).expect("the point is the same");
     assert!(encryption::decrypt(&key, &changed).is_err(), "a bit of byte {at} changed");
+    Ok(())
+}
+
+/// Ciphertexts with multipliers of edges, made by the definition; some are changed. Each has the verdict that it has alone.
+pub(crate) fn decrypt_batch(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<()> {
+    let key = private_key(u)?;
+    let public = key.public_key().to_bytes();
+    let count = inputs::count(u, 8, 26)?;
+    let mut made: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
+    for _ in 0..count {
+        // Most of them are others again: the lanes see the same point beside different ones.
+        if !made.is_empty() && u.ratio(2, 3)? {
+            made.push(u.choose(&made)?.clone());
+            continue;
+        }
+        let k = multiplier(u)?;
+        let length = inputs::length(u, 80)?.max(1);
+        let text = inputs::bytes(u, length)?;
+        let shared = oracle::multiple(&public, &k).expect("finite");
+        let stream = oracle::kdf(&shared, length);
+        let mut bytes = vec![4];
+        bytes.extend(oracle::base_multiple(&k).expect("finite"));
+        bytes.extend(oracle::digest(&[&shared[..32], &text, &shared[32..]]));
+        bytes.extend(text.iter().zip(&stream).map(|(a, b)| a ^ b));
+        let changed = u.ratio(1, 4)?;
+        if changed {
+            let at = u.int_in_range(65..=bytes.len() - 1)?;
+            bytes[at] ^= 1 << u.int_in_range(0..=7)?;
+        }
+        let refused = changed || stream.iter().all(|byte| *byte == 0);
+        made.push((bytes, (!refused).then_some(text)));
+    }
+    let parse = |bytes| Ciphertext::from_bytes(bytes, Layout::C1C3C2).expect("a point");
+    let ciphertexts: Vec<Ciphertext> = made.iter().map(|(bytes, _)| parse(bytes)).collect();
+    let opened = encryption::decrypt_batch(&key, &ciphertexts);
+    assert_eq!(opened.len(), count);
+    for (i, (opened, (_, text))) in opened.iter().zip(&made).enumerate() {
+        assert_eq!(opened.as_ref().ok().map(|text| &**text), text.as_ref(), "{i} of {count}");
+        seen.add(opened.as_ref().map_or(&[], |text| text));
+    }
+    if let Some(first) = ciphertexts.first() {
+        assert_eq!(encryption::decrypt(&key, first).ok(), opened[0].as_ref().ok().cloned());
+    }
+    Ok(())
+}
+
+/// Answers to many initiators at once, some of whom have points that cancel out; and plain Diffie-Hellman with each.
+pub(crate) fn respond_batch(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<()> {
+    let own = private_key(u)?;
+    let known_own = IdentifiedKey::new(sm2::DEFAULT_ID, own.public_key());
+    let count = inputs::count(u, 8, 18)?;
+    let mut keys = Vec::new();
+    for _ in 0..count {
+        keys.push((private_key(u)?, u.ratio(1, 6)?));
+    }
+    let starts =
+        keys.iter().map(|(key, _)| Initiator::start(key, sm2::DEFAULT_ID, &mut Generator::Constant(count as u8)));
+    let starts: Vec<Initiator<'_>> = starts.collect::<core::result::Result<_, _>>().expect("ephemeral keys");
+    // Whose points cancel out: P = [-x̄ r]G for R = [r]G.
+    let r = multiplier(u)?;
+    let ephemeral = oracle::base_multiple(&r).expect("finite");
+    let cancels = oracle::base_multiple(&-(oracle::associate(&ephemeral) * r)).expect("finite");
+    let public = |bytes| PublicKey::from_bytes(bytes).expect("a point");
+    let identified = |key| IdentifiedKey::new(sm2::DEFAULT_ID, key);
+    let peers: Vec<(IdentifiedKey, PublicKey)> = keys
+        .iter()
+        .zip(&starts)
+        .map(|((key, lost), start)| match lost {
+            true => (identified(public(&cancels)), public(&ephemeral)),
+            false => (identified(key.public_key()), start.ephemeral()),
+        })
+        .collect();
+    let references: Vec<_> = peers.iter().map(|(peer, ephemeral)| (peer, ephemeral)).collect();
+    let answers = Responder::respond_batch(&own, sm2::DEFAULT_ID, &references, &mut Generator::new(u)?);
+    let answers = answers.expect("randomness");
+    assert_eq!(answers.len(), count);
+    for (i, ((answer, start), (_, lost))) in answers.into_iter().zip(starts).zip(&keys).enumerate() {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                assert!(*lost && error == ExchangeError::Infinity, "{i} of {count}: {error}");
+                seen.add(b"infinity");
+                continue;
+            }
+        };
+        assert!(!lost, "{i} of {count}");
+        let (secret, back) = start
+            .finish_confirmed(&known_own, &answer.ephemeral(), &answer.confirmation())
+            .expect("the responder's own");
+        let mut derived = [[0; 40]; 2];
+        secret.derive(&mut derived[0]);
+        answer.finish_confirmed(&back).expect("the initiator's own").derive(&mut derived[1]);
+        assert_eq!(derived[0], derived[1], "{i} of {count}");
+        seen.add(&derived[0]);
+    }
+    if let Some((peer, _)) = peers.first() {
+        let shared = oracle::multiple(&peer.key().to_bytes(), &oracle::reduce(&own.to_bytes())).expect("finite");
+        assert_eq!(*exchange::diffie_hellman(&own, peer.key()), shared[..32]);
+    }
     Ok(())
 }
 

@@ -20,7 +20,7 @@ fn scalar(u: &mut Unstructured<'_>) -> Result<Scalar> {
 }
 
 /// A multiplier that tends to lead into exceptions: small, next to n, or a power of two, and its negative.
-fn multiplier(u: &mut Unstructured<'_>) -> Result<Scalar> {
+pub(crate) fn multiplier(u: &mut Unstructured<'_>) -> Result<Scalar> {
     let small = Scalar::from(u64::from(u.int_in_range(1u8..=40)?));
     let value = match u.int_in_range(0..=3)? {
         0 => small,
@@ -91,6 +91,8 @@ struct Signer {
     raw: [u8; 64],
     identified: IdentifiedKey,
     registered: RegisteredKey,
+    /// With a wide table besides.
+    wide: RegisteredKey,
 }
 
 const OTHER_ID: &[u8] = sm2::TLS_ID;
@@ -101,6 +103,7 @@ static SIGNERS: LazyLock<Vec<Signer>> = LazyLock::new(|| {
     let powers = [8, 128, 255].map(|i| (0..i).fold(Scalar::ONE, |x, _| x + x));
     let others = (0..5).map(|seed| oracle::reduce(&oracle::digest(&[&[seed]])));
     let registry = Registry::new(16);
+    let wide = Registry::with_wide_tables(16, 16);
     let signer = |d: Scalar| {
         let private = PrivateKey::from_bytes(&oracle::to_bytes(&d)).expect("in range");
         let public = private.public_key();
@@ -111,6 +114,7 @@ static SIGNERS: LazyLock<Vec<Signer>> = LazyLock::new(|| {
             raw: public.to_bytes(),
             identified: IdentifiedKey::new(OTHER_ID, public),
             registered: registry.register(&public).expect("a place"),
+            wide: wide.pin_wide(&public).expect("a place"),
         }
     };
     ones.into_iter().chain(powers).chain(others).map(signer).collect()
@@ -170,6 +174,48 @@ pub(crate) fn verify_batch(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<
     for (i, (_, form, raw, message, id)) in choices.iter().enumerate() {
         let expected = oracle::verifies(raw, &oracle::message_digest(id, raw, message), &signatures[i]);
         assert_eq!(verdicts[i], expected, "item {i} of {count}, form {form}, signature {:02x?}", signatures[i]);
+    }
+    seen.add(&verdicts.iter().map(|&verdict| u8::from(verdict)).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// Few signatures, each many times over, in batches so large that additions of points share their inversions: a lane whose points meet
+/// must not touch another.
+pub(crate) fn verify_many(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<()> {
+    let message = inputs::bytes(u, 40)?;
+    let mut distinct = Vec::new();
+    for _ in 0..u.int_in_range(1..=5)? {
+        let signer = u.choose(&SIGNERS)?;
+        let crafted = if u.ratio(1, 3)? { Some(crafted(u, &signer.d)?.1) } else { None };
+        let signature = match crafted {
+            Some(signature) => signature,
+            None => any_signature(u, signer, sm2::DEFAULT_ID, &message)?,
+        };
+        let key = match u.int_in_range(0..=3)? {
+            0 => KeyRef::Known(&signer.public),
+            1 => KeyRef::Registered(signer.wide.clone()),
+            _ => KeyRef::Registered(signer.registered.clone()),
+        };
+        let digest = oracle::message_digest(sm2::DEFAULT_ID, &signer.raw, &message);
+        distinct.push((key, signature, oracle::verifies(&signer.raw, &digest, &signature)));
+    }
+    let count = u.int_in_range(16..=160)?;
+    let (run, order) = (u.int_in_range(1..=24)?, inputs::noise(u.arbitrary()?, count));
+    // In turn, runs of one, or any.
+    let chosen: Vec<_> = match u.int_in_range(0..=2)? {
+        0 => (0..count).collect(),
+        1 => (0..count).map(|i| i / run).collect(),
+        _ => order.iter().map(|byte| usize::from(*byte)).collect(),
+    };
+    let of = |i: &usize| &distinct[i % distinct.len()];
+    let items =
+        chosen.iter().map(of).map(|(key, signature, _)| VerifyItem { key: key.clone(), message: &message, signature });
+    let items: Vec<VerifyItem<'_>> = items.collect();
+    let mut verdicts = vec![u.arbitrary()?; count];
+    sm2::verify_batch(&items, &mut verdicts);
+    for (i, verdict) in verdicts.iter().enumerate() {
+        let (key, signature, expected) = of(&chosen[i]);
+        assert_eq!(verdict, expected, "item {i} of {count}, {key:?}, signature {signature:02x?}");
     }
     seen.add(&verdicts.iter().map(|&verdict| u8::from(verdict)).collect::<Vec<_>>());
     Ok(())

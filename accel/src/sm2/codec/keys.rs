@@ -1,6 +1,6 @@
 //! Keys in DER: `ECPrivateKey` (RFC 5915), `PrivateKeyInfo` (PKCS#8, RFC 5208) and `SubjectPublicKeyInfo` (RFC 5480).
 //!
-//! Encodings of private keys have a fixed length and are put together in place, so that no copy of the key stays behind.
+//! Encodings of private keys have a fixed length and are put together in place, where the caller has to keep them.
 
 use super::{CodecError, der};
 use crate::sm2::{PrivateKey, PublicKey};

@@ -41,11 +41,13 @@ fn respond_on_stack(
     let finite: Vec<Option<&Affine>> = finite.collect();
     // B6.
     let pairs = finite.iter().zip(&scalars).filter_map(|(sum, t)| sum.map(|sum| (sum, &***t)));
-    let mut points = variable_base::secret_multiples(&pairs.collect::<Vec<_>>()).into_iter();
+    let points = variable_base::secret_multiples(&pairs.collect::<Vec<_>>());
+    // Copied, so that each is wiped where it was written.
+    let mut points = points.iter().map(|point| Box::new(point.clone()));
     let agreed = finite.iter().zip(ephemerals).zip(peers).map(|((sum, own), (peer, peer_ephemeral))| {
         let point = sum.and_then(|_| points.next()).ok_or(ExchangeError::Infinity)?;
         let transcript = Transcript { z: [*peer.z(), z], ephemeral: [**peer_ephemeral, own.public] };
-        Ok(Responder { agreed: Agreed { point: Box::new(point), transcript } })
+        Ok(Responder { agreed: Agreed { point, transcript } })
     });
     Ok(agreed.collect())
 }
@@ -59,7 +61,7 @@ fn ephemerals(
 ) -> Result<Vec<Ephemeral>, ExchangeError> {
     let mut entropy = Zeroizing::new([0; 32]);
     rng.fill(&mut *entropy)?;
-    let mut nonces = Nonces::for_exchange(&key.d, z, &entropy);
+    let mut nonces = Nonces::for_exchange(&key.secret.d, z, &entropy);
     let scalars: Vec<_> = (0..count).map(|_| Box::new(Zeroizing::new(nonces.next()))).collect();
     let pairs: Vec<(&Affine, &Scalar)> = scalars.iter().map(|r| (&G, &***r)).collect();
     let points = variable_base::secret_multiples(&pairs);

@@ -31,7 +31,7 @@ pub(super) struct Recoded {
 }
 
 impl Recoded {
-    /// Recodes scalars other than zero; lanes left over repeat the first.
+    /// Recodes scalars other than zero; lanes left over are zero, of no use to anybody.
     pub(super) fn new<'a>(scalars: impl Iterator<Item = &'a Scalar>) -> Self {
         let mut recoded = Self { bits: [[0; 8]; 4], negate: 0 };
         for (lane, scalar) in scalars.enumerate() {

@@ -52,8 +52,10 @@ impl Sums {
     pub(super) fn reset(&mut self, rows: usize, width: usize) {
         self.width = width;
         self.points.clear();
+        // What grows leaves a copy behind.
         self.points.reserve(rows * width);
         self.negative.clear();
+        self.negative.reserve(rows * width);
         self.exceptional.clear();
         self.exceptional.resize(width, 0);
     }
@@ -201,17 +203,18 @@ impl Sums {
         self.negative.clear();
     }
 
-    /// Overwrites everything that depends on secret points.
+    /// Overwrites everything that depends on secret points. The signs of a scalar's digits are its topmost bits.
     pub(super) fn wipe(&mut self, with: &Element) {
-        self.points.clear();
-        self.runs.clear();
-        self.products.clear();
-        let capacity = self.points.capacity();
-        self.points.resize(capacity, Affine { x: *with, y: *with });
-        for elements in [&mut self.runs, &mut self.products] {
-            let capacity = elements.capacity();
-            elements.resize(capacity, *with);
-        }
-        core::hint::black_box((&self.points, &self.runs, &self.products));
+        fill(&mut self.points, Affine { x: *with, y: *with });
+        fill(&mut self.negative, 0);
+        fill(&mut self.runs, *with);
+        fill(&mut self.products, *with);
     }
+}
+
+/// All the memory that the list holds.
+fn fill<T: Copy>(list: &mut Vec<T>, with: T) {
+    list.clear();
+    list.resize(list.capacity(), with);
+    core::hint::black_box(list);
 }

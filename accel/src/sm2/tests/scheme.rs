@@ -77,7 +77,7 @@ fn infinity_is_refused_on_every_path() {
     let z = identity_digest(DEFAULT_ID, &key.public_key());
     let e = message_digest(&z, b"infinity");
     let r = Scalar::reduce_be_bytes(&e);
-    let s = key.inverse.montgomery_multiply(&r.multiply(&key.d)).negate();
+    let s = key.secret.inverse.montgomery_multiply(&r.multiply(&key.secret.d)).negate();
     let signature = Signature::from_scalars(&r, &s);
     assert!(!verify(&key.public_key(), DEFAULT_ID, b"infinity", &signature));
     assert_eq!(every_path(&key.public_key(), b"infinity", &signature), [false; 5]);
@@ -351,7 +351,7 @@ fn a_batch_differs_with_any_digest_and_with_fresh_randomness() {
 fn later_candidates_differ_from_first_ones_and_sign() {
     use super::super::nonce::BatchNonces;
     let digests = [[4; 32], [4; 32]];
-    let nonces = BatchNonces::new(&key(42).d, &digests, &[9; 32]);
+    let nonces = BatchNonces::new(&key(42).secret.d, &digests, &[9; 32]);
     let mut first = [[0; 32]; 2];
     nonces.candidates(5, &digests, &mut first);
     assert_eq!(first, [nonces.candidate(0, 5, &digests[0]), nonces.candidate(0, 6, &digests[1])]);

@@ -87,6 +87,7 @@ impl<K, M: Messages> Waves<'_, K, M> {
                 let mut digests = [[0; 32]; N];
                 self.digest(&data, blocks, live, &mut digests);
                 out.copy_from_slice(&digests[..live]);
+                wipe_keyed::<M>(&mut digests);
             }
         }
         Leftovers::NONE
@@ -139,9 +140,10 @@ impl<K, M: Messages> Waves<'_, K, M> {
         });
         let mut digests = [[0; 32]; N];
         self.digest(&data, blocks, indices.len(), &mut digests);
-        for (index, digest) in indices.iter().zip(digests) {
-            out[*index] = digest;
+        for (index, digest) in indices.iter().zip(&digests) {
+            out[*index] = *digest;
         }
+        wipe_keyed::<M>(&mut digests);
         self.room = room;
     }
 
@@ -175,6 +177,13 @@ impl<K, M: Messages> Waves<'_, K, M> {
 
     fn length_bits(&self, bytes: usize) -> u64 {
         (self.start.bytes + bytes as u64) << 3
+    }
+}
+
+/// Messages in parts begin with keys: their digests are key stream, or keys themselves.
+fn wipe_keyed<M: Messages>(digests: &mut [[u8; 32]]) {
+    if M::CUT {
+        wipe(digests.as_flattened_mut(), 0);
     }
 }
 

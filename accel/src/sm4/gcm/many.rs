@@ -53,15 +53,17 @@ pub fn seal_many(key: &Key, messages: &mut [Message<'_>]) {
 /// When a message is longer than [`super::MESSAGE_BYTES_MAX`].
 pub fn open_many(key: &Key, messages: &mut [Message<'_>]) -> Vec<bool> {
     let hash = |message: &Message<'_>| if message.is_short() { message.hash(key) } else { [0; TAG_BYTES] };
-    let hashes: Vec<_> = messages.iter().map(hash).collect();
+    let mut hashes: Vec<_> = messages.iter().map(hash).collect();
     let mut masks = KeyStream::add_all(key, messages);
-    let open = |((message, hash), mask): ((&mut Message<'_>, _), &_)| {
+    let open = |((message, hash), mask): ((&mut Message<'_>, &[u8; TAG_BYTES]), &_)| {
         let short = message.is_short();
-        let expected = if short { add(hash, mask) } else { message.pass(key, Hash::Before, mask) };
+        let expected = if short { add(*hash, mask) } else { message.pass(key, Hash::Before, mask) };
         keep_if_right(&expected, &message.tag, message.data)
     };
-    let verdicts = messages.iter_mut().zip(hashes).zip(&masks).map(open).collect();
+    let verdicts = messages.iter_mut().zip(&hashes).zip(&masks).map(open).collect();
     ct::wipe(masks.as_flattened_mut());
+    // With the tag each is a mask again, and an equation for the hash key.
+    ct::wipe(hashes.as_flattened_mut());
     verdicts
 }
 

@@ -8,6 +8,7 @@ use super::super::table::divide;
 use super::super::vector::{LOW52, Mask};
 
 const TWO_52: f64 = (1u64 << 52) as f64;
+const TWO_32: f64 = (1u64 << 32) as f64;
 const COLUMN_MAX: f64 = (1u64 << 61) as f64;
 
 /// An element's value, in units of `p`.
@@ -90,9 +91,19 @@ impl Columns for Wide {
         Bound(low, high)
     }
 
+    /// With `U = 2^256` the value is `(f + r)·U` and what the lower four columns weigh, `f` being whole, read off the top column, and
+    /// `0 <= r < 1`. Without `(f - 1)·p` that is `p + f·(U - p) + r·U` and the same rest.
     fn carry_small(self) -> Bound {
         let Self(Bound(low, high), column) = self;
-        assert!(low > -64.0 && high < 64.0 && column < COLUMN_MAX);
+        assert!(low > -64.0 && high < 64.0);
+        // What is taken away, spread over the columns.
+        assert!(column + 67.0 * TWO_52 < COLUMN_MAX);
+        let unit = 1.0 / (1.0 - TWO_32.recip());
+        let rest = column / TWO_52.powi(2) * 16.0 * (1.0 + 2.0 / TWO_52);
+        let f = |value: f64| value / unit;
+        let least = 1.0 + (f(low) - rest - 1.0).min(0.0) * (unit - 1.0) - rest;
+        let most = 1.0 + (f(high) + rest).max(0.0) * (unit - 1.0) + unit + rest;
+        assert!(least > 0.99 && most < 2.01, "carry_small of [{low}, {high}] gives [{least}, {most}]");
         Bound(0.99, 2.01)
     }
 }
