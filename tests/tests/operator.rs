@@ -381,6 +381,23 @@ fn bench_crypto_prints_a_row_for_each_operation_and_refuses_an_unknown_instructi
 }
 
 #[test]
+fn every_command_takes_the_kernels_that_the_environment_allows() {
+    let portable = |arguments: &[&str]| {
+        let ran = Command::new(binary("bixi")).args(arguments).env("BIXI_CPU", "portable").output().unwrap();
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    let shown: Value = serde_json::from_str(&portable(&["version", "--json"])).unwrap();
+    assert!(shown["kernels"].as_object().unwrap().values().all(|kernel| kernel == "portable"), "{shown}");
+    let temporary = tempfile::tempdir().unwrap();
+    let config = temporary.path().join("bixi.toml");
+    fs::write(&config, "").unwrap();
+    let report = portable(&["doctor", "--json", "--offline", "--config", config.to_str().unwrap()]);
+    assert!(report.contains("sm3.many portable") && report.contains("sm2.multiply_batch portable"), "{report}");
+    let refused = Command::new(binary("bixi")).arg("version").env("BIXI_CPU", "avx9000").output().unwrap();
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0), "{}", said(&refused));
+}
+
+#[test]
 fn wishes_of_later_releases_are_refused_before_anything_is_made() {
     let temporary = tempfile::tempdir().unwrap();
     let target = temporary.path().join("chain");

@@ -17,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use bixi_accel::selftest;
 use cryptoki_sys::*;
 
 use crate::config::Config;
@@ -65,6 +66,11 @@ fn initialise() -> CkResult<()> {
     let config = Config::discover().map_err(|error| {
         crate::config::LogTarget::Stderr.line(format_args!("{error}"));
         CkError(CKR_GENERAL_ERROR)
+    })?;
+    // Before any key is read (GM/T 0028's power-on self-test); a module whose kernels compute wrongly never begins.
+    selftest::run().map_err(|error| {
+        config.log.line(format_args!("{error}"));
+        CkError(CKR_DEVICE_ERROR)
     })?;
     *module = Some(Arc::new(Module::new(config)));
     Ok(())

@@ -75,7 +75,10 @@ impl Curve {
     /// A new private key.
     pub(crate) fn generate(self) -> CkResult<Secret> {
         if self == Curve::Sm2 {
-            let key = sm2::PrivateKey::generate(&mut SystemRandom).map_err(|_| CkError(CKR_FUNCTION_FAILED))?;
+            let key = sm2::PrivateKey::generate(&mut SystemRandom).map_err(|error| match error {
+                sm2::KeyError::Inconsistent { .. } => CkError(CKR_DEVICE_ERROR),
+                _ => CkError(CKR_FUNCTION_FAILED),
+            })?;
             return Ok(Secret::from_slice(&*key.to_bytes()));
         }
         let mut scalar = Secret::zeroed(FIELD_BYTES);

@@ -15,7 +15,7 @@ use crate::bench::machine::Machine;
 use crate::bench::measure::Timing;
 use crate::console;
 use crate::demo::wallet::SystemRandom;
-use crate::failure::{Failure, Status};
+use crate::failure::Failure;
 
 /// Measure what this machine does.
 #[derive(Debug, Subcommand)]
@@ -54,7 +54,6 @@ pub(crate) fn run(command: &BenchCommand) -> Result<(), Failure> {
 }
 
 fn crypto(args: &CryptoArgs) -> Result<(), Failure> {
-    cpu::configure_from_env().map_err(|error| Failure::new(Status::Usage, error))?;
     selftest::run()?;
     let seconds = args.seconds.unwrap_or(if args.quick { SECONDS_QUICK } else { SECONDS });
     let before = Machine::look();

@@ -23,11 +23,12 @@ mod version;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use bixi_accel::{cpu, selftest};
 use bixi_runtime::process;
 use clap::Parser as _;
 
 use crate::args::{Bixi, Command};
-use crate::failure::Failure;
+use crate::failure::{Failure, Status};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     {
         return end(Failure::from(error).report());
     }
-    let done = match command {
+    let done = prepare(&command).and_then(|()| match command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Chain(command) => chain::run(&command),
@@ -49,11 +50,21 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(command) => bench::run(&command),
         Command::Version(args) => version::run(&args),
-    };
+    });
     end(match done {
         Ok(()) => 0,
         Err(failure) => failure.report(),
     })
+}
+
+/// Chooses the processor's kernels, and has those that handle keys prove themselves first. What serves, examines or measures them does it
+/// again in its own words.
+fn prepare(command: &Command) -> Result<(), Failure> {
+    cpu::configure_from_env().map_err(|error| Failure::new(Status::Usage, error))?;
+    if matches!(command, Command::Chain(_) | Command::Hsm(_) | Command::Db(_)) {
+        selftest::run()?;
+    }
+    Ok(())
 }
 
 /// The end of this process. Where a call hangs in a library, the library's destructors, which may wait for it, are not run.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bixi_accel::{cpu, selftest};
+use bixi_accel::selftest;
 use bixi_runtime::accelerator::{self, Operation, Params, Source, Verdict};
 use clap::Args;
 
@@ -48,7 +48,6 @@ fn operation(name: &str) -> Result<Operation, String> {
 }
 
 pub(super) fn run(args: &AcceleratorArgs) -> Result<(), Failure> {
-    cpu::configure_from_env().map_err(|error| Failure::new(Status::Usage, error))?;
     selftest::run()?;
     let bulk = accelerator::start(&params(args)).map_err(|error| Failure::new(Status::Fault, error))?;
     console::result(&if args.json {

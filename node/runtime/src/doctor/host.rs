@@ -21,12 +21,16 @@ const FSYNC_SLOW: Duration = Duration::from_millis(20);
 pub(super) fn kernels() -> Check {
     let chosen: Vec<String> =
         cpu::selected().iter().map(|selected| format!("{} {}", selected.operation, selected.kernel)).collect();
+    let began = Instant::now();
     match selftest::run() {
-        Ok(tests) => Check::new(
-            "processor kernels",
-            Verdict::Good,
-            format!("{}; {} self-tests passed", chosen.join(", "), tests.len()),
-        ),
+        Ok(tests) => {
+            let (kernels, count, ms) = (chosen.join(", "), tests.len(), began.elapsed().as_secs_f64() * 1e3);
+            Check::new(
+                "processor kernels",
+                Verdict::Good,
+                format!("{kernels}; {count} self-tests passed in {ms:.0} ms"),
+            )
+        }
         Err(error) => Check::new("processor kernels", Verdict::Bad, error.to_string()),
     }
 }
