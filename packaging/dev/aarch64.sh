@@ -6,6 +6,9 @@
 #   neoverse-n1  AES and PMULL without those, as Kunpeng 920
 #   cortex-a72   Armv8.0 with AES; what has none is the rung `neon`, which every model climbs
 #
+# And this machine's own build on three processors older than any that tests run on: Nehalem (x86-64-v2), Westmere (with AES and
+# carry-less multiplication), Haswell (AVX2, without ADX).
+#
 # Beside cargo and clang, all it needs comes from Debian by name, verified by apt, into ~/.cache/bixi-aarch64; nothing is installed.
 # A standard library of rustup's, where there is one (rustup target add aarch64-unknown-linux-gnu), is taken instead of Debian's.
 # Ends with 77 when the packages cannot be had. Steps can be named: ./packaging/dev/aarch64.sh tools build run
@@ -15,6 +18,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 target=aarch64-unknown-linux-gnu
 models=(max neoverse-n1 cortex-a72)
+older=(Nehalem Westmere Haswell)
 suite=bookworm
 mirror=${BIXI_DEBIAN_MIRROR:-http://deb.debian.org}
 cache=${BIXI_AARCH64_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bixi-aarch64}
@@ -55,7 +59,7 @@ SOURCES
 }
 
 tools() {
-    local wanted=("${packages[@]}") stamp=$cache/root/.packages
+    local wanted=("${packages[@]}") stamp=$cache/root/.packages-2
     has_std || wanted+=("${rust[@]}")
     [ "$(cat "$stamp" 2>/dev/null)" = "${wanted[*]}" ] && return
     [ "$(uname -m)" = x86_64 ] || skip "only x86-64 machines cross-build"
@@ -69,8 +73,8 @@ tools() {
     local deb
     for deb in "$cache"/debs/*.deb; do
         case ${deb##*/} in
-            # Thirty emulators, of which one is wanted.
-            qemu-user-static_*) dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$cache/root" ./usr/bin/qemu-aarch64-static ;;
+            # Thirty emulators, of which two are wanted.
+            qemu-user-static_*) dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$cache/root" ./usr/bin/qemu-{aarch64,x86_64}-static ;;
             *) dpkg-deb -x "$deb" "$cache/root" ;;
         esac
     done
@@ -111,6 +115,17 @@ cross() {
     )
 }
 
+# cargo for this machine, its programs run by the emulator as the processor $1.
+on_older() {
+    local emulator="$cache/root/usr/bin/qemu-x86_64-static -cpu $1"
+    shift
+    # shellcheck disable=SC2030
+    (
+        export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$emulator" BIXI_ACCEL_EMULATOR="$emulator"
+        cargo "$@"
+    )
+}
+
 build() {
     cross max test --locked -p bixi-accel --target $target --lib --test ladder --test vectors --no-run
 }
@@ -120,6 +135,10 @@ run() {
     for model in "${models[@]}"; do
         echo "-- $model: every rung, published vectors"
         cross "$model" test --locked -q -p bixi-accel --target $target --test ladder --test vectors
+    done
+    for model in "${older[@]}"; do
+        echo "-- $model: every rung, published vectors"
+        on_older "$model" test --locked -q -p bixi-accel --test ladder --test vectors
     done
     # The model that has every kernel. SM2 is the code that the native tests test.
     echo "-- max: every kernel against portable"
