@@ -138,7 +138,7 @@ pub fn selected() -> Vec<Selected> {
         ("sm2.field", crate::sm2::field_kernel_name()),
         ("sm2.verify_batch", crate::sm2::batch_kernel_name()),
         ("sm2.sign_batch", crate::sm2::sign_batch_kernel_name()),
-        ("sm2.multiply_batch", crate::sm2::multiply_batch_kernel_name()),
+        ("sm2.multiply_batch", crate::sm2::sign_batch_kernel_name()),
     ]
     .map(|(operation, kernel)| Selected { operation, kernel })
     .to_vec()

@@ -47,7 +47,6 @@ pub use sign::{SignError, sign, sign_digest};
 pub(crate) use sign_batch::{kernel_name as sign_batch_kernel_name, sign_batch_with_known_nonces};
 pub use sign_batch::{sign_batch, sign_digest_batch};
 pub use signature::{Signature, SignatureError};
-pub(crate) use variable_base::kernel_name as multiply_batch_kernel_name;
 pub use verify::{identity_digest, message_digest, verify, verify_digest};
 
 /// The default distinguishing identifier (GM/T 0009-2012 10, GB/T 35276).

@@ -120,7 +120,7 @@ pub(crate) fn sign_batch_with_known_nonces(
     scalars.iter().zip(xs).map(|(k, x1)| finish(key, e, k, &x1?)).collect()
 }
 
-/// The name of the kernel that serves [`sign_batch`].
+/// The name of the kernel that serves [`sign_batch`], and batches of decryptions and of agreements.
 pub(crate) fn kernel_name() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     if Ifma512::selected().is_some() {

@@ -9,7 +9,7 @@ mod tests;
 
 use super::PublicKey;
 use super::comb::{Digits, Entry, Scan};
-use super::field::{self, Arithmetic, with_field};
+use super::field::{Arithmetic, with_field};
 #[cfg(target_arch = "x86_64")]
 use super::ifma;
 use super::limbs::{self, Limbs};
@@ -53,15 +53,6 @@ pub(super) fn secret_multiples(pairs: &[(&Affine, &Scalar)]) -> Vec<Zeroizing<[u
         return coordinates.collect();
     }
     pairs.iter().map(|(point, k)| secret_multiple(point, k)).collect()
-}
-
-/// The name of the kernel that serves [`secret_multiples`]: batches of decryptions and of agreements.
-pub(crate) fn kernel_name() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    if Ifma512::selected().is_some() {
-        return "ifma512";
-    }
-    field::kernel_name()
 }
 
 #[cfg(target_arch = "x86_64")]

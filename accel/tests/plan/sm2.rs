@@ -186,10 +186,9 @@ pub(crate) fn verify_many(u: &mut Unstructured<'_>, seen: &mut Seen) -> Result<(
     let mut distinct = Vec::new();
     for _ in 0..u.int_in_range(1..=5)? {
         let signer = u.choose(&SIGNERS)?;
-        let crafted = if u.ratio(1, 3)? { Some(crafted(u, &signer.d)?.1) } else { None };
-        let signature = match crafted {
-            Some(signature) => signature,
-            None => any_signature(u, signer, sm2::DEFAULT_ID, &message)?,
+        let signature = match u.ratio(1, 3)? {
+            true => crafted(u, &signer.d)?.1,
+            false => any_signature(u, signer, sm2::DEFAULT_ID, &message)?,
         };
         let key = match u.int_in_range(0..=3)? {
             0 => KeyRef::Known(&signer.public),
