@@ -15,6 +15,10 @@ use bixi_accel::{Random, RandomError, cpu, workload};
 use bixi_benches::Bench;
 use bixi_platform::random::OsRandom;
 
+/// The node's allocator: where it puts the memory of a large batch is a tenth of a verification.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The kernel's generator.
 #[derive(Clone)]
 struct System;
@@ -31,6 +35,7 @@ fn main() {
     let selected = cpu::selected();
     let kernels: Vec<_> = selected.iter().map(|selected| (selected.operation, selected.kernel)).collect();
     let mut bench = Bench::from_args(&kernels).measured_with(processor::ThreadMeter::new());
+    bench.note("allocator", "mimalloc, of Rust contenders");
     bench.note("core", processor::pin().map_or_else(|error| format!("not pinned: {error}"), |core| core.to_string()));
     let peers = peers::Peers::load(cpu::limit());
     let present: Vec<_> = peers.present.iter().map(|peer| peer.name()).collect();

@@ -10,26 +10,37 @@ pub struct Case {
     operation: String,
     backend: String,
     parameters: String,
+    /// As `parameters`, without the bytes.
+    variant: String,
     bytes: Option<u64>,
 }
 
 impl Case {
     /// `operation` as `room::module::function`, `backend` as the implementation that serves it here.
     pub fn new(operation: &str, backend: &str) -> Self {
-        Self { operation: operation.to_owned(), backend: backend.to_owned(), parameters: String::new(), bytes: None }
+        Self {
+            operation: operation.to_owned(),
+            backend: backend.to_owned(),
+            parameters: String::new(),
+            variant: String::new(),
+            bytes: None,
+        }
     }
 
     /// Bytes one operation works on: part of the name, and of the throughput.
     #[must_use]
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.bytes = Some(bytes as u64);
-        self.with("bytes", bytes)
+        self.parameters.push_str(&format!(" bytes={bytes}"));
+        self
     }
 
     /// One more parameter of the name.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
-        self.parameters.push_str(&format!(" {name}={value}"));
+        let parameter = format!(" {name}={value}");
+        self.parameters.push_str(&parameter);
+        self.variant.push_str(&parameter);
         self
     }
 
@@ -38,8 +49,9 @@ impl Case {
         format!("{}/backend={}{}", self.operation, self.backend, self.parameters)
     }
 
-    pub(crate) fn operation(&self) -> &str {
-        &self.operation
+    /// `operation` and every parameter but the bytes: with backend and bytes no other row has it.
+    pub(crate) fn operation(&self) -> String {
+        format!("{}{}", self.operation, self.variant)
     }
 
     pub(crate) fn backend(&self) -> &str {

@@ -187,6 +187,14 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_one_operation_are_told_apart() {
+        let case = Case::new("accel::sm4::gcm::seal_many", "gfni512").bytes(64).with("messages", 256);
+        let json = Row { case, ..row() }.to_json();
+        assert_eq!(json["name"], "accel::sm4::gcm::seal_many/backend=gfni512 bytes=64 messages=256");
+        assert_eq!((&json["op"], &json["bytes"]), (&json!("accel::sm4::gcm::seal_many messages=256"), &json!(64)));
+    }
+
+    #[test]
     fn a_row_without_a_peer_has_no_ratio() {
         let mut row = row();
         row.timings.truncate(1);
