@@ -4,7 +4,7 @@
 //! * [`sm3`]: GB/T 32905-2016 with HMAC, HKDF and the key derivation function of GB/T 32918.3.
 //! * [`sm4`]: GB/T 32907-2016 with CBC, CTR, GCM (RFC 8998) and XTS (both tweak orders).
 //! * [`sm2`]: GB/T 32918.2-2016 signatures: single, batched, and with tables for registered keys.
-//! * [`memory`]: where expanded SM4 keys are.
+//! * [`memory`]: where expanded SM4 keys and tables of points are.
 //! * [`cpu`]: which kernels this process uses; [`selftest`]: proof that they compute what they should.
 //!
 //! The crate performs no I/O, starts no thread and has no source of randomness: a [`Random`] is handed in.

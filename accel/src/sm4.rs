@@ -42,7 +42,7 @@ mod words;
 pub mod xts;
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-use crate::memory::KeyBox;
+use crate::memory::Kept;
 use crate::{cpu, ct};
 use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::ptr::NonNull;
@@ -120,7 +120,7 @@ trait Kernel: Send + Sync + UnwindSafe + RefUnwindSafe {
 /// An expanded SM4 key, wiped when dropped.
 pub struct Key {
     /// Boxed, so that moving a key leaves no copy behind.
-    kernel: KeyBox<dyn Kernel>,
+    kernel: Kept<dyn Kernel>,
 }
 
 /// Names of the selected kernels.
@@ -146,7 +146,7 @@ impl Key {
     }
 
     /// A key for the kernel that `choose` makes of the round keys. A schedule is made on the stack before it goes to key memory.
-    fn with(key: &[u8; KEY_BYTES], choose: impl FnOnce(&[u32; 32]) -> KeyBox<dyn Kernel>) -> Self {
+    fn with(key: &[u8; KEY_BYTES], choose: impl FnOnce(&[u32; 32]) -> Kept<dyn Kernel>) -> Self {
         ct::on_wiped_stack::<STACK_BYTES, _>(|| {
             let mut round_keys = expand(key);
             let kernel = choose(&round_keys);
@@ -168,13 +168,13 @@ impl Key {
 
 /// A kernel in key memory.
 #[allow(unsafe_code)]
-fn boxed<K: Kernel + 'static>(kernel: K) -> KeyBox<dyn Kernel> {
+fn boxed<K: Kernel + 'static>(kernel: K) -> Kept<dyn Kernel> {
     // SAFETY: the pointer becomes one of a trait that the value has.
-    unsafe { KeyBox::new(kernel).map(|kernel| kernel as NonNull<dyn Kernel>) }
+    unsafe { Kept::key(kernel).map(|kernel| kernel as NonNull<dyn Kernel>) }
 }
 
 /// The best kernel of this processor below the limit.
-fn select(round_keys: &[u32; 32]) -> KeyBox<dyn Kernel> {
+fn select(round_keys: &[u32; 32]) -> Kept<dyn Kernel> {
     #[cfg(target_arch = "x86_64")]
     {
         if let Some(token) = cpu::Gfni512::selected() {

@@ -11,8 +11,10 @@ mod processor;
 mod rows;
 mod stage;
 
+use bixi_accel::memory::{Source, keep_tables_in};
 use bixi_accel::{Random, RandomError, cpu, workload};
 use bixi_benches::Bench;
+use bixi_platform::huge_pages;
 use bixi_platform::random::OsRandom;
 
 /// The node's allocator: where it puts the memory of a large batch is a tenth of a verification.
@@ -42,6 +44,7 @@ fn main() {
     bench.note("peers", present.join(", "));
     let absent: Vec<_> = peers.absent.iter().map(|(name, reason)| format!("{name} ({reason})")).collect();
     bench.note("peers_absent", absent.join(", "));
+    keep_tables_in(Source::new(huge_pages::lend, huge_pages::give_back));
     let inputs = workload::Inputs::new(System).expect("keys and signatures");
     rows::run(&mut bench, &peers, &inputs);
     bench.finish();

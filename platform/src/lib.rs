@@ -1,4 +1,4 @@
-//! What Bixi takes from the operating system, in one place: locked memory for secrets, randomness, files,
+//! What Bixi takes from the operating system, in one place: locked memory for secrets, huge pages, randomness, files,
 //! the machine's topology, the placement of threads, credentials and the service manager.
 //!
 //! Invariants
@@ -20,6 +20,7 @@ pub mod clock;
 pub mod credentials;
 pub mod descriptors;
 pub mod host;
+pub mod huge_pages;
 pub mod inherited;
 pub mod io;
 pub mod notify;

@@ -213,4 +213,4 @@ pub fn harden_process() -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

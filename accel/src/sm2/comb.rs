@@ -16,6 +16,7 @@ use super::scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::Ifma512;
 use crate::ct;
+use crate::memory::Kept;
 pub(super) use scan::Scan;
 use std::sync::LazyLock;
 use zeroize::{Zeroize, Zeroizing};
@@ -34,16 +35,16 @@ pub(super) const WIDE_SPACING: usize = WIDE_BLOCKS * STEPS;
 pub(super) const WIDE_ENTRIES: usize = 1 << (WIDE_TEETH - 1);
 
 /// The wide comb of the base point: the same sum with `WIDE_TEETH · WIDE_SPACING` = 264 digits. For public scalars.
-pub(super) static WIDE_BASE: LazyLock<Box<[[Entry; WIDE_ENTRIES]; WIDE_BLOCKS]>> =
+pub(super) static WIDE_BASE: LazyLock<Kept<[[Entry; WIDE_ENTRIES]; WIDE_BLOCKS]>> =
     LazyLock::new(|| with_field!(field => into_blocks(build(field, &G, WIDE_TEETH, WIDE_BLOCKS, STEPS))));
 
 /// The same with every step of every block in a table of its own, 1.5 MiB: no doublings.
 #[cfg(target_arch = "x86_64")]
-pub(super) static FLAT_BASE: LazyLock<Box<[[Entry; WIDE_ENTRIES]; WIDE_SPACING]>> =
+pub(super) static FLAT_BASE: LazyLock<Kept<[[Entry; WIDE_ENTRIES]; WIDE_SPACING]>> =
     LazyLock::new(|| with_field!(field => into_blocks(build(field, &G, WIDE_TEETH, WIDE_SPACING, 1))));
 
 /// A point's [`Comb`] with every step of every block in a table of its own, 256 KiB: no doublings.
-pub(super) struct FlatComb(Box<[[Entry; ENTRIES]; SPACING]>);
+pub(super) struct FlatComb(Kept<[[Entry; ENTRIES]; SPACING]>);
 
 impl FlatComb {
     pub(super) const BYTES: usize = size_of::<[[Entry; ENTRIES]; SPACING]>();
@@ -85,7 +86,7 @@ impl Entry {
 
 /// The table of one point.
 pub(super) struct Comb {
-    blocks: Box<[[Entry; ENTRIES]; BLOCKS]>,
+    blocks: Kept<[[Entry; ENTRIES]; BLOCKS]>,
 }
 
 /// The digits of a scalar, and whether the product is to be negated.
@@ -265,7 +266,7 @@ pub(super) fn grow_alone<F: Arithmetic>(field: F, mut entries: Vec<Affine>, teet
     entries
 }
 
-fn into_blocks<const ENTRIES: usize, const BLOCKS: usize>(entries: Vec<Entry>) -> Box<[[Entry; ENTRIES]; BLOCKS]> {
+fn into_blocks<const ENTRIES: usize, const BLOCKS: usize>(entries: Vec<Entry>) -> Kept<[[Entry; ENTRIES]; BLOCKS]> {
     let blocks: Vec<[Entry; ENTRIES]> = entries.as_chunks::<ENTRIES>().0.to_vec();
-    blocks.try_into().ok().expect("as many entries as the blocks have")
+    Kept::table(blocks.try_into().ok().expect("as many entries as the blocks have"))
 }

@@ -2,7 +2,7 @@
 //!
 //! Who deserves a table is the caller's policy; here is the bound. When the cache is full, the key unused for the
 //! longest time leaves; pinned keys stay until unpinned. A few pinned keys may have a wide table besides, which the kernel
-//! for batches uses. Tables are plain heap memory; huge pages under them are the platform's to arrange.
+//! for batches uses. Tables are where [`keep_tables_in`](crate::memory::keep_tables_in) says, on huge pages in a node.
 
 use super::comb::{Comb, FlatComb};
 use super::{DEFAULT_ID, IdentifiedKey, PublicKey};

@@ -16,20 +16,20 @@ mod wide;
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::cpu;
-use crate::memory::KeyBox;
+use crate::memory::Kept;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// The hash key `H`, as the selected kernel wants it; boxed, so that moving a key leaves no copy behind.
 pub(super) enum HashKey {
-    Portable(KeyBox<Zeroizing<u128>>),
+    Portable(Kept<Zeroizing<u128>>),
     #[cfg(target_arch = "aarch64")]
-    Pmull(KeyBox<pmull::Powers>),
+    Pmull(Kept<pmull::Powers>),
     #[cfg(target_arch = "x86_64")]
-    Pclmul(KeyBox<pclmul::Powers>),
+    Pclmul(Kept<pclmul::Powers>),
     #[cfg(target_arch = "x86_64")]
-    Vpclmul256(KeyBox<vpclmul256::Powers>),
+    Vpclmul256(Kept<vpclmul256::Powers>),
     #[cfg(target_arch = "x86_64")]
-    Vpclmul512(KeyBox<vpclmul512::Powers>),
+    Vpclmul512(Kept<vpclmul512::Powers>),
 }
 
 pub(super) fn kernel_name() -> &'static str {
@@ -51,26 +51,26 @@ impl HashKey {
     pub(super) fn new(h: &[u8; 16]) -> Self {
         #[cfg(target_arch = "x86_64")]
         if let Some(token) = cpu::Vpclmul512::selected() {
-            return Self::Vpclmul512(KeyBox::new(vpclmul512::Powers::new(token, u128::from_be_bytes(*h))));
+            return Self::Vpclmul512(Kept::key(vpclmul512::Powers::new(token, u128::from_be_bytes(*h))));
         }
         #[cfg(target_arch = "x86_64")]
         if let Some(token) = cpu::Vpclmul256::selected() {
-            return Self::Vpclmul256(KeyBox::new(vpclmul256::Powers::new(token, u128::from_be_bytes(*h))));
+            return Self::Vpclmul256(Kept::key(vpclmul256::Powers::new(token, u128::from_be_bytes(*h))));
         }
         #[cfg(target_arch = "x86_64")]
         if let Some(token) = cpu::Pclmul::selected() {
-            return Self::Pclmul(KeyBox::new(pclmul::Powers::new(token, u128::from_be_bytes(*h))));
+            return Self::Pclmul(Kept::key(pclmul::Powers::new(token, u128::from_be_bytes(*h))));
         }
         #[cfg(target_arch = "aarch64")]
         if let Some(token) = cpu::NeonAes::selected() {
-            return Self::Pmull(KeyBox::new(pmull::Powers::new(token, u128::from_be_bytes(*h))));
+            return Self::Pmull(Kept::key(pmull::Powers::new(token, u128::from_be_bytes(*h))));
         }
         Self::portable(h)
     }
 
     /// A key for the portable kernel.
     pub(super) fn portable(h: &[u8; 16]) -> Self {
-        Self::Portable(KeyBox::new(Zeroizing::new(u128::from_be_bytes(*h))))
+        Self::Portable(Kept::key(Zeroizing::new(u128::from_be_bytes(*h))))
     }
 
     /// A running hash starting at zero.

@@ -61,6 +61,7 @@ fn main() -> ExitCode {
 /// again in its own words.
 fn prepare(command: &Command) -> Result<(), Failure> {
     cpu::configure_from_env().map_err(|error| Failure::new(Status::Usage, error))?;
+    process::use_huge_pages();
     if matches!(command, Command::Chain(_) | Command::Hsm(_) | Command::Db(_)) {
         selftest::run()?;
     }

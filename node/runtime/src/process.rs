@@ -3,6 +3,9 @@
 use std::io;
 use std::path::Path;
 
+use bixi_accel::memory::{Source, keep_tables_in};
+use bixi_platform::huge_pages;
+
 pub use crate::keys::opening::is_left_behind;
 pub use bixi_hsm::phase::on_pin_judged;
 pub use bixi_platform::credentials::put_back_at;
@@ -20,6 +23,11 @@ pub const TOKEN_CONFIG_VARIABLE: &str = "BIXI_TOKEN_CONF";
 /// When the kernel refuses; a process that will hold keys should then not go on.
 pub fn harden() -> io::Result<()> {
     bixi_platform::secret::harden_process()
+}
+
+/// Has tables of points be on huge pages where the kernel has any; to be called before kernels are tested, which makes the first tables.
+pub fn use_huge_pages() {
+    keep_tables_in(Source::new(huge_pages::lend, huge_pages::give_back));
 }
 
 /// Whether this process already sees `token_config` as the token module's configuration.

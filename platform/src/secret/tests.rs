@@ -1,7 +1,7 @@
 use super::{Secret, harden_process, page_bytes};
 
 /// Fields of the mapping that holds `address`, from `/proc/self/smaps`.
-pub(super) fn mapping_of(address: usize) -> String {
+pub(crate) fn mapping_of(address: usize) -> String {
     let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
     let mut found = String::new();
     let mut inside = false;

@@ -15,6 +15,7 @@ use super::point::{Affine, Point};
 use super::sums::Sums;
 use super::vector::{Mask, Vector};
 use crate::cpu::Ifma512;
+use crate::memory::Kept;
 use crate::stack::align as align_stack;
 use std::sync::LazyLock;
 use zeroize::Zeroize;
@@ -23,18 +24,19 @@ use zeroize::Zeroize;
 pub(super) const GROUPS_MAX: usize = 16;
 
 /// A table of the base point's comb with the words of its entries side by side: `words[w][i]` is word `w` of entry `i`.
+#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Block([[[u64; 8]; ENTRIES / 8]; 8]);
 
 /// The base point's tables, one for each digit: 256 KiB.
-static BASE: LazyLock<Box<[Block; SPACING]>> = LazyLock::new(|| {
+static BASE: LazyLock<Kept<[Block; SPACING]>> = LazyLock::new(|| {
     let comb = FlatComb::new(&G);
     let block = |entries: &[Entry; ENTRIES]| {
         let word = |word: usize| core::array::from_fn(|i| core::array::from_fn(|lane| entries[8 * i + lane].0[word]));
         Block(core::array::from_fn(word))
     };
     let blocks: Vec<Block> = comb.positions().iter().map(block).collect();
-    blocks.try_into().ok().expect("a table for each digit")
+    Kept::table(blocks.try_into().ok().expect("a table for each digit"))
 });
 
 impl Block {

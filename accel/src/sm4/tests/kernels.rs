@@ -3,7 +3,7 @@
 
 use super::*;
 
-type Choose = fn(&[u32; 32]) -> Option<KeyBox<dyn Kernel>>;
+type Choose = fn(&[u32; 32]) -> Option<Kept<dyn Kernel>>;
 
 /// Every kernel for vectors, with its name.
 const KERNELS: &[(&str, Choose)] = &[
