@@ -2,7 +2,7 @@
 
 use super::Test;
 use crate::sm2::encryption::{self, Ciphertext, Layout};
-use crate::sm2::{self, IdentifiedKey, KeyRef, PublicKey, Registry, Signature, VerifyItem};
+use crate::sm2::{self, IdentifiedKey, KeyRef, PublicKey, RegisteredKey, Signature, VerifyItem};
 use crate::{sm3, sm4};
 
 macro_rules! test {
@@ -37,6 +37,9 @@ pub(super) const TESTS: [Test; 20] = [
     test!("sm2.sign_batch", sm2_sign_batch, "SM2 batch signatures with a known nonce (GB/T 32918.5 A.2)"),
     test!("sm2.multiply_batch", sm2_decrypt_batch, "SM2 batch decryption, forgery refused (GB/T 32918.5 C.2)"),
 ];
+
+pub(super) const WIDE_TABLES: Test =
+    test!("sm2.verify_batch", sm2_wide_batch, "SM2 batch verification, with a wide table and without any");
 
 /// Decodes hexadecimal constants below; computed when compiled.
 const fn hex<const N: usize>(text: &str) -> [u8; N] {
@@ -339,19 +342,25 @@ fn sm2_sign_batch() -> bool {
         && [signatures[0], signatures[48]].iter().all(|signature| sm2::verify_digest(&public, &e, signature))
 }
 
+fn sm2_batch() -> bool {
+    PublicKey::from_bytes(&ANNEX_KEY).is_ok_and(|annex| batch_passes(&RegisteredKey::new(&annex)))
+}
+
+fn sm2_wide_batch() -> bool {
+    PublicKey::from_bytes(&ANNEX_KEY).is_ok_and(|annex| batch_passes(&RegisteredKey::wide(&annex)))
+}
+
 /// Items under both keys, every third one forged: 25 with a table, as many as have additions of points share an inversion, and 26 without,
 /// of which two vectors go together and two are alone.
-fn sm2_batch() -> bool {
+fn batch_passes(annex: &RegisteredKey) -> bool {
     let Ok(openssl) = PublicKey::from_bytes(&OPENSSL_KEY) else { return false };
-    let Ok(annex) = PublicKey::from_bytes(&ANNEX_KEY) else { return false };
     let openssl = IdentifiedKey::new(OPENSSL_ID, openssl);
-    let Ok(registered) = Registry::new(1).register(&annex) else { return false };
     let mut forged = ANNEX_SIGNATURE;
     forged[40] ^= 1;
     let items: [VerifyItem<'_>; 51] = core::array::from_fn(|i| {
         let signature = if i % 3 == 2 { &forged } else { &ANNEX_SIGNATURE };
         let (key, message, signature) = match i {
-            0..25 => (KeyRef::Registered(registered.clone()), &b"message digest"[..], signature),
+            0..25 => (KeyRef::Registered(annex.clone()), &b"message digest"[..], signature),
             25..39 => (KeyRef::Raw(&ANNEX_KEY), &b"message digest"[..], signature),
             _ if i % 3 == 2 => (KeyRef::Identified(&openssl), &b"testinG"[..], &OPENSSL_SIGNATURE),
             _ => (KeyRef::Identified(&openssl), &b"testing"[..], &OPENSSL_SIGNATURE),

@@ -220,8 +220,6 @@ pub(crate) fn check_pair(key: &PrivateKey, rng: &mut dyn Random) -> Result<(), K
     let signature = super::sign_digest(key, &digest, rng).map_err(|super::SignError::Random(error)| error)?;
     let mut other = digest;
     other[31] ^= 1;
-    let consistent = verify::verify_digest(&key.public, &digest, &signature)
-        && !verify::verify_digest(&key.public, &other, &signature)
-        && key.public.point.is_on_curve();
+    let consistent = verify::tells_apart(&key.public, [&digest, &other], &signature) && key.public.point.is_on_curve();
     if consistent { Ok(()) } else { Err(KeyError::Inconsistent { kernel: super::field_kernel_name() }) }
 }

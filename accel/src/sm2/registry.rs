@@ -6,6 +6,7 @@
 
 use super::comb::{Comb, FlatComb};
 use super::{DEFAULT_ID, IdentifiedKey, PublicKey};
+use crate::selftest::{self, SelfTestError};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -25,6 +26,11 @@ impl RegisteredKey {
     pub fn new(key: &PublicKey) -> Self {
         let comb = Arc::new(Comb::new(&key.point));
         Self(Arc::new(Entry { key: IdentifiedKey::new(DEFAULT_ID, *key), comb, flat: None }))
+    }
+
+    /// The same with a wide table as well.
+    pub(crate) fn wide(key: &PublicKey) -> Self {
+        Self::new(key).with_flat_comb(Some(FlatComb::new(&key.point)))
     }
 
     /// The key.
@@ -68,6 +74,9 @@ pub enum RegistryError {
     /// Every wide table allowed is another key's.
     #[error("SM2 registry: all {0} wide tables are taken; unpin a key that has one or raise the limit")]
     AllWide(usize),
+    /// The kernel for wide tables computes wrongly: the process must not go on.
+    #[error(transparent)]
+    SelfTest(#[from] SelfTestError),
 }
 
 /// The cache, shared by reference between threads.
@@ -115,13 +124,14 @@ impl Registry {
 
     /// [`Self::pin`] with a wide table (about the work of thirty verifications, outside the lock), which spares a batch the
     /// doublings but lies in farther caches: measure before paying for it. Handles given out before keep the compact one.
-    /// Where no wide table is left the key is pinned all the same.
+    /// Where no wide table is left the key is pinned all the same. The first of a process tests the kernel before.
     pub fn pin_wide(&self, key: &PublicKey) -> Result<RegisteredKey, RegistryError> {
         let pinned = self.insert(key, true)?;
         if pinned.flat_comb().is_some() {
             return Ok(pinned);
         }
         self.check_wide(&self.read())?;
+        selftest::run_for_wide_tables()?;
         let wide = pinned.with_flat_comb(Some(FlatComb::new(&key.point)));
         let mut slots = self.write();
         let bytes = key.to_bytes();

@@ -112,6 +112,15 @@ pub fn verify_digest(key: &PublicKey, e: &[u8; 32], signature: &Signature) -> bo
     Claim::new(e, signature).is_some_and(|claim| claim.holds_under(&key.point))
 }
 
+/// Whether `signature` signs the first digest and not the second. They share the point: only the x coordinate it must have is another.
+pub(super) fn tells_apart(key: &PublicKey, digests: [&[u8; 32]; 2], signature: &Signature) -> bool {
+    let [Some(claim), Some(other)] = digests.map(|e| Claim::new(e, signature)) else { return false };
+    with_field!(field => {
+        let point = claim.point_by_windows(field, &key.point);
+        claim.holds_at(&point) && !other.holds_at(&point)
+    })
+}
+
 impl RegisteredKey {
     /// [`verify_digest`] with the key's table.
     pub fn verify_digest(&self, e: &[u8; 32], signature: &Signature) -> bool {

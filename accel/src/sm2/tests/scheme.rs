@@ -35,6 +35,18 @@ fn matches_the_example_of_gbt_32918_5_annex_a() {
 }
 
 #[test]
+fn a_pair_is_told_by_the_one_digest_that_it_signed() {
+    let pair = key(9);
+    let (signed, other) = ([7; 32], [8; 32]);
+    let signature = sign_digest(&pair, &signed, &mut Seeded::new(9)).unwrap();
+    let tells = |key: &PrivateKey, digests| verify::tells_apart(&key.public_key(), digests, &signature);
+    assert!(tells(&pair, [&signed, &other]));
+    assert!(!tells(&pair, [&signed, &signed]) && !tells(&pair, [&other, &signed]) && !tells(&pair, [&other, &other]));
+    assert!(!tells(&key(10), [&signed, &other]));
+    assert!(!verify::tells_apart(&pair.public_key(), [&signed, &other], &Signature([0; 64])));
+}
+
+#[test]
 fn private_keys_outside_one_to_n_minus_two_are_refused() {
     for refused in ["00".repeat(32), N_LESS_ONE.into(), N.into(), "ff".repeat(32)] {
         assert_eq!(PrivateKey::from_bytes(&bytes(&refused)).unwrap_err(), KeyError::Range, "{refused}");
