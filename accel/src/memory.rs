@@ -11,19 +11,20 @@ use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::ptr::NonNull;
 use std::sync::OnceLock;
 
+/// Gives memory of a layout, if there is any.
+type Lend = fn(Layout) -> Option<&'static mut [MaybeUninit<u8>]>;
+
 /// Where memory comes from, and where it goes back to.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
-    lend: fn(Layout) -> &'static mut [MaybeUninit<u8>],
+    lend: Lend,
     give_back: fn(&'static mut [MaybeUninit<u8>]),
 }
 
 impl Source {
-    /// `lend` gives at least the bytes of a layout, aligned as it says; `give_back` has all that was lent in one piece back.
-    pub const fn new(
-        lend: fn(Layout) -> &'static mut [MaybeUninit<u8>],
-        give_back: fn(&'static mut [MaybeUninit<u8>]),
-    ) -> Self {
+    /// `lend` gives at least the bytes of a layout, aligned as it says, or nothing: then the program's ordinary memory serves. `give_back` has all
+    /// that was lent in one piece back.
+    pub const fn new(lend: Lend, give_back: fn(&'static mut [MaybeUninit<u8>])) -> Self {
         Self { lend, give_back }
     }
 }
@@ -37,8 +38,9 @@ pub fn keep_keys_in(source: Source) {
     let _ = FOR_KEYS.set(source);
 }
 
-/// Has every table of points that is made from now on, public data, be in memory of `source`, such as huge pages; the first caller decides, for
-/// the life of the process. Layouts have 32 KiB to 1.5 MiB and an alignment of at most 64.
+/// Has every long-lived table of points that is made from now on, public data, be in memory of `source`, such as huge pages; the first caller
+/// decides, for the life of the process, and tables made before stay where they are. Layouts have 32 KiB to 1.5 MiB and an alignment of at most
+/// 64. What `source` holds beyond them is no part of the bounds that [`Registry`](crate::sm2::Registry) states.
 pub fn keep_tables_in(source: Source) {
     let _ = FOR_TABLES.set(source);
 }
@@ -60,23 +62,27 @@ impl<T: ?Sized + RefUnwindSafe> RefUnwindSafe for Kept<T> {}
 impl<T> Kept<T> {
     /// Moves a key to where keys are.
     pub(crate) fn key(key: T) -> Self {
-        let Some(source) = FOR_KEYS.get() else { return Self::of_box(Box::new(key)) };
-        let (place, lent) = borrow(source);
-        // SAFETY: `place` was lent to this alone, and has `T`'s layout.
-        unsafe { place.write(key) };
-        Self { value: place, lent: Some((*source, lent)) }
+        match Room::in_memory_of(&FOR_KEYS) {
+            Some(room) => {
+                // SAFETY: `place` was lent to this alone, and has `T`'s layout.
+                unsafe { room.place.write(key) };
+                room.filled()
+            }
+            None => Self::of_box(Box::new(key)),
+        }
     }
 
     /// Moves a table to where tables are. It is too large to be handed in by value.
-    pub(crate) fn table(table: Box<T>) -> Self
-    where
-        T: Copy,
-    {
-        let Some(source) = FOR_TABLES.get() else { return Self::of_box(table) };
-        let (place, lent) = borrow(source);
-        // SAFETY: `place` was lent to this alone, and has `T`'s layout; a copy of a `T` is one.
-        unsafe { place.copy_from_nonoverlapping(NonNull::from(&*table), 1) };
-        Self { value: place, lent: Some((*source, lent)) }
+    pub(crate) fn table(table: Box<T>) -> Self {
+        const { assert!(!core::mem::needs_drop::<T>(), "a table is copied from its box, which then goes as bytes") };
+        match Room::in_memory_of(&FOR_TABLES) {
+            Some(room) => {
+                // SAFETY: `place` was lent to this alone, and has `T`'s layout. What is left in the box is not dropped.
+                unsafe { room.place.copy_from_nonoverlapping(NonNull::from(&*table), 1) };
+                room.filled()
+            }
+            None => Self::of_box(table),
+        }
     }
 
     fn of_box(value: Box<T>) -> Self {
@@ -84,14 +90,29 @@ impl<T> Kept<T> {
     }
 }
 
-/// Room for a `T`, and the bytes that were lent for it.
-fn borrow<T>(source: &Source) -> (NonNull<T>, usize) {
-    let layout = Layout::new::<T>();
-    let place = (source.lend)(layout);
-    let lent = place.len();
-    let place = NonNull::from(place).cast::<T>();
-    assert!(lent >= layout.size() && place.is_aligned(), "the memory that was lent is not what was asked for");
-    (place, lent)
+/// Room for a `T` that was lent.
+struct Room<T> {
+    place: NonNull<T>,
+    source: Source,
+    bytes: usize,
+}
+
+impl<T> Room<T> {
+    /// None where the program has brought no memory, or has no more.
+    fn in_memory_of(source: &OnceLock<Source>) -> Option<Self> {
+        let source = *source.get()?;
+        let layout = Layout::new::<T>();
+        let place = (source.lend)(layout)?;
+        let bytes = place.len();
+        let place = NonNull::from(place).cast::<T>();
+        assert!(bytes >= layout.size() && place.is_aligned(), "the memory that was lent is not what was asked for");
+        Some(Self { place, source, bytes })
+    }
+
+    /// The value that was written there.
+    fn filled(self) -> Kept<T> {
+        Kept { value: self.place, lent: Some((self.source, self.bytes)) }
+    }
 }
 
 impl<T: ?Sized> Kept<T> {

@@ -3,33 +3,40 @@
 use bixi_accel::memory::{Source, keep_tables_in};
 use bixi_accel::sm2::{self, DEFAULT_ID, KeyRef, PrivateKey, Registry, VerifyItem};
 use bixi_accel::{Seeded, selftest};
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 use std::sync::Mutex;
 
 /// What is lent: bytes by address.
 static LENT: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
 
-/// More than is asked for, as a source may give.
 fn layout(bytes: usize) -> Layout {
     Layout::from_size_align(bytes, 64).unwrap()
 }
 
+/// More than is asked for, as a source may give; nothing for the largest.
 #[allow(unsafe_code)]
-fn lend(wanted: Layout) -> &'static mut [MaybeUninit<u8>] {
+fn lend(wanted: Layout) -> Option<&'static mut [MaybeUninit<u8>]> {
     assert!((32 << 10..=1536 << 10).contains(&wanted.size()) && wanted.align() <= 64, "{wanted:?}");
     let bytes = wanted.size().next_power_of_two();
+    if bytes > 1 << 20 {
+        return None;
+    }
+    // SAFETY: a layout of some bytes.
+    let place =
+        NonNull::new(unsafe { alloc_zeroed(layout(bytes)) }).unwrap_or_else(|| handle_alloc_error(layout(bytes)));
+    let known = LENT.lock().unwrap().insert(place.addr().get(), bytes);
+    assert_eq!(known, None);
     // SAFETY: fresh memory of that many bytes, which is freed by `give_back` alone.
-    let place: &mut [MaybeUninit<u8>] =
-        unsafe { std::slice::from_raw_parts_mut(alloc_zeroed(layout(bytes)).cast(), bytes) };
-    assert_eq!(LENT.lock().unwrap().insert(place.as_ptr().addr(), bytes), None);
-    place
+    Some(unsafe { NonNull::slice_from_raw_parts(place.cast(), bytes).as_mut() })
 }
 
 #[allow(unsafe_code)]
 fn give_back(place: &'static mut [MaybeUninit<u8>]) {
-    assert_eq!(LENT.lock().unwrap().remove(&place.as_ptr().addr()), Some(place.len()));
+    let known = LENT.lock().unwrap().remove(&place.as_ptr().addr());
+    assert_eq!(known, Some(place.len()));
     // SAFETY: of `lend`, with this length, and nobody's any more.
     unsafe { dealloc(place.as_mut_ptr().cast(), layout(place.len())) };
 }
@@ -47,7 +54,6 @@ fn tables_are_where_the_program_says_as_long_as_somebody_has_them() {
     let signatures: Vec<_> = keys.iter().map(|key| sm2::sign(key, DEFAULT_ID, message, &mut random).unwrap()).collect();
     let registry = Registry::with_wide_tables(4, 1);
     registry.pin_wide(&keys[0].public_key()).unwrap();
-    // The base point's wide table is made with the first, if this process has lanes that use it.
     let mut verdicts = vec![false; 6];
     for round in 0..3 {
         let registered = keys.iter().map(|key| KeyRef::Registered(registry.register(&key.public_key()).unwrap()));

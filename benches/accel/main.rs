@@ -34,17 +34,19 @@ impl Random for System {
 fn main() {
     cpu::configure_from_env().expect("a known value of BIXI_CPU");
     stage::enter(cpu::limit());
+    keep_tables_in(Source::new(huge_pages::lend, huge_pages::give_back));
     let selected = cpu::selected();
     let kernels: Vec<_> = selected.iter().map(|selected| (selected.operation, selected.kernel)).collect();
     let mut bench = Bench::from_args(&kernels).measured_with(processor::ThreadMeter::new());
-    bench.note("allocator", "mimalloc, of Rust contenders");
+    bench.note("allocator", "mimalloc for Rust contenders, the C library's for others");
+    let setting = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    bench.note("huge_pages", setting.map_or_else(|_| "none".to_owned(), |setting| setting.trim().to_owned()));
     bench.note("core", processor::pin().map_or_else(|error| format!("not pinned: {error}"), |core| core.to_string()));
     let peers = peers::Peers::load(cpu::limit());
     let present: Vec<_> = peers.present.iter().map(|peer| peer.name()).collect();
     bench.note("peers", present.join(", "));
     let absent: Vec<_> = peers.absent.iter().map(|(name, reason)| format!("{name} ({reason})")).collect();
     bench.note("peers_absent", absent.join(", "));
-    keep_tables_in(Source::new(huge_pages::lend, huge_pages::give_back));
     let inputs = workload::Inputs::new(System).expect("keys and signatures");
     rows::run(&mut bench, &peers, &inputs);
     bench.finish();

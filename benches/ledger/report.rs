@@ -129,7 +129,7 @@ impl Row {
             })
         };
         json!({
-            "name": name, "op": name.split('/').next(), "backend": backend, "unit": self.unit.name(),
+            "name": name, "op": self.case.operation(), "backend": backend, "unit": self.unit.name(),
             "ours": self.shown(ours), "plaintext": self.shown(self.plaintext()), "ratio": ratio,
             "ratio_of_bests": self.ratio_of_shown(ours), "goal": self.goal.map(Goal::text),
             "met": self.goal.map(|goal| goal.is_met(ratio)), "best_peer": peer.map(|(name, _)| name),

@@ -4,54 +4,49 @@ use crate::meter::{Chain, Meter, Sample};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+/// The parameter that throughput is of.
+const BYTES: &str = "bytes";
+
 /// What is measured: the name of a row and how to turn time into throughput.
 #[derive(Clone, Debug)]
 pub struct Case {
     operation: String,
     backend: String,
-    parameters: String,
-    /// As `parameters`, without the bytes.
-    variant: String,
+    /// `name=value`, in the order given.
+    parameters: Vec<String>,
     bytes: Option<u64>,
 }
 
 impl Case {
     /// `operation` as `room::module::function`, `backend` as the implementation that serves it here.
     pub fn new(operation: &str, backend: &str) -> Self {
-        Self {
-            operation: operation.to_owned(),
-            backend: backend.to_owned(),
-            parameters: String::new(),
-            variant: String::new(),
-            bytes: None,
-        }
+        Self { operation: operation.to_owned(), backend: backend.to_owned(), parameters: Vec::new(), bytes: None }
     }
 
     /// Bytes one operation works on: part of the name, and of the throughput.
     #[must_use]
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.bytes = Some(bytes as u64);
-        self.parameters.push_str(&format!(" bytes={bytes}"));
-        self
+        self.with(BYTES, bytes)
     }
 
     /// One more parameter of the name.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
-        let parameter = format!(" {name}={value}");
-        self.parameters.push_str(&parameter);
-        self.variant.push_str(&parameter);
+        self.parameters.push(format!("{name}={value}"));
         self
     }
 
     /// `operation/backend=… parameters`.
     pub fn name(&self) -> String {
-        format!("{}/backend={}{}", self.operation, self.backend, self.parameters)
+        let head = format!("{}/backend={}", self.operation, self.backend);
+        self.parameters.iter().fold(head, |name, parameter| format!("{name} {parameter}"))
     }
 
     /// `operation` and every parameter but the bytes: with backend and bytes no other row has it.
-    pub(crate) fn operation(&self) -> String {
-        format!("{}{}", self.operation, self.variant)
+    pub fn operation(&self) -> String {
+        let others = self.parameters.iter().filter(|parameter| parameter.split('=').next() != Some(BYTES));
+        others.fold(self.operation.clone(), |name, parameter| format!("{name} {parameter}"))
     }
 
     pub(crate) fn backend(&self) -> &str {

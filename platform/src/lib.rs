@@ -28,5 +28,7 @@ pub mod peer;
 pub mod placement;
 pub mod random;
 pub mod secret;
+#[cfg(test)]
+mod smaps;
 pub mod threads;
 pub mod topology;

@@ -213,4 +213,4 @@ pub fn harden_process() -> io::Result<()> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -368,6 +368,26 @@ fn bench_crypto_measures_every_operation_on_the_kernels_it_names() {
     assert!(shown["kernels"].as_object().unwrap().values().all(|kernel| kernel == "portable"), "{shown}");
 }
 
+/// The tables of points: the only memory for which anything of ours asks.
+#[test]
+fn tables_are_where_the_kernel_is_asked_for_huge_pages() {
+    if !Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
+        return;
+    }
+    let mut command = Command::new(binary("bixi"));
+    let bench = Process::start(command.args(["bench", "crypto", "--quick"]).stdout(Stdio::null()));
+    let smaps = PathBuf::from(format!("/proc/{}/smaps", bench.0.id()));
+    let is_asked = |smaps: &str| {
+        let mut flags = smaps.lines().filter_map(|line| line.strip_prefix("VmFlags:"));
+        flags.any(|flags| flags.split(' ').any(|flag| flag == "hg"))
+    };
+    let end = Instant::now() + PATIENCE;
+    while !is_asked(&fs::read_to_string(&smaps).unwrap_or_default()) {
+        assert!(Instant::now() < end, "no mapping asks for huge pages");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn bench_crypto_prints_a_row_for_each_operation_and_refuses_an_unknown_instruction_set() {
     let ran = bixi(&["bench", "crypto", "--quick"]);

@@ -96,7 +96,7 @@ struct Slot {
 impl Registry {
     /// Memory one registered key takes: a table of 512 points, and its place in the map.
     pub const BYTES_PER_KEY: usize =
-        size_of::<[u8; 32 * 1024]>() + size_of::<Entry>() + 2 * size_of::<([u8; 64], Slot)>();
+        size_of::<[u8; 32 * 1024]>() + size_of::<(Comb, Entry)>() + 2 * size_of::<([u8; 64], Slot)>();
 
     /// Memory of a wide table, on top of [`Self::BYTES_PER_KEY`].
     pub const BYTES_PER_WIDE_TABLE: usize = FlatComb::BYTES;
@@ -107,7 +107,7 @@ impl Registry {
     }
 
     /// A cache of at most `keys_max` keys, `wide_max` of which may have wide tables: `wide_max * BYTES_PER_WIDE_TABLE`
-    /// bytes more. (The first verification with one builds the base point's, 1.5 MiB for the process.)
+    /// bytes more. (The first builds the base point's, 1.5 MiB for the process.)
     pub fn with_wide_tables(keys_max: usize, wide_max: usize) -> Self {
         Self { keys_max, wide_max, slots: RwLock::default(), clock: AtomicU64::new(0) }
     }
@@ -124,14 +124,23 @@ impl Registry {
 
     /// [`Self::pin`] with a wide table (about the work of thirty verifications, outside the lock), which spares a batch the
     /// doublings but lies in farther caches: measure before paying for it. Handles given out before keep the compact one.
-    /// Where no wide table is left the key is pinned all the same. The first of a process tests the kernel before.
+    /// Where no wide table is left the key is pinned all the same. The first call of a process tests the kernel, which makes the base
+    /// point's wide table, and pins nothing when it computes wrongly.
     pub fn pin_wide(&self, key: &PublicKey) -> Result<RegisteredKey, RegistryError> {
+        self.pin_wide_after(key, selftest::run_for_wide_tables)
+    }
+
+    fn pin_wide_after(
+        &self,
+        key: &PublicKey,
+        test: impl FnOnce() -> Result<(), SelfTestError>,
+    ) -> Result<RegisteredKey, RegistryError> {
+        test()?;
         let pinned = self.insert(key, true)?;
         if pinned.flat_comb().is_some() {
             return Ok(pinned);
         }
         self.check_wide(&self.read())?;
-        selftest::run_for_wide_tables()?;
         let wide = pinned.with_flat_comb(Some(FlatComb::new(&key.point)));
         let mut slots = self.write();
         let bytes = key.to_bytes();
@@ -233,5 +242,22 @@ fn wide_tables(slots: &HashMap<[u8; 64], Slot>) -> usize {
 impl core::fmt::Debug for Registry {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("sm2::Registry").field("keys", &self.len()).field("keys_max", &self.keys_max).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Seeded;
+    use crate::sm2::PrivateKey;
+
+    #[test]
+    fn no_key_is_pinned_wide_on_a_kernel_that_computes_wrongly() {
+        let registry = Registry::with_wide_tables(1, 1);
+        let key = PrivateKey::generate(&mut Seeded::new(3)).unwrap().public_key();
+        let error = SelfTestError::WrongAnswer { test: "broken", kernel: "broken" };
+        assert_eq!(registry.pin_wide_after(&key, || Err(error)).unwrap_err(), RegistryError::SelfTest(error));
+        assert!(registry.is_empty());
+        assert!(registry.pin_wide(&key).unwrap().flat_comb().is_some());
     }
 }

@@ -6,6 +6,7 @@ use super::limbs::{self, Limbs};
 use super::point::{Affine, G, Jacobian};
 use super::scalar::{self, Scalar};
 use super::{PublicKey, RegisteredKey, Signature, wnaf};
+use crate::memory::Kept;
 use crate::sm3::{self, Hasher};
 use std::sync::LazyLock;
 
@@ -17,8 +18,12 @@ const ODD_MAX: usize = 2 * KEY_ODD_MULTIPLES - 1;
 /// Window width for the base point: 1024 odd multiples, 64 KiB.
 const BASE_WIDTH: usize = 12;
 
-static BASE_ODD: LazyLock<Vec<Affine>> =
-    LazyLock::new(|| Jacobian::batch_to_affine(&odd_multiples::<{ 1 << (BASE_WIDTH - 2) }>(&G)));
+const BASE_ODD_MULTIPLES: usize = 1 << (BASE_WIDTH - 2);
+
+static BASE_ODD: LazyLock<Kept<[Affine; BASE_ODD_MULTIPLES]>> = LazyLock::new(|| {
+    let multiples = Jacobian::batch_to_affine(&odd_multiples::<BASE_ODD_MULTIPLES>(&G));
+    Kept::table(multiples.try_into().ok().expect("as many as there were"))
+});
 
 /// `a ‖ b ‖ x_G ‖ y_G`, the part of `Z` common to all identities.
 const CURVE: [u8; 128] = {

@@ -62,7 +62,7 @@ impl Aead {
         match suite {
             AtRest::Sm4Gcm => {
                 let key = Zeroizing::new(<[u8; 16]>::try_from(&material[..16]).expect("16 of 32 bytes"));
-                keep_keys_in(Source::new(arena::lend, arena::give_back));
+                keep_keys_in(Source::new(|layout| Some(arena::lend(layout)), arena::give_back));
                 Self::Sm4(gcm::Key::new(&key))
             }
             AtRest::Aes256Gcm => Self::Aes(Locked::new(Aes256Gcm::new((&**material).into()))),

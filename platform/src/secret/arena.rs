@@ -148,7 +148,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::secret::tests::mapping_of;
+    use crate::smaps::mapping_of;
 
     #[test]
     fn places_are_locked_apart_aligned_and_used_again() {

@@ -24,7 +24,6 @@ use zeroize::Zeroize;
 pub(super) const GROUPS_MAX: usize = 16;
 
 /// A table of the base point's comb with the words of its entries side by side: `words[w][i]` is word `w` of entry `i`.
-#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Block([[[u64; 8]; ENTRIES / 8]; 8]);
 

@@ -62,22 +62,20 @@ fn soft_limit(text: &str, row: &str) -> Option<u64> {
 
 pub(super) fn huge_pages() -> Check {
     match fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled") {
-        Ok(text) => {
-            let mode = text.split(['[', ']']).nth(1).unwrap_or("unknown").to_owned();
-            if mode == "always" {
-                let advice = format!("{mode}: background compaction can stall threads; madvise is steadier");
-                return Check::new("transparent huge pages", Verdict::Warn, advice);
-            }
-            if mode == "never" {
-                let effect = format!(
-                    "{mode}: tables of signers are on ordinary pages; with thousands of them madvise is faster"
-                );
-                return Check::new("transparent huge pages", Verdict::Good, effect);
-            }
-            Check::new("transparent huge pages", Verdict::Good, mode)
-        }
+        Ok(text) => judge_huge_pages(text.split(['[', ']']).nth(1).unwrap_or("unknown")),
         Err(_) => Check::new("transparent huge pages", Verdict::Skipped, "this kernel does not say"),
     }
+}
+
+fn judge_huge_pages(mode: &str) -> Check {
+    let (verdict, effect) = match mode {
+        "always" => (Verdict::Warn, ": background compaction can stall threads; madvise is steadier"),
+        "never" => {
+            (Verdict::Good, ": tables of points are on ordinary pages; with thousands of signers madvise is faster")
+        }
+        _ => (Verdict::Good, ""),
+    };
+    Check::new("transparent huge pages", verdict, format!("{mode}{effect}"))
 }
 
 pub(super) fn clock(drift_ms_max: u64) -> Check {
@@ -153,6 +151,17 @@ mod tests {
         assert_eq!(soft_limit(text, "Max locked memory"), Some(8_388_608));
         assert_eq!(soft_limit(text, "Max open files"), Some(u64::MAX));
         assert_eq!(soft_limit(text, "Max cpu time"), None);
+    }
+
+    #[test]
+    fn huge_pages_for_everything_are_warned_of_and_none_at_all_are_told() {
+        let judged = |mode| {
+            let check = judge_huge_pages(mode);
+            (check.verdict, check.detail.len() > mode.len())
+        };
+        assert_eq!(judged("always"), (Verdict::Warn, true));
+        assert_eq!(judged("madvise"), (Verdict::Good, false));
+        assert_eq!(judged("never"), (Verdict::Good, true));
     }
 
     #[test]
