@@ -57,8 +57,8 @@ fn main() -> ExitCode {
     })
 }
 
-/// Chooses the processor's kernels and where their tables are, and has those that handle keys prove themselves first. What serves, examines or measures them does it
-/// again in its own words.
+/// Chooses the processor's kernels and where their tables are, and has those that handle keys prove themselves first. What serves, examines
+/// or measures them does it again in its own words.
 fn prepare(command: &Command) -> Result<(), Failure> {
     cpu::configure_from_env().map_err(|error| Failure::new(Status::Usage, error))?;
     process::use_huge_pages();
